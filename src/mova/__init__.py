@@ -1,0 +1,37 @@
+"""mova: video and sound made together, in one diffusion process, on one clock.
+
+The public names load on first use, so that ``import mova`` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Clip": "mova.media.clip",
+    "GenerationRequest": "mova.request",
+    "MOVAModel": "mova.model",
+    "MOVAPipeline": "mova.pipeline",
+    "MovaError": "mova.errors",
+}
+__all__ = ["Clip", "GenerationRequest", "MOVAModel", "MOVAPipeline", "MovaError", "__version__"]
+
+if TYPE_CHECKING:
+    from mova.errors import MovaError
+    from mova.media.clip import Clip
+    from mova.model import MOVAModel
+    from mova.pipeline import MOVAPipeline
+    from mova.request import GenerationRequest
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mova' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

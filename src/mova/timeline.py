@@ -1,0 +1,129 @@
+"""The one clock. Frames, video latents, audio samples and audio latents are four views of it, converted here only.
+
+Every position is a time in seconds from the start of the first frame, held as an exact :class:`~fractions.Fraction`.
+Frame ``n`` is on screen during ``[n / fps, (n + 1) / fps)``; sample ``k`` is at ``k / sample_rate``. A causal video codec
+with stride ``s`` turns frame 0 into latent 0 and frames ``1 + (i - 1) s ... i s`` into latent ``i``; an audio codec with
+hop ``h`` turns samples ``j h ... (j + 1) h - 1`` into latent ``j``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+Number = int | float | Fraction
+
+
+def exact_fps(value: Number) -> Fraction:
+    """Frames per second as an exact fraction; the broadcast rates mean what they mean (23.976 is 24000/1001).
+
+    Args:
+        value: Frames per second, positive and finite.
+
+    Raises:
+        ValueError: If ``value`` is not a positive, finite number.
+    """
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise ValueError(f"fps must be a finite number; got {value}.")
+    if value <= 0:
+        raise ValueError(f"fps must be positive; got {value}.")
+    if isinstance(value, float):
+        ntsc = Fraction(round(value) * 1000, 1001)
+        # 23.98, 29.97 and 59.94 are how people write the NTSC rates; nothing else lies this close to one
+        if abs(float(ntsc) - value) < 0.006 and value != round(value):
+            return ntsc
+        return Fraction(value).limit_denominator(1001)
+    return Fraction(value)
+
+
+def frame_time(index: int, fps: Number) -> Fraction:
+    """Start of frame ``index`` in seconds."""
+    return Fraction(index) / exact_fps(fps)
+
+
+def samples_in_frames(num_frames: int, fps: Number, sample_rate: int) -> int:
+    """Samples that ``num_frames`` frames last: ``floor(num_frames * sample_rate / fps)`` (spec 3.7)."""
+    return int(Fraction(num_frames * sample_rate) / exact_fps(fps))
+
+
+def frames_in_seconds(seconds: Number, fps: Number) -> int:
+    """Frames that start before ``seconds``: the shortest film that is at least ``seconds`` long, at least one frame.
+
+    Decimal seconds are read as written (0.1 is one tenth, not its binary neighbour).
+    """
+    exact = Fraction(str(seconds)) if isinstance(seconds, float) else Fraction(seconds)
+    return max(1, -int(-(exact * exact_fps(fps)) // 1))
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The clock of one model: the rates and strides that tie its four grids together.
+
+    Args:
+        fps: Frames per second that the model is asked to make.
+        sample_rate: Audio samples per second of the audio codec.
+        video_stride: Frames per video latent after the first.
+        audio_hop: Samples per audio latent.
+
+    Raises:
+        ValueError: If a rate or a stride is not positive.
+    """
+
+    fps: Fraction
+    sample_rate: int
+    video_stride: int = 4
+    audio_hop: int = 960
+
+    def __post_init__(self) -> None:
+        for name in ("fps", "sample_rate", "video_stride", "audio_hop"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+
+    @property
+    def audio_latents_per_second(self) -> Fraction:
+        """Rate of the audio latents in Hz: the unit of the bridge's positions."""
+        return Fraction(self.sample_rate, self.audio_hop)
+
+    def next_legal_frames(self, num_frames: int) -> int:
+        """Smallest length that the video codec can make (``1 + stride k``) of at least ``num_frames`` frames."""
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1; got {num_frames}.")
+        return 1 + -(-(num_frames - 1) // self.video_stride) * self.video_stride
+
+    def video_latents(self, num_frames: int) -> int:
+        """Video latents of ``num_frames`` frames.
+
+        Raises:
+            ValueError: If ``num_frames`` is not ``1 + stride k``.
+        """
+        if num_frames < 1 or (num_frames - 1) % self.video_stride:
+            raise ValueError(
+                f"num_frames must be 1 + {self.video_stride} k; got {num_frames}, the next is "
+                f"{self.next_legal_frames(max(1, num_frames))}."
+            )
+        return (num_frames - 1) // self.video_stride + 1
+
+    def frames_of_latents(self, num_latents: int) -> int:
+        """Frames that ``num_latents`` video latents decode to: ``1 + stride (num_latents - 1)``."""
+        if num_latents < 1:
+            raise ValueError(f"num_latents must be at least 1; got {num_latents}.")
+        return 1 + self.video_stride * (num_latents - 1)
+
+    def samples(self, num_frames: int) -> int:
+        """Audio samples that go with ``num_frames`` frames."""
+        return samples_in_frames(num_frames, self.fps, self.sample_rate)
+
+    def audio_latents(self, num_frames: int) -> int:
+        """Audio latents that cover ``num_frames`` frames: ``(samples - 1) // hop + 1`` (spec 3.7)."""
+        return (self.samples(num_frames) - 1) // self.audio_hop + 1
+
+    def video_latent_span(self, index: int) -> tuple[Fraction, Fraction]:
+        """Start and end in seconds of the frames behind video latent ``index``."""
+        first = 0 if index == 0 else 1 + (index - 1) * self.video_stride
+        return Fraction(first) / self.fps, Fraction(1 + index * self.video_stride) / self.fps
+
+    def audio_latent_span(self, index: int) -> tuple[Fraction, Fraction]:
+        """Start and end in seconds of the samples behind audio latent ``index``."""
+        return Fraction(index * self.audio_hop, self.sample_rate), Fraction(
+            (index + 1) * self.audio_hop, self.sample_rate
+        )
