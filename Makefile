@@ -1,0 +1,38 @@
+# The two commands of the README are `make demo` and `make test`; `make base` trains the shipped model from nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint base scenes benchmarks clean
+
+demo: $(STAMP)  ## Set up, then make a clip with sound from a prompt, on a CPU
+	$(BIN)/mova generate "a small red ball bounces three times on a wooden floor" --seed 7 -o out/demo.mp4 --sheet out/demo.png
+
+test: $(STAMP) lint  ## Lint, types, layers, then all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+base: $(STAMP)  ## Train mova-base from nothing; resumes where it stopped
+	$(BIN)/mova train recipes/base/*.yaml
+
+scenes: $(STAMP)
+	$(BIN)/mova scenes sheet -o out/scenes.png
+
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/base_model.py
+	$(BIN)/python benchmarks/speed.py
+
+# torch comes first and alone: asked for together with the rest, the newest build with its CUDA packages would be taken
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,70 @@
+"""The only place that prints. Facts go to stdout, talk and progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from mova.errors import MovaError
+
+
+def say(text: str = "") -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def fact(text: str) -> None:
+    """A line of result, on stdout."""
+    print(text, flush=True)
+
+
+def facts_json(value: Any) -> None:
+    """Results for programs: one JSON document on stdout."""
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def error(problem: MovaError) -> None:
+    """Two lines on stderr: what is wrong, and what to do."""
+    print(f"error: {problem.message}", file=sys.stderr)
+    if problem.hint:
+        print(f"  hint: {problem.hint}", file=sys.stderr, flush=True)
+
+
+class ProgressLine:
+    """A line on stderr that is rewritten in place on a terminal; elsewhere one line at the start, one every ten seconds and one at the end."""
+
+    def __init__(self, label: str) -> None:
+        import time
+
+        self._time = time.monotonic
+        self.label = label
+        self.start = self._time()
+        self.last_print = 0.0
+        self.on_terminal = sys.stderr.isatty()
+        self.first: tuple[float, int] | None = None
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Show ``done`` of ``total`` with an estimate of the time left, from the speed seen since the first update."""
+        now = self._time()
+        if self.first is None:
+            self.first = (now, done)
+        began, count = self.first
+        left = (now - began) / (done - count) * (total - done) if done > count else None
+        estimate = "" if left is None or done == total else f", about {clock_text(left)} left"
+        text = f"{self.label} {done}/{total}{estimate}{'  ' + note if note else ''}"
+        if self.on_terminal:
+            print(f"\r\033[K{text}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+        elif done == total or now - self.last_print > 10.0:
+            print(text, file=sys.stderr, flush=True)
+            self.last_print = now
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as people say them: 4 s, 2 min 05 s, 1 h 10 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,21 @@
+"""``mova train``: recipes in order, with losses and an estimate of the time left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mova.cli import console
+from mova.training.launch import StageProgress, run_recipes
+
+
+def run(recipes: list[Path], overrides: tuple[str, ...]) -> None:
+    """Run the recipes and show each stage's progress."""
+    lines: dict[str, console.ProgressLine] = {}
+
+    def on_progress(progress: StageProgress) -> None:
+        line = lines.setdefault(progress.recipe, console.ProgressLine(f"{progress.recipe}: {progress.stage}"))
+        note = "  ".join(f"{name} {value:.3f}" for name, value in progress.values.items())
+        line.update(progress.done, progress.total, note)
+
+    run_recipes(recipes, overrides=overrides, on_progress=on_progress)
+    console.say("done")

@@ -1,0 +1,1 @@
+"""Data: rendered shards and latents."""

@@ -1,0 +1,127 @@
+"""Latents of rendered clips: what the joint network trains on. Rendered and encoded in one go, shard by shard, resumable.
+
+A shard ``00012.safetensors`` holds ``video`` float16 ``[N, C, T, H, W]`` and ``audio`` float16 ``[N, C, L]`` as the codecs
+give them (not normalised), and ``00012.jsonl`` its scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mova.data.shards import World, describe, render_arrays, scripts_in
+from mova.models.audio_codec import AudioCodec
+from mova.models.video_codec import VideoCodec
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """All latents of a folder in memory, with their scripts."""
+
+    video: Tensor
+    audio: Tensor
+    scripts: list[dict[str, Any]]
+
+
+def encode_shards(
+    folder: Path,
+    *,
+    video_codec: Path,
+    audio_codec: Path,
+    seed: int,
+    num_clips: int,
+    clips_per_shard: int,
+    world: World,
+    processes: int = 2,
+    on_shard: Callable[[int, int], None] | None = None,
+) -> None:
+    """Render and encode ``num_clips`` clips into ``folder``, leaving alone the shards that are there.
+
+    Args:
+        folder: Where the latents go.
+        video_codec: Folder of the trained video codec.
+        audio_codec: Folder of the trained audio codec.
+        seed: Names the list of scripts.
+        num_clips: Clips in all.
+        clips_per_shard: Clips per file.
+        world: Size, rates and kinds.
+        processes: Worker processes, one thread each.
+        on_shard: Told (clips done, clips in all) after each shard.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, num_clips, clips_per_shard)
+    missing = [s for s in starts if not _file(folder, s // clips_per_shard).exists()]
+    done = num_clips - sum(min(clips_per_shard, num_clips - s) for s in missing)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(
+                _encode_shard,
+                _file(folder, s // clips_per_shard),
+                video_codec,
+                audio_codec,
+                seed,
+                s,
+                min(clips_per_shard, num_clips - s),
+                world,
+            )
+            for s in missing
+        ]
+        for job in as_completed(jobs):
+            done += job.result()
+            if on_shard is not None:
+                on_shard(done, num_clips)
+
+
+def open_latents(folder: Path) -> LatentSet:
+    """Every shard of a folder, concatenated in order."""
+    videos, audios, scripts = [], [], []
+    for path in sorted(folder.glob("[0-9]*.safetensors")):
+        tensors = load_file(path)
+        videos.append(tensors["video"])
+        audios.append(tensors["audio"])
+        lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+        scripts += [json.loads(line) for line in lines]
+    return LatentSet(torch.cat(videos), torch.cat(audios), scripts)
+
+
+def channel_statistics(latents: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of ``[N, C, ...]``."""
+    flat = latents.transpose(0, 1).flatten(1).float()
+    return flat.mean(dim=1).tolist(), flat.std(dim=1).tolist()
+
+
+def _encode_shard(
+    path: Path, video_codec: Path, audio_codec: Path, seed: int, first: int, count: int, world: World
+) -> int:
+    torch.set_num_threads(1)
+    video_model = VideoCodec.from_pretrained(video_codec).eval()
+    audio_model = AudioCodec.from_pretrained(audio_codec).eval()
+    videos, audios = [], []
+    scripts = list(scripts_in(seed, first, count, world))
+    for start in range(0, count, 16):
+        frames, waveforms = render_arrays(scripts[start : start + 16], world)
+        with torch.inference_mode():
+            video = torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+            sound = torch.from_numpy(waveforms)[:, None].float() / 32767.0
+            videos.append(video_model.encode(video).latent_dist.mode().half())
+            audios.append(audio_model.encode(sound).latent_dist.mode().half())
+    lines = "\n".join(json.dumps(describe(script)) for script in scripts) + "\n"
+    path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
+    beside = path.with_suffix(".partial")
+    save_file({"video": torch.cat(videos).contiguous(), "audio": torch.cat(audios).contiguous()}, beside)
+    os.replace(beside, path)
+    return count
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"{index:05d}.safetensors"

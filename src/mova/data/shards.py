@@ -1,0 +1,157 @@
+"""Rendered clips on disk: numbered folders of arrays that can be memory mapped, made by several processes, resumable.
+
+A shard ``00012/`` holds ``frames.npy`` uint8 ``[N, T, H, W, 3]``, ``waveforms.npy`` int16 ``[N, S]`` and ``scripts.jsonl``
+(kind, seed, caption, attributes, events). It is written beside under another name and renamed, so that a shard that exists
+is whole. The script of clip ``i`` depends on (seed, i) only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mova.scenes.script import Script
+from mova.scenes.world import draw, sample_scripts
+from mova.scenes.sound import synthesise
+from mova.timeline import samples_in_frames
+
+
+@dataclass(frozen=True)
+class World:
+    """The size in which clips are rendered: the model's own."""
+
+    width: int = 96
+    height: int = 96
+    fps: int = 16
+    num_frames: int = 33
+    sample_rate: int = 16000
+    kinds: tuple[str, ...] | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per clip."""
+        return samples_in_frames(self.num_frames, self.fps, self.sample_rate)
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip."""
+        return self.num_frames / self.fps
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One folder of rendered clips; the arrays are memory mapped."""
+
+    frames: np.ndarray[Any, np.dtype[np.uint8]]
+    waveforms: np.ndarray[Any, np.dtype[np.int16]]
+    scripts: list[dict[str, Any]]
+
+
+def scripts_in(seed: int, first: int, count: int, world: World) -> Iterator[Script]:
+    """Scripts ``first ... first + count - 1`` of the endless list that ``seed`` names."""
+    return islice(sample_scripts(seed, first + count, kinds=world.kinds, seconds=world.seconds), first, None)
+
+
+def render_arrays(
+    scripts: list[Script], world: World
+) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.int16]]]:
+    """Frames uint8 ``[N, T, H, W, 3]`` and mono sound int16 ``[N, S]`` of some scripts."""
+    frames = np.empty((len(scripts), world.num_frames, world.height, world.width, 3), np.uint8)
+    waveforms = np.empty((len(scripts), world.num_samples), np.int16)
+    for index, script in enumerate(scripts):
+        frames[index] = draw(script, width=world.width, height=world.height, fps=world.fps, num_frames=world.num_frames)
+        sound = synthesise(script, sample_rate=world.sample_rate, num_samples=world.num_samples)[0]
+        waveforms[index] = np.round(sound * 32767.0)
+    return frames, waveforms
+
+
+def describe(script: Script) -> dict[str, Any]:
+    """A script as plain JSON values: what training and evaluation need of it."""
+    return {
+        "kind": script.kind,
+        "seed": script.seed,
+        "caption": script.caption,
+        "attributes": dict(script.attributes),
+        "events": [[e.time_s, e.sound_time_s, e.kind, e.label, *e.place, e.strength] for e in script.events],
+    }
+
+
+def render_shards(
+    folder: Path,
+    *,
+    seed: int,
+    num_clips: int,
+    clips_per_shard: int,
+    world: World,
+    processes: int = 2,
+    on_shard: Callable[[int, int], None] | None = None,
+) -> None:
+    """Render ``num_clips`` clips into ``folder``, leaving alone the shards that are there.
+
+    Args:
+        folder: Where the shards go.
+        seed: Names the list of scripts.
+        num_clips: Clips in all.
+        clips_per_shard: Clips per folder.
+        world: Size, rates and kinds.
+        processes: Worker processes.
+        on_shard: Told (clips done, clips in all) after each shard.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, num_clips, clips_per_shard)
+    missing = [s for s in starts if not shard_folder(folder, s // clips_per_shard).exists()]
+    done = num_clips - sum(min(clips_per_shard, num_clips - s) for s in missing)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(
+                _render_shard, shard_folder(folder, s // clips_per_shard), seed, s, min(clips_per_shard, num_clips - s), world
+            ): s
+            for s in missing
+        }
+        for job in as_completed(jobs):
+            done += job.result()
+            if on_shard is not None:
+                on_shard(done, num_clips)
+
+
+def open_shards(folder: Path) -> list[Shard]:
+    """Every shard in ``folder``, in order, memory mapped."""
+    return [_open_shard(path) for path in sorted(folder.glob("[0-9]*")) if not path.name.endswith(".partial")]
+
+
+def shard_folder(folder: Path, index: int) -> Path:
+    """Folder of shard ``index``."""
+    return folder / f"{index:05d}"
+
+
+def _render_shard(path: Path, seed: int, first: int, count: int, world: World) -> int:
+    scripts = list(scripts_in(seed, first, count, world))
+    frames, waveforms = render_arrays(scripts, world)
+    beside = path.with_name(path.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    np.save(beside / "frames.npy", frames)
+    np.save(beside / "waveforms.npy", waveforms)
+    lines = (json.dumps(describe(script)) for script in scripts)
+    (beside / "scripts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+    return count
+
+
+def _open_shard(path: Path) -> Shard:
+    lines = (path / "scripts.jsonl").read_text(encoding="utf-8").splitlines()
+    return Shard(
+        frames=np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False),
+        waveforms=np.load(path / "waveforms.npy", mmap_mode="r", allow_pickle=False),
+        scripts=[json.loads(line) for line in lines],
+    )

@@ -1,0 +1,1 @@
+"""Training: recipes, stages, one loop."""

@@ -1,0 +1,251 @@
+"""What the joint network is trained for: rectified flow on both modalities, under many noise maps.
+
+A clip of latents x and noise n give the noisy latents ``(1 - sigma) x + sigma n`` and the velocity ``n - x`` (Liu et al.
+2022, arXiv 2209.03003). Each modality has its own sigma: most of the time both are equal, else they are independent, or
+one modality is given clean (a sound for a film, a film for a sound), or a region of time is (a first frame, a beginning,
+an end). Captions and the bridge are dropped for some samples, so that both can be guided by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from mova.data.latents import LatentSet
+from mova.models.text_encoder import encode_tokens
+
+# embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
+NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
+
+
+class NoiseSettings(BaseModel):
+    """How noise levels and given regions are drawn: the ``noise`` part of a joint recipe. Shares of samples or batches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    logit_mean: float = Field(default=0.3, description="Mean of logit(sigma): above 0 trains more at high noise.")
+    logit_std: float = Field(default=1.1, gt=0)
+    independent: float = Field(default=0.15, ge=0, le=1, description="Share of samples with a sigma per modality.")
+    given_video: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose film is given clean.")
+    given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose sound is given clean.")
+    regions: float = Field(default=0.15, ge=0, le=1, description="Share of batches with given regions of time.")
+    drop_caption: float = Field(default=0.1, ge=0, le=1)
+    drop_bridge: float = Field(default=0.06, ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Mean and spread per channel of the two kinds of latents."""
+
+    video_mean: Tensor
+    video_std: Tensor
+    audio_mean: Tensor
+    audio_std: Tensor
+
+    def video(self, latents: Tensor) -> Tensor:
+        """Normalised ``[B, C, T, H, W]``."""
+        return (latents - self.video_mean[:, None, None, None]) / self.video_std[:, None, None, None]
+
+    def audio(self, latents: Tensor) -> Tensor:
+        """Normalised ``[B, C, L]``."""
+        return (latents - self.audio_mean[:, None]) / self.audio_std[:, None]
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """Noise levels of a batch: ``[B]`` each, or maps (video ``[B, T, H, W]``, audio ``[B, L]``); 0 is given."""
+
+    video: Tensor
+    audio: Tensor
+
+
+class JointObjective:
+    """Flow matching on cached latents.
+
+    Args:
+        joint: The dual-tower network.
+        text: The text encoder, trained along.
+        latents: Training latents.
+        held_out: Latents for validation.
+        input_ids: Token ids ``[N, S]`` of the training captions; row N is the empty prompt.
+        masks: Their masks.
+        held_out_ids: Token ids of the validation captions, likewise.
+        held_out_masks: Their masks.
+        normaliser: Statistics of the latents.
+        noise: How noise levels are drawn.
+        batch_size: Samples per process and step.
+        video_fps: Frames per second of the films.
+        audio_weight: Weight of the sound's loss.
+        device: Where to train.
+    """
+
+    def __init__(
+        self,
+        joint: nn.Module,
+        text: nn.Module,
+        latents: LatentSet,
+        held_out: LatentSet,
+        *,
+        input_ids: Tensor,
+        masks: Tensor,
+        held_out_ids: Tensor,
+        held_out_masks: Tensor,
+        normaliser: Normaliser,
+        noise: NoiseSettings,
+        batch_size: int,
+        video_fps: float,
+        audio_weight: float = 1.0,
+        device: str = "cpu",
+    ) -> None:
+        self.modules = nn.ModuleDict({"joint": joint, "text": text}).to(device)
+        self.latents, self.held_out = latents, held_out
+        self.ids, self.masks = input_ids, masks
+        self.held_out_ids, self.held_out_masks = held_out_ids, held_out_masks
+        self.normaliser, self.noise = normaliser, noise
+        self.batch_size, self.video_fps, self.audio_weight, self.device = batch_size, video_fps, audio_weight, device
+
+    def is_matrix(self, name: str) -> bool:
+        """Muon takes the inner weights; embeddings, modulation and doors go to AdamW."""
+        return not any(part in name for part in NOT_MATRICES)
+
+    def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch."""
+        count = len(self.latents.scripts)
+        # an epoch-free draw: sampling with replacement needs no state to resume
+        index = torch.randint(count, (self.batch_size,), generator=generator, device=self.device).cpu()
+        keep = torch.rand(self.batch_size, generator=generator, device=self.device).cpu() >= self.noise.drop_caption
+        rows = torch.where(keep, index, count)
+        video = self.normaliser.video(self.latents.video[index].float()).to(self.device)
+        audio = self.normaliser.audio(self.latents.audio[index].float()).to(self.device)
+        levels = draw_levels(video.shape, audio.shape, self.noise, generator)
+        bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
+        video_loss, audio_loss = self._losses(
+            self.modules, video, audio, self.ids[rows], self.masks[rows], levels, bridge, generator
+        )
+        total = video_loss + self.audio_weight * audio_loss
+        return total, {"video": video_loss.item(), "audio": audio_loss.item()}
+
+    @torch.no_grad()
+    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """Losses on held-out clips at fixed noise levels, same noise every time."""
+        numbers = {}
+        count = min(64, len(self.held_out.scripts))
+        video = self.normaliser.video(self.held_out.video[:count].float()).to(self.device)
+        audio = self.normaliser.audio(self.held_out.audio[:count].float()).to(self.device)
+        bridge = torch.ones(count, device=self.device)
+        for sigma in (0.5, 0.8, 0.95):
+            generator = torch.Generator(device=self.device).manual_seed(1234)
+            level = torch.full((count,), sigma, device=self.device)
+            losses = self._losses(
+                ema,
+                video,
+                audio,
+                self.held_out_ids[:count],
+                self.held_out_masks[:count],
+                NoiseLevels(level, level),
+                bridge,
+                generator,
+            )
+            numbers |= {f"video@{sigma}": losses[0].item(), f"audio@{sigma}": losses[1].item()}
+        return numbers
+
+    def _losses(
+        self,
+        modules: nn.ModuleDict,
+        video: Tensor,
+        audio: Tensor,
+        ids: Tensor,
+        masks: Tensor,
+        levels: NoiseLevels,
+        bridge: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        embeds = encode_tokens(modules["text"], ids.to(self.device), masks.to(self.device))
+        video_noise = torch.randn(video.shape, generator=generator, device=self.device)
+        audio_noise = torch.randn(audio.shape, generator=generator, device=self.device)
+        sigma_v, sigma_a = as_map(levels.video, video), as_map(levels.audio, audio)
+        out = modules["joint"](
+            torch.lerp(video, video_noise, sigma_v),
+            torch.lerp(audio, audio_noise, sigma_a),
+            video_timestep=1000.0 * levels.video,
+            audio_timestep=1000.0 * levels.audio,
+            text_embeds=embeds,
+            video_fps=self.video_fps,
+            a2v_scale=bridge,
+            v2a_scale=bridge,
+        )
+        return (
+            masked_mean((out.video - (video_noise - video)).square(), sigma_v > 0),
+            masked_mean((out.audio - (audio_noise - audio)).square(), sigma_a > 0),
+        )
+
+
+def draw_levels(
+    video_shape: Sequence[int], audio_shape: Sequence[int], noise: NoiseSettings, generator: torch.Generator
+) -> NoiseLevels:
+    """Noise levels for a batch of latents ``[B, C, T, H, W]`` and ``[B, C, L]``.
+
+    A share of the batches gets maps with given regions; in the others every sample has one level per modality.
+    """
+    batch, _, frames, height, width = video_shape
+    length = audio_shape[2]
+    device = generator.device
+    logits = noise.logit_mean + noise.logit_std * torch.randn(2, batch, generator=generator, device=device)
+    sigma_v, sigma_a = torch.sigmoid(logits)
+    dice = torch.rand(batch, generator=generator, device=device)
+    sigma_a = torch.where(dice < noise.independent, sigma_a, sigma_v)
+    edge = noise.independent + noise.given_video
+    sigma_a = torch.where((dice >= noise.independent) & (dice < edge), torch.sigmoid(logits[1]), sigma_a)
+    sigma_v = torch.where((dice >= noise.independent) & (dice < edge), torch.zeros_like(sigma_v), sigma_v)
+    sigma_a = torch.where((dice >= edge) & (dice < edge + noise.given_audio), torch.zeros_like(sigma_a), sigma_a)
+    if torch.rand((), generator=generator, device=device) >= noise.regions:
+        return NoiseLevels(sigma_v, sigma_a)
+    video = sigma_v[:, None].expand(batch, frames).clone()
+    audio = sigma_a[:, None].expand(batch, length).clone()
+    for index in range(batch):
+        _give_region(video[index], audio[index], generator)
+    return NoiseLevels(video[:, :, None, None].expand(batch, frames, height, width), audio)
+
+
+def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> None:
+    """Sets to 0 the levels of what is given: a first or last frame, a key frame, a beginning, or all but a span."""
+    frames, length = len(video), len(audio)
+
+    def pick(limit: int) -> int:
+        return int(torch.randint(limit, (), generator=generator, device=generator.device))
+
+    choice = pick(10)
+    if choice < 4:
+        video[0] = 0.0
+    elif choice < 5:
+        video[-1] = 0.0
+    elif choice < 6:
+        video[pick(frames)] = 0.0
+    elif choice < 8:
+        cut = 1 + pick(frames - 2)
+        video[:cut] = 0.0
+        audio[: round(length * (4 * cut - 3) / (4 * frames - 3))] = 0.0
+    else:
+        start, stop = sorted((pick(length), pick(length)))
+        keep = torch.ones(length, dtype=torch.bool, device=audio.device)
+        keep[start : max(stop, start + 8)] = False
+        audio[keep] = 0.0
+        video[:] = 0.0 if choice == 8 else video
+
+
+def as_map(level: Tensor, latents: Tensor) -> Tensor:
+    """Noise levels shaped to multiply latents: ``[B]`` or a map ``[B, ...]`` gains the missing axes."""
+    if level.ndim == 1:
+        return level.view(-1, *[1] * (latents.ndim - 1))
+    return level[:, None]
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values [B, C, ...]`` where ``mask`` (broadcast) holds; 0 where it holds nowhere."""
+    weight = mask.to(values.dtype).expand_as(values)
+    return (values * weight).sum() / weight.sum().clamp(min=1.0)

@@ -1,0 +1,164 @@
+"""Recipes: one YAML document per stage, checked whole before anything runs.
+
+A run of several recipes in order makes a model from nothing: render, train both codecs, encode, train the joint network,
+export. Each stage writes below ``folder`` and is skipped when it is done, so the same command resumes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from mova.data.shards import World
+from mova.errors import RequestError
+from mova.training.joint import NoiseSettings
+from mova.training.trainer import OptimSettings
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused: a typo must not train another model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WorldSettings(Strict):
+    """The size of the clips: see :class:`mova.data.shards.World`."""
+
+    width: int = Field(default=96, ge=32, multiple_of=16)
+    height: int = Field(default=96, ge=32, multiple_of=16)
+    fps: int = Field(default=16, ge=8, le=60)
+    num_frames: int = Field(default=33, ge=5)
+    sample_rate: int = Field(default=16000, ge=8000)
+    kinds: list[str] | None = None
+
+    def world(self) -> World:
+        """As the value that the renderers take."""
+        return World(**(self.model_dump() | {"kinds": tuple(self.kinds) if self.kinds else None}))
+
+
+class Stage(Strict):
+    """What every stage has."""
+
+    folder: Path = Field(description="Everything that the run makes goes here.")
+    world: WorldSettings = WorldSettings()
+    processes: int | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class RenderRecipe(Stage):
+    """Rendered clips for the codecs."""
+
+    stage: Literal["render"]
+    seed: int = 1
+    num_clips: int = Field(ge=8)
+    num_held_out: int = Field(default=96, ge=8)
+    clips_per_shard: int = Field(default=100, ge=8)
+
+
+class VideoCodecRecipe(Stage):
+    """The video codec."""
+
+    stage: Literal["video_codec"]
+    codec: dict[str, Any] = {}
+    optim: OptimSettings
+    batch_size: int = Field(default=4, ge=1, description="Crops per process.")
+    num_frames: int = Field(default=17, ge=5)
+    crop: int = Field(default=64, ge=32, multiple_of=8)
+    kl_weight: float = 3e-4
+    decoder_only_from: float = Field(default=0.8, ge=0, le=1)
+    latent_noise: float = Field(default=0.0, ge=0)
+    start_from: Literal["video_codec"] | None = Field(default=None, description="Stage whose weights to start from.")
+    name: str = "video_codec"
+
+
+class AudioCodecRecipe(Stage):
+    """The audio codec."""
+
+    stage: Literal["audio_codec"]
+    codec: dict[str, Any] = {}
+    optim: OptimSettings
+    batch_size: int = Field(default=6, ge=1, description="Sounds per process.")
+    kl_weight: float = 5e-4
+
+
+class LatentsRecipe(Stage):
+    """Latents of many clips."""
+
+    stage: Literal["latents"]
+    seed: int = 2
+    num_clips: int = Field(ge=8)
+    num_held_out: int = Field(default=96, ge=8)
+    clips_per_shard: int = Field(default=250, ge=8)
+
+
+class JointRecipe(Stage):
+    """The joint network and its text encoder."""
+
+    stage: Literal["joint"]
+    joint: dict[str, Any] = Field(default={}, description="Overrides of the base preset: video, audio, bridge.")
+    text_width: int = Field(default=128, ge=32, multiple_of=32)
+    text_layers: int = Field(default=2, ge=1)
+    vocab_size: int = Field(default=768, ge=300)
+    max_tokens: int = Field(default=32, ge=8)
+    optim: OptimSettings
+    noise: NoiseSettings = NoiseSettings()
+    batch_size: int = Field(default=12, ge=1, description="Samples per process.")
+    audio_weight: float = Field(default=1.0, gt=0)
+
+
+class ExportRecipe(Stage):
+    """The finished checkpoint folder."""
+
+    stage: Literal["export"]
+    output: Path
+    video_codec: str = Field(default="video_codec", description="Stage whose video codec is shipped.")
+    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    licence: str = "apache-2.0"
+
+
+Recipe = Annotated[
+    RenderRecipe | VideoCodecRecipe | AudioCodecRecipe | LatentsRecipe | JointRecipe | ExportRecipe,
+    Field(discriminator="stage"),
+]
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read one recipe.
+
+    Args:
+        path: YAML document.
+        overrides: ``path.to.field=value`` strings; the values are read as YAML.
+
+    Raises:
+        RequestError: If the file cannot be read or a field is wrong; the message names the field.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot read the recipe {path}: {error}", "Give the path of a YAML recipe.") from error
+    if not isinstance(document, dict):
+        raise RequestError(f"the recipe {path} is not a mapping.", "See recipes/base for examples.")
+    for override in overrides:
+        _apply(document, override)
+    try:
+        return _ADAPTER.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"{path}: {where}: {first['msg']}.", "Mend the field and run again.", field=where) from error
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    if not equals:
+        raise RequestError(f"--set takes path=value; got {override!r}.", "For example --set optim.num_steps=200.")
+    *parents, last = name.split(".")
+    for parent in parents:
+        document = document.setdefault(parent, {})
+        if not isinstance(document, dict):
+            raise RequestError(f"--set {name}: {parent} is not a group of fields.", "Look at the recipe's YAML.")
+    document[last] = yaml.safe_load(value)

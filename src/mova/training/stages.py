@@ -1,0 +1,171 @@
+"""From a recipe to work done: each stage builds its data and modules and hands them to the one loop.
+
+``run_stage`` is called in one process per core (CPU) or once (GPU); see :mod:`mova.training.launch`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mova.data.latents import channel_statistics, encode_shards, open_latents
+from mova.data.shards import open_shards, render_shards
+from mova.models.audio_codec import AudioCodec
+from mova.models.joint import JointModel
+from mova.models.presets import BASE
+from mova.models.text_encoder import tokenise
+from mova.models.video_codec import VideoCodec
+from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
+from mova.training.joint import JointObjective, Normaliser
+from mova.training.recipe import (
+    AudioCodecRecipe,
+    JointRecipe,
+    LatentsRecipe,
+    RenderRecipe,
+    VideoCodecRecipe,
+)
+from mova.training.text import build_text_encoder, train_tokenizer
+from mova.training.trainer import StepReport, process_rank, run_training
+
+OnStep = Callable[[StepReport], None]
+OnClips = Callable[[int, int], None]
+
+
+def run_render(recipe: RenderRecipe, processes: int, on_clips: OnClips | None) -> None:
+    """Render training and held-out clips for the codecs."""
+    common: dict[str, Any] = {
+        "clips_per_shard": recipe.clips_per_shard,
+        "world": recipe.world.world(),
+        "processes": processes,
+        "on_shard": on_clips,
+    }
+    render_shards(recipe.folder / "scenes" / "held_out", seed=recipe.seed + 1000, num_clips=recipe.num_held_out, **common)
+    render_shards(recipe.folder / "scenes" / "train", seed=recipe.seed, num_clips=recipe.num_clips, **common)
+
+
+def run_video_codec(recipe: VideoCodecRecipe, device: str, on_step: OnStep | None) -> None:
+    """Train the video codec and save its averaged weights, with the latents' statistics in its configuration."""
+    scenes = recipe.folder / "scenes"
+    torch.manual_seed(recipe.optim.seed)
+    if recipe.start_from is None:
+        codec = VideoCodec(**recipe.codec)
+    else:
+        codec = VideoCodec.from_pretrained(recipe.folder / recipe.start_from / "codec")
+    objective = VideoCodecObjective(
+        codec,
+        open_shards(scenes / "train"),
+        open_shards(scenes / "held_out"),
+        batch_size=recipe.batch_size,
+        num_frames=recipe.num_frames,
+        crop=recipe.crop,
+        kl_weight=recipe.kl_weight,
+        decoder_only_from=recipe.decoder_only_from,
+        latent_noise=recipe.latent_noise,
+        device=device,
+    )
+    averaged = run_training(objective, recipe.optim, recipe.folder / recipe.name, on_step=on_step)
+    if process_rank()[0] == 0:
+        save_module(averaged["codec"], recipe.folder / recipe.name / "codec")
+
+
+def run_audio_codec(recipe: AudioCodecRecipe, device: str, on_step: OnStep | None) -> None:
+    """Train the audio codec and save its averaged weights."""
+    scenes = recipe.folder / "scenes"
+    torch.manual_seed(recipe.optim.seed)
+    objective = AudioCodecObjective(
+        AudioCodec(**recipe.codec),
+        open_shards(scenes / "train"),
+        open_shards(scenes / "held_out"),
+        batch_size=recipe.batch_size,
+        kl_weight=recipe.kl_weight,
+        device=device,
+    )
+    averaged = run_training(objective, recipe.optim, recipe.folder / "audio_codec", on_step=on_step)
+    if process_rank()[0] == 0:
+        save_module(averaged["codec"], recipe.folder / "audio_codec" / "codec")
+
+
+def run_latents(recipe: LatentsRecipe, processes: int, on_clips: OnClips | None) -> None:
+    """Render and encode training and held-out clips; write the statistics of the latents."""
+    common: dict[str, Any] = {
+        "video_codec": recipe.folder / "video_codec" / "codec",
+        "audio_codec": recipe.folder / "audio_codec" / "codec",
+        "clips_per_shard": recipe.clips_per_shard,
+        "world": recipe.world.world(),
+        "processes": processes,
+        "on_shard": on_clips,
+    }
+    folder = recipe.folder / "latents"
+    encode_shards(folder / "held_out", seed=recipe.seed + 1000, num_clips=recipe.num_held_out, **common)
+    encode_shards(folder / "train", seed=recipe.seed, num_clips=recipe.num_clips, **common)
+    latents = open_latents(folder / "train")
+    video_mean, video_std = channel_statistics(latents.video[:2000])
+    audio_mean, audio_std = channel_statistics(latents.audio[:2000])
+    statistics = {"video_mean": video_mean, "video_std": video_std, "audio_mean": audio_mean, "audio_std": audio_std}
+    write_json(folder / "statistics.json", statistics)
+
+
+def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
+    """Train the joint network and the text encoder; save their averaged weights and the tokenizer."""
+    folder = recipe.folder / "joint"
+    folder.mkdir(parents=True, exist_ok=True)
+    latents = open_latents(recipe.folder / "latents" / "train")
+    held_out = open_latents(recipe.folder / "latents" / "held_out")
+    captions = [script["caption"] for script in latents.scripts]
+    tokenizer = train_tokenizer(captions, recipe.vocab_size)
+    input_ids, masks = tokenise(tokenizer, [*captions, ""], recipe.max_tokens)
+    held_out_ids, held_out_masks = tokenise(tokenizer, [s["caption"] for s in held_out.scripts], recipe.max_tokens)
+    torch.manual_seed(recipe.optim.seed)
+    config = {part: {**BASE[part], **recipe.joint.get(part, {})} for part in ("video", "audio", "bridge")}
+    objective = JointObjective(
+        JointModel(**config),
+        build_text_encoder(len(tokenizer), recipe.text_width, recipe.text_layers),
+        latents,
+        held_out,
+        input_ids=input_ids,
+        masks=masks,
+        held_out_ids=held_out_ids,
+        held_out_masks=held_out_masks,
+        normaliser=read_normaliser(recipe.folder / "latents" / "statistics.json"),
+        noise=recipe.noise,
+        batch_size=recipe.batch_size,
+        video_fps=float(recipe.world.fps),
+        audio_weight=recipe.audio_weight,
+        device=device,
+    )
+    averaged = run_training(objective, recipe.optim, folder, on_step=on_step)
+    if process_rank()[0] == 0:
+        save_module(averaged["joint"], folder / "joint")
+        save_module(averaged["text"], folder / "text_encoder")
+        tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def read_normaliser(path: Path) -> Normaliser:
+    """Latent statistics as tensors."""
+    statistics = json.loads(path.read_text(encoding="utf-8"))
+    tensors: dict[str, Tensor] = {name: torch.tensor(values) for name, values in statistics.items()}
+    return Normaliser(**tensors)
+
+
+def save_module(module: Any, folder: Path) -> None:
+    """``save_pretrained`` into a new folder beside, renamed when whole."""
+    import shutil
+
+    beside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    module.cpu().save_pretrained(beside)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(beside, folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside, then rename."""
+    beside = path.with_suffix(".partial")
+    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)

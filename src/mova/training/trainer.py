@@ -1,0 +1,248 @@
+"""The training loop: one function for every stage, resumable after ``kill -9``, the same on one process or several.
+
+Randomness is counter based: batch, noise and dropout of a step depend on (seed, step, rank) only, so that a resumed run
+goes on exactly as it would have. Processes hold equal weights and average their gradients; rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mova.errors import CheckpointError, MovaError
+from mova.training.optimizer import MuonAdamW
+
+logger = logging.getLogger(__name__)
+
+
+class OptimSettings(BaseModel):
+    """How a stage is optimised: the ``optim`` part of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_steps: int = Field(ge=1, description="Optimiser steps in all.")
+    muon_lr: float = Field(default=4e-3, gt=0, description="Peak learning rate of weight matrices.")
+    adam_lr: float = Field(default=1.5e-3, gt=0, description="Peak learning rate of everything else.")
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    decay_from: float = Field(default=0.55, ge=0, le=1, description="Share of the steps after which the rate falls to zero (cosine).")
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    grad_clip: float = Field(default=1.0, gt=0)
+    save_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
+    seed: int = 0
+
+
+class Objective(Protocol):
+    """What a stage trains: the modules, and the loss of one step."""
+
+    modules: nn.ModuleDict
+
+    def is_matrix(self, name: str) -> bool:
+        """Whether Muon takes the parameter of that name (see :class:`MuonAdamW`)."""
+
+    def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch drawn with ``generator``, and numbers to log."""
+
+    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """Numbers on held-out data with the averaged weights; may draw sheets into ``folder``."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the loop tells after every step, on rank 0."""
+
+    step: int
+    num_steps: int
+    seconds_per_step: float
+    values: dict[str, float]
+
+
+def run_training(
+    objective: Objective, settings: OptimSettings, folder: Path, *, on_step: Callable[[StepReport], None] | None = None
+) -> nn.ModuleDict:
+    """Train until ``settings.num_steps`` are done, from the newest checkpoint in ``folder`` if there is one.
+
+    Args:
+        objective: Modules and loss.
+        settings: Optimiser settings.
+        folder: Checkpoints (``state.safetensors``), ``metrics.jsonl`` and sheets go here.
+        on_step: Told of each step, on rank 0.
+
+    Returns:
+        The averaged (EMA) modules.
+
+    Raises:
+        MovaError: If the loss is not finite.
+        CheckpointError: If the checkpoint belongs to other modules.
+    """
+    rank, world = process_rank()
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = {n: p for n, p in objective.modules.named_parameters() if p.requires_grad}
+    optimizer = MuonAdamW(
+        parameters,
+        is_matrix=objective.is_matrix,
+        muon_lr=settings.muon_lr,
+        adam_lr=settings.adam_lr,
+        weight_decay=settings.weight_decay,
+    )
+    ema = {n: p.detach().clone() for n, p in objective.modules.state_dict().items()}
+    state_file = folder / "state.safetensors"
+    start = _load_state(state_file, objective.modules, ema, optimizer) if state_file.exists() else 0
+    device = next(iter(parameters.values())).device
+    clock = _Clock()
+    for step in range(start, settings.num_steps):
+        generator = torch.Generator(device=device).manual_seed(step_seed(settings.seed, step, rank))
+        loss, values = objective.loss(step, settings.num_steps, generator)
+        if not math.isfinite(loss.item()):
+            raise MovaError(f"the loss is {loss.item()} at step {step}.", "Lower the learning rates and resume from an earlier checkpoint.")
+        optimizer.zero_grad()
+        loss.backward()
+        _average_gradients(parameters, world)
+        norm = nn.utils.clip_grad_norm_(list(parameters.values()), settings.grad_clip)
+        optimizer.step(learning_rate_factor(step, settings))
+        _update_ema(ema, objective.modules, min(settings.ema_decay, (1 + step) / (10 + step)))
+        if rank != 0:
+            continue
+        values = {"loss": loss.item(), "grad_norm": float(norm), **values}
+        done = step + 1
+        report = StepReport(done, settings.num_steps, clock.tick(), values)
+        if on_step is not None:
+            on_step(report)
+        if done % 20 == 0 or done == settings.num_steps:
+            _append(folder / "metrics.jsonl", {"step": done, "seconds_per_step": report.seconds_per_step, **values})
+        if done % settings.save_every == 0 or done == settings.num_steps:
+            _save_state(state_file, done, objective.modules, ema, optimizer)
+        if done % settings.validate_every == 0 or done == settings.num_steps:
+            numbers = objective.validate(done, _averaged(objective.modules, ema), folder)
+            _append(folder / "validation.jsonl", {"step": done, **numbers})
+            logger.info("step %d: %s", done, numbers)
+    if world > 1:
+        dist.barrier()
+    return _averaged(objective.modules, ema)
+
+
+def load_averaged(modules: nn.ModuleDict, folder: Path) -> int:
+    """Load the averaged weights of a stage's newest checkpoint into ``modules``; returns its step.
+
+    Raises:
+        CheckpointError: If there is no checkpoint in ``folder``.
+    """
+    state_file = folder / "state.safetensors"
+    if not state_file.exists():
+        raise CheckpointError(f"no training state in {folder}.", "Run the stage that makes it first.")
+    tensors = load_file(state_file)
+    modules.load_state_dict({n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")})
+    return int(tensors["step"])
+
+
+def learning_rate_factor(step: int, settings: OptimSettings) -> float:
+    """Linear warm-up, constant, then a cosine to zero from ``decay_from`` on."""
+    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    begin = settings.decay_from * settings.num_steps
+    if step < begin:
+        return warm
+    share = (step - begin) / max(1.0, settings.num_steps - begin)
+    return warm * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of everything random in a step of one process; distinct for all sensible runs."""
+    return (seed * 1_000_003 + step) * 1_009 + rank
+
+
+def process_rank() -> tuple[int, int]:
+    """Rank and number of processes; (0, 1) outside a process group."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def _average_gradients(parameters: dict[str, nn.Parameter], world: int) -> None:
+    if world == 1:
+        return
+    # a parameter may be unused in one process's batch only: zeros keep the flat buffers aligned
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters.values()]
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= world
+    offset = 0
+    for parameter in parameters.values():
+        parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
+        offset += parameter.numel()
+
+
+@torch.no_grad()
+def _update_ema(ema: dict[str, Tensor], modules: nn.Module, decay: float) -> None:
+    current = modules.state_dict()
+    floats = [n for n, t in ema.items() if t.is_floating_point()]
+    torch._foreach_lerp_([ema[n] for n in floats], [current[n] for n in floats], 1.0 - decay)
+
+
+def _averaged(modules: nn.ModuleDict, ema: dict[str, Tensor]) -> nn.ModuleDict:
+    import copy
+
+    twin = copy.deepcopy(modules)
+    twin.load_state_dict(ema)
+    twin.zero_grad(set_to_none=True)
+    return twin.eval()
+
+
+def _save_state(path: Path, step: int, modules: nn.Module, ema: dict[str, Tensor], optimizer: MuonAdamW) -> None:
+    tensors = {f"model.{n}": t for n, t in modules.state_dict().items()}
+    tensors |= {f"ema.{n}": t for n, t in ema.items()}
+    tensors |= {f"optimizer.{n}": t for n, t in optimizer.state_tensors().items()}
+    tensors["step"] = torch.tensor(step)
+    beside = path.with_suffix(".partial")
+    save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, beside)
+    with open(beside, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(beside, path)
+
+
+def _load_state(path: Path, modules: nn.Module, ema: dict[str, Tensor], optimizer: MuonAdamW) -> int:
+    tensors = load_file(path)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    try:
+        modules.load_state_dict(part("model."))
+        optimizer.load_state_tensors(part("optimizer."))
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"the training state {path} belongs to another model: {error}", "Choose another folder, or remove it to start anew."
+        ) from error
+    for name, tensor in part("ema.").items():
+        ema[name].copy_(tensor)
+    return int(tensors["step"])
+
+
+def _append(path: Path, values: dict[str, float | int]) -> None:
+    with open(path, "a", encoding="utf-8") as handle:
+        handle.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}) + "\n")
+
+
+class _Clock:
+    """Seconds per step as a moving average that forgets slow starts."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        self.average: float | None = None
+
+    def tick(self) -> float:
+        now = time.monotonic()
+        elapsed, self.last = now - self.last, now
+        self.average = elapsed if self.average is None else 0.9 * self.average + 0.1 * elapsed
+        return self.average
