@@ -1,0 +1,168 @@
+"""A cartoon face that says a vowel: the mouth opens at the start of each syllable and closes after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
+from mova.scenes.raster import Box, Capsule, Disc, Ellipse, Exposure, Polygon, View, gradient, mix, paint, repeat
+from mova.scenes.script import (
+    Attributes,
+    Event,
+    Image,
+    Kind,
+    Plan,
+    Script,
+    capacity,
+    irregular_times,
+    pick,
+    pick_count,
+)
+
+FACE_COLOURS = ("green", "blue", "orange", "pink")
+VOICES = ("high", "low")
+VOWELS = {"ah": (0.095, 0.125), "oh": (0.065, 0.075), "ee": (0.155, 0.050)}
+"""Half width and half height of the open mouth, in lengths of the short side."""
+CLOSED_RY = 0.008
+OPENING_S = 0.04
+CLOSING_S = 0.18
+FACE_RADII = {"high": 0.29, "low": 0.39}
+MOUTH_DY = {"high": 0.105, "low": 0.14}
+
+
+@dataclass(frozen=True)
+class MouthMotion:
+    """Where the face is, and the choice of wall."""
+
+    centre: tuple[float, float]
+    wall: int
+
+
+def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
+    """Attributes of a face."""
+    return {
+        "colour": pick(rng, FACE_COLOURS, pinned.get("colour")),
+        "voice": pick(rng, VOICES, pinned.get("voice")),
+        "vowel": pick(rng, tuple(VOWELS), pinned.get("vowel")),
+        "count": pick_count(rng, seconds, pinned, low=2, high=4, capacity=capacity(seconds, gap_s=0.28)),
+    }
+
+
+def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
+    """Syllables at irregular times, far enough apart for the mouth to close in between."""
+    high = attributes["voice"] == "high"
+    centre = (0.5 + float(rng.uniform(-0.03, 0.03)), (0.53 if high else 0.49) + float(rng.uniform(-0.02, 0.02)))
+    wall = int(rng.integers(len(WALLS)))
+    count = int(attributes["count"])
+    times = irregular_times(rng, count, seconds, gap_s=0.28)
+    strengths = rng.uniform(0.75, 1.0, size=count)
+    place = (centre[0], centre[1] + MOUTH_DY[str(attributes["voice"])])
+    events = tuple(
+        Event(time, time, "syllable", str(attributes["vowel"]), place, float(strength))
+        for time, strength in zip(times, strengths, strict=True)
+    )
+    return Plan(events, MouthMotion(centre, wall))
+
+
+def aperture(script: Script, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far the mouth is open: 0 until an event, 1 after ``OPENING_S``, closed again ``CLOSING_S`` later."""
+    opened = np.zeros(time_s.shape)
+    for event in script.events:
+        since = time_s - event.time_s
+        rising = np.clip(since / OPENING_S, 0.0, 1.0)
+        falling = np.clip((since - OPENING_S) / CLOSING_S, 0.0, 1.0)
+        shape = rising * (0.5 + 0.5 * np.cos(np.pi * falling))
+        opened = np.maximum(opened, (0.55 + 0.45 * event.strength) * shape)
+    return opened
+
+
+def draw(script: Script, view: View, exposure: Exposure) -> Image:
+    """The face once, the mouth per frame."""
+    motion = script.motion
+    assert isinstance(motion, MouthMotion)
+    voice = str(script.attributes["voice"])
+    skin = COLOURS[str(script.attributes["colour"])]
+    frames = repeat(_face(view, motion, voice, skin), exposure.num_frames)
+    rx, ry = VOWELS[str(script.attributes["vowel"])]
+    centre = view.near(motion.centre, 0.0, MOUTH_DY[voice])
+    lips = 0.020
+    for image, opened in zip(frames, aperture(script, exposure.moments()), strict=True):
+        wide = [rx * (0.75 + 0.25 * share) for share in opened]
+        tall = [CLOSED_RY + (ry - CLOSED_RY) * share for share in opened]
+        sizes = [(float(w) * view.unit, float(h) * view.unit) for w, h in zip(wide, tall, strict=True)]
+        rim = lips * view.unit
+        paint(image, [Ellipse(centre, w + rim, h + rim) for w, h in sizes], colour=(0.72, 0.12, 0.20))
+        paint(image, [Ellipse(centre, w, h) for w, h in sizes], colour=(0.10, 0.02, 0.04))
+        tongues = [Ellipse((centre[0], centre[1] + 0.55 * h), 0.55 * w, 0.38 * h) for w, h in sizes]
+        paint(image, tongues, colour=(0.93, 0.38, 0.42), opacity=float(np.mean(opened)))
+    return frames
+
+
+def _face(view: View, motion: MouthMotion, voice: str, skin: tuple[float, float, float]) -> Image:
+    image = gradient(view, *WALLS[motion.wall])
+    radius, unit = FACE_RADII[voice], view.unit
+
+    def at(dx: float, dy: float) -> tuple[float, float]:
+        return view.near(motion.centre, dx, dy)
+
+    paint(image, Disc(at(0, 0), (radius + 0.014) * unit), colour=mix(skin, BLACK, 0.6))
+    paint(image, Disc(at(0, 0), radius * unit), colour=skin)
+    if voice == "low":
+        _paint_beard(image, view, motion.centre, mix(skin, BLACK, 0.72))
+    eye_dx, eye_dy = 0.38 * radius, -0.30 * radius
+    for side in (-1, 1):
+        paint(image, Disc(at(side * eye_dx, eye_dy), 0.062 * unit), colour=WHITE)
+        paint(image, Disc(at(side * eye_dx, eye_dy + 0.008), 0.032 * unit), colour=BLACK)
+        if voice == "low":
+            brow = (at(side * 0.24 * radius, eye_dy - 0.085), at(side * 0.62 * radius, eye_dy - 0.105))
+            paint(image, Capsule(*brow, 0.022 * unit), colour=mix(skin, BLACK, 0.75))
+        else:
+            for angle in (0.25, 0.75, 1.25):
+                dx, dy = side * float(np.cos(angle)), -float(np.sin(angle))
+                root = at(side * eye_dx + 0.058 * dx, eye_dy + 0.058 * dy)
+                tip = at(side * eye_dx + 0.10 * dx, eye_dy + 0.10 * dy)
+                paint(image, Capsule(root, tip, 0.009 * unit), colour=BLACK)
+    if voice == "high":
+        for side in (-1, 1):
+            wing = (at(0, -radius), at(side * 0.16, -radius - 0.085), at(side * 0.16, -radius + 0.065))
+            paint(image, Polygon(wing), colour=(0.85, 0.10, 0.45))
+        paint(image, Disc(at(0, -radius), 0.035 * unit), colour=(1.0, 0.75, 0.85))
+    return image
+
+
+def _paint_beard(image: Image, view: View, centre: tuple[float, float], colour: tuple[float, float, float]) -> None:
+    """The lower cap of the face, and a gap of skin around the mouth is left to the lips."""
+    radius = FACE_RADII["low"]
+    chin = image.copy()
+    paint(chin, Disc(view.near(centre, 0, 0), radius * view.unit), colour=colour)
+    edge = view.near(centre, 0, 0.06)[1]
+    below = image.copy()
+    paint(below, Box(-view.unit, edge, view.width + view.unit, view.height + view.unit), colour=WHITE)
+    row = int(round(edge))
+    image[row:] = chin[row:]
+    mouth = view.near(centre, 0, MOUTH_DY["low"] - 0.06)
+    skin_at = view.near(centre, 0, 0)
+    skin = image[min(int(skin_at[1]), view.height - 1), min(int(skin_at[0]), view.width - 1)].copy()
+    paint(image, Ellipse(mouth, 0.24 * view.unit, 0.12 * view.unit), colour=(float(skin[0]), float(skin[1]), float(skin[2])))
+
+
+KIND = Kind(
+    name="mouth",
+    description="A cartoon face with a high or a low voice says ah, oh or ee; the mouth opens with each syllable.",
+    attributes={
+        "colour": FACE_COLOURS,
+        "voice": VOICES,
+        "vowel": tuple(VOWELS),
+        "count": tuple(range(1, 13)),
+    },
+    choose=choose,
+    plan=plan,
+    draw=draw,
+    example_captions=(
+        "a green cartoon face with a low voice says ah three times",
+        "a pink face sings ee twice in a high voice",
+    ),
+)

@@ -1,0 +1,117 @@
+"""Seven piano keys; a pressed key goes down, lights up in its own colour and fades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mova.scenes.palette import BLACK, WALLS, WHITE
+from mova.scenes.raster import Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
+from mova.scenes.script import (
+    Attributes,
+    Event,
+    Image,
+    Kind,
+    Plan,
+    Script,
+    irregular_times,
+    pick_sequence,
+)
+
+NOTES = ("C", "D", "E", "F", "G", "A", "B")
+LIGHTS: dict[str, Colour] = {
+    "C": (0.95, 0.15, 0.15),
+    "D": (1.00, 0.55, 0.10),
+    "E": (1.00, 0.90, 0.10),
+    "F": (0.20, 0.80, 0.25),
+    "G": (0.10, 0.80, 0.90),
+    "A": (0.20, 0.35, 1.00),
+    "B": (0.70, 0.25, 0.95),
+}
+LEFT, RIGHT = 0.05, 0.95
+TOP, BOTTOM = 0.30, 0.86
+DIP = 0.035
+DECAY_S = 0.20
+_BLACK_AFTER = (0, 1, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class PianoMotion:
+    """How far the keys are shifted down (fraction of the height), and the choice of wall."""
+
+    shift_y: float
+    wall: int
+
+
+def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
+    """Attributes ``sequence`` and ``count``."""
+    count, sequence = pick_sequence(rng, seconds, pinned, NOTES)
+    return {"sequence": sequence, "count": count}
+
+
+def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
+    """Notes at irregular times."""
+    shift_y, wall = float(rng.uniform(-0.03, 0.03)), int(rng.integers(len(WALLS)))
+    notes = str(attributes["sequence"]).split()
+    times = irregular_times(rng, len(notes), seconds)
+    strengths = rng.uniform(0.7, 1.0, size=len(notes))
+    events = tuple(
+        Event(time, time, "note", note, _place(note, shift_y), float(strength))
+        for time, note, strength in zip(times, notes, strengths, strict=True)
+    )
+    return Plan(events, PianoMotion(shift_y, wall))
+
+
+def draw(script: Script, view: View, exposure: Exposure) -> Image:
+    """One picture of the keys at rest, one per note with its key down, blended by the exact mean of its light."""
+    motion = script.motion
+    assert isinstance(motion, PianoMotion)
+    dark = _keyboard(view, motion, pressed=None)
+    frames = repeat(dark, exposure.num_frames)
+    for note in NOTES:
+        presses = [event for event in script.events if event.label == note]
+        if presses:
+            light = exposure.flash([p.time_s for p in presses], [p.strength for p in presses], DECAY_S)
+            shine(frames, dark, _keyboard(view, motion, pressed=note), light)
+    return frames
+
+
+def _place(note: str, shift_y: float) -> tuple[float, float]:
+    key_width = (RIGHT - LEFT) / len(NOTES)
+    return LEFT + (NOTES.index(note) + 0.5) * key_width, TOP + 0.75 * (BOTTOM - TOP) + shift_y
+
+
+def _keyboard(view: View, motion: PianoMotion, *, pressed: str | None) -> Image:
+    image = gradient(view, *WALLS[motion.wall])
+    top, bottom = (TOP + motion.shift_y) * view.height, (BOTTOM + motion.shift_y) * view.height
+    left, right = LEFT * view.width, RIGHT * view.width
+    rim = 0.03 * view.unit
+    case = (0.24, 0.12, 0.08)
+    paint(image, Box(left - rim, top - 0.2 * view.height, right + rim, bottom + 2 * rim, rim), colour=case)
+    paint(image, Box(left, top - 0.02 * view.height, right, bottom + DIP * view.height, 0.0), colour=BLACK)
+    key_width, gap = (right - left) / len(NOTES), 0.008 * view.unit
+    for index, note in enumerate(NOTES):
+        down = DIP * view.height if note == pressed else 0.0
+        colour = LIGHTS[note] if note == pressed else (0.94, 0.93, 0.90)
+        x = left + index * key_width
+        lip = Box(x + gap, top, x + key_width - gap, bottom + down, 0.02 * view.unit)
+        paint(image, lip, colour=mix(colour, BLACK, 0.35))
+        paint(image, Box(x + gap, top, x + key_width - gap, bottom - 0.04 * view.height + 1.8 * down, gap), colour=colour)
+    for index in _BLACK_AFTER:
+        x, half = left + (index + 1) * key_width, 0.29 * key_width
+        low = top + 0.56 * (bottom - top)
+        paint(image, Box(x - half, top, x + half, low, 0.015 * view.unit), colour=BLACK)
+        paint(image, Box(x - half * 0.5, top, x + half * 0.5, low - 0.05 * view.height, 0.0), colour=mix(BLACK, WHITE, 0.16))
+    return image
+
+
+KIND = Kind(
+    name="piano",
+    description="Piano keys C D E F G A B are pressed; each lights up in its own colour and sounds its note.",
+    attributes={"sequence": NOTES, "count": tuple(range(1, 13))},
+    choose=choose,
+    plan=plan,
+    draw=draw,
+    example_captions=("someone plays the piano keys c, e, g", "piano notes: a, b"),
+)

@@ -1,0 +1,196 @@
+"""The rendered world: write a script, draw it, sound it. Everything follows from (kind, seed, pinned attributes).
+
+    script = write_script("ball", seed=7, attributes={"colour": "red"})
+    clip = render(script)            # 33 frames of 96x96 at 16 per second, and their sound at 16 kHz
+    clip.script.events[0].time_s     # the exact truth, in seconds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.errors import RequestError
+from mova.media.clip import Clip
+from mova.scenes import ball, drums, fireworks, metronome, mouth, piano, siren, storm
+from mova.scenes.captions import write_caption
+from mova.scenes.raster import Exposure, View
+from mova.scenes.script import (
+    DEFAULT_SECONDS,
+    MIN_SECONDS,
+    Attributes,
+    Kind,
+    Script,
+    Value,
+    generator,
+    nearest_hint,
+)
+from mova.scenes.sound import synthesise
+from mova.timeline import Number, exact_fps, samples_in_frames
+
+KINDS: dict[str, Kind] = {
+    module.KIND.name: module.KIND for module in (ball, drums, piano, mouth, metronome, siren, storm, fireworks)
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SceneClip:
+    """A rendered script.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8.
+        waveform: ``[channels, samples]`` float32 in ``[-1, 1]``; samples = ``floor(T * sample_rate / fps)``.
+        fps: Frames per second, exact.
+        sample_rate: In Hz.
+        script: The truth that both were made from.
+    """
+
+    frames: NDArray[np.uint8]
+    waveform: NDArray[np.float32]
+    fps: Fraction
+    sample_rate: int
+    script: Script
+
+    def clip(self) -> Clip:
+        """The same frames and sound as a :class:`mova.media.clip.Clip`, to be saved or shown."""
+        return Clip(self.frames, self.waveform, self.fps, self.sample_rate)
+
+
+def write_script(
+    kind: str,
+    seed: int,
+    *,
+    seconds: float = DEFAULT_SECONDS,
+    attributes: Mapping[str, Value] | None = None,
+) -> Script:
+    """Decide what happens in a clip.
+
+    Args:
+        kind: A name in :data:`KINDS`.
+        seed: Not negative. The same arguments give the same script, everywhere.
+        seconds: Length to place the events in, at least ``MIN_SECONDS``.
+        attributes: Values to pin; the rest is drawn from the seed. Pinning one leaves the draws of the others alone.
+
+    Raises:
+        RequestError: If a name or a value is unknown, or the pinned events do not fit in the clip.
+    """
+    if kind not in KINDS:
+        raise RequestError(f"there is no scene kind {kind!r}.", nearest_hint(kind, KINDS))
+    if seed < 0:
+        raise RequestError(f"seed must not be negative; got {seed}.", "Give 0 or more.", field="seed")
+    if not MIN_SECONDS <= seconds < float("inf"):
+        raise RequestError(f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip.")
+    scene = KINDS[kind]
+    pinned = _checked(scene, attributes or {})
+    chosen = scene.choose(generator(kind, seed, "attributes"), seconds, pinned)
+    plan = scene.plan(generator(kind, seed, "motion"), chosen, seconds)
+    caption = write_caption(kind, chosen, generator(kind, seed, "caption"))
+    return Script(kind, seed, seconds, caption, chosen, plan.events, plan.motion)
+
+
+def draw(
+    script: Script,
+    *,
+    width: int,
+    height: int,
+    fps: Number,
+    num_frames: int,
+    shutter: float = 0.75,
+    subframes: int = 3,
+) -> NDArray[np.uint8]:
+    """Draw a script's picture.
+
+    Frame ``n`` is the mean over ``[n / fps, (n + shutter) / fps)``: moving things are averaged over ``subframes``
+    positions, lights by their exact integral.
+
+    Args:
+        script: From :func:`write_script`.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second.
+        num_frames: Frames to draw, at least 1.
+        shutter: Share of a frame that is exposed, in (0, 1].
+        subframes: At least 1.
+
+    Returns:
+        ``[T, H, W, 3]`` uint8.
+
+    Raises:
+        RequestError: If a size is not positive or an exposure makes no sense.
+    """
+    for name, value in (("width", width), ("height", height), ("num_frames", num_frames), ("subframes", subframes)):
+        if value < 1:
+            raise RequestError(f"{name} must be at least 1; got {value}.", field=name)
+    if not 0.0 < shutter <= 1.0:
+        raise RequestError(f"shutter must be above 0 and at most 1; got {shutter}.")
+    exposure = Exposure(float(exact_fps(fps)), num_frames, shutter, subframes)
+    frames = KINDS[script.kind].draw(script, View(width, height), exposure)
+    frames *= np.float32(255.0)
+    frames += np.float32(0.5)
+    np.clip(frames, 0.0, 255.0, out=frames)
+    return frames.astype(np.uint8)
+
+
+def render(
+    script: Script,
+    *,
+    width: int = 96,
+    height: int = 96,
+    fps: Number = 16,
+    sample_rate: int = 16000,
+    num_frames: int = 33,
+    channels: int = 1,
+) -> SceneClip:
+    """Draw and sound a script.
+
+    Raises:
+        RequestError: If an event lies beyond the last frame, or a size is not positive.
+    """
+    rate = exact_fps(fps)
+    last = max((event.sound_time_s for event in script.events), default=0.0)
+    if last >= num_frames / rate:
+        raise RequestError(
+            f"{num_frames} frames at {rate} fps end before the script's last event at {last:.3f} s.",
+            f"The script was written for {script.seconds:g} s; write it for {float(num_frames / rate):g} s.",
+            field="num_frames",
+        )
+    frames = draw(script, width=width, height=height, fps=rate, num_frames=num_frames)
+    num_samples = samples_in_frames(num_frames, rate, sample_rate)
+    waveform = synthesise(script, sample_rate=sample_rate, num_samples=num_samples, channels=channels)
+    return SceneClip(frames, waveform, rate, sample_rate, script)
+
+
+def sample_scripts(
+    seed: int, count: int, kinds: Sequence[str] | None = None, seconds: float = DEFAULT_SECONDS
+) -> Iterator[Script]:
+    """``count`` scripts, the kinds in turn. Script ``i`` depends on (seed, i, kinds) only, not on ``count``.
+
+    Raises:
+        RequestError: If a kind is unknown or there are none.
+    """
+    names = tuple(KINDS) if kinds is None else tuple(kinds)
+    if not names:
+        raise RequestError("kinds is empty.", nearest_hint("", KINDS))
+    for index in range(count):
+        low, high = np.random.SeedSequence([seed, index]).generate_state(2)
+        yield write_script(names[index % len(names)], (int(high) << 31) ^ int(low), seconds=seconds)
+
+
+def example_prompts() -> tuple[str, ...]:
+    """Prompts that the rendered world knows, a few per kind."""
+    return tuple(caption for kind in KINDS.values() for caption in kind.example_captions)
+
+
+def _checked(scene: Kind, given: Mapping[str, Value]) -> Attributes:
+    """The pinned attributes, each known to the kind. Counts and sequences are judged where the length is known."""
+    for name, value in given.items():
+        if name not in scene.attributes:
+            raise RequestError(f"{scene.name} has no attribute {name!r}.", nearest_hint(name, scene.attributes))
+        allowed = scene.attributes[name]
+        if name != "sequence" and value not in allowed:
+            raise RequestError(f"{scene.name} has no {name} {value!r}.", nearest_hint(value, allowed))
+    return dict(given)

@@ -1,0 +1,78 @@
+"""The clock never loses or invents a sample."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mova.timeline import Timeline, exact_fps, frame_time, frames_in_seconds, samples_in_frames
+
+FPS = st.sampled_from([8, 12, 16, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, Fraction(24000, 1001)])
+RATES = st.sampled_from([8000, 16000, 22050, 24000, 44100, 48000, 96000])
+
+
+@given(st.integers(1, 5000), FPS, RATES)
+def test_samples_cover_the_frames_to_less_than_a_sample(num_frames: int, fps: float, rate: int) -> None:
+    samples = samples_in_frames(num_frames, fps, rate)
+    missing = Fraction(num_frames) / exact_fps(fps) - Fraction(samples, rate)
+    assert 0 <= missing < Fraction(1, rate)
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), FPS, RATES)
+def test_cutting_a_film_in_two_loses_at_most_one_sample(first: int, second: int, fps: float, rate: int) -> None:
+    whole = samples_in_frames(first + second, fps, rate)
+    parts = samples_in_frames(first, fps, rate) + samples_in_frames(second, fps, rate)
+    assert whole - parts in (0, 1)
+
+
+@given(st.integers(1, 400), FPS)
+def test_seconds_of_whole_frames_give_the_frames_back(num_frames: int, fps: float) -> None:
+    assert frames_in_seconds(frame_time(num_frames, fps), fps) == num_frames
+
+
+@given(st.integers(1, 400), st.integers(1, 8))
+def test_the_next_legal_length_is_legal_and_the_nearest_above(num_frames: int, stride: int) -> None:
+    clock = Timeline(Fraction(16), 16000, video_stride=stride, audio_hop=500)
+    legal = clock.next_legal_frames(num_frames)
+    assert num_frames <= legal < num_frames + stride
+    assert clock.frames_of_latents(clock.video_latents(legal)) == legal
+
+
+@given(st.integers(1, 60), st.integers(1, 8))
+def test_video_latents_tile_the_film(num_latents: int, stride: int) -> None:
+    clock = Timeline(Fraction(24), 48000, video_stride=stride)
+    spans = [clock.video_latent_span(index) for index in range(num_latents)]
+    assert spans[0][0] == 0
+    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert spans[-1][1] == frame_time(clock.frames_of_latents(num_latents), 24)
+
+
+@given(st.integers(1, 200), FPS, RATES, st.integers(100, 2000))
+def test_audio_latents_cover_the_sound_with_less_than_one_to_spare(frames: int, fps: float, rate: int, hop: int) -> None:
+    clock = Timeline(exact_fps(fps), rate, audio_hop=hop)
+    samples = clock.samples(frames)
+    assert 0 <= clock.audio_latents(frames) * hop - samples < hop or samples == 0
+
+
+def test_the_official_clip_has_the_published_lengths() -> None:
+    clock = Timeline(Fraction(24), 48000)
+    assert (clock.video_latents(193), clock.samples(193), clock.audio_latents(193)) == (49, 386000, 403)
+
+
+@pytest.mark.parametrize(("written", "meant"), [(23.976, (24000, 1001)), (29.97, (30000, 1001)), (12.5, (25, 2)), (24.0, (24, 1))])
+def test_rates_mean_what_people_mean_by_them(written: float, meant: tuple[int, int]) -> None:
+    assert exact_fps(written) == Fraction(*meant)
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_no_rate_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="fps"):
+        exact_fps(bad)
+
+
+def test_an_illegal_length_names_the_next_legal_one() -> None:
+    with pytest.raises(ValueError, match="the next is 33"):
+        Timeline(Fraction(16), 16000).video_latents(30)
