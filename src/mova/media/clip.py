@@ -1,0 +1,204 @@
+"""A film and its sound that agree in length: what the models make, the files hold and the metrics judge."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.errors import MediaError
+from mova.timeline import exact_fps, samples_in_frames
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mova.media.encode import WrittenFile
+
+MAX_CHANNELS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames and sound on one clock. Unpacks as ``video, audio = clip``.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8, RGB, BT.709 primaries and transfer; frame 0 starts at 0 s.
+        waveform: ``[channels, samples]`` float32 in ``[-1, 1]``; sample 0 is at 0 s.
+        fps: Frames per second; kept as an exact fraction, so 23.976 becomes 24000/1001.
+        sample_rate: Samples per second, in Hz.
+        request: What made the clip, as plain JSON values; written into the file by :meth:`save`.
+
+    Raises:
+        MediaError: If a part has the wrong type, shape or range, or if ``samples`` is not exactly
+            ``floor(T * sample_rate / fps)``.
+    """
+
+    frames: NDArray[np.uint8]
+    waveform: NDArray[np.float32]
+    fps: Fraction
+    sample_rate: int
+    request: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fps", _checked_fps(self.fps))
+        object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate))
+        _check_frames(self.frames)
+        _check_waveform(self.waveform)
+        if self.request is not None and not isinstance(self.request, Mapping):
+            raise MediaError(f"request must be a mapping or None; got {type(self.request).__name__}.")
+        needed, given = samples_in_frames(self.num_frames, self.fps, self.sample_rate), self.waveform.shape[1]
+        if given != needed:
+            raise MediaError(
+                f"picture and sound differ in length: {self.num_frames} frames at {self.fps} fps last "
+                f"{needed} samples at {self.sample_rate} Hz; the sound has {given}.",
+                f"{'Trim' if given > needed else 'Extend'} the sound to {needed} samples.",
+            )
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        yield self.frames
+        yield self.waveform
+
+    def __repr__(self) -> str:
+        return (
+            f"Clip({self.num_frames} frames {self.width}x{self.height} at {self.fps} fps, "
+            f"{self.waveform.shape[0]} x {self.waveform.shape[1]} samples at {self.sample_rate} Hz, "
+            f"{float(self.seconds):.3f} s)"
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return int(self.frames.shape[0])
+
+    @property
+    def height(self) -> int:
+        """Height of the picture in pixels."""
+        return int(self.frames.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Width of the picture in pixels."""
+        return int(self.frames.shape[2])
+
+    @property
+    def seconds(self) -> Fraction:
+        """Exact length: ``num_frames / fps``."""
+        return self.num_frames / self.fps
+
+    def resampled(self, sample_rate: int) -> Clip:
+        """The same clip with its sound at another rate, in step to the sample.
+
+        Peaks between the old samples can lie above full scale; they are limited to ``[-1, 1]``, as a
+        converter does.
+
+        Args:
+            sample_rate: New rate in Hz.
+
+        Raises:
+            MediaError: If ``sample_rate`` is not a positive whole number.
+        """
+        from mova.media.resample import resample
+
+        rate = _checked_rate(sample_rate)
+        if rate == self.sample_rate:
+            return self
+        num_samples = samples_in_frames(self.num_frames, self.fps, rate)
+        waveform = resample(self.waveform, self.sample_rate, to_rate=rate, num_samples=num_samples)
+        return replace(self, waveform=np.clip(waveform, -1.0, 1.0), sample_rate=rate)
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = True,
+        crf: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> WrittenFile:
+        """Write the clip; the suffix chooses the kind of file (see :func:`mova.media.encode.write_clip`).
+
+        Raises:
+            MediaError: If the clip cannot be written as asked; nothing is left behind.
+        """
+        from mova.media.encode import write_clip
+
+        return write_clip(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
+
+    def sheet(
+        self, *, num_frames: int = 8, events: Sequence[float] | None = None, title: str | None = None
+    ) -> Image.Image:
+        """The clip as one picture (:func:`mova.media.sheet.clip_sheet`): frames, waveform, spectrogram."""
+        from mova.media.sheet import clip_sheet
+
+        return clip_sheet(self, num_frames=num_frames, events=events, title=title)
+
+    def show_sheet(self) -> None:
+        """Show :meth:`sheet`: inside a notebook below the cell, elsewhere in the system's picture viewer."""
+        image = self.sheet()
+        ipython = sys.modules.get("IPython")
+        if ipython is not None and ipython.get_ipython() is not None:
+            ipython.display.display(image)
+        else:
+            image.show()
+
+
+def _checked_fps(fps: Any) -> Fraction:
+    if isinstance(fps, bool) or not isinstance(fps, int | float | Fraction):
+        raise MediaError(f"fps must be a number; got {fps!r}.")
+    try:
+        return exact_fps(fps)
+    except ValueError as error:
+        raise MediaError(str(error)) from None
+
+
+def _checked_rate(sample_rate: Any) -> int:
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
+        raise MediaError(f"sample_rate must be a positive whole number of Hz; got {sample_rate!r}.")
+    return int(sample_rate)
+
+
+def _check_frames(frames: Any) -> None:
+    if (
+        not isinstance(frames, np.ndarray)
+        or frames.dtype != np.uint8
+        or frames.ndim != 4
+        or frames.shape[3] != 3
+    ):
+        raise MediaError(f"frames must be a numpy array [T, H, W, 3] of uint8; got {_described(frames)}.")
+    if 0 in frames.shape:
+        raise MediaError(
+            f"frames must hold at least one frame of at least one pixel; got {_described(frames)}."
+        )
+
+
+def _check_waveform(waveform: Any) -> None:
+    if not isinstance(waveform, np.ndarray) or waveform.dtype != np.float32 or waveform.ndim != 2:
+        raise MediaError(
+            f"waveform must be a numpy array [channels, samples] of float32; got {_described(waveform)}."
+        )
+    if not 1 <= waveform.shape[0] <= MAX_CHANNELS:
+        raise MediaError(
+            f"waveform must have 1 to {MAX_CHANNELS} channels; got {_described(waveform)}.",
+            "The channels come first: [channels, samples].",
+        )
+    if waveform.size == 0:
+        return
+    peak = float(np.abs(waveform).max())
+    if not np.isfinite(peak):
+        raise MediaError("waveform holds values that are not finite (nan or inf).")
+    if peak > 1.0:
+        raise MediaError(
+            f"waveform must stay within -1 and 1; its peak is {peak:.4f}.",
+            f"Scale it by {1.0 / peak:.4f} or limit it first.",
+        )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {list(value.shape)} of {value.dtype}"
+    return f"a {type(value).__module__}.{type(value).__name__}"

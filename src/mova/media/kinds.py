@@ -1,0 +1,105 @@
+"""The kinds of files that can be written, and what each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from av.codec.codec import Codec, UnknownCodecError
+
+from mova.errors import MediaError
+
+
+@dataclass(frozen=True)
+class PictureCodec:
+    """How frames are written: encoder, its options, the default quality and the range of qualities."""
+
+    encoder: str
+    options: Mapping[str, str]
+    crf: int
+    max_crf: int
+
+
+@dataclass(frozen=True)
+class SoundCodec:
+    """How samples are written: encoder, sample format, and the most bits per second (None: lossless)."""
+
+    encoder: str
+    sample_format: str
+    bit_rate: int | None
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file: container, codecs (None: the file holds no picture, or no sound), container options."""
+
+    container: str
+    picture: PictureCodec | None
+    sound: SoundCodec | None
+    options: Mapping[str, str]
+
+
+# One thread and no CPU-dependent shortcuts: the bytes depend on the clip alone.
+_H264 = PictureCodec(
+    "libx264",
+    {"preset": "medium", "bf": "0", "threads": "1", "x264-params": "cpu-independent=1"},
+    crf=16,
+    max_crf=51,
+)
+_VP9 = PictureCodec(
+    "libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "3", "threads": "1"}, crf=20, max_crf=63
+)
+_AAC = SoundCodec("aac", "fltp", bit_rate=192_000)
+_OPUS = SoundCodec("libopus", "flt", bit_rate=160_000)
+_FLAC = SoundCodec("flac", "s32", bit_rate=None)
+_PCM = SoundCodec("pcm_s16le", "s16", bit_rate=None)
+
+FILE_KINDS: dict[str, FileKind] = {
+    ".mp4": FileKind("mp4", _H264, _AAC, {"movflags": "+faststart"}),
+    ".mov": FileKind("mov", _H264, _AAC, {"movflags": "+faststart"}),
+    ".webm": FileKind("webm", _VP9, _OPUS, {}),
+    ".mkv": FileKind("matroska", _H264, _FLAC, {}),
+    ".wav": FileKind("wav", None, _PCM, {}),
+    ".gif": FileKind("gif", PictureCodec("gif", {}, crf=0, max_crf=0), None, {}),
+}
+
+
+def kind_of(path: Path) -> FileKind:
+    """The kind of file that the suffix of ``path`` stands for.
+
+    Raises:
+        MediaError: If the suffix is unknown, or this build of PyAV lacks one of the encoders.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FILE_KINDS:
+        near = get_close_matches(suffix, FILE_KINDS, n=1, cutoff=0.5)
+        raise MediaError(
+            f"cannot write {path}: "
+            + (f"unknown suffix {path.suffix!r}" if suffix else "the name has no suffix")
+            + f"; known are {', '.join(FILE_KINDS)}.",
+            f"Did you mean {path.with_suffix(near[0]).name}?" if near else "Use .mp4 if in doubt.",
+        )
+    kind = FILE_KINDS[suffix]
+    for codec in (kind.picture, kind.sound):
+        if codec is not None:
+            try:
+                Codec(codec.encoder, "w")
+            except UnknownCodecError:
+                raise MediaError(
+                    f"cannot write {path}: this build of PyAV lacks the encoder {codec.encoder}.",
+                    "Install PyAV from its wheel: pip install --force-reinstall av",
+                ) from None
+    return kind
+
+
+def writable_rate(sound: SoundCodec, sample_rate: int) -> int:
+    """``sample_rate`` if the codec knows it, else the next higher it knows, else its highest."""
+    rates = Codec(sound.encoder, "w").audio_rates
+    if sound.encoder == "libopus":
+        # Opus decoders run at 48 kHz whatever went in: resampling here keeps the conversion in one place
+        return 48_000
+    if not rates or sample_rate in rates:
+        return sample_rate
+    return min((rate for rate in rates if rate > sample_rate), default=max(rates))

@@ -1,0 +1,61 @@
+"""Sound at another sample rate, sample 0 staying at 0 s."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# soxr rounds its own output length; anything beyond these few samples is a caller's mistake, not rounding
+_ROUNDING_SAMPLES = 4
+
+
+def resample(
+    waveform: NDArray[np.float32], from_rate: int, *, to_rate: int, num_samples: int | None = None
+) -> NDArray[np.float32]:
+    """Convert ``waveform`` to another rate with soxr's very high quality filter, which adds no delay.
+
+    Args:
+        waveform: ``[channels, samples]`` float32.
+        from_rate: Its rate in Hz.
+        to_rate: Wanted rate in Hz.
+        num_samples: Exact length of the result, from the clock (``mova.timeline.samples_in_frames``); by
+            default ``floor(samples * to_rate / from_rate)``. It may differ from the natural length by a few
+            samples, which are cut or added as zeros.
+
+    Returns:
+        ``[channels, num_samples]`` float32. Values may pass 1 where a peak lies between the old samples.
+
+    Raises:
+        ValueError: If a rate is not positive, the shape is wrong, or ``num_samples`` is not what the sound
+            lasts.
+    """
+    if from_rate < 1 or to_rate < 1:
+        raise ValueError(f"rates must be positive; got from_rate={from_rate}, to_rate={to_rate}.")
+    if waveform.ndim != 2:
+        raise ValueError(f"waveform must be [channels, samples]; got shape {waveform.shape}.")
+    natural = waveform.shape[1] * to_rate // from_rate
+    wanted = natural if num_samples is None else num_samples
+    slack = _ROUNDING_SAMPLES + to_rate // from_rate
+    if abs(wanted - natural) > slack:
+        raise ValueError(
+            f"{waveform.shape[1]} samples at {from_rate} Hz last {natural} samples at {to_rate} Hz; "
+            f"num_samples={wanted} is not that length."
+        )
+    return _fitted(_converted(waveform, from_rate, to_rate), wanted)
+
+
+def _converted(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
+    if from_rate == to_rate or waveform.shape[1] == 0:
+        return waveform
+    import soxr
+
+    result: NDArray[np.float32] = soxr.resample(
+        np.ascontiguousarray(waveform.T, dtype=np.float32), from_rate, to_rate, quality="VHQ"
+    ).T
+    return result
+
+
+def _fitted(waveform: NDArray[np.float32], num_samples: int) -> NDArray[np.float32]:
+    missing = max(0, num_samples - waveform.shape[1])
+    padded = np.pad(waveform[:, :num_samples], ((0, 0), (0, missing)))
+    return np.ascontiguousarray(padded, dtype=np.float32)

@@ -1,0 +1,256 @@
+"""One tower: patches in, blocks of self-attention, text attention and feed-forward, velocity out (MOVA_SPEC 3.1 to 3.5).
+
+The video and the audio tower are the same network with other sizes; only patches and positions differ.
+Shape suffixes: B batch, L tokens, D width, U distinct noise levels in the batch, S text tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from mova.models.attention import Attention, KeyValue
+from mova.models.layers import distinct_levels, feed_forward, gather_rows, modulate, sinusoid
+from mova.models.rope import Rope
+
+# switches of the official code for networks that were never released; a checkpoint that sets one is another network
+UNSUPPORTED = ("has_image_input", "has_image_pos_emb", "has_ref_conv", "add_control_adapter")
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Sizes of a tower, by the names of the official ``config.json``.
+
+    Attributes:
+        dim: Width.
+        num_heads: Attention heads.
+        ffn_dim: Width inside the feed-forward layers.
+        num_layers: Blocks.
+        in_dim: Latent channels that enter, conditioning channels included.
+        out_dim: Latent channels of the velocity.
+        patch_size: Latents per token: (frames, rows, columns) for video, (latents,) for audio.
+        text_dim: Width of the prompt embedding.
+        freq_dim: Width of the sinusoid of the timestep.
+        eps: Of all norms.
+        vae_type: Audio only: which positions, ``"dac"`` or ``"oobleck"``.
+    """
+
+    dim: int
+    num_heads: int
+    ffn_dim: int
+    num_layers: int
+    in_dim: int
+    out_dim: int
+    patch_size: tuple[int, ...]
+    text_dim: int
+    freq_dim: int = 256
+    eps: float = 1e-6
+    vae_type: str = "dac"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TowerConfig:
+        """Reads a ``config.json``; keys that this network does not use are ignored.
+
+        Raises:
+            ValueError: If a needed key is missing, or the file describes a network with parts that we do not build.
+        """
+        known = {f.name for f in fields(cls)}
+        picked = {name: value for name, value in values.items() if name in known}
+        if enabled := [name for name in UNSUPPORTED if values.get(name)]:
+            raise ValueError(f"this tower has parts that are not supported: {', '.join(enabled)}.")
+        if missing := sorted({"dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim"} - set(picked)):
+            raise ValueError(f"the tower's configuration lacks {', '.join(missing)}.")
+        picked["patch_size"] = tuple(picked.get("patch_size", (1, 2, 2)))
+        return cls(**picked)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.dim // self.num_heads
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """A prompt, and what the towers have made of it: projections, and keys and values of every block.
+
+    They depend on the prompt and on the weights only, not on the step, so that one context serves all steps of a run.
+    Each network adds what it needs at the first use, under its own modules: one context serves both experts.
+
+    Attributes:
+        embeds: ``[B, S, text_dim]`` prompt embeddings.
+    """
+
+    embeds: Tensor
+    kept: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
+
+    def tokens(self, projection: nn.Module, dtype: torch.dtype) -> Tensor:
+        """``[B, S, D]``: the prompt in a tower's width."""
+        if projection not in self.kept:
+            self.kept[projection] = projection(self.embeds.to(dtype))
+        kept: Tensor = self.kept[projection]
+        return kept
+
+    def key_value(self, attention: Attention, tokens: Tensor) -> KeyValue:
+        """Keys and values of one block's text attention."""
+        if attention not in self.kept:
+            self.kept[attention] = attention.project(tokens)
+        kept: KeyValue = self.kept[attention]
+        return kept
+
+
+@dataclass(frozen=True)
+class TowerInputs:
+    """What every block of a tower needs beside its tokens.
+
+    Attributes:
+        levels: ``[U, 6, D]`` modulation of each distinct noise level.
+        index: ``[B]`` or ``[B, L]``: which level a sample or token has.
+        text: ``[B, S, D]`` the prompt.
+        rope: Positions of the tokens.
+        context: Keeper of text keys and values over steps; None computes them at every call.
+    """
+
+    levels: Tensor
+    index: Tensor
+    text: Tensor
+    rope: Rope
+    context: TextContext | None = None
+
+
+class TowerEmbed(nn.Module):
+    """Patches, prompt and noise level to the tower's width."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        dim, patch = config.dim, config.patch_size
+        if len(patch) not in (1, 3):
+            raise ValueError(f"patch_size must have one or three numbers; got {patch}.")
+        conv = nn.Conv3d if len(patch) == 3 else nn.Conv1d
+        self.patch_size, self.freq_dim = patch, config.freq_dim
+        self.patch_embedding = conv(config.in_dim, dim, kernel_size=patch, stride=patch)  # type: ignore[arg-type]
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+
+    def forward(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens ``[B, L, D]``, levels ``[U, 6, D]``, time embedding ``[U, D]``, and the index ``[B]`` or ``[B, L]``.
+
+        Args:
+            latents: ``[B, C, T, H, W]`` or ``[B, C, L]``.
+            timestep: 1000 sigma: ``[B]``, or a map over the latent grid. A token has the highest level of its patch.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        self._check(latents, timestep)
+        dtype = self.patch_embedding.weight.dtype
+        tokens = self.patch_embedding(latents.to(dtype)).flatten(2).transpose(1, 2)
+        values, index = distinct_levels(self._per_token(timestep))
+        with torch.autocast(latents.device.type, enabled=False):  # noise levels keep full precision (MOVA_SPEC 3.1)
+            wave = sinusoid(values, self.freq_dim).to(self.time_embedding[0].weight.dtype)
+            time = self.time_embedding(wave)
+            levels = self.time_projection(time).unflatten(-1, (6, -1))
+        return tokens, levels.to(dtype), time.to(dtype), index
+
+    def _check(self, latents: Tensor, timestep: Tensor) -> None:
+        grid = tuple(latents.shape[2:])
+        if len(grid) != len(self.patch_size) or any(n % p for n, p in zip(grid, self.patch_size, strict=False)):
+            raise ValueError(f"latents of grid {grid} do not divide into patches {self.patch_size}.")
+        if tuple(timestep.shape) not in (latents.shape[:1], (latents.shape[0], *grid)):
+            raise ValueError(
+                f"timestep must be [{latents.shape[0]}] or [{latents.shape[0]}, {', '.join(map(str, grid))}]; "
+                f"got {list(timestep.shape)}."
+            )
+
+    def _per_token(self, timestep: Tensor) -> Tensor:
+        if timestep.ndim == 1:
+            return timestep
+        if timestep.ndim == 2:
+            return reduce(timestep, "b (l p) -> b l", "max", p=self.patch_size[0])
+        f, h, w = self.patch_size
+        return reduce(timestep, "b (t f) (y h) (x w) -> b (t y x)", "max", f=f, h=h, w=w)
+
+
+class TowerBlock(nn.Module):
+    """Self-attention, text attention and feed-forward; six modulation rows steer the first and the last."""
+
+    def __init__(self, config: TowerConfig, *, splits_tokens: bool = False) -> None:
+        super().__init__()
+        dim, eps = config.dim, config.eps
+        sharding = "query_and_context" if splits_tokens else "none"
+        self.modulation = nn.Parameter(torch.empty(1, 6, dim))
+        self.norm1 = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.self_attn = Attention(dim, config.num_heads, eps=eps, sharding=sharding)  # type: ignore[arg-type]
+        self.norm3 = nn.LayerNorm(dim, eps)
+        self.cross_attn = Attention(dim, config.num_heads, context_dim=dim, eps=eps)
+        self.norm2 = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.ffn = feed_forward(dim, config.ffn_dim)
+
+    def forward(self, hidden_states: Tensor, inputs: TowerInputs) -> Tensor:
+        """Tokens ``[B, L, D]`` one block later."""
+        x, index = hidden_states, inputs.index
+        rows = (self.modulation.to(inputs.levels.dtype) + inputs.levels).unbind(1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (gather_rows(row, index) for row in rows)
+
+        h = modulate(self.norm1(x), shift1, scale1)
+        x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
+
+        text_kv = inputs.context.key_value(self.cross_attn, inputs.text) if inputs.context else None
+        x = x + self.cross_attn(self.norm3(x), inputs.text, key_value=text_kv)
+
+        h = modulate(self.norm2(x), shift2, scale2)
+        return x + gate2 * self.ffn(h)
+
+
+class TowerHead(nn.Module):
+    """Tokens to velocity."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.modulation = nn.Parameter(torch.empty(1, 2, config.dim))
+        self.norm = nn.LayerNorm(config.dim, config.eps, elementwise_affine=False)
+        self.head = nn.Linear(config.dim, config.out_dim * math.prod(config.patch_size))
+
+    def forward(self, hidden_states: Tensor, time: Tensor, index: Tensor) -> Tensor:
+        """``[B, L, out_dim * patch]`` of tokens ``[B, L, D]`` with the time embedding ``[U, D]`` and its index."""
+        rows = self.modulation.to(time.dtype) + time.unsqueeze(1)
+        shift, scale = (gather_rows(row, index) for row in rows.unbind(1))
+        out: Tensor = self.head(modulate(self.norm(hidden_states), shift, scale))
+        return out
+
+    def unpatchify(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """``[B, C, T, H, W]`` or ``[B, C, L]`` of the head's output; ``grid`` counts tokens along each axis."""
+        if len(self.patch_size) == 1:
+            return rearrange(tokens, "b l (p c) -> b c (l p)", p=self.patch_size[0])
+        f, h, w = self.patch_size
+        t, y, _ = grid
+        return rearrange(tokens, "b (t y x) (f h w c) -> b c (t f) (y h) (x w)", t=t, y=y, f=f, h=h, w=w)
+
+
+def init_tower(module: nn.Module) -> None:
+    """Fresh weights for embeds, blocks and heads, as Wan starts them: the velocity of a new tower is zero."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Conv1d | nn.Conv3d):
+            nn.init.xavier_uniform_(part.weight.flatten(1))
+            nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+    for part in module.modules():
+        if isinstance(part, TowerEmbed):
+            for linear in (*part.text_embedding, *part.time_embedding):
+                if isinstance(linear, nn.Linear):
+                    nn.init.normal_(linear.weight, std=0.02)
+        elif isinstance(part, TowerBlock | TowerHead):
+            nn.init.normal_(part.modulation, std=part.modulation.shape[-1] ** -0.5)
+        if isinstance(part, TowerHead):
+            nn.init.zeros_(part.head.weight)

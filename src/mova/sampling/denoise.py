@@ -1,0 +1,255 @@
+"""The loop: from noise to latents, for every task, guidance and solver.
+
+Both modalities are integrated together in float32. Each token has its own level: the schedule's level where it is to be
+made, never above what its task allows, so that given tokens stay at 0 and as they are. The text, and its keys and
+values in every block, are computed once a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mova.sampling.guidance import Branch, Guider
+from mova.sampling.pair import Pair
+from mova.sampling.schedule import Schedule
+from mova.sampling.solvers import Memory, Solver, Step, euler
+from mova.sampling.tasks import Task
+
+
+class Progress(NamedTuple):
+    """What a step's callback is told.
+
+    Args:
+        step: Steps done, 1 after the first.
+        num_steps: Steps of the run.
+        timestep: The film's timestep at which the step began.
+        latents: The latents after the step.
+    """
+
+    step: int
+    num_steps: int
+    timestep: float
+    latents: Pair
+
+
+OnStep = Callable[[Progress], Pair | None]
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Networks that share a run: the first at high noise, the second below the boundary.
+
+    Args:
+        models: One or two joint networks.
+        boundary: Sigma of the film below which the second takes over (spec 3.9).
+
+    Raises:
+        ValueError: If there are not one or two networks.
+    """
+
+    models: Sequence[nn.Module]
+    boundary: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.models) not in (1, 2):
+            raise ValueError(f"there must be one or two experts; got {len(self.models)}.")
+
+    def model_at(self, video_timestep: float) -> nn.Module:
+        """The expert that works at a timestep of the film's schedule."""
+        return self.models[-1] if video_timestep < 1000.0 * self.boundary else self.models[0]
+
+
+@torch.no_grad()
+def denoise(
+    experts: Experts,
+    task: Task,
+    *,
+    text_embeds: Tensor,
+    negative_embeds: Tensor | None,
+    video_schedule: Schedule,
+    audio_schedule: Schedule,
+    guidance: Guider,
+    video_fps: float,
+    video_noise: Tensor,
+    audio_noise: Tensor,
+    solver: Solver = euler,
+    on_step: OnStep | None = None,
+    branches_per_forward: int = 1,
+) -> Pair:
+    """Integrate from noise to latents.
+
+    Args:
+        experts: The network, or two that share the run.
+        task: What is given and what is to be made.
+        text_embeds: ``[B, S, Dt]`` embeddings of the prompts.
+        negative_embeds: ``[B, S, Dt]`` of the negative prompts; ``None`` only where the guidance needs no such branch.
+        video_schedule: The film's levels.
+        audio_schedule: The sound's levels, as many.
+        guidance: Strengths.
+        video_fps: Frames per second of the film.
+        video_noise: ``[B, C, T, H, W]`` standard normal.
+        audio_noise: ``[B, C, L]`` standard normal.
+        solver: Step function.
+        on_step: Called after each step; latents that it returns take the place of the loop's.
+        branches_per_forward: Guidance branches that share one forward pass; changes speed and memory only.
+
+    Returns:
+        float32 latents on the noise's device.
+
+    Raises:
+        ValueError: If lengths or shapes do not fit, or a needed negative embedding is missing.
+    """
+    if video_schedule.num_steps != audio_schedule.num_steps:
+        raise ValueError(
+            f"the schedules have {video_schedule.num_steps} and {audio_schedule.num_steps} steps."
+        )
+    levels = level_maps(task, video_noise, audio_noise)
+    evaluate = _Evaluation(
+        experts=experts,
+        task=task,
+        levels=levels,
+        timesteps=Pair(video_schedule.timesteps, audio_schedule.timesteps),
+        sigmas=video_schedule.sigmas,
+        embeds={True: text_embeds, False: negative_embeds},
+        guidance=guidance,
+        video_fps=video_fps,
+        branches_per_forward=branches_per_forward,
+        contexts={},
+    )
+    latents = Pair(
+        _begin(video_noise.float(), task.video, levels.video, video_schedule.sigmas[0]),
+        _begin(audio_noise.float(), task.audio, levels.audio, audio_schedule.sigmas[0]),
+    )
+    memory: Memory | None = None
+    num_steps = video_schedule.num_steps
+    for index in range(num_steps):
+        step = Step(
+            index=index,
+            num_steps=num_steps,
+            sigma_from=_limited(levels, video_schedule.sigmas[index], audio_schedule.sigmas[index]),
+            sigma_to=_limited(levels, video_schedule.sigmas[index + 1], audio_schedule.sigmas[index + 1]),
+        )
+        latents, memory = solver(evaluate, latents, step, memory)
+        if on_step is not None:
+            progress = Progress(index + 1, num_steps, float(video_schedule.timesteps[index]), latents)
+            replaced = on_step(progress)
+            latents = latents if replaced is None else replaced
+    return latents
+
+
+def level_maps(task: Task, video_noise: Tensor, audio_noise: Tensor) -> Pair:
+    """The task's levels as ``[1, 1, T, H, W]`` and ``[1, 1, L]`` on the noise's device.
+
+    Raises:
+        ValueError: If the noise has another grid than the task.
+    """
+    if video_noise.shape[2:] != task.video_level.shape or audio_noise.shape[2:] != task.audio_level.shape:
+        raise ValueError(
+            f"the noise has the grids {tuple(video_noise.shape[2:])} and {tuple(audio_noise.shape[2:])}; "
+            f"the task has {tuple(task.video_level.shape)} and {tuple(task.audio_level.shape)}."
+        )
+    return Pair(
+        task.video_level[None, None].to(video_noise.device, torch.float32),
+        task.audio_level[None, None].to(audio_noise.device, torch.float32),
+    )
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The guided velocity at a point of the run; ``contexts`` is filled as experts and branches come up."""
+
+    experts: Experts
+    task: Task
+    levels: Pair
+    timesteps: Pair
+    sigmas: Tensor
+    embeds: dict[bool, Tensor | None]
+    guidance: Guider
+    video_fps: float
+    branches_per_forward: int
+    contexts: dict[tuple[bool, ...], Any]
+
+    def __call__(self, latents: Pair, point: int, /) -> Pair:
+        sigma = float(self.sigmas[point])
+        branches = self.guidance.branches(sigma)
+        velocities: dict[Branch, Pair] = {}
+        for first in range(0, len(branches), self.branches_per_forward):
+            group = branches[first : first + self.branches_per_forward]
+            velocities |= self._forward(latents, point, group)
+        return self.guidance.combine(velocities, sigma)
+
+    def _forward(self, latents: Pair, point: int, branches: Sequence[Branch]) -> dict[Branch, Pair]:
+        copies = len(branches)
+        model: Any = self.experts.model_at(float(self.timesteps.video[point]))
+        dtype = model.dtype
+        bridge = _bridge_scale(branches, latents.video)
+        video = _with_condition(latents.video, self.task.video_condition)
+        output = model(
+            _repeated(video, copies).to(dtype),
+            _repeated(latents.audio, copies).to(dtype),
+            video_timestep=_timestep(self.levels.video, self.timesteps.video[point], latents.video, copies),
+            audio_timestep=_timestep(self.levels.audio, self.timesteps.audio[point], latents.audio, copies),
+            text_context=self._context(model, tuple(branch.has_text for branch in branches)),
+            video_fps=self.video_fps,
+            a2v_scale=bridge,
+            v2a_scale=bridge,
+            return_dict=True,
+        )
+        video_parts, audio_parts = output.video.float().chunk(copies), output.audio.float().chunk(copies)
+        return {branch: Pair(video_parts[i], audio_parts[i]) for i, branch in enumerate(branches)}
+
+    def _context(self, model: Any, texts: tuple[bool, ...]) -> Any:
+        # one keeper serves both experts: each adds its own keys and values (see JointModel.encode_text)
+        if texts not in self.contexts:
+            given = [embed for embed in (self.embeds[has_text] for has_text in texts) if embed is not None]
+            if len(given) < len(texts):
+                raise ValueError("this guidance needs negative_embeds.")
+            self.contexts[texts] = model.encode_text(torch.cat(given).to(model.dtype))
+        return self.contexts[texts]
+
+
+def _begin(noise: Tensor, given: Tensor | None, level: Tensor, first_sigma: Tensor) -> Tensor:
+    if given is None:
+        return noise
+    clean = given.to(noise).expand_as(noise)
+    sigma = torch.minimum(level, first_sigma.to(level))
+    return torch.where(sigma == 0, clean, torch.lerp(clean, noise, sigma.expand_as(noise)))
+
+
+def _limited(levels: Pair, video_sigma: Tensor, audio_sigma: Tensor) -> Pair:
+    return Pair(
+        torch.minimum(levels.video, video_sigma.to(levels.video)),
+        torch.minimum(levels.audio, audio_sigma.to(levels.audio)),
+    )
+
+
+def _timestep(level: Tensor, timestep: Tensor, latents: Tensor, copies: int) -> Tensor:
+    """``[B]`` where all tokens share a level, else a map ``[B, T, H, W]`` or ``[B, L]``."""
+    batch = copies * latents.shape[0]
+    limited = torch.minimum(1000.0 * level, timestep.to(level))
+    if bool((limited == limited.flatten()[0]).all()):
+        return limited.flatten()[0].expand(batch)
+    return limited[:, 0].expand(batch, *limited.shape[2:])
+
+
+def _bridge_scale(branches: Sequence[Branch], like: Tensor) -> float | Tensor:
+    scales = [1.0 if branch.has_bridge else 0.0 for branch in branches]
+    if len(set(scales)) == 1:
+        return scales[0]
+    return torch.tensor(scales, device=like.device).repeat_interleave(like.shape[0])
+
+
+def _with_condition(video: Tensor, condition: Tensor | None) -> Tensor:
+    if condition is None:
+        return video
+    channels = condition.shape[-4]
+    return torch.cat([video, condition.to(video).expand(video.shape[0], channels, *video.shape[2:])], dim=1)
+
+
+def _repeated(x: Tensor, copies: int) -> Tensor:
+    return x if copies == 1 else x.repeat(copies, *[1] * (x.ndim - 1))
