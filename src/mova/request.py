@@ -1,8 +1,9 @@
-"""What to make: one schema for the library, the command line, the HTTP interface and the metadata inside a film.
+"""What to make: one schema for the library, the command line, the HTTP interface and the metadata inside a
+film.
 
-``GenerationRequest`` says what is asked, whatever the model; ``resolve`` checks it against what a model can make
-(``ModelWorld``) and fills in the rest (``Plan``). Neither reads weights or imports torch. Nothing is rounded: what
-cannot be made as asked is refused with the nearest that can.
+``GenerationRequest`` says what is asked, whatever the model; ``resolve`` checks it against what a model can
+make (``ModelWorld``) and fills in the rest (``Plan``). Neither reads weights or imports torch. Nothing is
+rounded: what cannot be made as asked is refused with the nearest that can.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ SolverName = Literal["euler", "heun", "adams"]
 
 
 class GenerationRequest(BaseModel):
-    """What is asked of a model. Unknown fields and wrong types are refused; ``None`` leaves a value to the model.
+    """What is asked of a model. Unknown fields and wrong types are refused; ``None`` leaves a value to the
+    model.
 
     Raises:
         RequestError: If a field is wrong; the message and ``field`` name it.
@@ -110,7 +112,8 @@ class GenerationRequest(BaseModel):
 
 @dataclass(frozen=True)
 class ModelWorld:
-    """What a model can make, and what it makes where nothing is asked. Stored as ``world`` in ``model_index.json``.
+    """What a model can make, and what it makes where nothing is asked. Stored as ``world`` in
+    ``model_index.json``.
 
     Args:
         name: How the model is called in messages.
@@ -221,7 +224,8 @@ def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
     """Settle every value of a request for one model.
 
     Raises:
-        RequestError: If the model cannot make what is asked; the message says what it can, the hint the nearest.
+        RequestError: If the model cannot make what is asked; the message says what it can, the hint the
+            nearest.
     """
     width, height = resolve_size(world, request.width, request.height)
     fps = resolve_fps(world, request.fps)

@@ -14,7 +14,8 @@ FOLDER = Path(__file__).parents[2].parent / "shared" / "parity"
 NUM_SETTINGS = 10
 
 pytestmark = pytest.mark.skipif(
-    not (FOLDER / "case7_scheduler.safetensors").exists(), reason="the folder of golden tensors is not present"
+    not (FOLDER / "case7_scheduler.safetensors").exists(),
+    reason="the folder of golden tensors is not present",
 )
 
 
@@ -34,7 +35,9 @@ def test_curves_pairs_and_updates_equal_the_official_ones(index: int) -> None:
     pair = schedule_pair(config, num_steps, shift=shift, audio_shift=audio_shift, denoising_strength=strength)
 
     def expect(name: str, actual: torch.Tensor, *, scale: float = 1.0) -> None:
-        torch.testing.assert_close(actual, tensors[f"outputs.{index}.{name}"], rtol=0, atol=1e-6 * scale, msg=name)
+        torch.testing.assert_close(
+            actual, tensors[f"outputs.{index}.{name}"], rtol=0, atol=1e-6 * scale, msg=name
+        )
 
     columns = torch.stack([column.timesteps[:-1] for column in pair], dim=1)
     expect("pair_timesteps", columns, scale=1000)

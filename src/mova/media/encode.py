@@ -109,15 +109,36 @@ def write_clip(
     )
 
 
+def check_target(path: str | Path, *, width: int, height: int, overwrite: bool = True) -> None:
+    """Refuse a file that could not be written, before the work of making a clip for it.
+
+    Args:
+        path: Where the film will go.
+        width: Of its picture, in pixels.
+        height: Of its picture, in pixels.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        MediaError: If the suffix, the size or the folder does not allow it.
+    """
+    path = Path(path)
+    _check_size(width, height, kind_of(path), path)
+    _check_target(path, overwrite)
+
+
+def _check_size(width: int, height: int, kind: FileKind, path: Path) -> None:
+    if kind.picture is None or kind.container == "gif":
+        return
+    for name, size in (("width", width), ("height", height)):
+        if size % 2:
+            nearest = f"{size - 1} or {size + 1}" if size > 1 else f"{size + 1}"
+            raise MediaError(
+                f"cannot write {path}: {name} must be even for 4:2:0 video; got {size}.", f"Use {nearest}."
+            )
+
+
 def _check_clip(clip: Clip, kind: FileKind, path: Path) -> None:
-    if kind.picture is not None and kind.container != "gif":
-        for name, size in (("width", clip.width), ("height", clip.height)):
-            if size % 2:
-                nearest = f"{size - 1} or {size + 1}" if size > 1 else f"{size + 1}"
-                raise MediaError(
-                    f"cannot write {path}: {name} must be even for 4:2:0 video; got {size}.",
-                    f"Use {nearest}.",
-                )
+    _check_size(clip.width, clip.height, kind, path)
     channels = clip.waveform.shape[0]
     if kind.sound is not None and channels not in LAYOUTS:
         raise MediaError(

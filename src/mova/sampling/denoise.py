@@ -1,8 +1,8 @@
 """The loop: from noise to latents, for every task, guidance and solver.
 
-Both modalities are integrated together in float32. Each token has its own level: the schedule's level where it is to be
-made, never above what its task allows, so that given tokens stay at 0 and as they are. The text, and its keys and
-values in every block, are computed once a run.
+Both modalities are integrated together in float32. Each token has its own level: the schedule's level where
+it is to be made, never above what its task allows, so that given tokens stay at 0 and as they are. The text,
+and its keys and values in every block, are computed once a run.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def denoise(
         experts: The network, or two that share the run.
         task: What is given and what is to be made.
         text_embeds: ``[B, S, Dt]`` embeddings of the prompts.
-        negative_embeds: ``[B, S, Dt]`` of the negative prompts; ``None`` only where the guidance needs no such branch.
+        negative_embeds: ``[B, S, Dt]`` of the negative prompts; ``None`` only where the guidance needs no
+            such branch.
         video_schedule: The film's levels.
         audio_schedule: The sound's levels, as many.
         guidance: Strengths.

@@ -1,7 +1,9 @@
 """How far the sampler is pushed towards the text, and towards agreement of picture and sound.
 
-Dual guidance (MOVA, arXiv 2602.08794, section 5.1; spec 3.10), T the text and B the bridge between the towers:
-``v = v(0, 0) + s_B [v(0, B) - v(0, 0)] + s_T [v(T, B) - v(0, B)]``. Branches whose weight is zero are not evaluated:
+Dual guidance (MOVA, arXiv 2602.08794, section 5.1; spec 3.10), T the text and B the bridge between the
+towers:
+``v = v(0, 0) + s_B [v(0, B) - v(0, 0)] + s_T [v(T, B) - v(0, B)]``. Branches whose weight is zero are not
+evaluated:
 ``s_B = 1`` is plain classifier-free guidance, bit for bit, and ``s_B = s_T`` needs two evaluations as well.
 """
 
@@ -47,10 +49,10 @@ class Guidance:
     Args:
         text_scale: ``s_T``; 1 leaves the text's own strength, 0 follows the negative prompt only.
         cross_scale: ``s_B``; 1 leaves the bridge's own strength, above 1 binds picture and sound more.
-        interval: Lowest and highest sigma (of the film's schedule) at which to guide; outside, both scales are 1
-            (Kynkäänniemi et al. 2024, arXiv 2404.07724).
-        rescale: 0 to 1: how far the spread of the guided velocity is brought back to that of the full branch (Lin et al.
-            2023, arXiv 2305.08891, section 3.4).
+        interval: Lowest and highest sigma (of the film's schedule) at which to guide; outside, both scales
+            are 1 (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+        rescale: 0 to 1: how far the spread of the guided velocity is brought back to that of the full branch
+            (Lin et al. 2023, arXiv 2305.08891, section 3.4).
 
     Raises:
         ValueError: If a value is out of range.

@@ -1,10 +1,10 @@
 """Noise by (seed, modality, absolute latent index) and nothing else.
 
-The noise of an instant is the same whatever else is made: a longer clip, another batch size, another device or a
-re-rolled sound leave it as it is. A counter-based generator gives each latent index its own stream: Philox 4x64-10
-(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), key = (seed, modality), counter = latent index.
-The normal deviates are made here (Box and Muller 1958) from the generator's raw bits, whose stream numpy guarantees
-across versions, unlike that of its ready-made normals.
+The noise of an instant is the same whatever else is made: a longer clip, another batch size, another device
+or a re-rolled sound leave it as it is. A counter-based generator gives each latent index its own stream:
+Philox 4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), key = (seed, modality),
+counter = latent index. The normal deviates are made here (Box and Muller 1958) from the generator's raw bits,
+whose stream numpy guarantees across versions, unlike that of its ready-made normals.
 """
 
 from __future__ import annotations

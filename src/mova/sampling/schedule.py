@@ -1,7 +1,8 @@
 """Noise levels of a run: which sigmas the sampler visits, for the film and for the sound.
 
-``sigma`` is the share of noise (1 = pure noise); the networks are told ``timestep = 1000 sigma``. The curve and all its
-options are those of the official ``scheduler_config.json`` (spec 3.8), so that a file from there is honoured whole.
+``sigma`` is the share of noise (1 = pure noise); the networks are told ``timestep = 1000 sigma``. The curve
+and all its options are those of the official ``scheduler_config.json`` (spec 3.8), so that a file from there
+is honoured whole.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ TRAINING_STEPS = 1000
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The values of a ``scheduler_config.json``; a missing key has the official code's default, not the checkpoints' value.
+    """The values of a ``scheduler_config.json``; a missing key has the official code's default, not the
+    checkpoints' value.
 
     Args:
         num_train_timesteps: Length of the training grid and the factor from sigma to timestep.
@@ -25,13 +27,15 @@ class ScheduleConfig:
         audio_shift: Shift of the sound; ``None`` is the same as the film's.
         sigma_max: Level of the first step.
         sigma_min: Level at the end of the curve.
-        extra_one_step: Whether the last of the ``n + 1`` points of the curve is left out (the final 0 takes its place).
+        extra_one_step: Whether the last of the ``n + 1`` points of the curve is left out (the final 0 takes
+            its place).
         inverse_timesteps: Whether the curve is walked backwards.
         exponential_shift: Whether the curve is ``e^mu / (e^mu + 1/u - 1)`` instead of the rational one.
         exponential_shift_mu: ``mu`` of it.
         shift_terminal: Level to which the end of the curve is stretched.
         reverse_sigmas: Whether each level is taken from 1.
-        snap_to_training_grid: Whether each update uses the nearest of the training grid's levels, as the official code does.
+        snap_to_training_grid: Whether each update uses the nearest of the training grid's levels, as the
+            official code does.
 
     Raises:
         ValueError: If a value is out of range.
@@ -83,7 +87,8 @@ class Schedule:
     """The levels of one modality over a run of ``n`` steps.
 
     Args:
-        sigmas: ``[n + 1]`` float32 on the CPU: the level before each step and the final one; the updates use these.
+        sigmas: ``[n + 1]`` float32 on the CPU: the level before each step and the final one; the updates use
+            these.
         timesteps: ``[n + 1]`` float32: what the network is told at each, ``1000 sigma`` before any snapping.
     """
 
@@ -109,10 +114,11 @@ def shifted_sigmas(
     shift_terminal: float | None = None,
     reverse_sigmas: bool = False,
 ) -> Tensor:
-    """Noise levels for rectified flow, biased towards high noise: ``shift u / (1 + (shift - 1) u)`` over a line ``u``.
+    """Noise levels for rectified flow, biased towards high noise: ``shift u / (1 + (shift - 1) u)`` over a
+    line ``u``.
 
-    The rational shift is that of Esser et al. 2024 (arXiv 2403.03206, section 5.3.2); the other options, and the order
-    in which they apply, are spec 3.8.
+    The rational shift is that of Esser et al. 2024 (arXiv 2403.03206, section 5.3.2); the other options, and
+    the order in which they apply, are spec 3.8.
 
     Args:
         num_steps: Steps, at least 1.
@@ -127,8 +133,8 @@ def shifted_sigmas(
         reverse_sigmas: Whether each level is taken from 1.
 
     Returns:
-        ``[num_steps + 1]`` float32 on the CPU: the level before each step, then the final 0 (1 for a curve that runs
-        towards noise).
+        ``[num_steps + 1]`` float32 on the CPU: the level before each step, then the final 0 (1 for a curve
+        that runs towards noise).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -181,10 +187,11 @@ def configured_sigmas(
 
 
 def snap_to_training_grid(sigmas: Tensor, config: ScheduleConfig) -> Tensor:
-    """Each level replaced by the nearest of the grid of training levels at the configured shift, the first on ties.
+    """Each level replaced by the nearest of the grid of training levels at the configured shift, the first on
+    ties.
 
-    The official sampler looks its levels up so (spec 3.8); where ``n`` divides 1000 the lookup changes nothing beyond
-    1e-7. The final level is kept.
+    The official sampler looks its levels up so (spec 3.8); where ``n`` divides 1000 the lookup changes
+    nothing beyond 1e-7. The final level is kept.
 
     Args:
         sigmas: ``[n + 1]`` float32.

@@ -1,8 +1,9 @@
-"""Solvers of the flow's equation ``dx / dsigma = velocity``: one step from a level to the next, both modalities at once.
+"""Solvers of the flow's equation ``dx / dsigma = velocity``: one step from a level to the next, both
+modalities at once.
 
-Every level is a map over tokens and each modality has its own, so that a token that is given (level 0 throughout) does
-not move. States and updates are float32. A solver that looks back takes its memory from the step before and hands on
-its own; ``None`` is no memory.
+Every level is a map over tokens and each modality has its own, so that a token that is given (level 0
+throughout) does not move. States and updates are float32. A solver that looks back takes its memory from the
+step before and hands on its own; ``None`` is no memory.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def heun(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -
 def adams(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
     """Second order, one evaluation: Adams-Bashforth with uneven steps, the slope taken from the step before.
 
-    ``v + (v - v_before) h / (2 h_before)``, with h the signed length of a step in sigma (Hairer, Norsett and Wanner,
-    "Solving ordinary differential equations I", III.5). The first step is Euler's.
+    ``v + (v - v_before) h / (2 h_before)``, with h the signed length of a step in sigma (Hairer, Norsett and
+    Wanner, "Solving ordinary differential equations I", III.5). The first step is Euler's.
     """
     now = velocity(latents, step.index)
     if memory is None:

@@ -1,8 +1,8 @@
 """A task is a noise map: which latents are given, and how noisy each may become.
 
-A token at level 0 is given and stays as it is; a token at level 1 is made from noise; one between joins the run when
-the schedule has come down to its level, and so is changed only that far. To write a new task, fill the two maps and the
-given latents: no other part of the library has to know.
+A token at level 0 is given and stays as it is; a token at level 1 is made from noise; one between joins the
+run when the schedule has come down to its level, and so is changed only that far. To write a new task, fill
+the two maps and the given latents: no other part of the library has to know.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ class Task:
     Args:
         video_level: ``[T, H, W]`` float32: the highest noise level of each video latent; 0 is given.
         audio_level: ``[L]`` float32, likewise.
-        video: Given latents ``[C, T, H, W]`` or ``[B, C, T, H, W]``, normalised; ``None`` where every level is 1.
+        video: Given latents ``[C, T, H, W]`` or ``[B, C, T, H, W]``, normalised; ``None`` where every level
+            is 1.
         audio: Given latents ``[C, L]`` or ``[B, C, L]``, likewise.
-        video_condition: Channels ``[C', T, H, W]`` or ``[B, C', T, H, W]`` that are appended to the noisy video at the
-            network's door, for checkpoints that condition so.
+        video_condition: Channels ``[C', T, H, W]`` or ``[B, C', T, H, W]`` that are appended to the noisy
+            video at the network's door, for checkpoints that condition so.
 
     Raises:
         ValueError: If a level is outside [0, 1], a shape does not fit, or a level below 1 has nothing given.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Flight:
         fallen = np.clip(time_s, self.release_s, first) - self.release_s
         falling = 0.5 * self.gravity * ((first - self.release_s) ** 2 - fallen**2)
         height = np.where(time_s < first, falling, 0.0)
-        for start, end in zip(self.impacts_s, self.impacts_s[1:], strict=False):
+        for start, end in pairwise(self.impacts_s):
             flying = (time_s >= start) & (time_s < end)
             height = np.where(flying, 0.5 * self.gravity * (time_s - start) * (end - time_s), height)
         return height
@@ -86,11 +87,11 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
     colour = pick(rng, BALL_COLOURS, pinned.get("colour"))
     size = pick(rng, tuple(SIZES), pinned.get("size"))
     floor = pick(rng, FLOORS, pinned.get("floor"))
-    two_drawn = rng.uniform() < 0.15
+    two_drawn = rng.uniform() < 0.45  # of those with 3 impacts: with fewer, both balls hang for long
     others = tuple(name for name in BALL_COLOURS if name != colour)
     colour2 = pick(rng, others, pinned.get("colour2"))
     count = pick_count(rng, seconds, pinned, low=2, high=4, capacity=capacity(seconds, gap_s=0.27))
-    number = pinned.get("number", 2 if "colour2" in pinned or (two_drawn and count in (2, 3)) else 1)
+    number = pinned.get("number", 2 if "colour2" in pinned or (two_drawn and count == 3) else 1)
     if number == 2 and count == 1 and "count" not in pinned and capacity(seconds) > 1:
         count = 2
     if number == 2 and count < 2:
@@ -98,7 +99,9 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
     if number == 1 and "colour2" in pinned:
         raise RequestError("colour2 needs number 2; got number 1.", "Leave number out.")
     if number == 2 and colour2 == colour:
-        raise RequestError(f"colour2 must differ from colour; both are {colour!r}.", "Choose another colour2.")
+        raise RequestError(
+            f"colour2 must differ from colour; both are {colour!r}.", "Choose another colour2."
+        )
     chosen: Attributes = {"colour": colour, "size": size, "floor": floor, "number": number}
     if number == 2:
         chosen["colour2"] = colour2
@@ -114,7 +117,9 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
         flights = _two_flights(rng, attributes, seconds, radius)
     else:
         gravity, release, impacts = _bounces(rng, count, seconds)
-        flights = (_place(rng, str(attributes["colour"]), gravity, release, impacts, (radius, 1 - radius), seconds),)
+        flights = (
+            _place(rng, str(attributes["colour"]), gravity, release, impacts, (radius, 1 - radius), seconds),
+        )
     speeds = [
         (time, flight.x + flight.drift * (time - flight.impacts_s[0]), speed)
         for flight in flights
@@ -140,9 +145,12 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
         colour = COLOURS[flight.colour]
         for image, x, height in zip(frames, xs, heights, strict=True):
             near = math.exp(-float(height.mean()) / 0.15)
-            shade = Ellipse((float(x.mean()), floor + 0.022 * view.height), radius * (0.6 + 0.4 * near), 0.018 * view.unit)
+            below = (float(x.mean()), floor + 0.022 * view.height)
+            shade = Ellipse(below, radius * (0.6 + 0.4 * near), 0.018 * view.unit)
             paint(image, shade, colour=BLACK, opacity=0.15 + 0.45 * near, softness_px=0.02 * view.unit)
-            centres = [(float(cx), floor - float(h) * view.height - radius) for cx, h in zip(x, height, strict=True)]
+            centres = [
+                (float(cx), floor - float(h) * view.height - radius) for cx, h in zip(x, height, strict=True)
+            ]
             paint(image, [Disc(centre, radius) for centre in centres], colour=mix(colour, BLACK, 0.6))
             inner = radius - OUTLINE * view.unit
             paint(image, [Disc(centre, inner) for centre in centres], colour=colour)
@@ -155,18 +163,23 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
 def _impact_speeds(flight: Flight) -> list[float]:
     """Speed at each impact but the last: half the flight before it, times gravity."""
     falls = [flight.impacts_s[0] - flight.release_s]
-    falls += [(end - start) / 2 for start, end in zip(flight.impacts_s, flight.impacts_s[1:-1], strict=False)]
+    falls += [(end - start) / 2 for start, end in pairwise(flight.impacts_s[:-1])]
     return [flight.gravity * fall for fall in falls]
 
 
 def _bounces(
-    rng: np.random.Generator, count: int, seconds: float, *, restitutions: tuple[float, float] = (0.6, 0.85)
+    rng: np.random.Generator,
+    count: int,
+    seconds: float,
+    *,
+    restitutions: tuple[float, float] = (0.6, 0.85),
+    hang_s: float = 0.25,
 ) -> tuple[float, float, tuple[float, ...]]:
-    """Gravity, release and impacts (with the one after the clip last) of a ball that is seen to bounce ``count`` times.
+    """Gravity, release and impacts (the one after the clip last) of a ball seen to bounce ``count`` times.
 
-    A fall of ``f`` seconds is followed by flights of ``2 f e, 2 f e^2, ...``. Among many draws of (gravity, drop height,
-    restitution) keep those whose flights can be laid over the clip with no impact in its margins; prefer those that do
-    not hang long before they fall.
+    A fall of ``f`` seconds is followed by flights of ``2 f e, 2 f e^2, ...``. Among many draws of gravity,
+    drop height and restitution ``e``, keep those whose flights can be laid over the clip with no impact in
+    its margins; prefer those that hang no longer than ``hang_s`` before they fall.
     """
     draws = rng.uniform(size=(1024, 3))
     gravity = 4.0 + 5.0 * draws[:, 0]
@@ -177,17 +190,18 @@ def _bounces(
     earliest = np.maximum(FIRST_EVENT_S, seconds - until_next + 0.02)
     latest = seconds - LAST_EVENT_S - before_last
     fits = (latest - earliest >= 0) & (flights[:, -1] >= MIN_GAP_S) & (latest >= FIRST_EVENT_S)
-    prompt = fits & (earliest <= fall + 0.25)
+    prompt = fits & (earliest <= fall + hang_s)
     where, shares = rng.uniform(size=2)
     usable = np.flatnonzero(prompt if prompt.any() else fits)
     if usable.size == 0:
         if restitutions[1] >= 0.99:
             raise RequestError(
-                f"a ball cannot bounce {count} times in {seconds:g} s.", "Ask for fewer, or for a longer clip."
+                f"a ball cannot bounce {count} times in {seconds:g} s.",
+                "Ask for fewer, or for a longer clip.",
             )
-        return _bounces(rng, count, seconds, restitutions=(0.8, 0.99))
+        return _bounces(rng, count, seconds, restitutions=(0.8, 0.99), hang_s=hang_s)
     best = usable[int(where * usable.size)]
-    latest_prompt = max(earliest[best], min(latest[best], fall[best] + 0.25))
+    latest_prompt = max(earliest[best], min(latest[best], fall[best] + hang_s))
     first = float(earliest[best] + shares * (latest_prompt - earliest[best]))
     impacts = first + np.concatenate(([0.0], np.cumsum(flights[best])))
     return float(gravity[best]), first - float(fall[best]), tuple(float(time) for time in impacts)
@@ -219,16 +233,18 @@ def _two_flights(
 ) -> tuple[Flight, ...]:
     """Two balls in lanes of their own whose impacts, merged, keep the smallest gap."""
     count = int(attributes["count"])
-    for _ in range(200):
-        ways = [_bounces(rng, part, seconds) for part in (count - count // 2, count // 2)]
+    parts = (count - count // 2, count // 2)
+    for attempt in range(400):
+        # a little patience, then an odd pair of balls, finds room where ordinary ones meet the floor together
+        hang_s = 0.25 if attempt < 40 else 0.6 if attempt < 200 else 1.5
+        bounce = (0.6, 0.85) if attempt < 200 else (0.4, 0.95)
+        ways = [_bounces(rng, part, seconds, restitutions=bounce, hang_s=hang_s) for part in parts]
         merged = np.sort(np.concatenate([np.asarray(way[2][:-1]) for way in ways]))
         if merged.size < 2 or float(np.diff(merged).min()) >= MIN_GAP_S:
-            lanes = ((radius, 0.5 - radius / 4), (0.5 + radius / 4, 1 - radius))
+            lanes = ((radius, 0.49 - radius), (0.51 + radius, 1 - radius))
             names = (str(attributes["colour"]), str(attributes["colour2"]))
             return tuple(
-                _place(rng, name, *way, (lane[0], max(lane[0] + 0.05, lane[1] - radius)), seconds)
-                if lane[0] < 0.5 and lane[0] == radius
-                else _place(rng, name, *way, (min(lane[0] + radius, lane[1] - 0.05), lane[1]), seconds)
+                _place(rng, name, *way, lane, seconds)
                 for name, way, lane in zip(names, ways, lanes, strict=True)
             )
     raise RequestError(
@@ -250,7 +266,11 @@ def _room(motion: BallMotion, view: View) -> Image:
             paint(image, Capsule((x, top), (x + slant, view.height), 0.008 * view.unit), colour=line)
     elif motion.floor == "metal":
         for y in (0.87, 0.94):
-            paint(image, Capsule((0.0, y * view.height), (view.width, y * view.height), 0.007 * view.unit), colour=line)
+            paint(
+                image,
+                Capsule((0.0, y * view.height), (view.width, y * view.height), 0.007 * view.unit),
+                colour=line,
+            )
         for x in (0.1, 0.3, 0.5, 0.7, 0.9):
             paint(image, Disc(view.at(x, 0.905), 0.014 * view.unit), colour=line)
     elif motion.floor == "glass":
@@ -258,7 +278,7 @@ def _room(motion: BallMotion, view: View) -> Image:
             paint(image, Capsule(view.at(x, 0.97), view.at(x + 0.14, 0.84), 0.012 * view.unit), colour=line)
     else:
         for index in range(26):
-            place = view.at((index * 0.381966) % 1.0, FLOOR_Y + 0.03 + 0.16 * ((index * 0.618034) % 1.0))
+            place = view.at((index * 0.754878) % 1.0, FLOOR_Y + 0.03 + 0.16 * ((index * 0.569840) % 1.0))
             paint(image, Disc(place, 0.013 * view.unit), colour=line)
     paint(image, Box(-2.0, top, view.width + 2.0, top + 0.015 * view.unit), colour=mix(base, WHITE, 0.45))
     return image
@@ -273,7 +293,7 @@ _MATERIALS = {
 
 KIND = Kind(
     name="ball",
-    description="A ball bounces on a floor of wood, metal, glass or stone; each impact sounds like the floor.",
+    description="A ball bounces on wood, metal, glass or stone; each impact sounds like its floor.",
     attributes={
         "colour": BALL_COLOURS,
         "size": tuple(SIZES),

@@ -11,7 +11,21 @@ from mova.scenes.script import Value
 OMIT = 0.15
 """Share of captions that leave out some attributes, so that a model also learns short prompts."""
 
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+NUMBERS = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 _FLOORS = {"wood": "wooden", "metal": "metal", "glass": "glass", "stone": "stone"}
 
 

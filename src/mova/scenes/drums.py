@@ -1,4 +1,4 @@
-"""Four drum pads, each with a colour and a corner of its own; a mallet wanders from hit to hit and the pad flashes."""
+"""Four drum pads, each with its own colour and corner; a mallet goes from hit to hit and the pad flashes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Capsule, Disc, Exposure, View, gradient, mix, paint, repeat, shine
+from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import (
     Attributes,
     Event,
@@ -24,7 +24,6 @@ PADS = ("red", "yellow", "green", "blue")
 PLACES = {"red": (0.28, 0.28), "yellow": (0.72, 0.28), "green": (0.28, 0.72), "blue": (0.72, 0.72)}
 HALF_PAD = 0.19
 DECAY_S = 0.15
-REACH = 0.09
 LIFT = 0.16
 
 
@@ -76,7 +75,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
 
 
 def mallet(script: Script, time_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the mallet's head is, in unit picture coordinates: on the pad at each hit, lifted between hits."""
+    """Where the mallet's head is, in unit picture coordinates: on the pad at each hit, lifted in between."""
     rest = (0.5, 0.5)
     stops = [event.place for event in script.events]
     times = [event.time_s for event in script.events]
@@ -88,7 +87,7 @@ def mallet(script: Script, time_s: NDArray[np.float64]) -> tuple[NDArray[np.floa
         share = np.clip((time_s - ends[index]) / (ends[index + 1] - ends[index]), 0.0, 1.0)
         smooth = share * share * (3 - 2 * share)
         here = (time_s >= ends[index]) & (time_s < ends[index + 1])
-        lift = LIFT * np.sin(np.pi * share) ** 1.0
+        lift = LIFT * np.sin(np.pi * share)
         x = np.where(here, xs[index] + smooth * (xs[index + 1] - xs[index]), x)
         y = np.where(here, ys[index] + smooth * (ys[index + 1] - ys[index]) - lift, y)
     return x, y
@@ -98,12 +97,16 @@ def _place(pad: str, shift: tuple[float, float]) -> tuple[float, float]:
     return PLACES[pad][0] + shift[0], PLACES[pad][1] + shift[1]
 
 
-def _paint_pad(image: Image, view: View, place: tuple[float, float], colour: tuple[float, float, float]) -> None:
+def _paint_pad(image: Image, view: View, place: tuple[float, float], colour: Colour) -> None:
     x, y = view.at(*place)
     half_w, half_h, rim = HALF_PAD * view.width, HALF_PAD * view.height, 0.02 * view.unit
     corner = 0.06 * view.unit
     paint(image, Box(x - half_w, y - half_h, x + half_w, y + half_h, corner), colour=mix(colour, BLACK, 0.5))
-    paint(image, Box(x - half_w + rim, y - half_h + rim, x + half_w - rim, y + half_h - rim, corner - rim), colour=colour)
+    paint(
+        image,
+        Box(x - half_w + rim, y - half_h + rim, x + half_w - rim, y + half_h - rim, corner - rim),
+        colour=colour,
+    )
 
 
 def _draw_mallet(frames: Image, script: Script, view: View, exposure: Exposure) -> None:

@@ -10,6 +10,7 @@ from mova.scenes.palette import COLOURS, WHITE
 from mova.scenes.raster import (
     Box,
     Capsule,
+    Colour,
     Disc,
     Exposure,
     View,
@@ -81,7 +82,10 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
     bursts = tuple(
         Burst(
             time_s=time,
-            place=(lanes[(first + index) % 3] + float(rng.uniform(-0.05, 0.05)), float(rng.uniform(0.26, 0.42))),
+            place=(
+                lanes[(first + index) % 3] + float(rng.uniform(-0.05, 0.05)),
+                float(rng.uniform(0.26, 0.42)),
+            ),
             radius=float(rng.uniform(0.21, 0.27)),
             turn=float(rng.uniform(0.0, 1.0)),
             strength=float(rng.uniform(0.8, 1.0)),
@@ -103,8 +107,15 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     for burst in motion.bursts:
         bright = dark + np.float32(0.22) * (np.asarray(colour, np.float32) - dark)
         centre = view.at(*burst.place)
-        paint(bright, Disc(centre, 0.20 * view.unit), colour=colour, opacity=0.8, softness_px=0.34 * view.unit)
-        paint(bright, Disc(centre, 0.09 * view.unit), colour=mix(colour, WHITE, 0.8), softness_px=0.08 * view.unit)
+        paint(
+            bright, Disc(centre, 0.20 * view.unit), colour=colour, opacity=0.8, softness_px=0.34 * view.unit
+        )
+        paint(
+            bright,
+            Disc(centre, 0.09 * view.unit),
+            colour=mix(colour, WHITE, 0.8),
+            softness_px=0.08 * view.unit,
+        )
         shine(frames, dark, bright, exposure.flash([burst.time_s], [burst.strength], FLASH_DECAY_S))
         _draw_rocket(frames, burst, view, exposure)
         _draw_sparks(frames, burst, view, exposure, mix(colour, WHITE, 0.15))
@@ -127,9 +138,7 @@ def _climb(burst: Burst, share: float) -> tuple[float, float]:
     return burst.place[0], ROOFS_Y + (burst.place[1] - ROOFS_Y) * (1 - (1 - share) ** 2)
 
 
-def _draw_sparks(
-    frames: Image, burst: Burst, view: View, exposure: Exposure, colour: tuple[float, float, float]
-) -> None:
+def _draw_sparks(frames: Image, burst: Burst, view: View, exposure: Exposure, colour: Colour) -> None:
     """Two rings of sparks. A frame that is open when it bursts gets the part of its light that it sees."""
     angles = np.concatenate([(np.arange(14) + burst.turn) / 14, (np.arange(7) + burst.turn) / 7]) * 2 * np.pi
     reach = np.concatenate([np.full(14, burst.radius), np.full(7, 0.5 * burst.radius)])
@@ -139,7 +148,9 @@ def _draw_sparks(
         start, end = max(opens, burst.time_s), min(opens + opened_s, burst.time_s + FADE_S)
         if end <= start:
             continue
-        since = start + (np.arange(exposure.subframes) + 0.5) * (end - start) / exposure.subframes - burst.time_s
+        since = (
+            start + (np.arange(exposure.subframes) + 0.5) * (end - start) / exposure.subframes - burst.time_s
+        )
         seen = (end - start) / opened_s / exposure.subframes
         bright = 1.5 * burst.strength * (1 - since / FADE_S) ** 1.2 * seen
         out = (1 - np.exp(-since / SPREAD_S))[:, None] * reach
@@ -156,7 +167,9 @@ def _city(view: View, motion: FireworksMotion) -> Image:
     width = 1.0 / (len(tops) - 1)
     for index, top in enumerate(tops):
         left = (index - motion.skyline) * width
-        block = Box(left * view.width, top * view.height, (left + width) * view.width, view.height + view.unit)
+        block = Box(
+            left * view.width, top * view.height, (left + width) * view.width, view.height + view.unit
+        )
         paint(image, block, colour=(0.05, 0.05, 0.09) if index % 2 else (0.08, 0.08, 0.13))
         x, y = view.at(left + width / 2, top + 0.05)
         half = 0.013 * view.unit

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Capsule, Disc, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
+from mova.scenes.raster import (
+    Box,
+    Capsule,
+    Colour,
+    Disc,
+    Exposure,
+    Polygon,
+    View,
+    gradient,
+    mix,
+    paint,
+    repeat,
+    shine,
+)
 from mova.scenes.script import Attributes, Event, Image, Kind, Plan, Script, periodic_times, pick
 
 TEMPI = {"slow": 1.6, "medium": 2.4, "fast": 3.4}
 """Ticks per second, within 4 percent."""
 CASES = ("brown", "white", "red", "blue")
-SWING = 0.62
+SWING = 0.52
 """Largest angle of the arm from upright, radians."""
 LAMP_DY = 0.30
 DECAY_S = 0.10
@@ -61,29 +74,44 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     dark = _case(view, motion, COLOURS[str(script.attributes["colour"])])
     bright = dark.copy()
     lamp = view.near(motion.centre, 0.0, LAMP_DY)
-    paint(bright, Disc(lamp, 0.13 * view.unit), colour=(1.0, 0.98, 0.85), opacity=0.6, softness_px=0.14 * view.unit)
-    paint(bright, Disc(lamp, 0.055 * view.unit), colour=WHITE)
+    paint(
+        bright,
+        Disc(lamp, 0.15 * view.unit),
+        colour=(1.0, 0.98, 0.85),
+        opacity=0.7,
+        softness_px=0.14 * view.unit,
+    )
+    paint(bright, Disc(lamp, 0.062 * view.unit), colour=WHITE)
     frames = repeat(dark, exposure.num_frames)
     light = exposure.flash([e.time_s for e in script.events], [e.strength for e in script.events], DECAY_S)
     shine(frames, dark, bright, light)
     pivot = view.near(motion.centre, 0.0, 0.20)
-    for image, angles in zip(frames, motion.angle(exposure.moments()), strict=True):
+    fine = replace(exposure, subframes=2 * exposure.subframes)  # the arm sweeps far within one exposure
+    for image, angles in zip(frames, motion.angle(fine.moments()), strict=True):
         ways = [(float(np.sin(angle)), -float(np.cos(angle))) for angle in angles]
 
         def along(length: float, ways: list[tuple[float, float]] = ways) -> list[tuple[float, float]]:
-            return [(pivot[0] + dx * length * view.unit, pivot[1] + dy * length * view.unit) for dx, dy in ways]
+            return [
+                (pivot[0] + dx * length * view.unit, pivot[1] + dy * length * view.unit) for dx, dy in ways
+            ]
 
-        paint(image, [Capsule(pivot, tip, 0.016 * view.unit) for tip in along(0.60)], colour=(0.88, 0.88, 0.90))
+        paint(
+            image, [Capsule(pivot, tip, 0.016 * view.unit) for tip in along(0.60)], colour=(0.88, 0.88, 0.90)
+        )
         paint(image, [Disc(at, 0.062 * view.unit) for at in along(0.42)], colour=BLACK)
         paint(image, [Disc(at, 0.046 * view.unit) for at in along(0.42)], colour=(0.98, 0.80, 0.20))
         paint(image, Disc(pivot, 0.028 * view.unit), colour=BLACK)
     return frames
 
 
-def _case(view: View, motion: MetronomeMotion, colour: tuple[float, float, float]) -> Image:
+def _case(view: View, motion: MetronomeMotion, colour: Colour) -> Image:
     image = gradient(view, *WALLS[motion.wall])
     table = view.near(motion.centre, 0.0, 0.38)[1]
-    paint(image, Box(-view.unit, table, view.width + view.unit, view.height + view.unit), colour=(0.33, 0.24, 0.19))
+    paint(
+        image,
+        Box(-view.unit, table, view.width + view.unit, view.height + view.unit),
+        colour=(0.33, 0.24, 0.19),
+    )
 
     def outline(grow: float) -> tuple[tuple[float, float], ...]:
         corners = ((-0.13, -0.38), (0.13, -0.38), (0.30, 0.40), (-0.30, 0.40))
@@ -98,14 +126,14 @@ def _case(view: View, motion: MetronomeMotion, colour: tuple[float, float, float
     inside = tuple(view.near(motion.centre, dx, dy) for dx, dy in window)
     paint(image, Polygon(inside), colour=mix(mix(colour, BLACK, 0.82), (0.1, 0.1, 0.12), 0.5))
     lamp = view.near(motion.centre, 0.0, LAMP_DY)
-    paint(image, Disc(lamp, 0.068 * view.unit), colour=BLACK)
-    paint(image, Disc(lamp, 0.055 * view.unit), colour=(0.28, 0.27, 0.24))
+    paint(image, Disc(lamp, 0.075 * view.unit), colour=BLACK)
+    paint(image, Disc(lamp, 0.062 * view.unit), colour=(0.28, 0.27, 0.24))
     return image
 
 
 KIND = Kind(
     name="metronome",
-    description="A metronome swings slow, medium or fast; it ticks and its lamp flashes when the arm is upright.",
+    description="A metronome, slow, medium or fast; it ticks and flashes when its arm is upright.",
     attributes={"tempo": tuple(TEMPI), "colour": CASES},
     choose=choose,
     plan=plan,

@@ -8,7 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Capsule, Disc, Ellipse, Exposure, Polygon, View, gradient, mix, paint, repeat
+from mova.scenes.raster import (
+    Box,
+    Capsule,
+    Colour,
+    Disc,
+    Ellipse,
+    Exposure,
+    Overlap,
+    Polygon,
+    View,
+    gradient,
+    mix,
+    paint,
+    repeat,
+)
 from mova.scenes.script import (
     Attributes,
     Event,
@@ -54,7 +68,10 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
     """Syllables at irregular times, far enough apart for the mouth to close in between."""
     high = attributes["voice"] == "high"
-    centre = (0.5 + float(rng.uniform(-0.03, 0.03)), (0.53 if high else 0.49) + float(rng.uniform(-0.02, 0.02)))
+    centre = (
+        0.5 + float(rng.uniform(-0.03, 0.03)),
+        (0.53 if high else 0.49) + float(rng.uniform(-0.02, 0.02)),
+    )
     wall = int(rng.integers(len(WALLS)))
     count = int(attributes["count"])
     times = irregular_times(rng, count, seconds, gap_s=0.28)
@@ -68,7 +85,7 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
 
 
 def aperture(script: Script, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far the mouth is open: 0 until an event, 1 after ``OPENING_S``, closed again ``CLOSING_S`` later."""
+    """How far the mouth is open: 0 until an event, most after ``OPENING_S``, 0 ``CLOSING_S`` later."""
     opened = np.zeros(time_s.shape)
     for event in script.events:
         since = time_s - event.time_s
@@ -101,7 +118,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     return frames
 
 
-def _face(view: View, motion: MouthMotion, voice: str, skin: tuple[float, float, float]) -> Image:
+def _face(view: View, motion: MouthMotion, voice: str, skin: Colour) -> Image:
     image = gradient(view, *WALLS[motion.wall])
     radius, unit = FACE_RADII[voice], view.unit
 
@@ -111,7 +128,7 @@ def _face(view: View, motion: MouthMotion, voice: str, skin: tuple[float, float,
     paint(image, Disc(at(0, 0), (radius + 0.014) * unit), colour=mix(skin, BLACK, 0.6))
     paint(image, Disc(at(0, 0), radius * unit), colour=skin)
     if voice == "low":
-        _paint_beard(image, view, motion.centre, mix(skin, BLACK, 0.72))
+        _paint_beard(image, view, motion.centre, skin)
     eye_dx, eye_dy = 0.38 * radius, -0.30 * radius
     for side in (-1, 1):
         paint(image, Disc(at(side * eye_dx, eye_dy), 0.062 * unit), colour=WHITE)
@@ -133,25 +150,19 @@ def _face(view: View, motion: MouthMotion, voice: str, skin: tuple[float, float,
     return image
 
 
-def _paint_beard(image: Image, view: View, centre: tuple[float, float], colour: tuple[float, float, float]) -> None:
-    """The lower cap of the face, and a gap of skin around the mouth is left to the lips."""
-    radius = FACE_RADII["low"]
-    chin = image.copy()
-    paint(chin, Disc(view.near(centre, 0, 0), radius * view.unit), colour=colour)
+def _paint_beard(image: Image, view: View, centre: tuple[float, float], skin: Colour) -> None:
+    """The lower cap of the face in a dark shade, with skin left around the mouth."""
     edge = view.near(centre, 0, 0.06)[1]
-    below = image.copy()
-    paint(below, Box(-view.unit, edge, view.width + view.unit, view.height + view.unit), colour=WHITE)
-    row = int(round(edge))
-    image[row:] = chin[row:]
-    mouth = view.near(centre, 0, MOUTH_DY["low"] - 0.06)
-    skin_at = view.near(centre, 0, 0)
-    skin = image[min(int(skin_at[1]), view.height - 1), min(int(skin_at[0]), view.width - 1)].copy()
-    paint(image, Ellipse(mouth, 0.24 * view.unit, 0.12 * view.unit), colour=(float(skin[0]), float(skin[1]), float(skin[2])))
+    below = Box(-view.unit, edge, view.width + view.unit, view.height + view.unit)
+    face = Disc(view.near(centre, 0, 0), FACE_RADII["low"] * view.unit)
+    paint(image, Overlap(face, below), colour=mix(skin, BLACK, 0.72))
+    around = Ellipse(view.near(centre, 0, MOUTH_DY["low"] - 0.06), 0.24 * view.unit, 0.12 * view.unit)
+    paint(image, around, colour=skin)
 
 
 KIND = Kind(
     name="mouth",
-    description="A cartoon face with a high or a low voice says ah, oh or ee; the mouth opens with each syllable.",
+    description="A cartoon face with a high or a low voice says ah, oh or ee; the mouth opens each time.",
     attributes={
         "colour": FACE_COLOURS,
         "voice": VOICES,

@@ -1,13 +1,14 @@
-"""Drawing with signed distances: anti-aliased shapes painted into float pictures, at any size.
+"""Drawing with signed distances: anti-aliased shapes in float pictures of any size.
 
-Shapes are in pixels (a pixel's centre is at ``index + 0.5``); :class:`View` turns unit coordinates into pixels. Distances
-are negative inside. Only the patch around a shape is touched, so the cost follows the shape, not the picture.
-Formulas of the distances: Inigo Quilez, "2D distance functions" (iquilezles.org/articles/distfunctions2d).
+Shapes are in pixels (a pixel's centre is at ``index + 0.5``); :class:`View` turns unit coordinates into
+pixels. Distances are negative inside. Only the patch around a shape is touched, so the cost follows the
+shape, not the picture. Formulas of the distances: Inigo Quilez, "2D distance functions"
+(iquilezles.org/articles/distfunctions2d).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +22,7 @@ Box4 = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """A picture's size in pixels. Places are fractions of each side; lengths are fractions of the short side."""
+    """A picture's size in pixels. Places are fractions of each side; lengths, of the short side."""
 
     width: int
     height: int
@@ -65,11 +66,13 @@ class Exposure:
         parts = (np.arange(self.subframes) + 0.5) * self.shutter / (self.subframes * self.fps)
         return self.opens()[:, None] + parts
 
-    def flash(self, times_s: Sequence[float], strengths: Sequence[float], decay_s: float) -> NDArray[np.float64]:
+    def flash(
+        self, times_s: Sequence[float], strengths: Sequence[float], decay_s: float
+    ) -> NDArray[np.float64]:
         """``[T]`` mean over each exposure of a light that jumps to its strength at each time and decays.
 
-        The exact integral of ``strength * exp(-(t - time) / decay_s)`` from one time to the next; a later flash
-        replaces what is left of the one before. The onset is therefore exact in luminance.
+        The exact integral of ``strength * exp(-(t - time) / decay_s)`` from one time to the next; a later
+        flash replaces what is left of the one before. The onset is therefore exact in luminance.
         """
         opens, closes = self.opens(), self.opens() + self.shutter / self.fps
         light = np.zeros(self.num_frames)
@@ -81,7 +84,7 @@ class Exposure:
         return light * self.fps / self.shutter
 
     def lit(self, spans_s: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
-        """``[T]`` share of each exposure that lies in one of the spans ``[start, end)``: a lamp that is on or off."""
+        """``[T]`` share of each exposure that lies in the spans ``[start, end)``: a lamp, on or off."""
         opens, closes = self.opens(), self.opens() + self.shutter / self.fps
         share = np.zeros(self.num_frames)
         for start, end in spans_s:
@@ -116,7 +119,8 @@ class Disc:
     def distance(self, x: Array, y: Array) -> Array:
         """See :class:`Shape`."""
         dx, dy = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
-        return np.sqrt(dx * dx + dy * dy) - np.float32(self.radius)
+        away: Array = np.sqrt(dx * dx + dy * dy) - np.float32(self.radius)
+        return away
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ class Box:
         dx = np.abs(x - np.float32(self.left + half_w)) - np.float32(half_w - corner)
         dy = np.abs(y - np.float32(self.top + half_h)) - np.float32(half_h - corner)
         outside = np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
-        return outside + np.minimum(np.maximum(dx, dy), 0) - np.float32(corner)
+        away: Array = outside + np.minimum(np.maximum(dx, dy), 0) - np.float32(corner)
+        return away
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,8 @@ class Capsule:
         px, py = x - np.float32(ax), y - np.float32(ay)
         along = np.clip((px * ex + py * ey) / np.maximum(ex * ex + ey * ey, np.float32(1e-9)), 0, 1)
         dx, dy = px - along * ex, py - along * ey
-        return np.sqrt(dx * dx + dy * dy) - np.float32(self.radius)
+        away: Array = np.sqrt(dx * dx + dy * dy) - np.float32(self.radius)
+        return away
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,24 @@ class Polygon:
         return signed
 
 
+@dataclass(frozen=True)
+class Overlap:
+    """What two shapes have in common."""
+
+    first: Shape
+    second: Shape
+
+    def box(self) -> Box4:
+        """See :class:`Shape`."""
+        a, b = self.first.box(), self.second.box()
+        return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+    def distance(self, x: Array, y: Array) -> Array:
+        """See :class:`Shape`; a lower bound outside, exact on the edge."""
+        common: Array = np.maximum(self.first.distance(x, y), self.second.distance(x, y))
+        return common
+
+
 def paint(
     image: Array,
     shapes: Shape | Sequence[Shape],
@@ -229,8 +253,8 @@ def paint(
 
     Args:
         image: Float picture, 0..1.
-        shapes: One shape, or the same thing at several moments of an exposure: their coverage is averaged, which is
-            motion blur.
+        shapes: One shape, or the same thing at several moments of an exposure: their coverage is averaged,
+            which is motion blur.
         colour: Red, green, blue in 0..1.
         opacity: 0 leaves the picture as it was.
         softness_px: Width of the edge in pixels; 1 is anti-aliasing, more is a blur.
@@ -256,7 +280,9 @@ def paint(
 
 def gradient(view: View, top: Colour, bottom: Colour) -> Array:
     """``[H, W, 3]`` from one colour at the top edge to another at the bottom edge."""
-    down = ((np.arange(view.height, dtype=np.float32) + np.float32(0.5)) / np.float32(view.height))[:, None, None]
+    down = ((np.arange(view.height, dtype=np.float32) + np.float32(0.5)) / np.float32(view.height))[
+        :, None, None
+    ]
     first, last = np.asarray(top, dtype=np.float32), np.asarray(bottom, dtype=np.float32)
     rows = first + down * (last - first)
     return np.ascontiguousarray(np.broadcast_to(rows, (view.height, view.width, 3)))
@@ -321,6 +347,57 @@ def sparkle(
     plane = np.bincount(flat.ravel(), weights=light.ravel(), minlength=height * width)
     glow = plane.reshape(height, width, 1).astype(np.float32)
     image += glow * np.asarray(colour, dtype=np.float32) + np.float32(0.25) * np.maximum(glow - 0.7, 0)
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """A thing that is drawn once and then only moves sideways.
+
+    Args:
+        light: ``[h, w, 3]`` colour times opacity.
+        opacity: ``[h, w, 1]``.
+        left: Column of its first pixel where it was drawn; there is a free column on either side.
+        top: Row of its first pixel.
+    """
+
+    light: Array
+    opacity: Array
+    left: int
+    top: int
+
+
+def cut_out(view: View, paint_it: Callable[[Array], None]) -> Sprite:
+    """Draw a thing once and keep its colour and opacity.
+
+    It is painted on black and on white; where the two differ, the background shows through.
+    """
+    black = np.zeros((view.height, view.width + 2, 3), dtype=np.float32)
+    white = np.ones_like(black)
+    paint_it(black[:, 1:-1])
+    paint_it(white[:, 1:-1])
+    opacity = 1 - (white - black).mean(axis=-1, keepdims=True)
+    rows, columns = np.flatnonzero(opacity.any(axis=(1, 2))), np.flatnonzero(opacity.any(axis=(0, 2)))
+    left, right = max(0, int(columns[0]) - 1), min(view.width + 2, int(columns[-1]) + 2)
+    rows_used, columns_used = slice(int(rows[0]), int(rows[-1]) + 1), slice(left, right)
+    return Sprite(black[rows_used, columns_used], opacity[rows_used, columns_used], left - 1, int(rows[0]))
+
+
+def paste(image: Array, sprite: Sprite, *, shift_px: float) -> None:
+    """Put a sprite ``shift_px`` to the right of where it was drawn, between pixels if need be, in place."""
+    whole = int(np.floor(shift_px))
+    part = np.float32(shift_px - whole)
+    light = sprite.light.copy()
+    opacity = sprite.opacity.copy()
+    light[:, 1:] += part * (sprite.light[:, :-1] - sprite.light[:, 1:])
+    opacity[:, 1:] += part * (sprite.opacity[:, :-1] - sprite.opacity[:, 1:])
+    left = sprite.left + whole
+    first, last = max(0, left), min(image.shape[1], left + light.shape[1])
+    if last <= first:
+        return
+    rows, columns = slice(sprite.top, sprite.top + light.shape[0]), slice(first - left, last - left)
+    target = image[rows, first:last]
+    target *= 1 - opacity[:, columns]
+    target += light[:, columns]
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:

@@ -1,8 +1,9 @@
-"""What happens in a rendered clip, before a pixel or a sample of it exists: a seeded script with exact event times.
+"""What happens in a rendered clip, before a pixel or a sample of it exists: a script with exact event times.
 
-A script knows no resolution, frame rate or sample rate. Times are seconds from the start of frame 0; places are unit
-picture coordinates (x to the right, y down, both in 0..1). The picture (:mod:`mova.scenes.world`) and the sound
-(:mod:`mova.scenes.sound`) are both drawn from the same script, so the script is the ground truth of their sync.
+A script knows no resolution, frame rate or sample rate. Times are seconds from the start of frame 0; places
+are unit picture coordinates (x to the right, y down, both in 0..1). The picture (:mod:`mova.scenes.world`)
+and the sound (:mod:`mova.scenes.sound`) are both made from the script, so the script is the ground truth of
+their sync.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Kind:
 
 
 def generator(kind: str, seed: int, purpose: str) -> np.random.Generator:
-    """A random stream of its own for each (kind, seed, purpose); the same in every process and on every machine."""
+    """A random stream of its own for each (kind, seed, purpose); the same in every process."""
     entropy = [zlib.crc32(kind.encode()), seed, zlib.crc32(purpose.encode())]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
@@ -126,7 +127,7 @@ def nearest_hint(given: object, allowed: Iterable[object]) -> str:
 
 
 def pick(rng: np.random.Generator, values: Sequence[Value], pinned: Value | None = None) -> Value:
-    """One of ``values``. Draws even if pinned, so that pinning one attribute leaves the others as they were."""
+    """One of ``values``. Draws even if pinned, so that pinning one attribute leaves the others alone."""
     drawn = values[int(rng.integers(len(values)))]
     return drawn if pinned is None else pinned
 
@@ -169,7 +170,9 @@ def pick_count(
     return given
 
 
-def capacity(seconds: float, *, gap_s: float = MIN_GAP_S, first_s: float = FIRST_EVENT_S, lag_s: float = 0.0) -> int:
+def capacity(
+    seconds: float, *, gap_s: float = MIN_GAP_S, first_s: float = FIRST_EVENT_S, lag_s: float = 0.0
+) -> int:
     """How many events with a gap of ``gap_s`` fit in ``seconds``, at least one."""
     room = seconds - LAST_EVENT_S - lag_s - first_s
     return max(1, int((room + 1e-9) / gap_s) + 1)
@@ -196,8 +199,8 @@ def irregular_times(
 def periodic_times(rng: np.random.Generator, period_s: float, seconds: float) -> tuple[float, list[float]]:
     """The period, stretched a little if need be, and the times of a beat that never falls in the margins.
 
-    A beat has no say in where it falls, so its phase and period are chosen such that the beat before the first is
-    before the clip, the beat after the last is after the clip, and no beat is closer to an end than the margins.
+    A beat has no say in where it falls, so phase and period are chosen such that the beat before the first is
+    before the clip, the beat after the last is after it, and none is closer to an end than the margins.
     """
     margins = FIRST_EVENT_S + LAST_EVENT_S
     gaps = max(0, int((seconds - margins) / period_s))

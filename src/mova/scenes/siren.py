@@ -15,9 +15,11 @@ from mova.scenes.raster import (
     Exposure,
     Polygon,
     View,
+    cut_out,
     gradient,
     mix,
     paint,
+    paste,
     repeat,
     shine,
 )
@@ -77,11 +79,17 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     light = {label: exposure.lit(spans[label]) for label in _LAMPS}
     wash = 0.30 if script.attributes["time"] == "night" else 0.12
     for label, (_, colour) in _LAMPS.items():
-        shine(frames, street, street + np.float32(wash) * (np.asarray(colour, np.float32) - street), light[label])
+        shine(
+            frames,
+            street,
+            street + np.float32(wash) * (np.asarray(colour, np.float32) - street),
+            light[label],
+        )
+    car = cut_out(view, lambda image: _paint_car(image, view, motion.place))
     middles = exposure.moments().mean(axis=1)
     for index, (image, middle) in enumerate(zip(frames, middles, strict=True)):
         place = (motion.place[0] + motion.drift * float(middle), motion.place[1])
-        _paint_car(image, view, place)
+        paste(image, car, shift_px=motion.drift * float(middle) * view.width)
         for label, (dx, colour) in _LAMPS.items():
             _paint_lamp(image, view, (view.near(place, dx, _BAR_DY)), colour, float(light[label][index]))
     return frames

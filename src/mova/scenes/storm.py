@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,12 +55,12 @@ class StormMotion:
 
 
 def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
-    """Attributes of a storm; a clip too short for the lag of far thunder has near lightning unless it was pinned."""
+    """Attributes of a storm. A clip too short for far thunder gets near lightning, unless far was pinned."""
     distance = str(pick(rng, DISTANCES, pinned.get("distance")))
     if seconds < FIRST_EVENT_S + LAST_EVENT_S + THUNDER_LAG_S[distance]:
         if "distance" in pinned:
             raise RequestError(
-                f"far thunder comes {THUNDER_LAG_S['far']} s after the flash and does not fit in {seconds:g} s.",
+                f"far thunder, {THUNDER_LAG_S['far']} s after the flash, does not fit in {seconds:g} s.",
                 "Ask for near, or for a longer clip.",
             )
         distance = "near"
@@ -120,8 +121,11 @@ def _bolt(rng: np.random.Generator, span: tuple[float, float]) -> tuple[tuple[fl
 
 def _paint_bolt(image: Image, view: View, bolt: tuple[tuple[float, float], ...], width: float) -> None:
     ends = [view.at(*point) for point in bolt]
-    for radius, colour, softness in ((2.6 * width, (0.72, 0.78, 1.0), 2.5 * width), (width, (1.0, 1.0, 1.0), 0.0)):
-        for start, end in zip(ends, ends[1:], strict=False):
+    for radius, colour, softness in (
+        (2.6 * width, (0.72, 0.78, 1.0), 2.5 * width),
+        (width, (1.0, 1.0, 1.0), 0.0),
+    ):
+        for start, end in pairwise(ends):
             shape = Capsule(start, end, radius * view.unit)
             opacity = 0.5 if softness else 1.0
             paint(image, shape, colour=colour, opacity=opacity, softness_px=max(1.0, softness * view.unit))
@@ -131,18 +135,26 @@ def _land(view: View, motion: StormMotion, *, flash: float) -> Image:
     def lit(colour: Colour, by: Colour) -> Colour:
         return mix(colour, by, flash)
 
-    sky_top, sky_low = lit((0.05, 0.06, 0.14), (0.50, 0.54, 0.78)), lit((0.11, 0.12, 0.24), (0.74, 0.78, 0.96))
+    sky_top, sky_low = (
+        lit((0.05, 0.06, 0.14), (0.50, 0.54, 0.78)),
+        lit((0.11, 0.12, 0.24), (0.74, 0.78, 0.96)),
+    )
     image = gradient(view, sky_top, sky_low)
     for x, y, radius in motion.clouds:
         colour = lit((0.15, 0.16, 0.22), (0.58, 0.60, 0.72))
-        paint(image, Ellipse(view.at(x, y), 1.25 * radius * view.unit, 0.75 * radius * view.unit), colour=colour)
+        paint(
+            image, Ellipse(view.at(x, y), 1.25 * radius * view.unit, 0.75 * radius * view.unit), colour=colour
+        )
         paint(image, Disc(view.near((x, y), 0.06, 0.05), 0.55 * radius * view.unit), colour=colour)
     _paint_hills(image, view, flash=flash)
     return image
 
 
 def _paint_hills(image: Image, view: View, *, flash: float) -> None:
-    far, near = mix((0.06, 0.09, 0.11), (0.22, 0.30, 0.34), flash), mix((0.03, 0.05, 0.05), (0.12, 0.18, 0.16), flash)
+    far, near = (
+        mix((0.06, 0.09, 0.11), (0.22, 0.30, 0.34), flash),
+        mix((0.03, 0.05, 0.05), (0.12, 0.18, 0.16), flash),
+    )
     ridge = ((-0.1, 0.74), (0.18, 0.64), (0.42, 0.73), (0.70, 0.62), (1.1, 0.72), (1.1, 1.1), (-0.1, 1.1))
     hill = ((-0.1, 0.84), (0.30, 0.78), (0.62, 0.85), (1.1, 0.79), (1.1, 1.1), (-0.1, 1.1))
     paint(image, Polygon(tuple(view.at(*point) for point in ridge)), colour=far)
@@ -151,7 +163,7 @@ def _paint_hills(image: Image, view: View, *, flash: float) -> None:
 
 KIND = Kind(
     name="storm",
-    description="Lightning over hills at night; near thunder comes with the flash, far thunder half a second later.",
+    description="Lightning over hills at night; near thunder comes with the flash, far thunder 0.5 s later.",
     attributes={"distance": DISTANCES, "count": tuple(range(1, 13))},
     choose=choose,
     plan=plan,

@@ -1,8 +1,8 @@
-"""The rendered world: write a script, draw it, sound it. Everything follows from (kind, seed, pinned attributes).
+"""The rendered world: write a script, draw it, sound it. All follows from (kind, seed, pinned attributes).
 
-    script = write_script("ball", seed=7, attributes={"colour": "red"})
-    clip = render(script)            # 33 frames of 96x96 at 16 per second, and their sound at 16 kHz
-    clip.script.events[0].time_s     # the exact truth, in seconds
+script = write_script("ball", seed=7, attributes={"colour": "red"})
+clip = render(script)            # 33 frames of 96x96 at 16 per second, and their sound at 16 kHz
+clip.script.events[0].time_s     # the exact truth, in seconds
 """
 
 from __future__ import annotations
@@ -33,7 +33,17 @@ from mova.scenes.sound import synthesise
 from mova.timeline import Number, exact_fps, samples_in_frames
 
 KINDS: dict[str, Kind] = {
-    module.KIND.name: module.KIND for module in (ball, drums, piano, mouth, metronome, siren, storm, fireworks)
+    kind.name: kind
+    for kind in (
+        ball.KIND,
+        drums.KIND,
+        piano.KIND,
+        mouth.KIND,
+        metronome.KIND,
+        siren.KIND,
+        storm.KIND,
+        fireworks.KIND,
+    )
 }
 
 
@@ -73,7 +83,7 @@ def write_script(
         kind: A name in :data:`KINDS`.
         seed: Not negative. The same arguments give the same script, everywhere.
         seconds: Length to place the events in, at least ``MIN_SECONDS``.
-        attributes: Values to pin; the rest is drawn from the seed. Pinning one leaves the draws of the others alone.
+        attributes: Values to pin; the rest is drawn from the seed, as it would be without the pins.
 
     Raises:
         RequestError: If a name or a value is unknown, or the pinned events do not fit in the clip.
@@ -83,7 +93,9 @@ def write_script(
     if seed < 0:
         raise RequestError(f"seed must not be negative; got {seed}.", "Give 0 or more.", field="seed")
     if not MIN_SECONDS <= seconds < float("inf"):
-        raise RequestError(f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip.")
+        raise RequestError(
+            f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip."
+        )
     scene = KINDS[kind]
     pinned = _checked(scene, attributes or {})
     chosen = scene.choose(generator(kind, seed, "attributes"), seconds, pinned)
@@ -104,8 +116,8 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Draw a script's picture.
 
-    Frame ``n`` is the mean over ``[n / fps, (n + shutter) / fps)``: moving things are averaged over ``subframes``
-    positions, lights by their exact integral.
+    Frame ``n`` is the mean over ``[n / fps, (n + shutter) / fps)``: moving things are averaged over
+    ``subframes`` positions, lights by their exact integral.
 
     Args:
         script: From :func:`write_script`.
@@ -122,7 +134,12 @@ def draw(
     Raises:
         RequestError: If a size is not positive or an exposure makes no sense.
     """
-    for name, value in (("width", width), ("height", height), ("num_frames", num_frames), ("subframes", subframes)):
+    for name, value in (
+        ("width", width),
+        ("height", height),
+        ("num_frames", num_frames),
+        ("subframes", subframes),
+    ):
         if value < 1:
             raise RequestError(f"{name} must be at least 1; got {value}.", field=name)
     if not 0.0 < shutter <= 1.0:
@@ -186,11 +203,15 @@ def example_prompts() -> tuple[str, ...]:
 
 
 def _checked(scene: Kind, given: Mapping[str, Value]) -> Attributes:
-    """The pinned attributes, each known to the kind. Counts and sequences are judged where the length is known."""
+    """The pinned attributes, each known to the kind. What fits in the clip is judged later."""
+    pinned: Attributes = {}
     for name, value in given.items():
         if name not in scene.attributes:
-            raise RequestError(f"{scene.name} has no attribute {name!r}.", nearest_hint(name, scene.attributes))
-        allowed = scene.attributes[name]
-        if name != "sequence" and value not in allowed:
-            raise RequestError(f"{scene.name} has no {name} {value!r}.", nearest_hint(value, allowed))
-    return dict(given)
+            raise RequestError(
+                f"{scene.name} has no attribute {name!r}.", nearest_hint(name, scene.attributes)
+            )
+        spelt = {str(one): one for one in scene.attributes[name]}  # the command line gives 3 as "3"
+        if name != "sequence" and str(value) not in spelt:
+            raise RequestError(f"{scene.name} has no {name} {value!r}.", nearest_hint(value, spelt))
+        pinned[name] = value if name == "sequence" else spelt[str(value)]
+    return pinned

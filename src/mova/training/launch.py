@@ -21,7 +21,6 @@ import torch.multiprocessing as mp
 
 from mova.errors import MovaError
 from mova.training import stages
-from mova.training.export import run_export
 from mova.training.recipe import ExportRecipe, LatentsRecipe, Recipe, RenderRecipe, load_recipe
 from mova.training.trainer import StepReport
 
@@ -83,6 +82,8 @@ def run_recipe(recipe: Recipe, name: str, *, on_progress: OnProgress | None = No
     elif isinstance(recipe, LatentsRecipe):
         stages.run_latents(recipe, processes, on_clips)
     elif isinstance(recipe, ExportRecipe):
+        from mova.training.export import run_export
+
         run_export(recipe)
     else:
         _run_workers(recipe, processes, device, on_step)

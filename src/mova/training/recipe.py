@@ -116,6 +116,11 @@ class ExportRecipe(Stage):
     output: Path
     video_codec: str = Field(default="video_codec", description="Stage whose video codec is shipped.")
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")
+    num_inference_steps: int = Field(default=16, ge=1)
+    guidance_scale: float = Field(default=3.0, ge=0)
+    max_tokens: int = Field(default=32, ge=8)
+    audio_hop: int = Field(default=500, ge=1)
     licence: str = "apache-2.0"
 
 

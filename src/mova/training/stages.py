@@ -17,8 +17,6 @@ from torch import Tensor
 from mova.data.latents import channel_statistics, encode_shards, open_latents
 from mova.data.shards import open_shards, render_shards
 from mova.models.audio_codec import AudioCodec
-from mova.models.joint import JointModel
-from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
@@ -113,6 +111,9 @@ def run_latents(recipe: LatentsRecipe, processes: int, on_clips: OnClips | None)
 
 def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     """Train the joint network and the text encoder; save their averaged weights and the tokenizer."""
+    from mova.models.joint import JointModel
+    from mova.models.presets import BASE
+
     folder = recipe.folder / "joint"
     folder.mkdir(parents=True, exist_ok=True)
     latents = open_latents(recipe.folder / "latents" / "train")

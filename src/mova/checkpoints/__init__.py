@@ -1,0 +1,1 @@
+"""Models on disk: the folder layout, loading and saving (safetensors only), and the shipped model."""

@@ -1,0 +1,240 @@
+"""A checkpoint folder: which parts it has, which class each is, and what the model can make.
+
+The folder is laid out as the official checkpoints are (spec 1): ``model_index.json`` and one folder a
+component. Class names in it are looked up in the table below and never imported, so that a downloaded folder
+cannot choose what runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mova.errors import CheckpointError
+from mova.request import ModelWorld
+
+if TYPE_CHECKING:
+    from torch import nn
+
+INDEX = "model_index.json"
+CHECKSUMS = "checksums.json"
+CONFIG = "config.json"
+SCHEDULER_CONFIG = "scheduler_config.json"
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+TRANSFORMERS_WEIGHTS = "model.safetensors"
+BASE_NAME = "mova-base"
+REQUIRED = (
+    "video_dit",
+    "audio_dit",
+    "dual_tower_bridge",
+    "video_vae",
+    "audio_vae",
+    "text_encoder",
+    "tokenizer",
+    "scheduler",
+)
+OPTIONAL = ("video_dit_2",)
+# what is written for parts whose class is not ours to name
+OFFICIAL_CLASSES = {
+    "video_dit": ("mova.diffusion.models.wan_video_dit", "WanModel"),
+    "video_dit_2": ("mova.diffusion.models.wan_video_dit", "WanModel"),
+    "audio_dit": ("mova.diffusion.models.wan_audio_dit", "WanAudioModel"),
+    "dual_tower_bridge": ("mova.diffusion.models.interactionv2", "DualTowerConditionalBridge"),
+    "scheduler": ("mova.diffusion.schedulers.flow_match_pair", "FlowMatchPairScheduler"),
+}
+
+Builder = Callable[[Mapping[str, Any]], "nn.Module"]
+
+
+def _video_codec(config: Mapping[str, Any]) -> nn.Module:
+    from mova.models.video_codec import VideoCodec
+
+    return _from_config(VideoCodec, config)
+
+
+def _wan_vae(config: Mapping[str, Any]) -> nn.Module:
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+    return _from_config(AutoencoderKLWan, config)
+
+
+def _audio_codec(config: Mapping[str, Any]) -> nn.Module:
+    from mova.models.audio_codec import AudioCodec
+
+    return _from_config(AudioCodec, config)
+
+
+def _umt5_encoder(config: Mapping[str, Any]) -> nn.Module:
+    from transformers.models.umt5.configuration_umt5 import UMT5Config
+    from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
+
+    encoder: nn.Module = UMT5EncoderModel(UMT5Config.from_dict(dict(config)))
+    return encoder
+
+
+def _from_config(cls: Any, config: Mapping[str, Any]) -> nn.Module:
+    # only what the constructor knows: a config.json may hold keys of other versions (spec 1)
+    accepted = set(cls._get_init_keys(cls)) - {"self"}
+    module: nn.Module = cls(**{name: value for name, value in config.items() if name in accepted})
+    return module
+
+
+BUILDERS: dict[str, dict[str, Builder]] = {
+    "video_vae": {"VideoCodec": _video_codec, "AutoencoderKLWan": _wan_vae},
+    "audio_vae": {"AudioCodec": _audio_codec},
+    "text_encoder": {"UMT5EncoderModel": _umt5_encoder},
+}
+TOKENIZERS = ("T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
+KNOWN_CLASSES: dict[str, tuple[str, ...]] = {
+    **{component: (name,) for component, (_, name) in OFFICIAL_CLASSES.items()},
+    **{component: tuple(builders) for component, builders in BUILDERS.items()},
+    "tokenizer": TOKENIZERS,
+}
+
+
+@dataclass(frozen=True)
+class Index:
+    """What ``model_index.json`` says.
+
+    Args:
+        classes: Component to (module, class name), as written there.
+        boundary_ratio: Sigma below which the second expert works; ``None`` with one expert.
+        world: What the model can make.
+        other: Every other value, kept for writing back.
+    """
+
+    classes: Mapping[str, tuple[str, str]]
+    boundary_ratio: float | None = None
+    world: ModelWorld = field(default_factory=ModelWorld)
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "_class_name": "MOVA",
+            **self.other,
+            "boundary_ratio": self.boundary_ratio,
+            "world": asdict(self.world),
+            **{component: list(pair) for component, pair in self.classes.items()},
+        }
+
+
+def read_index(folder: Path) -> Index:
+    """What a checkpoint folder holds.
+
+    Raises:
+        CheckpointError: If the folder is not a checkpoint, or a component is missing or of an unknown class.
+    """
+    values = read_json(folder / INDEX, otherwise=f"{folder} is not a checkpoint: it has no {INDEX}.")
+    classes = {name: _class_of(name, values[name]) for name in (*REQUIRED, *OPTIONAL) if name in values}
+    missing = [name for name in REQUIRED if name not in classes]
+    if missing:
+        raise CheckpointError(
+            f"{folder / INDEX} does not name {', '.join(missing)}.", "Download the folder again."
+        )
+    known = {"_class_name", "boundary_ratio", "world", *classes}
+    boundary = values.get("boundary_ratio")
+    if "video_dit_2" in classes and boundary is None:
+        raise CheckpointError(
+            f"{folder / INDEX} has two experts but no boundary_ratio.", "Download the folder again."
+        )
+    return Index(
+        classes=classes,
+        boundary_ratio=None if boundary is None else float(boundary),
+        world=_world(values, folder),
+        other={name: value for name, value in values.items() if name not in known},
+    )
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """The folder of a model: the shipped one by its name, a folder by its path, or a repository of the
+    Hugging Face hub.
+
+    Raises:
+        CheckpointError: If there is no such model, or it cannot be downloaded.
+    """
+    if str(name_or_path) == BASE_NAME:
+        folder = Path(__file__).parent / "base"
+        if not (folder / INDEX).is_file():
+            raise CheckpointError(
+                f"this installation does not hold the weights of {BASE_NAME}.", "Train them with: make base"
+            )
+        return folder
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(f"{path} is a file; a model is a folder with a {INDEX}.", "Give the folder.")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name_or_path)):
+        return _downloaded(str(name_or_path))
+    raise CheckpointError(
+        f"there is no model {str(name_or_path)!r}.",
+        f"Give {BASE_NAME}, a folder, or a hub id such as OpenMOSS-Team/MOVA-360p.",
+    )
+
+
+def read_json(path: Path, *, otherwise: str = "") -> dict[str, Any]:
+    """A JSON document that must be a mapping.
+
+    Raises:
+        CheckpointError: If the file is missing (``otherwise`` is the message then) or broken.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            otherwise or f"{path} is missing.", f"Give a folder with a {INDEX}, or download it again."
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}", "Download the folder again.") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} does not hold a mapping.", "Download the folder again.")
+    return values
+
+
+def _class_of(component: str, entry: Any) -> tuple[str, str]:
+    if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
+        raise CheckpointError(f"{INDEX}: {component} must name a module and a class; got {entry!r}.")
+    module, name = entry
+    known = KNOWN_CLASSES[component]
+    if name not in known:
+        raise CheckpointError(
+            f"{INDEX}: the class {name!r} of {component} is not one that can be loaded.",
+            f"Known are {', '.join(known)}.",
+        )
+    return module, name
+
+
+def _world(values: Mapping[str, Any], folder: Path) -> ModelWorld:
+    world = values.get("world", {"name": folder.name})
+    if not isinstance(world, dict):
+        raise CheckpointError(f"{folder / INDEX}: world must be a mapping.", "Download the folder again.")
+    try:
+        return ModelWorld.from_values(world)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / INDEX}: world is wrong: {error}", "Download the folder again."
+        ) from None
+
+
+def _downloaded(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    # no pickles, no code: what is not on this list never reaches the disk
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.md"]
+    try:
+        return Path(snapshot_download(repository, allow_patterns=patterns))
+    except RepositoryNotFoundError:
+        raise CheckpointError(
+            f"the hub has no model {repository!r}, or it is not public.", "Check the name, or set HF_TOKEN."
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{repository} cannot be downloaded: {type(error).__name__}.",
+            "Check the connection, or give the path of a folder that holds the model.",
+        ) from error

@@ -1,0 +1,144 @@
+"""From modules to a checkpoint folder in the official layout; written beside and renamed when whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mova.checkpoints.layout import (
+    CHECKSUMS,
+    CONFIG,
+    DIFFUSERS_WEIGHTS,
+    INDEX,
+    SCHEDULER_CONFIG,
+    TRANSFORMERS_WEIGHTS,
+)
+from mova.checkpoints.load import Components
+from mova.checkpoints.tensors import checksums, write_tensors
+from mova.errors import CheckpointError
+from mova.models.joint import JointModel
+from mova.models.presets import ours_to_official
+
+
+def save_checkpoint(
+    folder: str | Path,
+    components: Components,
+    *,
+    dtype: torch.dtype | None = None,
+    extra_files: Mapping[str, str] | None = None,
+) -> Path:
+    """Write every component, ``model_index.json`` and the checksums.
+
+    Args:
+        folder: Made new; a checkpoint that is there already is replaced when the new one is whole.
+        components: What to write.
+        dtype: To convert floating weights to; ``None`` keeps each as it is.
+        extra_files: File name to text, such as a model card and a licence.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: If the folder holds something else, or cannot be written; nothing is left behind.
+    """
+    target = Path(folder)
+    if target.exists() and not (target / INDEX).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} exists and is not a checkpoint.", "Give a new or empty folder.")
+    beside = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        _write_all(beside, components, dtype)
+        for name, text in (extra_files or {}).items():
+            (beside / name).write_text(text, encoding="utf-8")
+        _write_json(beside / CHECKSUMS, checksums(beside))
+        _replace(target, beside)
+    except OSError as error:
+        raise CheckpointError(
+            f"{target} cannot be written: {error.strerror or error}.",
+            "Check the free space and the permissions.",
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def _write_all(folder: Path, components: Components, dtype: torch.dtype | None) -> None:
+    experts = {"video_dit": components.transformer}
+    if components.transformer_2 is not None:
+        experts["video_dit_2"] = components.transformer_2
+    for name, expert in experts.items():
+        parts = _official_parts(expert, dtype)
+        _write_part(folder / name, expert.config["video"], parts["video_dit"], components, name)
+        if name == "video_dit":
+            for part, key in (("audio_dit", "audio"), ("dual_tower_bridge", "bridge")):
+                _write_part(folder / part, expert.config[key], parts.get(part, {}), components, part)
+    for name in ("video_vae", "audio_vae"):
+        module = getattr(components, name)
+        config = {key: value for key, value in module.config.items() if not key.startswith("_")}
+        _write_part(folder / name, config, _converted(module.state_dict(), dtype), components, name)
+    _write_text_encoder(folder / "text_encoder", components.text_encoder, dtype)
+    components.tokenizer.save_pretrained(folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    scheduler = {key: value for key, value in components.scheduler.config.items() if not key.startswith("_")}
+    _write_json(
+        folder / "scheduler" / SCHEDULER_CONFIG,
+        {"_class_name": components.index.classes["scheduler"][1], **scheduler},
+    )
+    _write_json(folder / INDEX, components.index.values())
+
+
+def _official_parts(expert: JointModel, dtype: torch.dtype | None) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in _converted(expert.state_dict(), dtype).items():
+        component, official = ours_to_official(name)
+        parts.setdefault(component, {})[official] = tensor
+    return parts
+
+
+def _write_part(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], components: Components, name: str
+) -> None:
+    folder.mkdir()
+    _write_json(folder / CONFIG, {"_class_name": components.index.classes[name][1], **config})
+    write_tensors(folder, tensors, name=DIFFUSERS_WEIGHTS)
+
+
+def _write_text_encoder(folder: Path, encoder: nn.Module, dtype: torch.dtype | None) -> None:
+    folder.mkdir()
+    tied = getattr(encoder, "_tied_weights_keys", None) or {}
+    tensors = {name: value for name, value in encoder.state_dict().items() if name not in tied}
+    write_tensors(folder, _converted(tensors, dtype), name=TRANSFORMERS_WEIGHTS)
+    encoder.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+
+
+def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    return {
+        name: value.to(dtype) if dtype is not None and value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+
+
+def _replace(target: Path, beside: Path) -> None:
+    """Put ``beside`` in the place of ``target``; what was there goes only when the new one stands."""
+    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(beside, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=list) + "\n", encoding="utf-8")

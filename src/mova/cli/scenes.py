@@ -1,0 +1,46 @@
+"""``mova scenes sheet`` and ``mova examples``: the rendered world, drawn and named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mova.cli import console
+from mova.errors import MediaError
+
+
+def draw_sheet(output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float) -> None:
+    """Render a few clips of each kind and draw their film strips, waveforms and events into one PNG."""
+    from mova.scenes.sheet import scene_sheet
+    from mova.scenes.world import KINDS, render, sample_scripts
+    from mova.timeline import frames_in_seconds
+
+    if not output.parent.is_dir():
+        raise MediaError(f"the folder {output.parent} does not exist.", "Make it, or choose another -o.")
+    wanted = kinds or list(KINDS)
+    frames = frames_in_seconds(seconds, fps)
+    scripts = sorted(sample_scripts(seed, per_kind * len(wanted), kinds=wanted, seconds=frames / fps), key=lambda s: wanted.index(s.kind))
+    width, height = size
+    clips = []
+    line = console.ProgressLine("rendering")
+    for number, script in enumerate(scripts, start=1):
+        clips.append(render(script, width=width, height=height, fps=fps, num_frames=frames))
+        line.update(number, len(scripts))
+    beside = output.with_name(f".{output.name}.partial.png")
+    try:
+        scene_sheet(clips).save(beside, format="PNG")
+        os.replace(beside, output)
+    except OSError as problem:
+        beside.unlink(missing_ok=True)
+        raise MediaError(f"cannot write {output}: {problem}", "Choose another folder.") from problem
+    console.fact(f"{output}  {len(clips)} clips of {len(wanted)} kinds, {width}x{height}, {fps} fps")
+
+
+def show_examples() -> None:
+    """The kinds that mova-base knows, with prompts to start from."""
+    from mova.scenes.world import KINDS
+
+    for name, kind in KINDS.items():
+        console.fact(f"{name}: {kind.description}")
+        for prompt in kind.example_captions:
+            console.fact(f'  mova generate "{prompt}"')

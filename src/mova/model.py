@@ -1,0 +1,184 @@
+"""The friendly face: one object that makes clips from requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mova.media.clip import Clip
+from mova.request import GenerationRequest, ModelWorld, Plan, SolverName, resolve
+
+if TYPE_CHECKING:
+    import torch
+
+    from mova.pipeline import MOVAPipeline
+
+OnProgress = Callable[[str, int, int], None]
+
+
+class MOVAModel:
+    """A model ready to make clips.
+
+    Example:
+        >>> model = MOVAModel.from_pretrained("mova-base")
+        >>> clip = model.generate(prompt="a red ball bounces twice", seed=7)
+        >>> video, audio = clip
+
+    Args:
+        pipeline: What it runs.
+    """
+
+    def __init__(self, pipeline: MOVAPipeline) -> None:
+        self.pipeline = pipeline
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = "mova-base",
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> MOVAModel:
+        """Load a model.
+
+        Args:
+            name_or_path: ``"mova-base"``, a folder, or a repository of the Hugging Face hub.
+            device: Where to run.
+            dtype: Of the joint network; float32 if not given.
+
+        Raises:
+            CheckpointError: If there is no such model or its files are broken.
+        """
+        import torch
+
+        from mova.pipeline import MOVAPipeline
+
+        return cls(
+            MOVAPipeline.from_pretrained(name_or_path, torch_dtype=dtype or torch.float32, device=device)
+        )
+
+    @property
+    def world(self) -> ModelWorld:
+        """What the model can make."""
+        return self.pipeline.world
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        seed: int | None = None,
+        audio_seed: int | None = None,
+        seconds: float | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        cross_guidance_scale: float | None = None,
+        guidance_from: float = 1.0,
+        guidance_to: float = 0.0,
+        guidance_rescale: float = 0.0,
+        shift: float | None = None,
+        audio_shift: float | None = None,
+        solver: SolverName | None = None,
+        audio_sample_rate: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Clip:
+        """Make one clip; the arguments are the fields of :class:`GenerationRequest`.
+
+        Args:
+            prompt: What to see and hear.
+            negative_prompt: What to keep away from.
+            seed: Of the film; drawn if not given, and recorded in ``clip.request``.
+            audio_seed: Of the sound; follows from ``seed`` if not given.
+            seconds: Length; excludes ``num_frames``. The model's own length if neither is given.
+            num_frames: Length in frames.
+            fps: Frames per second.
+            width: Of the picture in pixels.
+            height: Of the picture in pixels.
+            num_inference_steps: Steps of the sampler.
+            guidance_scale: Strength of the text.
+            cross_guidance_scale: How far picture and sound are bound.
+            guidance_from: Noise level at which guidance begins.
+            guidance_to: Noise level at which it ends.
+            guidance_rescale: How far guidance's gain in contrast is taken back.
+            shift: Above 1: more steps at high noise.
+            audio_shift: The same for the sound.
+            solver: Method of the sampler.
+            audio_sample_rate: Of the finished sound, in Hz.
+            on_progress: ``f(stage, done, of)`` with the stages text, denoise, decode.
+
+        Raises:
+            RequestError: If the model cannot make what is asked.
+        """
+        request = GenerationRequest(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            seed=seed,
+            audio_seed=audio_seed,
+            seconds=seconds,
+            num_frames=num_frames,
+            fps=fps,
+            width=width,
+            height=height,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            cross_guidance_scale=cross_guidance_scale,
+            guidance_from=guidance_from,
+            guidance_to=guidance_to,
+            guidance_rescale=guidance_rescale,
+            shift=shift,
+            audio_shift=audio_shift,
+            solver=solver,
+            audio_sample_rate=audio_sample_rate,
+        )
+        return self.run(request, on_progress=on_progress)
+
+    def run(self, request: GenerationRequest, *, on_progress: OnProgress | None = None) -> Clip:
+        """Make the clip of a request; ``clip.request`` holds the request with every value settled.
+
+        Raises:
+            RequestError: If the model cannot make what is asked.
+        """
+        return self.run_plan(self.plan(request), on_progress=on_progress)
+
+    def plan(self, request: GenerationRequest) -> Plan:
+        """The request with every value settled for this model; nothing is computed.
+
+        Raises:
+            RequestError: If the model cannot make what is asked.
+        """
+        return resolve(request, self.world)
+
+    def run_plan(self, plan: Plan, *, on_progress: OnProgress | None = None) -> Clip:
+        """Make the clip of a settled plan."""
+        from mova.sampling.guidance import Guidance
+
+        request = plan.request
+        output = self.pipeline(
+            request.prompt,
+            request.negative_prompt,
+            height=plan.height,
+            width=plan.width,
+            num_frames=plan.num_frames,
+            fps=request.fps,
+            num_inference_steps=plan.num_inference_steps,
+            guidance=Guidance(
+                text_scale=plan.guidance_scale,
+                cross_scale=plan.cross_guidance_scale,
+                interval=(request.guidance_to, request.guidance_from),
+                rescale=request.guidance_rescale,
+            ),
+            shift=request.shift,
+            audio_shift=request.audio_shift,
+            solver=plan.solver,
+            seed=plan.seed,
+            audio_seed=plan.audio_seed,
+            on_progress=on_progress,
+        )
+        clip: Clip = output.clip
+        return replace(clip.resampled(plan.sample_rate), request=request.model_dump(exclude_none=True))

@@ -1,0 +1,475 @@
+"""From a prompt to a clip with its sound: the way of the data, on one page.
+
+prompt -> embeddings; task -> given latents and level maps; seeds -> noise; then the loop; then both codecs ->
+clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from einops import rearrange
+from torch import Tensor
+
+from mova.checkpoints.layout import Index
+from mova.checkpoints.load import Components, load_checkpoint
+from mova.checkpoints.save import save_checkpoint
+from mova.errors import RequestError
+from mova.media.clip import Clip
+from mova.models.text_encoder import embed_prompts
+from mova.request import ModelWorld, grid_frames, resolve_fps, resolve_length, resolve_size
+from mova.sampling.denoise import Experts, Progress, denoise
+from mova.sampling.guidance import Guidance, Guider
+from mova.sampling.noise import audio_noise, video_noise
+from mova.sampling.pair import Pair
+from mova.sampling.solvers import SOLVERS, Solver
+from mova.sampling.tasks import Grid, Task, text
+
+Generator = torch.Generator | Sequence[torch.Generator]
+StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[str, Tensor] | None]
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass
+class MOVAPipelineOutput(BaseOutput):
+    """What a run gives.
+
+    Attributes:
+        frames: ``[B, T, H, W, 3]`` float32 in [0, 1] ("np"), ``[B, T, 3, H, W]`` ("pt"), lists of images
+            ("pil"), or normalised latents ``[B, C, T, H, W]`` ("latent").
+        audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
+            L]``.
+        fps: Frames per second, exact.
+        sample_rate: Of the sound, in Hz.
+        clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
+    """
+
+    frames: Any
+    audio: Any
+    fps: Fraction
+    sample_rate: int
+    clips: list[Clip]
+
+    @property
+    def clip(self) -> Clip:
+        """The first clip."""
+        return self.clips[0]
+
+
+class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Video and sound in one diffusion process.
+
+    Args:
+        transformer: The joint network (with two experts, the one for high noise).
+        transformer_2: The expert for low noise, or ``None``.
+        video_vae: Video codec.
+        audio_vae: Audio codec.
+        text_encoder: Text encoder.
+        tokenizer: Its tokenizer.
+        scheduler: Noise levels.
+        index: What the checkpoint's folder says: classes, boundary, world.
+    """
+
+    model_cpu_offload_seq = "text_encoder->transformer->transformer_2->video_vae->audio_vae"
+    _optional_components = ["transformer_2"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        transformer: Any,
+        transformer_2: Any,
+        video_vae: Any,
+        audio_vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: Any,
+        index: Index | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            transformer_2=transformer_2,
+            video_vae=video_vae,
+            audio_vae=audio_vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+        )
+        self.index = index or Index(classes={})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        torch_dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> MOVAPipeline:
+        """Load a model: ``"mova-base"``, a folder, or a repository of the hub.
+
+        Raises:
+            CheckpointError: If there is no such model or its files are broken.
+        """
+        return cls.from_components(
+            load_checkpoint(pretrained_model_name_or_path, dtype=torch_dtype, device=device)
+        )
+
+    @classmethod
+    def from_components(cls, components: Components) -> MOVAPipeline:
+        """A pipeline around loaded components."""
+        return cls(**{name: getattr(components, name) for name in Components.__dataclass_fields__})
+
+    def save_pretrained(self, save_directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write the model as a checkpoint folder in the official layout.
+
+        Raises:
+            CheckpointError: If the folder cannot be written.
+        """
+        names = Components.__dataclass_fields__
+        save_checkpoint(
+            save_directory, Components(**{name: getattr(self, name) for name in names}), dtype=dtype
+        )
+
+    @property
+    def world(self) -> ModelWorld:
+        """What the model can make."""
+        return self.index.world
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        cross_guidance_scale: float | None = None,
+        guidance: Guider | None = None,
+        shift: float | None = None,
+        audio_shift: float | None = None,
+        solver: str | Solver | None = None,
+        seed: int | Sequence[int] | None = None,
+        audio_seed: int | Sequence[int] | None = None,
+        generator: Generator | None = None,
+        latents: Tensor | None = None,
+        audio_latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        task: Task | None = None,
+        output_type: str = "np",
+        callback_on_step_end: StepCallback | None = None,
+        on_progress: OnProgress | None = None,
+        return_dict: bool = True,
+    ) -> MOVAPipelineOutput | tuple[Any, Any]:
+        """Make one clip a prompt. Each clip of a batch is what a run of its own would give.
+
+        Args:
+            prompt: What to see and hear; one or several.
+            negative_prompt: What to keep away from; one for all, or as many.
+            height: Of the picture in pixels.
+            width: Of the picture in pixels.
+            num_frames: Length, exactly.
+            fps: Frames per second.
+            num_inference_steps: Steps of the sampler.
+            guidance_scale: Strength of the text; 1 is its own.
+            cross_guidance_scale: Strength of the bridge; 1 is its own.
+            guidance: In place of both scales: any object with the two methods of ``Guider``.
+            shift: Above 1: more steps at high noise.
+            audio_shift: The same for the sound.
+            solver: ``"euler"``, ``"heun"``, ``"adams"``, or a step function.
+            seed: Of the film; one number (clip i has ``seed + i``) or one a prompt. Drawn if neither it nor a
+                ``generator`` is given.
+            audio_seed: Of the sound, likewise; the film's if not given, which gives other noise all the same.
+            generator: In place of ``seed``: seeds are drawn from it, or from one a prompt.
+            latents: In place of the film's noise, ``[B, C, T, H, W]``.
+            audio_latents: In place of the sound's noise, ``[B, C, L]``.
+            prompt_embeds: In place of ``prompt``, ``[B, S, D]``.
+            negative_prompt_embeds: In place of ``negative_prompt``.
+            task: What is given; nothing, if not given. Its grid is :meth:`grid` of the same size and length.
+            output_type: ``"np"``, ``"pil"``, ``"pt"`` or ``"latent"``.
+            callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "audio_latents"})``; what it
+                returns under these names takes their place.
+            on_progress: ``f(stage, done, of)`` with the stages text, denoise, decode.
+            return_dict: Whether to return an output object and not ``(frames, audio)``.
+
+        Raises:
+            RequestError: If the model cannot make what is asked.
+        """
+        world, device = self.world, self._execution_device
+        if output_type not in ("np", "pil", "pt", "latent"):
+            raise RequestError(
+                f"output_type must be np, pil, pt or latent; got {output_type!r}.", field="output_type"
+            )
+        report = on_progress or (lambda stage, done, of: None)
+        width, height = resolve_size(world, width, height)
+        exact_fps = resolve_fps(world, fps)
+        num_frames = resolve_length(world, exact_fps, num_frames=num_frames, seconds=None)
+        chosen = SOLVERS.get(_or(solver, world.solver)) if not callable(solver) else solver
+        if chosen is None:
+            raise RequestError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.", field="solver")
+        guider = guidance or Guidance(
+            text_scale=_or(guidance_scale, world.guidance_scale),
+            cross_scale=_or(cross_guidance_scale, world.cross_guidance_scale),
+        )
+
+        report("text", 0, 1)
+        schedules = self.scheduler.schedules(
+            _or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
+        )
+        needs_negative = any(
+            not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma))
+        )
+        positive, negative = self._embeddings(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, needs_negative=needs_negative
+        )
+        report("text", 1, 1)
+
+        batch = positive.shape[0]
+        grid = self.grid(height=height, width=width, num_frames=num_frames, fps=exact_fps)
+        seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
+        noise = (
+            latents
+            if latents is not None
+            else torch.stack([video_noise(s, self._shapes(grid)[0]) for s in seeds])
+        )
+        sound_noise = (
+            audio_latents
+            if audio_latents is not None
+            else torch.stack([audio_noise(s, self._shapes(grid)[1]) for s in audio_seeds])
+        )
+        _check_noise(noise, (batch, *self._shapes(grid)[0]), "latents")
+        _check_noise(sound_noise, (batch, *self._shapes(grid)[1]), "audio_latents")
+
+        def after_step(progress: Progress) -> Pair | None:
+            report("denoise", progress.step, progress.num_steps)
+            return self._call_back(callback_on_step_end, progress)
+
+        report("denoise", 0, schedules[0].num_steps)
+        result = denoise(
+            self.experts,
+            _on_device(task or text(grid), device),
+            text_embeds=positive,
+            negative_embeds=negative,
+            video_schedule=schedules[0],
+            audio_schedule=schedules[1],
+            guidance=guider,
+            video_fps=float(exact_fps),
+            video_noise=noise.to(device),
+            audio_noise=sound_noise.to(device),
+            solver=chosen,
+            on_step=after_step,
+        )
+        rate = world.sample_rate
+        if output_type == "latent":
+            output = MOVAPipelineOutput(
+                frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[]
+            )
+        else:
+            report("decode", 0, 1)
+            num_samples = world.timeline(exact_fps).samples(num_frames)
+            video = self.decode_video(result.video)[:, :, :num_frames]
+            sound = self.decode_audio(result.audio)[:, :, :num_samples]
+            output = _finished(video, sound, output_type, exact_fps, rate)
+            report("decode", 1, 1)
+        self.maybe_free_model_hooks()
+        return output if return_dict else (output.frames, output.audio)
+
+    @property
+    def experts(self) -> Experts:
+        """The networks that share a run."""
+        models = [self.transformer] if self.transformer_2 is None else [self.transformer, self.transformer_2]
+        return Experts(models=models, boundary=self.index.boundary_ratio or 0.0)
+
+    def grid(self, *, height: int, width: int, num_frames: int, fps: Fraction) -> Grid:
+        """The latent grids of a clip of that size and length."""
+        world = self.world
+        frames = grid_frames(world, num_frames)
+        timeline = world.timeline(fps)
+        scale = self.video_vae.config.scale_factor_spatial
+        return Grid(
+            frames=timeline.video_latents(frames),
+            height=height // scale,
+            width=width // scale,
+            audio_length=timeline.audio_latents(frames),
+        )
+
+    @torch.no_grad()
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T must be 1 + stride k."""
+        codec = self.video_vae
+        latents = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
+        mean, std = _statistics(codec, latents)
+        return (latents - mean) / std
+
+    @torch.no_grad()
+    def encode_audio(self, waveform: Tensor) -> Tensor:
+        """Normalised latents ``[B, C, L]`` of sound ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
+        codec = self.audio_vae
+        latents = codec.encode(waveform.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
+        mean, std = _statistics(codec, latents)
+        return (latents - mean) / std
+
+    @torch.no_grad()
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents."""
+        mean, std = _statistics(self.video_vae, latents)
+        film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
+        return film.float().clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def decode_audio(self, latents: Tensor) -> Tensor:
+        """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents."""
+        mean, std = _statistics(self.audio_vae, latents)
+        sound: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
+        return sound.float().clamp(-1.0, 1.0)
+
+    def _embeddings(
+        self,
+        prompt: str | Sequence[str] | None,
+        negative_prompt: str | Sequence[str] | None,
+        prompt_embeds: Tensor | None,
+        negative_prompt_embeds: Tensor | None,
+        *,
+        needs_negative: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        if (prompt is None) == (prompt_embeds is None):
+            raise RequestError("give either prompt or prompt_embeds.", field="prompt")
+        if negative_prompt is not None and negative_prompt_embeds is not None:
+            raise RequestError(
+                "give negative_prompt or negative_prompt_embeds, not both.", field="negative_prompt"
+            )
+        device, length = self._execution_device, self.world.max_tokens
+        if prompt_embeds is None:
+            prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+            if not prompts:
+                raise RequestError("prompt is empty.", "Give at least one.", field="prompt")
+            prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, prompts, length)
+        batch = prompt_embeds.shape[0]
+        if not needs_negative:
+            return prompt_embeds.to(device), None
+        if negative_prompt_embeds is None:
+            given = (
+                [negative_prompt or ""]
+                if not negative_prompt or isinstance(negative_prompt, str)
+                else negative_prompt
+            )
+            if len(given) not in (1, batch):
+                raise RequestError(
+                    f"there are {len(given)} negative prompts for {batch} prompts.",
+                    "Give one, or as many.",
+                    field="negative_prompt",
+                )
+            negative_prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, list(given), length)
+        return prompt_embeds.to(device), negative_prompt_embeds.to(device).expand(batch, -1, -1)
+
+    def _shapes(self, grid: Grid) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+        video, audio = self.transformer.config["video"], self.transformer.config["audio"]
+        return (video["out_dim"], grid.frames, grid.height, grid.width), (audio["out_dim"], grid.audio_length)
+
+    def _call_back(self, callback: StepCallback | None, progress: Progress) -> Pair | None:
+        if callback is None:
+            return None
+        now = progress.latents
+        values = {"latents": now.video, "audio_latents": now.audio}
+        changed = callback(self, progress.step - 1, progress.timestep, values) or {}
+        return Pair(changed.get("latents", now.video), changed.get("audio_latents", now.audio))
+
+
+def draw_seeds(
+    batch: int,
+    seed: int | Sequence[int] | None,
+    audio_seed: int | Sequence[int] | None,
+    generator: Generator | None,
+) -> tuple[list[int], list[int]]:
+    """Seeds of film and sound, one a clip.
+
+    Raises:
+        RequestError: If there are not as many as clips, or a seed is out of range, or both kinds are given.
+    """
+    if seed is not None and generator is not None:
+        raise RequestError("seed and generator are both given.", "Give one of the two.", field="seed")
+    if seed is None:
+        generators = [generator] * batch if isinstance(generator, torch.Generator | None) else list(generator)
+        if len(generators) != batch:
+            raise RequestError(
+                f"there are {len(generators)} generators for {batch} clips.", field="generator"
+            )
+        seed = [
+            int(torch.randint(2**32, (), generator=g, device=g.device if g else None)) for g in generators
+        ]
+    seeds = _spread(batch, seed, "seed")
+    return seeds, seeds if audio_seed is None else _spread(batch, audio_seed, "audio_seed")
+
+
+def _spread(batch: int, seed: int | Sequence[int], field: str) -> list[int]:
+    seeds = [seed + index for index in range(batch)] if isinstance(seed, int) else list(seed)
+    if len(seeds) != batch:
+        raise RequestError(f"there are {len(seeds)} values of {field} for {batch} clips.", field=field)
+    if not all(0 <= value < 2**63 for value in seeds):
+        raise RequestError(f"{field} must be between 0 and 2^63 - 1; got {seeds}.", field=field)
+    return seeds
+
+
+def _check_noise(noise: Tensor, shape: tuple[int, ...], field: str) -> None:
+    if tuple(noise.shape) != shape:
+        raise RequestError(
+            f"{field} must have the shape {list(shape)}; got {list(noise.shape)}.", field=field
+        )
+
+
+def _on_device(task: Task, device: torch.device) -> Task:
+    def moved(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(device)
+
+    return Task(
+        video_level=task.video_level.to(device),
+        audio_level=task.audio_level.to(device),
+        video=moved(task.video),
+        audio=moved(task.audio),
+        video_condition=moved(task.video_condition),
+    )
+
+
+def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of a codec's latent channels, shaped to its latents; 0 and 1 where it has none."""
+    shape = (1, -1, *[1] * (latents.ndim - 2))
+    mean, std = codec.config.get("latents_mean"), codec.config.get("latents_std")
+    return (
+        latents.new_tensor([0.0] if mean is None else mean).view(shape),
+        latents.new_tensor([1.0] if std is None else std).view(shape),
+    )
+
+
+def _finished(video: Tensor, sound: Tensor, output_type: str, fps: Fraction, rate: int) -> MOVAPipelineOutput:
+    video, sound = (video / 2 + 0.5).cpu(), sound.cpu().contiguous()
+    pixels = rearrange((video * 255.0).round().to(torch.uint8), "b c t h w -> b t h w c").contiguous().numpy()
+    waves: Any = sound.numpy()
+    clips = [
+        Clip(frames=frames, waveform=wave, fps=fps, sample_rate=rate)
+        for frames, wave in zip(pixels, waves, strict=True)
+    ]
+    frames: Any
+    if output_type == "pil":
+        from PIL import Image
+
+        frames = [[Image.fromarray(picture) for picture in film] for film in pixels]
+    elif output_type == "pt":
+        frames, waves = rearrange(video, "b c t h w -> b t c h w"), sound
+    else:
+        frames = np.ascontiguousarray(rearrange(video, "b c t h w -> b t h w c").numpy())
+    return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips)
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value

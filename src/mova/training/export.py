@@ -1,0 +1,184 @@
+"""The last stage: trained parts to a checkpoint folder with its model card."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
+from mova.checkpoints.load import Components
+from mova.checkpoints.save import save_checkpoint
+from mova.errors import CheckpointError
+from mova.models.audio_codec import AudioCodec
+from mova.models.joint import JointModel
+from mova.models.video_codec import VideoCodec
+from mova.request import ModelWorld
+from mova.sampling.scheduler import FlowMatchPairScheduler
+from mova.scenes.world import KINDS
+from mova.training.recipe import ExportRecipe
+
+logger = logging.getLogger(__name__)
+
+
+def run_export(recipe: ExportRecipe) -> None:
+    """Put the averaged weights of every stage into one checkpoint folder.
+
+    Raises:
+        CheckpointError: If a stage has not been run.
+    """
+    folder = recipe.folder
+    statistics = _read_json(folder / "latents" / "statistics.json")
+    components = Components(
+        transformer=_part(JointModel, folder / "joint" / "joint"),
+        transformer_2=None,
+        video_vae=_with_statistics(_part(VideoCodec, folder / recipe.video_codec / "codec"), statistics, "video"),
+        audio_vae=_with_statistics(_part(AudioCodec, folder / "audio_codec" / "codec"), statistics, "audio"),
+        text_encoder=_text_encoder(folder / "joint" / "text_encoder"),
+        tokenizer=_tokenizer(folder / "joint" / "tokenizer"),
+        scheduler=FlowMatchPairScheduler(
+            num_train_timesteps=1000, shift=recipe.shift, sigma_max=1.0, sigma_min=0.0, extra_one_step=True
+        ),
+        index=Index(classes=_classes(), world=_world(recipe)),
+    )
+    card = model_card(recipe, components)
+    save_checkpoint(
+        recipe.output, components, dtype=getattr(torch, recipe.dtype), extra_files={"README.md": card}
+    )
+
+
+def model_card(recipe: ExportRecipe, components: Components) -> str:
+    """The card that travels with the weights: what it is, what it was made from, its limits and licence."""
+    folder = recipe.folder
+    counts = {
+        "joint network": components.transformer,
+        "text encoder": components.text_encoder,
+        "video codec": components.video_vae,
+        "audio codec": components.audio_vae,
+    }
+    parameters = "\n".join(
+        f"| {name} | {sum(p.numel() for p in module.parameters()) / 1e6:.2f} M |" for name, module in counts.items()
+    )
+    kinds = "\n".join(f"- **{name}**: {kind.description}" for name, kind in KINDS.items())
+    stages = "\n".join(_stage_line(folder, name) for name in ("audio_codec", "video_codec", recipe.video_codec, "joint"))
+    world = recipe.world
+    return f"""---
+license: {recipe.licence}
+library_name: mova
+pipeline_tag: text-to-video
+tags: [text-to-audio-video, flow-matching, rendered-data]
+---
+# mova-base
+
+A small joint text-to-video-and-sound model: {world.width}x{world.height} pixels, {world.fps} frames per second,
+{world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono sound at {world.sample_rate} Hz. It was trained from nothing by
+`mova train recipes/base/*.yaml`, on clips that the same repository renders, with exact event times. No recorded film, sound or
+human text was used. Its numbers against ground truth are printed by `python benchmarks/base_model.py` and kept in
+`benchmarks/results/`.
+
+| part | parameters |
+|---|---|
+{parameters}
+
+## What it knows
+
+{kinds}
+
+## Training
+
+| stage | steps | seconds per step | last losses |
+|---|---|---|---|
+{stages}
+
+Optimiser Muon and AdamW; averaged (EMA) weights are shipped as {recipe.dtype}. Recipes: `recipes/base/`.
+
+## Limits
+
+It knows the kinds above and nothing else: any other prompt gives a clip of one of them, or a mixture. It makes one size, one frame
+rate and one length (shorter clips are cut). It does not know speech, music or real pictures.
+
+## Licence
+
+Apache-2.0, as the code. The training data is rendered by this repository and carries no other rights.
+"""
+
+
+def _stage_line(folder: Path, name: str) -> str:
+    path = folder / name / "metrics.jsonl"
+    if not path.exists():
+        return f"| {name} | - | - | - |"
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    last, count = records[-1], len(records)
+    pace = sorted(record["seconds_per_step"] for record in records)[count // 2]
+    hidden = ("step", "seconds_per_step", "grad_norm", "loss")
+    losses = ", ".join(f"{key} {value:.3f}" for key, value in last.items() if key not in hidden)
+    return f"| {name} | {last['step']} | {pace:.2f} | {losses} |"
+
+
+def _world(recipe: ExportRecipe) -> ModelWorld:
+    world = recipe.world
+    return ModelWorld(
+        name="mova-base",
+        sizes=((world.width, world.height),),
+        default_size=(world.width, world.height),
+        fps_range=(float(world.fps), float(world.fps)),
+        default_fps=float(world.fps),
+        max_frames=world.num_frames,
+        default_frames=world.num_frames,
+        min_grid_frames=world.num_frames,
+        sample_rate=world.sample_rate,
+        audio_hop=recipe.audio_hop,
+        video_stride=4,
+        max_tokens=recipe.max_tokens,
+        num_inference_steps=recipe.num_inference_steps,
+        guidance_scale=recipe.guidance_scale,
+        kinds=tuple(KINDS),
+    )
+
+
+def _classes() -> dict[str, tuple[str, str]]:
+    ours = {name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")}
+    return ours | {
+        "video_vae": ("mova", "VideoCodec"),
+        "audio_vae": ("mova", "AudioCodec"),
+        "text_encoder": ("transformers", "UMT5EncoderModel"),
+        "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
+    }
+
+
+def _with_statistics(codec: Any, statistics: dict[str, list[float]], modality: str) -> Any:
+    codec.register_to_config(
+        latents_mean=statistics[f"{modality}_mean"], latents_std=statistics[f"{modality}_std"]
+    )
+    return codec
+
+
+def _part(cls: Any, folder: Path) -> Any:
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no {folder}.", "Run the stage that makes it first.")
+    return cls.from_pretrained(folder).eval()
+
+
+def _text_encoder(folder: Path) -> Any:
+    from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
+
+    return _part(UMT5EncoderModel, folder)
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no {folder}.", "Run the joint stage first.")
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _read_json(path: Path) -> dict[str, list[float]]:
+    try:
+        values: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}.", "Run the latents stage first.") from error
+    return values

@@ -1,0 +1,106 @@
+"""A whole model at tiny size, of the real classes, with random weights: what most tests run on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
+from mova.checkpoints.load import Components
+from mova.models.audio_codec import AudioCodec
+from mova.models.joint import JointModel
+from mova.models.video_codec import VideoCodec
+from mova.request import ModelWorld
+from mova.sampling.scheduler import FlowMatchPairScheduler
+from mova.training.text import build_text_encoder, train_tokenizer
+
+TINY_WORLD = ModelWorld(
+    name="tiny",
+    size_multiple=16,
+    default_size=(32, 32),
+    fps_range=(8.0, 24.0),
+    default_fps=16.0,
+    max_frames=33,
+    default_frames=9,
+    sample_rate=16000,
+    audio_hop=500,
+    max_tokens=24,
+    num_inference_steps=2,
+    guidance_scale=3.0,
+)
+TINY_TOWER = {
+    "ffn_dim": 48,
+    "text_dim": 32,
+    "freq_dim": 32,
+    "eps": 1e-6,
+    "num_heads": 2,
+    "num_layers": 2,
+}
+TINY_JOINT = {
+    "video": {**TINY_TOWER, "dim": 48, "in_dim": 4, "out_dim": 4, "patch_size": [1, 2, 2]},
+    "audio": {**TINY_TOWER, "dim": 32, "in_dim": 6, "out_dim": 6, "patch_size": [1], "vae_type": "dac"},
+    "bridge": {
+        "visual_layers": 2,
+        "audio_layers": 2,
+        "visual_hidden_dim": 48,
+        "audio_hidden_dim": 32,
+        "audio_fps": 32.0,
+        "head_dim": 8,
+    },
+}
+
+
+def build_tiny_components(num_experts: int = 1) -> Components:
+    """Random weights everywhere, so that no part is silent; the same at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = train_tokenizer(
+            ["a red ball bounces twice on wood", "two drums, then a bell", "rain"], 300
+        )
+        text_encoder = build_text_encoder(len(tokenizer), 32, 1)
+        experts = [JointModel(**TINY_JOINT) for _ in range(num_experts)]
+        video_codec = VideoCodec(4, base_width=8, width=12, latents_mean=[0.1] * 4, latents_std=[0.5] * 4)
+        audio_codec = AudioCodec(
+            6, width=16, num_blocks=1, n_fft=512, latents_mean=[0.2] * 6, latents_std=[0.7] * 6
+        )
+        for module in (*experts, text_encoder, video_codec, audio_codec):
+            for parameter in module.parameters():
+                torch.nn.init.normal_(parameter, std=0.25)
+            module.requires_grad_(False).eval()
+    if num_experts == 2:
+        from mova.models.joint import share_audio_and_bridge
+
+        share_audio_and_bridge(*experts)
+    classes = {
+        name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")
+    }
+    if num_experts == 2:
+        classes["video_dit_2"] = OFFICIAL_CLASSES["video_dit_2"]
+    classes |= {
+        "video_vae": ("mova.models.video_codec", "VideoCodec"),
+        "audio_vae": ("mova.models.audio_codec", "AudioCodec"),
+        "text_encoder": ("transformers", "UMT5EncoderModel"),
+        "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
+    }
+    return Components(
+        transformer=experts[0],
+        transformer_2=experts[1] if num_experts == 2 else None,
+        video_vae=video_codec,
+        audio_vae=audio_codec,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=FlowMatchPairScheduler(
+            shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False
+        ),
+        index=Index(classes=classes, boundary_ratio=0.9 if num_experts == 2 else None, world=TINY_WORLD),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_components() -> Components:
+    return build_tiny_components()
+
+
+@pytest.fixture(scope="session")
+def tiny_two_experts() -> Components:
+    return build_tiny_components(num_experts=2)

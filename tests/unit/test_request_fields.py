@@ -1,0 +1,83 @@
+"""Every field of a request reaches the clip."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+from mova.checkpoints.load import Components
+from mova.media.clip import Clip
+from mova.model import MOVAModel
+from mova.pipeline import MOVAPipeline
+from mova.request import GenerationRequest
+
+BEGIN = {"prompt": "a red ball", "seed": 1, "num_inference_steps": 3, "num_frames": 5}
+# each with what has to be set for the field to have anything to act on
+CHANGES = {
+    "prompt": {"prompt": "two drums"},
+    "negative_prompt": {"negative_prompt": "rain"},
+    "seed": {"seed": 2, "audio_seed": 1},
+    "audio_seed": {"audio_seed": 2},
+    "seconds": {"seconds": 0.5, "num_frames": None},
+    "num_frames": {"num_frames": 6},
+    "fps": {"fps": 8.0},
+    "width": {"width": 48},
+    "height": {"height": 48},
+    "num_inference_steps": {"num_inference_steps": 4},
+    "guidance_scale": {"guidance_scale": 1.5},
+    "cross_guidance_scale": {"cross_guidance_scale": 2.0},
+    "guidance_from": {"guidance_from": 0.9},
+    "guidance_to": {"guidance_to": 0.9},
+    "guidance_rescale": {"guidance_rescale": 0.7},
+    "shift": {"shift": 4.0},
+    "audio_shift": {"audio_shift": 4.0},
+    "solver": {"solver": "heun"},
+    "audio_sample_rate": {"audio_sample_rate": 24000},
+}
+PICTURE_ONLY_KEPT = {"audio_sample_rate"}  # changes the finished sound alone
+
+
+@pytest.fixture(scope="module")
+def model(tiny_components: Components) -> MOVAModel:
+    return MOVAModel(MOVAPipeline.from_components(tiny_components))
+
+
+@pytest.fixture(scope="module")
+def begin(model: MOVAModel) -> Clip:
+    return model.generate(**BEGIN)
+
+
+def same(first: np.ndarray, second: np.ndarray) -> bool:
+    return first.shape == second.shape and bool((first == second).all())
+
+
+@pytest.mark.parametrize("field", list(GenerationRequest.model_fields))
+def test_changing_one_field_changes_the_clip(model: MOVAModel, begin: Clip, field: str) -> None:
+    clip = model.generate(**(BEGIN | CHANGES[field]))
+    assert not same(clip.waveform, begin.waveform)
+    assert same(clip.frames, begin.frames) == (field in PICTURE_ONLY_KEPT)
+
+
+def test_the_same_request_gives_the_same_bytes(model: MOVAModel, begin: Clip) -> None:
+    again = model.generate(**BEGIN)
+    assert same(again.frames, begin.frames)
+    assert same(again.waveform, begin.waveform)
+
+
+def test_the_recorded_request_makes_the_same_clip_again(model: MOVAModel) -> None:
+    clip = model.generate("rain", num_frames=6)
+    again = model.run(GenerationRequest(**clip.request))
+    assert clip.request["seed"] is not None
+    assert same(again.frames, clip.frames)
+    assert same(again.waveform, clip.waveform)
+
+
+def test_generate_takes_exactly_the_fields_of_the_request() -> None:
+    arguments = inspect.signature(MOVAModel.generate).parameters
+    fields = GenerationRequest.model_fields
+    assert set(arguments) - {"self", "on_progress"} == set(fields)
+    for name, field in fields.items():
+        if not field.is_required():
+            assert arguments[name].default == field.default, name
