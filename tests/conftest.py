@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-import torch
+from typing import TYPE_CHECKING
 
-from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
-from mova.checkpoints.load import Components
-from mova.models.audio_codec import AudioCodec
-from mova.models.joint import JointModel
-from mova.models.video_codec import VideoCodec
+import pytest
+
 from mova.request import ModelWorld
-from mova.sampling.scheduler import FlowMatchPairScheduler
-from mova.training.text import build_text_encoder, train_tokenizer
+
+if TYPE_CHECKING:
+    from mova.checkpoints.load import Components
 
 TINY_WORLD = ModelWorld(
     name="tiny",
@@ -52,6 +49,16 @@ TINY_JOINT = {
 
 def build_tiny_components(num_experts: int = 1) -> Components:
     """Random weights everywhere, so that no part is silent; the same at every call."""
+    import torch
+
+    from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
+    from mova.checkpoints.load import Components
+    from mova.models.audio_codec import AudioCodec
+    from mova.models.joint import JointModel, share_audio_and_bridge
+    from mova.models.video_codec import VideoCodec
+    from mova.sampling.scheduler import FlowMatchPairScheduler
+    from mova.training.text import build_text_encoder, train_tokenizer
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = train_tokenizer(
@@ -68,8 +75,6 @@ def build_tiny_components(num_experts: int = 1) -> Components:
                 torch.nn.init.normal_(parameter, std=0.25)
             module.requires_grad_(False).eval()
     if num_experts == 2:
-        from mova.models.joint import share_audio_and_bridge
-
         share_audio_and_bridge(*experts)
     classes = {
         name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")

@@ -55,9 +55,7 @@ class MOVAModel:
 
         from mova.pipeline import MOVAPipeline
 
-        return cls(
-            MOVAPipeline.from_pretrained(name_or_path, torch_dtype=dtype or torch.float32, device=device)
-        )
+        return cls(MOVAPipeline.from_pretrained(name_or_path, torch_dtype=dtype or torch.float32, device=device))
 
     @property
     def world(self) -> ModelWorld:
@@ -110,7 +108,7 @@ class MOVAModel:
             audio_shift: The same for the sound.
             solver: Method of the sampler.
             audio_sample_rate: Of the finished sound, in Hz.
-            on_progress: ``f(stage, done, of)`` with the stages text, denoise, decode.
+            on_progress: ``f(stage, done, of)`` with the stages text, denoise, decode, resample.
 
         Raises:
             RequestError: If the model cannot make what is asked.
@@ -181,4 +179,10 @@ class MOVAModel:
             on_progress=on_progress,
         )
         clip: Clip = output.clip
-        return replace(clip.resampled(plan.sample_rate), request=request.model_dump(exclude_none=True))
+        if plan.sample_rate != clip.sample_rate:
+            if on_progress is not None:
+                on_progress("resample", 0, 1)
+            clip = clip.resampled(plan.sample_rate)
+            if on_progress is not None:
+                on_progress("resample", 1, 1)
+        return replace(clip, request=request.model_dump(exclude_none=True))

@@ -306,7 +306,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     @torch.no_grad()
     def encode_video(self, frames: Tensor) -> Tensor:
-        """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T must be 1 + stride k."""
+        """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
         codec = self.video_vae
         latents = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
         mean, std = _statistics(codec, latents)

@@ -355,7 +355,7 @@ def grid_frames(world: ModelWorld, num_frames: int) -> int:
 
 
 def explain(error: ValidationError, known: tuple[str, ...]) -> RequestError:
-    """The first problem of a failed validation, as one error that names the field and the nearest legal value."""
+    """The first problem of a failed validation, in one error: the field and the nearest legal value."""
     # an unknown name explains a missing one: it is told first
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     field = ".".join(str(part) for part in problem["loc"]) or "request"
@@ -408,7 +408,8 @@ def _check_together(request: GenerationRequest) -> None:
         raise _both_lengths()
     if request.guidance_from < request.guidance_to:
         raise RequestError(
-            f"guidance_from must not be below guidance_to; got {request.guidance_from} and {request.guidance_to}.",
+            "guidance_from must not be below guidance_to; "
+            f"got {request.guidance_from} and {request.guidance_to}.",
             "Noise falls during a run: guidance begins at the higher level.",
             field="guidance_from",
         )

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from golden import assert_close, build, load_case, load_official, pick
 
-from golden import assert_close, build, load_case, pick, load_official
 from mova.models.joint import share_audio_and_bridge
 
 

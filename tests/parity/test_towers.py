@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from golden import assert_close, build, load_case, load_official, pick
 from torch import Tensor
 
-from golden import assert_close, build, load_case, pick, load_official
 from mova.models.layers import sinusoid
 from mova.models.tower import TowerInputs
 

@@ -51,7 +51,9 @@ def test_video_latents_tile_the_film(num_latents: int, stride: int) -> None:
 
 
 @given(st.integers(1, 200), FPS, RATES, st.integers(100, 2000))
-def test_audio_latents_cover_the_sound_with_less_than_one_to_spare(frames: int, fps: float, rate: int, hop: int) -> None:
+def test_audio_latents_cover_the_sound_with_less_than_one_to_spare(
+    frames: int, fps: float, rate: int, hop: int
+) -> None:
     clock = Timeline(exact_fps(fps), rate, audio_hop=hop)
     samples = clock.samples(frames)
     assert 0 <= clock.audio_latents(frames) * hop - samples < hop or samples == 0
@@ -62,7 +64,9 @@ def test_the_official_clip_has_the_published_lengths() -> None:
     assert (clock.video_latents(193), clock.samples(193), clock.audio_latents(193)) == (49, 386000, 403)
 
 
-@pytest.mark.parametrize(("written", "meant"), [(23.976, (24000, 1001)), (29.97, (30000, 1001)), (12.5, (25, 2)), (24.0, (24, 1))])
+@pytest.mark.parametrize(
+    ("written", "meant"), [(23.976, (24000, 1001)), (29.97, (30000, 1001)), (12.5, (25, 2)), (24.0, (24, 1))]
+)
 def test_rates_mean_what_people_mean_by_them(written: float, meant: tuple[int, int]) -> None:
     assert exact_fps(written) == Fraction(*meant)
 

@@ -1,4 +1,4 @@
-"""Weights between files and modules: safetensors only, streamed tensor by tensor, every name and shape checked."""
+"""Weights between files and modules: safetensors only, one tensor at a time, every name and shape checked."""
 
 from __future__ import annotations
 

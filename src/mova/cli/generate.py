@@ -133,7 +133,9 @@ def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
     from mova.scenes.recognise import kind_of
 
     request = plan.request
-    length = f"{plan.num_frames} frames ({plan.num_frames / float(plan.timeline.fps):.3f} s) at {float(plan.timeline.fps):g} fps"
+    length = (
+        f"{plan.num_frames} frames ({plan.num_frames / float(plan.timeline.fps):.3f} s) at {float(plan.timeline.fps):g} fps"
+    )
     console.say(
         f"{world.name}: {plan.width}x{plan.height}, {length}, sound {plan.sample_rate} Hz, {plan.num_inference_steps} steps, "
         f"guidance {plan.guidance_scale:g}, seed {request.seed}, audio seed {request.audio_seed}"

@@ -9,7 +9,9 @@ from mova.cli import console
 from mova.errors import MediaError
 
 
-def draw_sheet(output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float) -> None:
+def draw_sheet(
+    output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float
+) -> None:
     """Render a few clips of each kind and draw their film strips, waveforms and events into one PNG."""
     from mova.scenes.sheet import scene_sheet
     from mova.scenes.world import KINDS, render, sample_scripts
@@ -19,7 +21,10 @@ def draw_sheet(output: Path, *, kinds: list[str] | None, per_kind: int, seed: in
         raise MediaError(f"the folder {output.parent} does not exist.", "Make it, or choose another -o.")
     wanted = kinds or list(KINDS)
     frames = frames_in_seconds(seconds, fps)
-    scripts = sorted(sample_scripts(seed, per_kind * len(wanted), kinds=wanted, seconds=frames / fps), key=lambda s: wanted.index(s.kind))
+    scripts = sorted(
+        sample_scripts(seed, per_kind * len(wanted), kinds=wanted, seconds=frames / fps),
+        key=lambda s: wanted.index(s.kind),
+    )
     width, height = size
     clips = []
     line = console.ProgressLine("rendering")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mova.data.shards import World, describe, render_arrays, scripts_in
+from mova.data.workers import worker_pool
 from mova.models.audio_codec import AudioCodec
 from mova.models.video_codec import VideoCodec
 
@@ -62,7 +62,7 @@ def encode_shards(
     starts = range(0, num_clips, clips_per_shard)
     missing = [s for s in starts if not _file(folder, s // clips_per_shard).exists()]
     done = num_clips - sum(min(clips_per_shard, num_clips - s) for s in missing)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with worker_pool(processes) as pool:
         jobs = [
             pool.submit(
                 _encode_shard,

@@ -11,18 +11,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mova.data.workers import worker_pool
 from mova.scenes.script import Script
-from mova.scenes.world import draw, sample_scripts
 from mova.scenes.sound import synthesise
+from mova.scenes.world import draw, sample_scripts
 from mova.timeline import samples_in_frames
 
 
@@ -111,10 +111,15 @@ def render_shards(
     starts = range(0, num_clips, clips_per_shard)
     missing = [s for s in starts if not shard_folder(folder, s // clips_per_shard).exists()]
     done = num_clips - sum(min(clips_per_shard, num_clips - s) for s in missing)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with worker_pool(processes) as pool:
         jobs = {
             pool.submit(
-                _render_shard, shard_folder(folder, s // clips_per_shard), seed, s, min(clips_per_shard, num_clips - s), world
+                _render_shard,
+                shard_folder(folder, s // clips_per_shard),
+                seed,
+                s,
+                min(clips_per_shard, num_clips - s),
+                world,
             ): s
             for s in missing
         }

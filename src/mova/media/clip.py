@@ -163,24 +163,15 @@ def _checked_rate(sample_rate: Any) -> int:
 
 
 def _check_frames(frames: Any) -> None:
-    if (
-        not isinstance(frames, np.ndarray)
-        or frames.dtype != np.uint8
-        or frames.ndim != 4
-        or frames.shape[3] != 3
-    ):
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
         raise MediaError(f"frames must be a numpy array [T, H, W, 3] of uint8; got {_described(frames)}.")
     if 0 in frames.shape:
-        raise MediaError(
-            f"frames must hold at least one frame of at least one pixel; got {_described(frames)}."
-        )
+        raise MediaError(f"frames must hold at least one frame of at least one pixel; got {_described(frames)}.")
 
 
 def _check_waveform(waveform: Any) -> None:
     if not isinstance(waveform, np.ndarray) or waveform.dtype != np.float32 or waveform.ndim != 2:
-        raise MediaError(
-            f"waveform must be a numpy array [channels, samples] of float32; got {_described(waveform)}."
-        )
+        raise MediaError(f"waveform must be a numpy array [channels, samples] of float32; got {_described(waveform)}.")
     if not 1 <= waveform.shape[0] <= MAX_CHANNELS:
         raise MediaError(
             f"waveform must have 1 to {MAX_CHANNELS} channels; got {_described(waveform)}.",

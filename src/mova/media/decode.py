@@ -92,9 +92,7 @@ def read_frames(
     return film.result()
 
 
-def read_waveform(
-    path: str | Path, sample_rate: int | None = None, *, max_seconds: float = MAX_SECONDS
-) -> Sound:
+def read_waveform(path: str | Path, sample_rate: int | None = None, *, max_seconds: float = MAX_SECONDS) -> Sound:
     """Read the sound of a sound file, or of a film, from its own first sample.
 
     Args:

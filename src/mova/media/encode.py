@@ -161,17 +161,13 @@ def _check_target(path: Path, overwrite: bool) -> None:
         raise MediaError(f"cannot write {str(path)!r}: {reason(error)}.", "Choose another name.") from None
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise MediaError(
-            f"cannot write {path}: the folder {folder} {what}.", f"Make it first: mkdir -p {folder}"
-        )
+        raise MediaError(f"cannot write {path}: the folder {folder} {what}.", f"Make it first: mkdir -p {folder}")
     if path.is_dir():
         raise MediaError(f"cannot write {path}: it is a folder.", "Add a file name.")
     if path.exists() and not overwrite:
         raise MediaError(f"cannot write {path}: it exists.", "Choose another name, or allow overwriting.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise MediaError(
-            f"cannot write {path}: the folder {folder} may not be written to.", "Choose another folder."
-        )
+        raise MediaError(f"cannot write {path}: the folder {folder} may not be written to.", "Choose another folder.")
 
 
 def _checked_crf(kind: FileKind, crf: int | None, path: Path) -> int:
@@ -179,13 +175,9 @@ def _checked_crf(kind: FileKind, crf: int | None, path: Path) -> int:
     if crf is None:
         return 0 if picture is None else picture.crf
     if picture is None or picture.max_crf == 0:
-        raise MediaError(
-            f"cannot write {path}: {path.suffix} files have no crf; got crf={crf}.", "Leave crf out."
-        )
+        raise MediaError(f"cannot write {path}: {path.suffix} files have no crf; got crf={crf}.", "Leave crf out.")
     if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= picture.max_crf:
-        raise MediaError(
-            f"cannot write {path}: crf must be a whole number from 0 to {picture.max_crf}; got {crf!r}."
-        )
+        raise MediaError(f"cannot write {path}: crf must be a whole number from 0 to {picture.max_crf}; got {crf!r}.")
     return crf
 
 
@@ -200,9 +192,7 @@ def _tags(clip: Clip, metadata: Mapping[str, str] | None) -> dict[str, str]:
         if "comment" in tags:
             raise MediaError("the comment tag holds the clip's request; metadata may not set it too.")
         try:
-            tags["comment"] = json.dumps(
-                dict(clip.request), ensure_ascii=False, sort_keys=True, allow_nan=False
-            )
+            tags["comment"] = json.dumps(dict(clip.request), ensure_ascii=False, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise MediaError(f"the clip's request cannot be written as JSON: {error}.") from None
     return tags
@@ -223,9 +213,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _write_error(path: Path, error: Exception) -> MediaError:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return MediaError(
-            f"cannot write {path}: {reason(error)}.", "Free some space, or choose another folder."
-        )
+        return MediaError(f"cannot write {path}: {reason(error)}.", "Free some space, or choose another folder.")
     return MediaError(f"cannot write {path}: {reason(error)}.")
 
 

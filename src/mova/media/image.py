@@ -47,9 +47,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArr
                     )
                 return np.asarray(_srgb(ImageOps.exif_transpose(image), path))
     except UnidentifiedImageError:
-        raise MediaError(
-            f"{path} is not a picture that can be read.", f"Known: {', '.join(IMAGE_FORMATS)}."
-        ) from None
+        raise MediaError(f"{path} is not a picture that can be read.", f"Known: {', '.join(IMAGE_FORMATS)}.") from None
     except Image.DecompressionBombError:
         raise MediaError(f"{path} has more pixels than can be read safely.", "Scale it down first.") from None
     except (OSError, SyntaxError, ValueError) as error:
@@ -58,9 +56,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArr
 
 def _srgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode not in _EIGHT_BIT_MODES:
-        raise MediaError(
-            f"{path} has pixels of mode {image.mode}, not 8 bits per channel.", "Save it as 8-bit PNG."
-        )
+        raise MediaError(f"{path} has pixels of mode {image.mode}, not 8 bits per channel.", "Save it as 8-bit PNG.")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         lowest = image.getchannel("A").getextrema()[0]

@@ -48,9 +48,7 @@ _H264 = PictureCodec(
     crf=16,
     max_crf=51,
 )
-_VP9 = PictureCodec(
-    "libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "3", "threads": "1"}, crf=20, max_crf=63
-)
+_VP9 = PictureCodec("libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "3", "threads": "1"}, crf=20, max_crf=63)
 _AAC = SoundCodec("aac", "fltp", bit_rate=192_000)
 _OPUS = SoundCodec("libopus", "flt", bit_rate=160_000)
 _FLAC = SoundCodec("flac", "s32", bit_rate=None)

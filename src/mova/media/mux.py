@@ -91,20 +91,14 @@ def _add_audio(container: OutputContainer, clip: Clip, codec: SoundCodec) -> Aud
     return stream
 
 
-def _interleave(
-    container: OutputContainer, clip: Clip, video: VideoStream | None, audio: AudioStream | None
-) -> None:
+def _interleave(container: OutputContainer, clip: Clip, video: VideoStream | None, audio: AudioStream | None) -> None:
     """Encode both streams in order of time, so that a player finds sound and picture close together."""
     blocks = iter(()) if audio is None else _audio_frames(clip, audio)
     sound_end_s = Fraction(0)
     if video is not None:
         for index, frame in enumerate(_video_frames(clip)):
             container.mux(video.encode(frame))
-            while (
-                audio is not None
-                and sound_end_s * clip.fps <= index
-                and (block := next(blocks, None)) is not None
-            ):
+            while audio is not None and sound_end_s * clip.fps <= index and (block := next(blocks, None)) is not None:
                 container.mux(audio.encode(block))
                 sound_end_s += Fraction(block.samples, clip.sample_rate)
         container.mux(video.encode(None))

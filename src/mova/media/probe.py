@@ -175,9 +175,7 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
             # PyAV makes exact fractions of whatever the header says
             raise MediaError(f"{path} states an impossible rate.", "The file may be damaged.") from None
         except av.error.FFmpegError as error:
-            raise MediaError(
-                f"{path} cannot be decoded: {reason(error)}.", "The file may be damaged."
-            ) from error
+            raise MediaError(f"{path} cannot be decoded: {reason(error)}.", "The file may be damaged.") from error
 
 
 def check_file(path: Path) -> None:

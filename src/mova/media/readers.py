@@ -134,9 +134,7 @@ class SoundReader:
     @property
     def end_s(self) -> Fraction:
         """Time at which the last sample so far ends."""
-        return (
-            self.start_s + Fraction(self.num_samples, self.sample_rate) if self.sample_rate else self.start_s
-        )
+        return self.start_s + Fraction(self.num_samples, self.sample_rate) if self.sample_rate else self.start_s
 
     def add(self, frame: av.AudioFrame) -> None:
         """Take the next block; refuse one that is off the clock or of another shape."""
@@ -154,9 +152,7 @@ class SoundReader:
         self.blocks.append(samples)
         self.num_samples += samples.shape[1]
         if self.num_samples > (self.limits.max_seconds + 2) * self.sample_rate:
-            raise MediaError(
-                f"{path} has more sound than its header states or {self.limits.max_seconds:g} s."
-            )
+            raise MediaError(f"{path} has more sound than its header states or {self.limits.max_seconds:g} s.")
 
     def result(self) -> tuple[NDArray[np.float32], Fraction]:
         """``[channels, samples]`` up to the end that the container states, and the time of the first."""
@@ -223,9 +219,7 @@ def _matrix(frame: av.VideoFrame) -> int:
     if stated in {int(known) for known in Colorspace}:
         return stated
     # FFmpeg's code point 6 (SMPTE 170M) is BT.601 under another name
-    return int(
-        Colorspace.ITU601 if stated == 6 or min(frame.width, frame.height) < 720 else Colorspace.ITU709
-    )
+    return int(Colorspace.ITU601 if stated == 6 or min(frame.width, frame.height) < 720 else Colorspace.ITU709)
 
 
 def _range(frame: av.VideoFrame) -> int:
@@ -237,9 +231,7 @@ def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
     """``[channels, samples]`` float32; whole numbers are divided by their full scale."""
     array = frame.to_ndarray()
     if not frame.format.is_planar:
-        array = rearrange(
-            array, "1 (samples channels) -> channels samples", channels=frame.layout.nb_channels
-        )
+        array = rearrange(array, "1 (samples channels) -> channels samples", channels=frame.layout.nb_channels)
     if array.dtype.kind == "f":
         return np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype == np.uint8:

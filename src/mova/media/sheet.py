@@ -229,9 +229,7 @@ def _draw_axis(draw: ImageDraw.ImageDraw, clip: Clip, top: int) -> None:
         x = _x(float(index * step), clip)
         draw.line((x, top, x, top + 4), _FAINT)
         at_end = x > WIDTH - MARGIN - 24
-        draw.text(
-            (x, top + 7), f"{float(index * step):g} s", _FAINT, _font(12), anchor="ra" if at_end else "ma"
-        )
+        draw.text((x, top + 7), f"{float(index * step):g} s", _FAINT, _font(12), anchor="ra" if at_end else "ma")
 
 
 def _tick_step(seconds: float) -> Fraction:
@@ -244,14 +242,10 @@ def _tick_step(seconds: float) -> Fraction:
     return Fraction(100_000)
 
 
-def _draw_events(
-    draw: ImageDraw.ImageDraw, clip: Clip, events: Sequence[float], *, top: int, bottom: int
-) -> None:
+def _draw_events(draw: ImageDraw.ImageDraw, clip: Clip, events: Sequence[float], *, top: int, bottom: int) -> None:
     for event in events:
         if not 0 <= event <= clip.seconds:
-            raise MediaError(
-                f"events must lie within the clip (0 to {float(clip.seconds):.3f} s); got {event}."
-            )
+            raise MediaError(f"events must lie within the clip (0 to {float(clip.seconds):.3f} s); got {event}.")
         x = _x(event, clip)
         draw.line((x, top, x, bottom), _EVENT)
         draw.polygon(((x - 5, top - 8), (x + 5, top - 8), (x, top)), _EVENT)
@@ -277,7 +271,5 @@ def _shortened(text: str, size: int, *, room: int = 0) -> str:
     """One line of text that fits, cut with an ellipsis where it does not."""
     line, width = " ".join(text.split()), _axis_width() - room
     while len(line) > 1 and _font(size).getlength(line) > width:
-        line = (
-            line[: max(1, min(len(line) - 2, int(len(line) * width / _font(size).getlength(line)) - 1))] + "…"
-        )
+        line = line[: max(1, min(len(line) - 2, int(len(line) * width / _font(size).getlength(line)) - 1))] + "…"
     return line

@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from mova.models.phase import centre_phase, peak_phase, uncentre_phase
 
 LOG_FLOOR = 1e-3  # added to magnitudes before the logarithm: about -75 dB below a full-scale tone at 1024 points
-LOG_MEAN, LOG_STD = -3.0, 2.5  # rough statistics of log magnitudes of the rendered world, to feed the network numbers near 1
+LOG_MEAN, LOG_STD = (
+    -3.0,
+    2.5,
+)  # rough statistics of log magnitudes of the rendered world, to feed the network numbers near 1
 
 
 class AudioCodec(ModelMixin, ConfigMixin):
@@ -114,7 +117,9 @@ class AudioCodec(ModelMixin, ConfigMixin):
         sound = self.synthesise(log_mag, uncentre_phase(steady))
         return DecoderOutput(sample=sound[:, None].clamp(-1.0, 1.0))
 
-    def forward(self, waveform: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, waveform: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode, sample, decode (training): sound ``[B, S]``, log magnitudes, and mean and log variance of the latents."""
         posterior = self.encode(waveform).latent_dist
         log_mag, phase = self.decode_spectrum(posterior.sample(generator))

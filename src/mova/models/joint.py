@@ -30,7 +30,15 @@ from mova.models.bridge import (
     is_off,
 )
 from mova.models.rope import AudioRope, BridgeRope, VideoRope
-from mova.models.tower import TextContext, TowerBlock, TowerConfig, TowerEmbed, TowerHead, TowerInputs, init_tower
+from mova.models.tower import (
+    TextContext,
+    TowerBlock,
+    TowerConfig,
+    TowerEmbed,
+    TowerHead,
+    TowerInputs,
+    init_tower,
+)
 
 Scale = float | Tensor | None
 

@@ -152,7 +152,8 @@ class TowerEmbed(nn.Module):
         """
         self._check(latents, timestep)
         dtype = self.patch_embedding.weight.dtype
-        tokens = self.patch_embedding(latents.to(dtype)).flatten(2).transpose(1, 2)
+        # the residual stream keeps the layout it starts with: channels last
+        tokens = self.patch_embedding(latents.to(dtype)).flatten(2).transpose(1, 2).contiguous()
         values, index = distinct_levels(self._per_token(timestep))
         with torch.autocast(latents.device.type, enabled=False):  # noise levels keep full precision (MOVA_SPEC 3.1)
             wave = sinusoid(values, self.freq_dim).to(self.time_embedding[0].weight.dtype)

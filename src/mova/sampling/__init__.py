@@ -1,1 +1,1 @@
-"""From noise to latents: schedule, noise, task, guidance, solver and the one loop that joins them. Pure functions."""
+"""From noise to latents: schedule, noise, task, guidance, solver, and the one loop that joins them."""

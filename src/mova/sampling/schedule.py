@@ -57,7 +57,8 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.sigma_max <= 1.0 or not 0.0 <= self.sigma_min < self.sigma_max:
             raise ValueError(
-                f"0 <= sigma_min < sigma_max <= 1 must hold; got sigma_min={self.sigma_min}, sigma_max={self.sigma_max}."
+                "0 <= sigma_min < sigma_max <= 1 must hold; "
+                f"got sigma_min={self.sigma_min}, sigma_max={self.sigma_max}."
             )
         for name in ("shift", "audio_shift"):
             value = getattr(self, name)
@@ -77,7 +78,7 @@ class ScheduleConfig:
 
     @staticmethod
     def from_values(values: dict[str, Any]) -> ScheduleConfig:
-        """Of a parsed ``scheduler_config.json``; keys that are not ours are accepted and have no effect (spec 1)."""
+        """Of a parsed ``scheduler_config.json``; keys that are not ours have no effect (spec 1)."""
         ours = {item.name for item in fields(ScheduleConfig)}
         return ScheduleConfig(**{name: value for name, value in values.items() if name in ours})
 

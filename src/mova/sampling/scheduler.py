@@ -1,4 +1,4 @@
-"""The scheduler as a component of a checkpoint: it holds the values of ``scheduler_config.json`` and nothing of a run."""
+"""The scheduler as a component of a checkpoint: the values of ``scheduler_config.json``, nothing of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mova.sampling.schedule import Schedule, ScheduleConfig, schedule_pair
 
 
 class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
-    """Rectified flow for film and sound, each with its own noise levels; see :class:`ScheduleConfig` for the arguments."""
+    """Rectified flow for film and sound, each at its own levels; arguments as ``ScheduleConfig``."""
 
     @register_to_config
     def __init__(

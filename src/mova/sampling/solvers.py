@@ -57,7 +57,7 @@ def euler(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) 
 
 
 def heun(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
-    """Second order, two evaluations; the last step is Euler's (Karras et al. 2022, arXiv 2206.00364, algorithm 1)."""
+    """Second order, two evaluations; the last step is Euler's (Karras et al. 2022, arXiv 2206.00364)."""
     first = velocity(latents, step.index)
     guess = _moved(latents, first, step)
     if step.index == step.num_steps - 1:

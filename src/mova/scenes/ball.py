@@ -99,9 +99,7 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
     if number == 1 and "colour2" in pinned:
         raise RequestError("colour2 needs number 2; got number 1.", "Leave number out.")
     if number == 2 and colour2 == colour:
-        raise RequestError(
-            f"colour2 must differ from colour; both are {colour!r}.", "Choose another colour2."
-        )
+        raise RequestError(f"colour2 must differ from colour; both are {colour!r}.", "Choose another colour2.")
     chosen: Attributes = {"colour": colour, "size": size, "floor": floor, "number": number}
     if number == 2:
         chosen["colour2"] = colour2
@@ -117,9 +115,7 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
         flights = _two_flights(rng, attributes, seconds, radius)
     else:
         gravity, release, impacts = _bounces(rng, count, seconds)
-        flights = (
-            _place(rng, str(attributes["colour"]), gravity, release, impacts, (radius, 1 - radius), seconds),
-        )
+        flights = (_place(rng, str(attributes["colour"]), gravity, release, impacts, (radius, 1 - radius), seconds),)
     speeds = [
         (time, flight.x + flight.drift * (time - flight.impacts_s[0]), speed)
         for flight in flights
@@ -148,9 +144,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
             below = (float(x.mean()), floor + 0.022 * view.height)
             shade = Ellipse(below, radius * (0.6 + 0.4 * near), 0.018 * view.unit)
             paint(image, shade, colour=BLACK, opacity=0.15 + 0.45 * near, softness_px=0.02 * view.unit)
-            centres = [
-                (float(cx), floor - float(h) * view.height - radius) for cx, h in zip(x, height, strict=True)
-            ]
+            centres = [(float(cx), floor - float(h) * view.height - radius) for cx, h in zip(x, height, strict=True)]
             paint(image, [Disc(centre, radius) for centre in centres], colour=mix(colour, BLACK, 0.6))
             inner = radius - OUTLINE * view.unit
             paint(image, [Disc(centre, inner) for centre in centres], colour=colour)
@@ -228,9 +222,7 @@ def _place(
     return Flight(release, gravity, impacts, float(rng.uniform(left, right)), drift, colour)
 
 
-def _two_flights(
-    rng: np.random.Generator, attributes: Attributes, seconds: float, radius: float
-) -> tuple[Flight, ...]:
+def _two_flights(rng: np.random.Generator, attributes: Attributes, seconds: float, radius: float) -> tuple[Flight, ...]:
     """Two balls in lanes of their own whose impacts, merged, keep the smallest gap."""
     count = int(attributes["count"])
     parts = (count - count // 2, count // 2)
@@ -244,8 +236,7 @@ def _two_flights(
             lanes = ((radius, 0.49 - radius), (0.51 + radius, 1 - radius))
             names = (str(attributes["colour"]), str(attributes["colour2"]))
             return tuple(
-                _place(rng, name, *way, lane, seconds)
-                for name, way, lane in zip(names, ways, lanes, strict=True)
+                _place(rng, name, *way, lane, seconds) for name, way, lane in zip(names, ways, lanes, strict=True)
             )
     raise RequestError(
         f"two balls cannot bounce {count} times in {seconds:g} s without meeting the floor together.",

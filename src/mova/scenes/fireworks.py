@@ -107,9 +107,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     for burst in motion.bursts:
         bright = dark + np.float32(0.22) * (np.asarray(colour, np.float32) - dark)
         centre = view.at(*burst.place)
-        paint(
-            bright, Disc(centre, 0.20 * view.unit), colour=colour, opacity=0.8, softness_px=0.34 * view.unit
-        )
+        paint(bright, Disc(centre, 0.20 * view.unit), colour=colour, opacity=0.8, softness_px=0.34 * view.unit)
         paint(
             bright,
             Disc(centre, 0.09 * view.unit),
@@ -148,9 +146,7 @@ def _draw_sparks(frames: Image, burst: Burst, view: View, exposure: Exposure, co
         start, end = max(opens, burst.time_s), min(opens + opened_s, burst.time_s + FADE_S)
         if end <= start:
             continue
-        since = (
-            start + (np.arange(exposure.subframes) + 0.5) * (end - start) / exposure.subframes - burst.time_s
-        )
+        since = start + (np.arange(exposure.subframes) + 0.5) * (end - start) / exposure.subframes - burst.time_s
         seen = (end - start) / opened_s / exposure.subframes
         bright = 1.5 * burst.strength * (1 - since / FADE_S) ** 1.2 * seen
         out = (1 - np.exp(-since / SPREAD_S))[:, None] * reach
@@ -167,9 +163,7 @@ def _city(view: View, motion: FireworksMotion) -> Image:
     width = 1.0 / (len(tops) - 1)
     for index, top in enumerate(tops):
         left = (index - motion.skyline) * width
-        block = Box(
-            left * view.width, top * view.height, (left + width) * view.width, view.height + view.unit
-        )
+        block = Box(left * view.width, top * view.height, (left + width) * view.width, view.height + view.unit)
         paint(image, block, colour=(0.05, 0.05, 0.09) if index % 2 else (0.08, 0.08, 0.13))
         x, y = view.at(left + width / 2, top + 0.05)
         half = 0.013 * view.unit

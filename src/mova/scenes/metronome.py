@@ -91,13 +91,9 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
         ways = [(float(np.sin(angle)), -float(np.cos(angle))) for angle in angles]
 
         def along(length: float, ways: list[tuple[float, float]] = ways) -> list[tuple[float, float]]:
-            return [
-                (pivot[0] + dx * length * view.unit, pivot[1] + dy * length * view.unit) for dx, dy in ways
-            ]
+            return [(pivot[0] + dx * length * view.unit, pivot[1] + dy * length * view.unit) for dx, dy in ways]
 
-        paint(
-            image, [Capsule(pivot, tip, 0.016 * view.unit) for tip in along(0.60)], colour=(0.88, 0.88, 0.90)
-        )
+        paint(image, [Capsule(pivot, tip, 0.016 * view.unit) for tip in along(0.60)], colour=(0.88, 0.88, 0.90))
         paint(image, [Disc(at, 0.062 * view.unit) for at in along(0.42)], colour=BLACK)
         paint(image, [Disc(at, 0.046 * view.unit) for at in along(0.42)], colour=(0.98, 0.80, 0.20))
         paint(image, Disc(pivot, 0.028 * view.unit), colour=BLACK)

@@ -66,9 +66,7 @@ class Exposure:
         parts = (np.arange(self.subframes) + 0.5) * self.shutter / (self.subframes * self.fps)
         return self.opens()[:, None] + parts
 
-    def flash(
-        self, times_s: Sequence[float], strengths: Sequence[float], decay_s: float
-    ) -> NDArray[np.float64]:
+    def flash(self, times_s: Sequence[float], strengths: Sequence[float], decay_s: float) -> NDArray[np.float64]:
         """``[T]`` mean over each exposure of a light that jumps to its strength at each time and decays.
 
         The exact integral of ``strength * exp(-(t - time) / decay_s)`` from one time to the next; a later
@@ -280,9 +278,7 @@ def paint(
 
 def gradient(view: View, top: Colour, bottom: Colour) -> Array:
     """``[H, W, 3]`` from one colour at the top edge to another at the bottom edge."""
-    down = ((np.arange(view.height, dtype=np.float32) + np.float32(0.5)) / np.float32(view.height))[
-        :, None, None
-    ]
+    down = ((np.arange(view.height, dtype=np.float32) + np.float32(0.5)) / np.float32(view.height))[:, None, None]
     first, last = np.asarray(top, dtype=np.float32), np.asarray(bottom, dtype=np.float32)
     rows = first + down * (last - first)
     return np.ascontiguousarray(np.broadcast_to(rows, (view.height, view.width, 3)))

@@ -170,9 +170,7 @@ def pick_count(
     return given
 
 
-def capacity(
-    seconds: float, *, gap_s: float = MIN_GAP_S, first_s: float = FIRST_EVENT_S, lag_s: float = 0.0
-) -> int:
+def capacity(seconds: float, *, gap_s: float = MIN_GAP_S, first_s: float = FIRST_EVENT_S, lag_s: float = 0.0) -> int:
     """How many events with a gap of ``gap_s`` fit in ``seconds``, at least one."""
     room = seconds - LAST_EVENT_S - lag_s - first_s
     return max(1, int((room + 1e-9) / gap_s) + 1)

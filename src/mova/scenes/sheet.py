@@ -37,9 +37,7 @@ def scene_sheet(clips: Sequence[SceneClip], *, frames_per_strip: int = 9) -> Ima
     if not clips or frames_per_strip < 1:
         raise ValueError(f"need clips and frames_per_strip >= 1; got {len(clips)} clips, {frames_per_strip}.")
     blocks = [_block(clip, frames_per_strip) for clip in clips]
-    sheet = Image.new(
-        "RGB", (max(block.width for block in blocks), sum(block.height for block in blocks)), PAPER
-    )
+    sheet = Image.new("RGB", (max(block.width for block in blocks), sum(block.height for block in blocks)), PAPER)
     top = 0
     for block in blocks:
         sheet.paste(block, (0, top))
@@ -51,9 +49,7 @@ def _block(clip: SceneClip, frames_per_strip: int) -> Image.Image:
     num_frames, height, width = clip.frames.shape[:3]
     shown = min(frames_per_strip, num_frames)
     strip_width = shown * width
-    block = Image.new(
-        "RGB", (strip_width + 2 * MARGIN_PX, CAPTION_PX + height + WAVE_PX + 2 * MARGIN_PX), PAPER
-    )
+    block = Image.new("RGB", (strip_width + 2 * MARGIN_PX, CAPTION_PX + height + WAVE_PX + 2 * MARGIN_PX), PAPER)
     pen = ImageDraw.Draw(block)
     pen.text((MARGIN_PX, MARGIN_PX), clip.script.caption, fill=INK, font=ImageFont.load_default(12))
     strip_top = MARGIN_PX + CAPTION_PX
@@ -78,9 +74,7 @@ def _draw_wave(pen: ImageDraw.ImageDraw, waveform: NDArray[np.float32], width: i
             pen.line([(MARGIN_PX + column, high), (MARGIN_PX + column, low)], fill=WAVE)
 
 
-def _draw_ticks(
-    pen: ImageDraw.ImageDraw, event: Event, px_per_s: float, strip_top: int, wave_top: int
-) -> None:
+def _draw_ticks(pen: ImageDraw.ImageDraw, event: Event, px_per_s: float, strip_top: int, wave_top: int) -> None:
     seen, heard = MARGIN_PX + event.time_s * px_per_s, MARGIN_PX + event.sound_time_s * px_per_s
     pen.line([(seen, strip_top - 4), (seen, strip_top + 3)], fill=SEEN, width=2)
     pen.line([(seen, wave_top), (seen, wave_top + WAVE_PX)], fill=SEEN)

@@ -23,9 +23,7 @@ from mova.scenes.waves import Band, Signal, Window, band_noise
 SAMPLE_RATES = (8000, 96000)
 
 
-def synthesise(
-    script: Script, *, sample_rate: int, num_samples: int, channels: int = 1
-) -> npt.NDArray[np.float32]:
+def synthesise(script: Script, *, sample_rate: int, num_samples: int, channels: int = 1) -> npt.NDArray[np.float32]:
     """Render the sound of a scene.
 
     Each sound starts at its event's ``sound_time_s``, between samples if need be: a sample before that

@@ -142,9 +142,7 @@ def _land(view: View, motion: StormMotion, *, flash: float) -> Image:
     image = gradient(view, sky_top, sky_low)
     for x, y, radius in motion.clouds:
         colour = lit((0.15, 0.16, 0.22), (0.58, 0.60, 0.72))
-        paint(
-            image, Ellipse(view.at(x, y), 1.25 * radius * view.unit, 0.75 * radius * view.unit), colour=colour
-        )
+        paint(image, Ellipse(view.at(x, y), 1.25 * radius * view.unit, 0.75 * radius * view.unit), colour=colour)
         paint(image, Disc(view.near((x, y), 0.06, 0.05), 0.55 * radius * view.unit), colour=colour)
     _paint_hills(image, view, flash=flash)
     return image

@@ -139,9 +139,7 @@ def mouth(hit: Hit) -> tuple[int, Signal]:
 def metronome(hit: Hit) -> tuple[int, Signal]:
     """A wooden tick of 30 ms."""
     window = hit.window(0.07)
-    body = damped_modes(
-        window, (1200.0, 2410.0, 3720.0), decays_s=(0.0085, 0.006, 0.003), amplitudes=(0.36, 0.27, 0.1)
-    )
+    body = damped_modes(window, (1200.0, 2410.0, 3720.0), decays_s=(0.0085, 0.006, 0.003), amplitudes=(0.36, 0.27, 0.1))
     blow = hit.window(0.01)
     knock = band_noise(blow, Band(900.0, 5000.0, 3, _BRIEF), hit.rng) * strike(blow, 0.0012)
     return window.first, hit.level * together(body, 0.13 * knock)

@@ -93,9 +93,7 @@ def write_script(
     if seed < 0:
         raise RequestError(f"seed must not be negative; got {seed}.", "Give 0 or more.", field="seed")
     if not MIN_SECONDS <= seconds < float("inf"):
-        raise RequestError(
-            f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip."
-        )
+        raise RequestError(f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip.")
     scene = KINDS[kind]
     pinned = _checked(scene, attributes or {})
     chosen = scene.choose(generator(kind, seed, "attributes"), seconds, pinned)
@@ -207,9 +205,7 @@ def _checked(scene: Kind, given: Mapping[str, Value]) -> Attributes:
     pinned: Attributes = {}
     for name, value in given.items():
         if name not in scene.attributes:
-            raise RequestError(
-                f"{scene.name} has no attribute {name!r}.", nearest_hint(name, scene.attributes)
-            )
+            raise RequestError(f"{scene.name} has no attribute {name!r}.", nearest_hint(name, scene.attributes))
         spelt = {str(one): one for one in scene.attributes[name]}  # the command line gives 3 as "3"
         if name != "sequence" and str(value) not in spelt:
             raise RequestError(f"{scene.name} has no {name} {value!r}.", nearest_hint(value, spelt))

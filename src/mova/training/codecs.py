@@ -90,6 +90,7 @@ class VideoCodecObjective:
     def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """PSNR over all pixels and over moving pixels on held-out clips, whole pictures; draws a sheet."""
         codec = ema["codec"]
+        assert isinstance(codec, VideoCodec)
         errors, moving_errors, count = 0.0, 0.0, 0.0
         rows = []
         clips = self.held_out[0].frames[:24]
@@ -182,6 +183,7 @@ class AudioCodecObjective:
     def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """The same terms on held-out sounds, through the decoder that is used after training."""
         codec = ema["codec"]
+        assert isinstance(codec, AudioCodec)
         sounds = torch.from_numpy(np.array(self.held_out[0].waveforms[:32])).float().to(self.device) / 32767.0
         latents = codec.encode(sounds[:, None]).latent_dist.mode()
         log_mag, _ = codec.decode_spectrum(latents)
@@ -202,7 +204,12 @@ def audio_terms(codec: AudioCodec, decoded: Tensor, log_mag: Tensor, target: Ten
     pitch = (low * (log_mag - wanted).abs()).mean() + (low[:, 1:] * slope).mean()
     wave = sum(_spectral_distance(decoded, target, n) for n in (256, 2048)) * 0.5
     transient = sum(_transient_distance(decoded, target, n, hop) for n, hop in ((128, 32), (256, 80))) * 0.5
-    return {"magnitude": magnitude, "pitch": pitch, "wave": torch.as_tensor(wave), "transient": torch.as_tensor(transient)}
+    return {
+        "magnitude": magnitude,
+        "pitch": pitch,
+        "wave": torch.as_tensor(wave),
+        "transient": torch.as_tensor(transient),
+    }
 
 
 def _log_spectrum(x: Tensor, n_fft: int, hop: int) -> Tensor:

@@ -45,9 +45,7 @@ def run_export(recipe: ExportRecipe) -> None:
         index=Index(classes=_classes(), world=_world(recipe)),
     )
     card = model_card(recipe, components)
-    save_checkpoint(
-        recipe.output, components, dtype=getattr(torch, recipe.dtype), extra_files={"README.md": card}
-    )
+    save_checkpoint(recipe.output, components, dtype=getattr(torch, recipe.dtype), extra_files={"README.md": card})
 
 
 def model_card(recipe: ExportRecipe, components: Components) -> str:
@@ -150,9 +148,7 @@ def _classes() -> dict[str, tuple[str, str]]:
 
 
 def _with_statistics(codec: Any, statistics: dict[str, list[float]], modality: str) -> Any:
-    codec.register_to_config(
-        latents_mean=statistics[f"{modality}_mean"], latents_std=statistics[f"{modality}_std"]
-    )
+    codec.register_to_config(latents_mean=statistics[f"{modality}_mean"], latents_std=statistics[f"{modality}_std"])
     return codec
 
 

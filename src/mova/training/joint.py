@@ -133,7 +133,7 @@ class JointObjective:
     @torch.no_grad()
     def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Losses on held-out clips at fixed noise levels, same noise every time."""
-        numbers = {}
+        numbers: dict[str, float] = {}
         count = min(64, len(self.held_out.scripts))
         video = self.normaliser.video(self.held_out.video[:count].float()).to(self.device)
         audio = self.normaliser.audio(self.held_out.audio[:count].float()).to(self.device)

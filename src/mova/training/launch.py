@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +18,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from mova.data.workers import exit_with_parent
 from mova.errors import MovaError
 from mova.training import stages
 from mova.training.recipe import ExportRecipe, LatentsRecipe, Recipe, RenderRecipe, load_recipe
@@ -73,9 +73,7 @@ def run_recipe(recipe: Recipe, name: str, *, on_progress: OnProgress | None = No
     def on_step(report: StepReport) -> None:
         if on_progress is not None:
             values = report.values
-            on_progress(
-                StageProgress(name, recipe.stage, report.step, report.num_steps, report.seconds_per_step, values)
-            )
+            on_progress(StageProgress(name, recipe.stage, report.step, report.num_steps, report.seconds_per_step, values))
 
     if isinstance(recipe, RenderRecipe):
         stages.run_render(recipe, processes, on_clips)
@@ -138,7 +136,7 @@ def _drain(reports: Any, on_step: Callable[[StepReport], None]) -> None:
 
 def _worker(rank: int, world: int, store: str, recipe: Recipe, device: str, reports: Any, parent: int) -> None:
     torch.set_num_threads(1)
-    _exit_with_parent(parent)
+    exit_with_parent(parent)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(minutes=30))
     try:
         _run_one(recipe, device, reports.put if rank == 0 else None)
@@ -155,15 +153,3 @@ def _run_one(recipe: Recipe, device: str, on_step: Callable[[StepReport], None] 
         stages.run_audio_codec(recipe, device, on_step)
     elif isinstance(recipe, JointRecipe):
         stages.run_joint(recipe, device, on_step)
-
-
-def _exit_with_parent(parent: int) -> None:
-    """End this worker soon after its parent is gone: a killed run must not leave workers that hold the cores."""
-    import threading
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

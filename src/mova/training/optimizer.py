@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from mova.training.processes import process_rank, sum_over_processes
+
 Named = dict[str, torch.nn.Parameter]
 
 
@@ -60,26 +62,36 @@ class MuonAdamW:
         for name, parameter in self.matrices.items():
             if parameter.grad is not None:
                 groups[(parameter.shape[0], parameter[0].numel())].append(name)
+        updates = {name: self._momentum(name) for names in groups.values() for name in names}
+        rank, world = process_rank()
         for (rows, columns), names in groups.items():
-            updates = []
-            for name in names:
-                gradient, buffer = self.matrices[name].grad, self.first[name]
-                assert gradient is not None
-                buffer.lerp_(gradient, 1.0 - self.momentum)
-                updates.append(gradient.lerp(buffer, self.momentum).reshape(rows, columns))
-            flat = orthogonalise(torch.stack(updates)) * max(1.0, rows / columns) ** 0.5
-            for name, update in zip(names, flat, strict=True):
-                parameter = self.matrices[name]
-                parameter.mul_(1.0 - lr * self.weight_decay)
-                parameter.add_(update.reshape(parameter.shape), alpha=-lr)
+            # every process orthogonalises its share of the matrices; the shares are put together below
+            mine = names[rank::world]
+            if mine:
+                flat = orthogonalise(torch.stack([updates[name].reshape(rows, columns) for name in mine]))
+                updates |= dict(zip(mine, flat * max(1.0, rows / columns) ** 0.5, strict=True))
+            for name in set(names) - set(mine):
+                updates[name] = torch.zeros_like(updates[name])
+        sum_over_processes(list(updates.values()))
+        for name, update in updates.items():
+            parameter = self.matrices[name]
+            parameter.mul_(1.0 - lr * self.weight_decay)
+            parameter.add_(update.reshape(parameter.shape), alpha=-lr)
+
+    def _momentum(self, name: str) -> Tensor:
+        """Nesterov's direction of one matrix."""
+        gradient, buffer = self.matrices[name].grad, self.first[name]
+        assert gradient is not None
+        buffer.lerp_(gradient, 1.0 - self.momentum)
+        return gradient.lerp(buffer, self.momentum)
 
     def _step_others(self, lr: float) -> None:
         beta_1, beta_2 = self.betas
         names = [n for n, p in self.others.items() if p.grad is not None]
         if not names:
             return
-        parameters = [self.others[n] for n in names]
-        gradients = [p.grad for p in parameters]
+        parameters: list[Tensor] = [self.others[n] for n in names]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         first, second = [self.first[n] for n in names], [self.second[n] for n in names]
         torch._foreach_lerp_(first, gradients, 1.0 - beta_1)
         torch._foreach_mul_(second, beta_2)
@@ -121,4 +133,5 @@ def orthogonalise(matrices: Tensor, num_iterations: int = 5) -> Tensor:
     for _ in range(num_iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result

@@ -21,6 +21,7 @@ from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
 from mova.training.joint import JointObjective, Normaliser
+from mova.training.processes import process_rank
 from mova.training.recipe import (
     AudioCodecRecipe,
     JointRecipe,
@@ -29,7 +30,7 @@ from mova.training.recipe import (
     VideoCodecRecipe,
 )
 from mova.training.text import build_text_encoder, train_tokenizer
-from mova.training.trainer import StepReport, process_rank, run_training
+from mova.training.trainer import StepReport, run_training
 
 OnStep = Callable[[StepReport], None]
 OnClips = Callable[[int, int], None]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mova.errors import CheckpointError, MovaError
 from mova.training.optimizer import MuonAdamW
+from mova.training.processes import process_rank, sum_over_processes
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ class OptimSettings(BaseModel):
     adam_lr: float = Field(default=1.5e-3, gt=0, description="Peak learning rate of everything else.")
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=50, ge=0)
-    decay_from: float = Field(default=0.55, ge=0, le=1, description="Share of the steps after which the rate falls to zero (cosine).")
+    decay_from: float = Field(
+        default=0.55, ge=0, le=1, description="Share of the steps after which the rate falls to zero (cosine)."
+    )
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     grad_clip: float = Field(default=1.0, gt=0)
     save_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
@@ -108,7 +111,10 @@ def run_training(
         generator = torch.Generator(device=device).manual_seed(step_seed(settings.seed, step, rank))
         loss, values = objective.loss(step, settings.num_steps, generator)
         if not math.isfinite(loss.item()):
-            raise MovaError(f"the loss is {loss.item()} at step {step}.", "Lower the learning rates and resume from an earlier checkpoint.")
+            raise MovaError(
+                f"the loss is {loss.item()} at step {step}.",
+                "Lower the learning rates and resume from an earlier checkpoint.",
+            )
         optimizer.zero_grad()
         loss.backward()
         _average_gradients(parameters, world)
@@ -164,23 +170,15 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return (seed * 1_000_003 + step) * 1_009 + rank
 
 
-def process_rank() -> tuple[int, int]:
-    """Rank and number of processes; (0, 1) outside a process group."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
 def _average_gradients(parameters: dict[str, nn.Parameter], world: int) -> None:
     if world == 1:
         return
-    # a parameter may be unused in one process's batch only: zeros keep the flat buffers aligned
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters.values()]
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
-    flat /= world
-    offset = 0
     for parameter in parameters.values():
-        parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
-        offset += parameter.numel()
+        if parameter.grad is None:  # unused in this process's batch only: zeros keep the exchange aligned
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+    sum_over_processes(gradients)
+    torch._foreach_div_(gradients, world)
 
 
 @torch.no_grad()
@@ -222,7 +220,8 @@ def _load_state(path: Path, modules: nn.Module, ema: dict[str, Tensor], optimize
         optimizer.load_state_tensors(part("optimizer."))
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(
-            f"the training state {path} belongs to another model: {error}", "Choose another folder, or remove it to start anew."
+            f"the training state {path} belongs to another model: {error}",
+            "Choose another folder, or remove it to start anew.",
         ) from error
     for name, tensor in part("ema.").items():
         ema[name].copy_(tensor)

@@ -166,9 +166,7 @@ def test_a_film_in_the_bt601_matrix_and_full_range_keeps_its_colours(tmp_path: P
     ("tags", "words"),
     [({"aspect": Fraction(4, 3)}, "not square"), ({"transfer": 16}, "PQ"), ({"transfer": 18}, "HLG")],
 )
-def test_a_picture_that_would_come_out_wrong_is_refused(
-    tags: dict[str, object], words: str, tmp_path: Path
-) -> None:
+def test_a_picture_that_would_come_out_wrong_is_refused(tags: dict[str, object], words: str, tmp_path: Path) -> None:
     path = write_film(tmp_path / "film.mp4", times=[0, 1, 2], **tags)  # type: ignore[arg-type]
     with pytest.raises(MediaError, match=words):
         read_frames(path)
@@ -291,9 +289,7 @@ def test_a_film_is_no_still_sound_and_a_sound_is_no_film(make_clip, tmp_path: Pa
 
 
 def test_a_probe_states_what_the_file_holds(make_clip, tmp_path: Path) -> None:
-    info = probe(
-        make_clip(fps=29.97, sample_rate=48_000, channels=2, width=48).save(tmp_path / "clip.mp4").path
-    )
+    info = probe(make_clip(fps=29.97, sample_rate=48_000, channels=2, width=48).save(tmp_path / "clip.mp4").path)
     assert info.size_bytes == (tmp_path / "clip.mp4").stat().st_size
     assert info.num_streams == 2
     assert info.request is None

@@ -35,9 +35,7 @@ def start_of_click(clip: Clip) -> float:
 
 
 @pytest.mark.parametrize("suffix", FILMS)
-@pytest.mark.parametrize(
-    ("fps", "rate", "at_frame"), [(24, 24_000, 9), (23.976, 44_100, 17), (30, 16_000, 1)]
-)
+@pytest.mark.parametrize(("fps", "rate", "at_frame"), [(24, 24_000, 9), (23.976, 44_100, 17), (30, 16_000, 1)])
 def test_a_flash_and_its_click_come_back_within_one_millisecond(
     suffix: str, fps: float, rate: int, at_frame: int, make_clip, tmp_path: Path
 ) -> None:
@@ -130,9 +128,7 @@ def test_a_gif_faster_than_viewers_play_is_refused(make_clip, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm", ".mkv", ".wav", ".gif"])
-def test_the_same_clip_gives_the_same_bytes_and_carries_its_request(
-    suffix: str, make_clip, tmp_path: Path
-) -> None:
+def test_the_same_clip_gives_the_same_bytes_and_carries_its_request(suffix: str, make_clip, tmp_path: Path) -> None:
     clip = make_clip(request=REQUEST)
     paths = [clip.save(tmp_path / f"{name}{suffix}").path for name in "ab"]
     assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
@@ -227,12 +223,8 @@ def test_more_channels_than_a_film_can_hold_are_refused_not_dropped(make_clip, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("suffix", "crf"), [(".mp4", 52), (".mp4", -1), (".webm", 64), (".wav", 10), (".gif", 10)]
-)
-def test_a_quality_that_the_file_does_not_have_is_refused(
-    suffix: str, crf: int, make_clip, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("suffix", "crf"), [(".mp4", 52), (".mp4", -1), (".webm", 64), (".wav", 10), (".gif", 10)])
+def test_a_quality_that_the_file_does_not_have_is_refused(suffix: str, crf: int, make_clip, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="crf"):
         make_clip().save(tmp_path / f"clip{suffix}", crf=crf)
 
@@ -240,10 +232,7 @@ def test_a_quality_that_the_file_does_not_have_is_refused(
 def test_a_lower_crf_gives_a_larger_file(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3)).astype(np.uint8)
     clip = Clip(noise, np.zeros((1, 6000), np.float32), 24, 24_000)
-    assert (
-        clip.save(tmp_path / "a.mp4", crf=10).size_bytes
-        > 2 * clip.save(tmp_path / "b.mp4", crf=40).size_bytes
-    )
+    assert clip.save(tmp_path / "a.mp4", crf=10).size_bytes > 2 * clip.save(tmp_path / "b.mp4", crf=40).size_bytes
 
 
 def test_a_rate_that_aac_does_not_know_is_resampled_upwards_in_step(make_clip, tmp_path: Path) -> None:
@@ -307,9 +296,7 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path: Path) -> None
                 sys.exit(f"{suffix} was written past the limit")
         """
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
 

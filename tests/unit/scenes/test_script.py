@@ -45,9 +45,7 @@ def gaps(script: Script) -> list[float]:
 
 @fast
 @given(kinds, seeds, st.one_of(st.just(DEFAULT_SECONDS), st.floats(0.5, 12.0)))
-def test_events_keep_the_margins_and_the_smallest_gap_at_any_length(
-    kind: str, seed: int, seconds: float
-) -> None:
+def test_events_keep_the_margins_and_the_smallest_gap_at_any_length(kind: str, seed: int, seconds: float) -> None:
     script = write_script(kind, seed, seconds=seconds)
     assert script.events
     assert min(event.time_s for event in script.events) >= FIRST_EVENT_S - 1e-9
@@ -179,9 +177,7 @@ def test_pins_may_be_written_as_a_command_line_writes_them() -> None:
         ("ball", {"number": 2, "count": 1}, "at least 2"),
     ],
 )
-def test_a_wrong_pin_is_refused_with_what_is_allowed(
-    kind: str, attributes: dict[str, Value], says: str
-) -> None:
+def test_a_wrong_pin_is_refused_with_what_is_allowed(kind: str, attributes: dict[str, Value], says: str) -> None:
     with pytest.raises(RequestError, match=says):
         write_script(kind, 0, attributes=attributes)
 

@@ -47,9 +47,7 @@ def rms(samples: npt.NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def spectrum(
-    samples: npt.NDArray[np.float32], rate: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def spectrum(samples: npt.NDArray[np.float32], rate: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Power of the sound after ``AT`` and its frequencies, on a 0.25 Hz grid."""
     after = samples[int(AT * rate) :].astype(np.float64)
     return np.abs(np.fft.rfft(after, 4 * rate)) ** 2, np.fft.rfftfreq(4 * rate, 1 / rate)
@@ -197,9 +195,7 @@ def test_below_the_band_edge_two_rates_agree_sample_by_sample() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16001, 96000])
-@pytest.mark.parametrize(
-    ("kind", "label"), [("drums", "yellow"), ("ball", "glass"), ("mouth", "ee"), ("siren", "low")]
-)
+@pytest.mark.parametrize(("kind", "label"), [("drums", "yellow"), ("ball", "glass"), ("mouth", "ee"), ("siren", "low")])
 def test_every_rate_is_served_and_nothing_folds_back(kind: str, label: str, rate: int) -> None:
     samples = sound(kind, hit(label, strength=1.0), rate=rate)[0]
     assert samples.shape == (rate,)
@@ -276,8 +272,6 @@ def test_a_sound_may_start_before_the_clip_run_past_its_end_or_lie_outside() -> 
         ("piano", "C", 16000, 3, "channels must be 1 or 2"),
     ],
 )
-def test_what_has_no_sound_is_refused_by_name(
-    kind: str, label: str, rate: int, channels: int, said: str
-) -> None:
+def test_what_has_no_sound_is_refused_by_name(kind: str, label: str, rate: int, channels: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         sound(kind, hit(label), rate=rate, channels=channels)

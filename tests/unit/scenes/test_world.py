@@ -56,9 +56,7 @@ def test_a_larger_picture_is_the_same_picture(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "reach"), [("drums", 0.12), ("piano", 0.05), ("metronome", 0.05)])
 @pytest.mark.parametrize("size", [96, 160])
-def test_the_place_of_an_event_lights_up_in_the_frame_that_sees_it(
-    kind: str, reach: float, size: int
-) -> None:
+def test_the_place_of_an_event_lights_up_in_the_frame_that_sees_it(kind: str, reach: float, size: int) -> None:
     for seed in range(4):
         script = write_script(kind, seed)
         frames = draw(script, width=size, height=size, fps=64, num_frames=132)
@@ -147,9 +145,7 @@ def test_the_sirens_lamps_change_places_at_every_switch() -> None:
 
 
 def test_a_rendered_clip_is_a_clip() -> None:
-    scene = render(
-        write_script("ball", 1), width=64, height=48, num_frames=40, fps=12, sample_rate=8000, channels=2
-    )
+    scene = render(write_script("ball", 1), width=64, height=48, num_frames=40, fps=12, sample_rate=8000, channels=2)
     clip = scene.clip()
     assert isinstance(clip, Clip)
     assert clip.waveform.shape == (2, 40 * 8000 // 12)
@@ -161,9 +157,7 @@ def test_a_script_longer_than_the_film_is_refused() -> None:
         render(script, num_frames=20)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("width", 0), ("num_frames", 0), ("shutter", 1.5), ("subframes", 0)]
-)
+@pytest.mark.parametrize(("field", "value"), [("width", 0), ("num_frames", 0), ("shutter", 1.5), ("subframes", 0)])
 def test_a_drawing_that_makes_no_sense_is_refused(field: str, value: float) -> None:
     sizes = {"width": 32, "height": 32, "fps": 16, "num_frames": 2, field: value}
     with pytest.raises(RequestError, match=field):
