@@ -32,7 +32,7 @@ def error(problem: MovaError) -> None:
 
 
 class ProgressLine:
-    """A line on stderr that is rewritten in place on a terminal; elsewhere one line at the start, one every ten seconds and one at the end."""
+    """A line on stderr, rewritten in place on a terminal; elsewhere a line every ten seconds and one at the end."""
 
     def __init__(self, label: str) -> None:
         import time

@@ -51,15 +51,14 @@ def run_export(recipe: ExportRecipe) -> None:
 def model_card(recipe: ExportRecipe, components: Components) -> str:
     """The card that travels with the weights: what it is, what it was made from, its limits and licence."""
     folder = recipe.folder
-    counts = {
+    counts: dict[str, Any] = {
         "joint network": components.transformer,
         "text encoder": components.text_encoder,
         "video codec": components.video_vae,
         "audio codec": components.audio_vae,
     }
-    parameters = "\n".join(
-        f"| {name} | {sum(p.numel() for p in module.parameters()) / 1e6:.2f} M |" for name, module in counts.items()
-    )
+    sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
+    parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
     kinds = "\n".join(f"- **{name}**: {kind.description}" for name, kind in KINDS.items())
     stages = "\n".join(_stage_line(folder, name) for name in ("audio_codec", "video_codec", recipe.video_codec, "joint"))
     world = recipe.world
@@ -72,9 +71,9 @@ tags: [text-to-audio-video, flow-matching, rendered-data]
 # mova-base
 
 A small joint text-to-video-and-sound model: {world.width}x{world.height} pixels, {world.fps} frames per second,
-{world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono sound at {world.sample_rate} Hz. It was trained from nothing by
-`mova train recipes/base/*.yaml`, on clips that the same repository renders, with exact event times. No recorded film, sound or
-human text was used. Its numbers against ground truth are printed by `python benchmarks/base_model.py` and kept in
+{world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono sound at {world.sample_rate} Hz.
+It was trained from nothing by `mova train recipes/base/*.yaml`, on clips that the same repository renders, with exact event
+times. No recorded film, sound or human text was used. Its numbers against ground truth are printed by `python benchmarks/base_model.py` and kept in
 `benchmarks/results/`.
 
 | part | parameters |
@@ -95,8 +94,8 @@ Optimiser Muon and AdamW; averaged (EMA) weights are shipped as {recipe.dtype}. 
 
 ## Limits
 
-It knows the kinds above and nothing else: any other prompt gives a clip of one of them, or a mixture. It makes one size, one frame
-rate and one length (shorter clips are cut). It does not know speech, music or real pictures.
+It knows the kinds above and nothing else: any other prompt gives a clip of one of them, or a mixture. It makes one size,
+one frame rate and one length (shorter clips are cut). It does not know speech, music or real pictures.
 
 ## Licence
 

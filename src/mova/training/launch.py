@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import start_processes
 
 from mova.data.workers import exit_with_parent
 from mova.errors import MovaError
@@ -115,7 +116,7 @@ def _run_workers(recipe: Recipe, processes: int, device: str, on_step: Callable[
     context = mp.get_context("spawn")
     reports: Any = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
-        workers = mp.start_processes(
+        workers = start_processes(
             _worker,
             args=(processes, str(Path(folder) / "store"), recipe, device, reports, os.getpid()),
             nprocs=processes,

@@ -1,0 +1,85 @@
+"""From nothing to a model that makes a clip, by one command, killed once on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mova.errors import RequestError
+from mova.media.decode import read_clip
+from mova.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+WORLD = "{width: 32, height: 32, num_frames: 17, kinds: [drums, piano]}"
+OPTIM = "{num_steps: 6, save_every: 2, validate_every: 6, warmup_steps: 1}"
+RECIPES = {
+    "1_render": "{stage: render, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
+    "2_audio": f"{{stage: audio_codec, codec: {{width: 32, num_blocks: 1}}, batch_size: 2, optim: {OPTIM}}}",
+    "3_video": "{stage: video_codec, codec: {base_width: 8, width: 16}, batch_size: 2, num_frames: 9, crop: 32, "
+    f"optim: {OPTIM}}}",
+    "4_latents": "{stage: latents, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
+    "5_joint": f"{{stage: joint, text_layers: 1, vocab_size: 400, batch_size: 2, optim: {OPTIM}}}",
+    "6_decoder": f"{{stage: video_codec, name: video_decoder, start_from: video_codec, decoder_only_from: 0.0, crop: 32, "
+    f"num_frames: 9, batch_size: 2, optim: {OPTIM}}}",
+    "7_export": "{stage: export, video_codec: video_decoder, output: model}",
+}
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_from_nothing_survives_kill_9_and_makes_a_clip(tmp_path: Path, mova) -> None:
+    for name, text in RECIPES.items():
+        (tmp_path / f"{name}.yaml").write_text(f"{text[:-1]}, folder: run, world: {WORLD}}}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mova.cli.app", "train", *sorted(path.name for path in tmp_path.glob("*.yaml"))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    state = tmp_path / "run" / "joint" / "state.safetensors"
+    deadline = time.monotonic() + 240
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert state.exists(), "the joint stage never saved"
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "render" not in again.stderr, "a finished stage was run again"
+
+    done = mova("generate", "drum pads are hit: red", "--model", "model", "--steps", "2", "--seed", "1", "-o", "a.mkv")
+    assert done.returncode == 0, done.stderr
+    clip = read_clip(tmp_path / "a.mkv")
+    assert (clip.num_frames, clip.width, clip.height) == (17, 32, 32)
+    assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8").count("| joint") == 2
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    assert load_recipe(path).folder
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("stage: joint\nfolder: x\noptim: {num_steps: 0}\n", "num_steps"),
+        ("stage: joint\nfolder: x\noptim: {num_step: 5}\n", "num_step"),
+        ("stage: jiont\nfolder: x\n", "jiont"),
+        ("- a list\n", "not a mapping"),
+        ("stage: [\n", "cannot read"),
+    ],
+)
+def test_a_wrong_recipe_names_the_field(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(RequestError, match=named):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_set_overrides_a_nested_field(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("stage: joint\nfolder: x\noptim: {num_steps: 9}\n", encoding="utf-8")
+    recipe = load_recipe(tmp_path / "r.yaml", ("optim.num_steps=3", "batch_size=5"))
+    assert recipe.optim.num_steps == 3 and recipe.batch_size == 5  # type: ignore[union-attr]
+    with pytest.raises(RequestError, match="path=value"):
+        load_recipe(tmp_path / "r.yaml", ("nonsense",))
