@@ -26,7 +26,9 @@ def test_levels_fall_strictly_from_one_to_zero(num_steps: int, shift: float) -> 
     sigmas = shifted_sigmas(num_steps, shift)
     assert sigmas.dtype == torch.float32
     assert len(sigmas) == num_steps + 1
-    assert (float(sigmas[0]), float(sigmas[-1])) == (1.0, 0.0)
+    assert float(sigmas[0]) == pytest.approx(1.0, abs=1e-6)
+    assert float(sigmas[-1]) == 0.0
+    assert float(sigmas.max()) <= 1.0
     assert bool((sigmas.diff() < 0).all())
 
 
@@ -66,9 +68,11 @@ def test_snapping_changes_nothing_where_the_steps_divide_the_grid(num_steps: int
 def test_the_sound_takes_the_films_shift_unless_it_has_its_own() -> None:
     both = schedule_pair(PLAIN, 7, shift=2.0)
     assert torch.equal(both[0].sigmas, both[1].sigmas)
-    config = ScheduleConfig(shift=5.0, audio_shift=1.0, sigma_min=0.0, extra_one_step=True)
+    config = ScheduleConfig(
+        shift=5.0, audio_shift=1.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False
+    )
     video, audio = schedule_pair(config, 4)
-    torch.testing.assert_close(audio.sigmas, torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]), rtol=0, atol=1e-3)
+    torch.testing.assert_close(audio.sigmas, torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
     assert float(video.sigmas[2]) > 0.8
 
 

@@ -119,7 +119,7 @@ class Index:
             **self.other,
             "boundary_ratio": self.boundary_ratio,
             "world": asdict(self.world),
-            **{component: list(pair) for component, pair in self.classes.items()},
+            **{name: list(self.classes[name]) for name in (*REQUIRED, *OPTIONAL) if name in self.classes},
         }
 
 

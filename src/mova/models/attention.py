@@ -25,7 +25,8 @@ class AttentionProcessor:
 
     Under context parallelism the video tokens are split over ranks and everything else is replicated. Video
     self-attention then runs diffusers' Ulysses or ring attention; a replicated reader of the video (the bridge towards
-    sound) gathers keys and values; all other attentions are local. All three are exact.
+    sound) gathers keys and values; all other attentions are local. All three are exact (forward; the gradient of a gathered
+    key counts on its own rank only).
     """
 
     _attention_backend: Any = None
@@ -43,7 +44,9 @@ class AttentionProcessor:
         """Returns ``[B, L, D]``; arguments as in :meth:`Attention.forward`."""
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(-1, (attn.heads, -1))
         if key_value is None:
-            key_value = attn.project(hidden_states if encoder_hidden_states is None else encoder_hidden_states)
+            key_value = attn.project(
+                hidden_states if encoder_hidden_states is None else encoder_hidden_states
+            )
         key, value = key_value
         if query_rope is not None:
             query = attn.rotate(query, query_rope)
@@ -82,6 +85,9 @@ class Attention(nn.Module, AttentionModuleMixin):
     _available_processors = [AttentionProcessor]  # noqa: RUF012
     _supports_qkv_fusion = False
 
+    rotate: Callable[[Tensor, Rope], Tensor]
+    processor: Callable[..., Tensor]
+
     def __init__(
         self,
         dim: int,
@@ -104,7 +110,7 @@ class Attention(nn.Module, AttentionModuleMixin):
         self.to_out = nn.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, eps)
         self.norm_k = RMSNorm(dim, eps)
-        self.set_processor(AttentionProcessor())
+        self.processor = AttentionProcessor()
 
     def project(self, context: Tensor) -> KeyValue:
         """Keys and values ``[B, C, N, H]`` of ``context [B, C, context_dim]``, before positions."""
@@ -128,9 +134,7 @@ class Attention(nn.Module, AttentionModuleMixin):
             key_rope: Positions of what is read.
             key_value: :meth:`project` of the context, when computed before.
         """
-        return self.processor(  # type: ignore[no-any-return]
-            self, hidden_states, encoder_hidden_states, query_rope, key_rope, key_value
-        )
+        return self.processor(self, hidden_states, encoder_hidden_states, query_rope, key_rope, key_value)
 
 
 def _gather_tokens(x: Tensor, parallel: Any) -> Tensor:
@@ -144,4 +148,6 @@ def _skipped_output(attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) 
     return hidden_states
 
 
-AttentionProcessorRegistry.register(AttentionProcessor, AttentionProcessorMetadata(skip_processor_output_fn=_skipped_output))
+AttentionProcessorRegistry.register(
+    AttentionProcessor, AttentionProcessorMetadata(skip_processor_output_fn=_skipped_output)
+)

@@ -94,9 +94,13 @@ class DualTowerBlock(nn.Module):
         video, audio, cross = hidden_states, encoder_hidden_states, bridge_inputs
         from_audio = from_video = None
         if self.a2v is not None and not is_off(cross.a2v_scale):
-            from_audio = self.a2v(video, audio, cross.video_rope, cross.audio_rope, cross.frames, cross.a2v_scale)
+            from_audio = self.a2v(
+                video, audio, cross.video_rope, cross.audio_rope, cross.frames, cross.a2v_scale
+            )
         if self.v2a is not None and not is_off(cross.v2a_scale):
-            from_video = self.v2a(audio, video, cross.audio_rope, cross.video_rope, cross.frames, cross.v2a_scale)
+            from_video = self.v2a(
+                audio, video, cross.audio_rope, cross.video_rope, cross.frames, cross.v2a_scale
+            )
         if from_audio is not None:
             video = video + from_audio
         if from_video is not None:
@@ -109,7 +113,7 @@ class DualTowerBlock(nn.Module):
         return video, audio
 
 
-class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapterMixin):  # type: ignore[misc]
+class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapterMixin):
     """Two towers and a bridge: noisy latents and noise levels to two velocities.
 
     Args:
@@ -132,7 +136,9 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
     _cp_plan = {  # noqa: RUF012
         "video_embed": {
             0: ContextParallelInput(1, 3, split_output=True),
-            3: ContextParallelInput(1, 2, split_output=True),  # a level per token; one per sample is not split
+            3: ContextParallelInput(
+                1, 2, split_output=True
+            ),  # a level per token; one per sample is not split
         },
         "video_rope": {i: ContextParallelInput(1, 4, split_output=True) for i in range(2)},
         "bridge_rope": {i: ContextParallelInput(1, 4, split_output=True) for i in range(2)},
@@ -141,10 +147,18 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
 
     @register_to_config
     def __init__(
-        self, video: dict[str, Any], audio: dict[str, Any], bridge: dict[str, Any], rope_dtype: str = "float32"
+        self,
+        video: dict[str, Any],
+        audio: dict[str, Any],
+        bridge: dict[str, Any],
+        rope_dtype: str = "float32",
     ) -> None:
         super().__init__()
-        sizes_v, sizes_a, cross = TowerConfig.from_dict(video), TowerConfig.from_dict(audio), BridgeConfig.from_dict(bridge)
+        sizes_v, sizes_a, cross = (
+            TowerConfig.from_dict(video),
+            TowerConfig.from_dict(audio),
+            BridgeConfig.from_dict(bridge),
+        )
         _check_fit(sizes_v, sizes_a, cross)
         dtype = getattr(torch, rope_dtype)
         self.video_embed, self.audio_embed = TowerEmbed(sizes_v), TowerEmbed(sizes_a)
@@ -157,7 +171,8 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             first_frame_bias=cross.apply_first_frame_bias_in_rope,
         )
         self.transformer_blocks = nn.ModuleList(
-            _build_block(layer, sizes_v, sizes_a, cross) for layer in range(max(sizes_v.num_layers, sizes_a.num_layers))
+            _build_block(layer, sizes_v, sizes_a, cross)
+            for layer in range(max(sizes_v.num_layers, sizes_a.num_layers))
         )
         self.video_head, self.audio_head = TowerHead(sizes_v), TowerHead(sizes_a)
         self.has_cross_rope = cross.apply_cross_rope
@@ -215,7 +230,10 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         device = video_latents.device
         video, video_levels, video_time, video_index = self.video_embed(video_latents, video_timestep)
         audio, audio_levels, audio_time, audio_index = self.audio_embed(audio_latents, audio_timestep)
-        grid, length = _token_grid(video_latents, self.video_embed), _token_grid(audio_latents, self.audio_embed)[0]
+        grid, length = (
+            _token_grid(video_latents, self.video_embed),
+            _token_grid(audio_latents, self.audio_embed)[0],
+        )
 
         video_inputs = TowerInputs(
             levels=video_levels,
@@ -298,7 +316,9 @@ def _check_fit(video: TowerConfig, audio: TowerConfig, bridge: BridgeConfig) -> 
     towers = (video.num_layers, audio.num_layers, video.dim, audio.dim)
     said = (bridge.visual_layers, bridge.audio_layers, bridge.visual_hidden_dim, bridge.audio_hidden_dim)
     if towers != said:
-        raise ValueError(f"the bridge joins towers of (layers, layers, width, width) {said}; got towers of {towers}.")
+        raise ValueError(
+            f"the bridge joins towers of (layers, layers, width, width) {said}; got towers of {towers}."
+        )
     if len(video.patch_size) != 3 or len(audio.patch_size) != 1:
         raise ValueError(
             f"patch_size must have three numbers for video and one for audio; got {video.patch_size}, {audio.patch_size}."
@@ -310,5 +330,6 @@ def _token_grid(latents: Tensor, embed: TowerEmbed) -> tuple[int, ...]:
 
 
 TransformerBlockRegistry.register(
-    DualTowerBlock, TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=1)
+    DualTowerBlock,
+    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=1),
 )

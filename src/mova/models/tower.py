@@ -64,7 +64,9 @@ class TowerConfig:
         picked = {name: value for name, value in values.items() if name in known}
         if enabled := [name for name in UNSUPPORTED if values.get(name)]:
             raise ValueError(f"this tower has parts that are not supported: {', '.join(enabled)}.")
-        if missing := sorted({"dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim"} - set(picked)):
+        if missing := sorted(
+            {"dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim"} - set(picked)
+        ):
             raise ValueError(f"the tower's configuration lacks {', '.join(missing)}.")
         picked["patch_size"] = tuple(picked.get("patch_size", (1, 2, 2)))
         return cls(**picked)
@@ -155,7 +157,9 @@ class TowerEmbed(nn.Module):
         # the residual stream keeps the layout it starts with: channels last
         tokens = self.patch_embedding(latents.to(dtype)).flatten(2).transpose(1, 2).contiguous()
         values, index = distinct_levels(self._per_token(timestep))
-        with torch.autocast(latents.device.type, enabled=False):  # noise levels keep full precision (MOVA_SPEC 3.1)
+        with torch.autocast(
+            latents.device.type, enabled=False
+        ):  # noise levels keep full precision (MOVA_SPEC 3.1)
             wave = sinusoid(values, self.freq_dim).to(self.time_embedding[0].weight.dtype)
             time = self.time_embedding(wave)
             levels = self.time_projection(time).unflatten(-1, (6, -1))
@@ -163,7 +167,9 @@ class TowerEmbed(nn.Module):
 
     def _check(self, latents: Tensor, timestep: Tensor) -> None:
         grid = tuple(latents.shape[2:])
-        if len(grid) != len(self.patch_size) or any(n % p for n, p in zip(grid, self.patch_size, strict=False)):
+        if len(grid) != len(self.patch_size) or any(
+            n % p for n, p in zip(grid, self.patch_size, strict=False)
+        ):
             raise ValueError(f"latents of grid {grid} do not divide into patches {self.patch_size}.")
         if tuple(timestep.shape) not in (latents.shape[:1], (latents.shape[0], *grid)):
             raise ValueError(

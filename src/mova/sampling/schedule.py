@@ -166,7 +166,8 @@ def shifted_sigmas(
     if reverse_sigmas:
         sigmas = 1 - sigmas
     final = 1.0 if inverse_timesteps or reverse_sigmas else 0.0
-    return torch.cat([sigmas, torch.tensor([final])])
+    # float32 can leave the first level a bit above 1, which no network has seen
+    return torch.cat([sigmas.clamp(0.0, 1.0), torch.tensor([final])])
 
 
 def configured_sigmas(

@@ -73,8 +73,8 @@ tags: [text-to-audio-video, flow-matching, rendered-data]
 A small joint text-to-video-and-sound model: {world.width}x{world.height} pixels, {world.fps} frames per second,
 {world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono sound at {world.sample_rate} Hz.
 It was trained from nothing by `mova train recipes/base/*.yaml`, on clips that the same repository renders, with exact event
-times. No recorded film, sound or human text was used. Its numbers against ground truth are printed by `python benchmarks/base_model.py` and kept in
-`benchmarks/results/`.
+times. No recorded film, sound or human text was used. Its numbers against ground truth are printed by
+`python benchmarks/base_model.py` and kept in `benchmarks/results/`.
 
 | part | parameters |
 |---|---|

@@ -92,6 +92,7 @@ class LatentsRecipe(Stage):
     num_clips: int = Field(ge=8)
     num_held_out: int = Field(default=96, ge=8)
     clips_per_shard: int = Field(default=250, ge=8)
+    codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to use; else those of this run.")
 
 
 class JointRecipe(Stage):
@@ -107,6 +108,9 @@ class JointRecipe(Stage):
     noise: NoiseSettings = NoiseSettings()
     batch_size: int = Field(default=12, ge=1, description="Samples per process.")
     audio_weight: float = Field(default=1.0, gt=0)
+    start_from: str | None = Field(
+        default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
+    )
 
 
 class ExportRecipe(Stage):

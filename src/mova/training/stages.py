@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mova.checkpoints.layout import resolve_model
 from mova.data.latents import channel_statistics, encode_shards, open_latents
 from mova.data.shards import open_shards, render_shards
 from mova.models.audio_codec import AudioCodec
+from mova.models.joint import JointModel
+from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
@@ -92,9 +95,13 @@ def run_audio_codec(recipe: AudioCodecRecipe, device: str, on_step: OnStep | Non
 
 def run_latents(recipe: LatentsRecipe, processes: int, on_clips: OnClips | None) -> None:
     """Render and encode training and held-out clips; write the statistics of the latents."""
+    video_codec, audio_codec = recipe.folder / "video_codec" / "codec", recipe.folder / "audio_codec" / "codec"
+    if recipe.codecs_from is not None:
+        checkpoint = resolve_model(recipe.codecs_from)
+        video_codec, audio_codec = checkpoint / "video_vae", checkpoint / "audio_vae"
     common: dict[str, Any] = {
-        "video_codec": recipe.folder / "video_codec" / "codec",
-        "audio_codec": recipe.folder / "audio_codec" / "codec",
+        "video_codec": video_codec,
+        "audio_codec": audio_codec,
         "clips_per_shard": recipe.clips_per_shard,
         "world": recipe.world.world(),
         "processes": processes,
@@ -103,31 +110,37 @@ def run_latents(recipe: LatentsRecipe, processes: int, on_clips: OnClips | None)
     folder = recipe.folder / "latents"
     encode_shards(folder / "held_out", seed=recipe.seed + 1000, num_clips=recipe.num_held_out, **common)
     encode_shards(folder / "train", seed=recipe.seed, num_clips=recipe.num_clips, **common)
-    latents = open_latents(folder / "train")
-    video_mean, video_std = channel_statistics(latents.video[:2000])
-    audio_mean, audio_std = channel_statistics(latents.audio[:2000])
-    statistics = {"video_mean": video_mean, "video_std": video_std, "audio_mean": audio_mean, "audio_std": audio_std}
-    write_json(folder / "statistics.json", statistics)
+    write_json(folder / "statistics.json", _statistics(recipe, video_codec, audio_codec))
+
+
+def _statistics(recipe: LatentsRecipe, video_codec: Path, audio_codec: Path) -> dict[str, list[float]]:
+    """Statistics of the latents: those that the codecs bring along, else measured."""
+    statistics: dict[str, list[float]] = {}
+    latents = None
+    for modality, codec in (("video", video_codec), ("audio", audio_codec)):
+        config = json.loads((codec / "config.json").read_text(encoding="utf-8"))
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or std is None:
+            latents = latents or open_latents(recipe.folder / "latents" / "train")
+            mean, std = channel_statistics(getattr(latents, modality)[:2000])
+        statistics |= {f"{modality}_mean": mean, f"{modality}_std": std}
+    return statistics
 
 
 def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     """Train the joint network and the text encoder; save their averaged weights and the tokenizer."""
-    from mova.models.joint import JointModel
-    from mova.models.presets import BASE
-
     folder = recipe.folder / "joint"
     folder.mkdir(parents=True, exist_ok=True)
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
     captions = [script["caption"] for script in latents.scripts]
-    tokenizer = train_tokenizer(captions, recipe.vocab_size)
+    torch.manual_seed(recipe.optim.seed)
+    joint, text, tokenizer = _joint_parts(recipe, captions)
     input_ids, masks = tokenise(tokenizer, [*captions, ""], recipe.max_tokens)
     held_out_ids, held_out_masks = tokenise(tokenizer, [s["caption"] for s in held_out.scripts], recipe.max_tokens)
-    torch.manual_seed(recipe.optim.seed)
-    config = {part: {**BASE[part], **recipe.joint.get(part, {})} for part in ("video", "audio", "bridge")}
     objective = JointObjective(
-        JointModel(**config),
-        build_text_encoder(len(tokenizer), recipe.text_width, recipe.text_layers),
+        joint,
+        text,
         latents,
         held_out,
         input_ids=input_ids,
@@ -146,6 +159,19 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         save_module(averaged["joint"], folder / "joint")
         save_module(averaged["text"], folder / "text_encoder")
         tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def _joint_parts(recipe: JointRecipe, captions: list[str]) -> tuple[Any, Any, Any]:
+    """Network, text encoder and tokenizer: fresh, or those of a checkpoint."""
+    if recipe.start_from is not None:
+        from mova.checkpoints.load import load_checkpoint
+
+        parts = load_checkpoint(recipe.start_from)
+        return parts.transformer.train(), parts.text_encoder.train(), parts.tokenizer
+    tokenizer = train_tokenizer(captions, recipe.vocab_size)
+    config = {part: {**BASE[part], **recipe.joint.get(part, {})} for part in ("video", "audio", "bridge")}
+    text = build_text_encoder(len(tokenizer), recipe.text_width, recipe.text_layers)
+    return JointModel(**config), text, tokenizer
 
 
 def read_normaliser(path: Path) -> Normaliser:

@@ -34,9 +34,7 @@ class Line:
 
 
 def settings(num_steps: int = 20) -> OptimSettings:
-    return OptimSettings(
-        num_steps=num_steps, save_every=5, validate_every=10, warmup_steps=2, muon_lr=0.02, adam_lr=0.01
-    )
+    return OptimSettings(num_steps=num_steps, save_every=5, validate_every=10, warmup_steps=2, muon_lr=0.02, adam_lr=0.01)
 
 
 def test_a_run_that_dies_between_checkpoints_ends_with_the_same_weights(tmp_path: Path) -> None:

@@ -7,10 +7,17 @@ from mova.models.joint import share_audio_and_bridge
 
 
 @pytest.mark.parametrize("rope_dtype", ["float32", "float64"])
-def test_one_denoising_pass_equals_the_reference_with_both_experts_and_without_the_bridge(rope_dtype: str) -> None:
+def test_one_denoising_pass_equals_the_reference_with_both_experts_and_without_the_bridge(
+    rope_dtype: str,
+) -> None:
     case, tensors = load_case("case6_dual_tower_step")
     config = case["config"]
-    sizes = {"video": config["video_dit"], "audio": config["audio_dit"], "bridge": config["bridge"], "rope_dtype": rope_dtype}
+    sizes = {
+        "video": config["video_dit"],
+        "audio": config["audio_dit"],
+        "bridge": config["bridge"],
+        "rope_dtype": rope_dtype,
+    }
     first, second = build(sizes), build(sizes)
     share_audio_and_bridge(first, second)
     load_official(first, "video_dit", pick(tensors, "weights.video_dit."))

@@ -9,8 +9,24 @@ from torch import Tensor
 from mova.models.layers import sinusoid
 from mova.models.tower import TowerInputs
 
-VIDEO_STUB = {"dim": 24, "num_heads": 2, "ffn_dim": 8, "in_dim": 4, "out_dim": 4, "patch_size": [1, 2, 2], "freq_dim": 8}
-AUDIO_STUB = {"dim": 24, "num_heads": 2, "ffn_dim": 8, "in_dim": 4, "out_dim": 4, "patch_size": [1], "freq_dim": 8}
+VIDEO_STUB = {
+    "dim": 24,
+    "num_heads": 2,
+    "ffn_dim": 8,
+    "in_dim": 4,
+    "out_dim": 4,
+    "patch_size": [1, 2, 2],
+    "freq_dim": 8,
+}
+AUDIO_STUB = {
+    "dim": 24,
+    "num_heads": 2,
+    "ffn_dim": 8,
+    "in_dim": 4,
+    "out_dim": 4,
+    "patch_size": [1],
+    "freq_dim": 8,
+}
 
 
 def joint_config(video: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def test_interaction_layers_equal_the_reference_for_every_strategy() -> None:
         assert list(ours) == row["layers"], row
 
 
-def bridge_only(block: DualTowerBlock, visual: Tensor, audio: Tensor, inputs: BridgeInputs) -> tuple[Tensor, Tensor]:
+def bridge_only(
+    block: DualTowerBlock, visual: Tensor, audio: Tensor, inputs: BridgeInputs
+) -> tuple[Tensor, Tensor]:
     alone = DualTowerBlock(None, None, block.a2v, block.v2a)
     unused: Any = None  # a block without towers never looks at their inputs
     return alone(visual, audio, unused, unused, inputs)
@@ -65,6 +67,11 @@ def joint_config(bridge: dict[str, Any]) -> dict[str, Any]:
             "patch_size": [1, 2, 2],
         },
         "audio": shared
-        | {"dim": bridge["audio_hidden_dim"], "num_heads": 2, "num_layers": bridge["audio_layers"], "patch_size": [1]},
+        | {
+            "dim": bridge["audio_hidden_dim"],
+            "num_heads": 2,
+            "num_layers": bridge["audio_layers"],
+            "patch_size": [1],
+        },
         "bridge": bridge,
     }

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mova.models.audio_vae import DacVae
+from mova.models.joint import JointModel
+from mova.models.presets import BASE, MOVA_360P, ours_to_official
+
+KEYS = Path(__file__).resolve().parents[3].parent / "shared" / "mova_state_dict_keys.json"
+COUNTS = {"video_dit": 14_288_901_184, "audio_dit": 1_419_193_472, "dual_tower_bridge": 2_659_737_600}
+
+
+def test_full_size_network_has_the_official_parameter_counts() -> None:
+    counts = dict.fromkeys(COUNTS, 0)
+    for (component, _), shape in official_shapes().items():
+        counts[component] += math.prod(shape)
+    assert counts == COUNTS
+
+
+def test_full_size_network_has_exactly_the_official_names_and_shapes() -> None:
+    official = official_keys()
+    listed = {
+        (component, key): tuple(shape) for component in COUNTS for key, shape in official[component].items()
+    }
+    assert official_shapes() == listed
+
+
+def test_full_size_audio_vae_has_exactly_the_official_names_and_shapes() -> None:
+    official = official_keys()
+    with torch.device("meta"):
+        vae = DacVae()
+    assert {k: tuple(v.shape) for k, v in vae.state_dict().items()} == {
+        k: tuple(v) for k, v in official["audio_vae"].items()
+    }
+
+
+def test_base_is_a_model_of_a_few_million_weights() -> None:
+    with torch.device("meta"):
+        model = JointModel(**BASE)
+    assert 2e6 < sum(p.numel() for p in model.parameters()) < 12e6
+
+
+def official_shapes() -> dict[tuple[str, str], tuple[int, ...]]:
+    with torch.device("meta"):
+        model = JointModel(**MOVA_360P)
+    return {ours_to_official(name): tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def official_keys() -> dict[str, Any]:
+    if not KEYS.exists():
+        pytest.skip("the list of official names is not beside the repository")
+    keys: dict[str, Any] = json.loads(KEYS.read_text())
+    return keys
