@@ -9,7 +9,8 @@ step before and hands on its own; ``None`` is no memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ class Velocity(Protocol):
         ...
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Step:
     """One step of the run.
 
     Args:
@@ -41,7 +43,8 @@ class Step(NamedTuple):
     sigma_to: Pair
 
 
-class Memory(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Memory:
     """What a multistep solver remembers: the step before and the velocity at its beginning."""
 
     step: Step

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
+from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, resolve_model
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.errors import CheckpointError
@@ -31,12 +31,12 @@ def run_export(recipe: ExportRecipe) -> None:
         CheckpointError: If a stage has not been run.
     """
     folder = recipe.folder
-    statistics = _read_json(folder / "latents" / "statistics.json")
+    video_codec, audio_codec = _codecs(recipe)
     components = Components(
         transformer=_part(JointModel, folder / "joint" / "joint"),
         transformer_2=None,
-        video_vae=_with_statistics(_part(VideoCodec, folder / recipe.video_codec / "codec"), statistics, "video"),
-        audio_vae=_with_statistics(_part(AudioCodec, folder / "audio_codec" / "codec"), statistics, "audio"),
+        video_vae=video_codec,
+        audio_vae=audio_codec,
         text_encoder=_text_encoder(folder / "joint" / "text_encoder"),
         tokenizer=_tokenizer(folder / "joint" / "tokenizer"),
         scheduler=FlowMatchPairScheduler(
@@ -144,6 +144,19 @@ def _classes() -> dict[str, tuple[str, str]]:
         "text_encoder": ("transformers", "UMT5EncoderModel"),
         "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
     }
+
+
+def _codecs(recipe: ExportRecipe) -> tuple[Any, Any]:
+    """Both codecs, with the latents' statistics in their configuration."""
+    if recipe.codecs_from is not None:
+        checkpoint = resolve_model(recipe.codecs_from)
+        return _part(VideoCodec, checkpoint / "video_vae"), _part(AudioCodec, checkpoint / "audio_vae")
+    folder = recipe.folder
+    statistics = _read_json(folder / "latents" / "statistics.json")
+    return (
+        _with_statistics(_part(VideoCodec, folder / recipe.video_codec / "codec"), statistics, "video"),
+        _with_statistics(_part(AudioCodec, folder / "audio_codec" / "codec"), statistics, "audio"),
+    )
 
 
 def _with_statistics(codec: Any, statistics: dict[str, list[float]], modality: str) -> Any:

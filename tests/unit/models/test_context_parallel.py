@@ -11,9 +11,8 @@ import torch.multiprocessing as mp
 from diffusers import ContextParallelConfig
 from diffusers.hooks.context_parallel import apply_context_parallel
 from diffusers.models._modeling_parallel import ParallelConfig
-from torch.distributed.device_mesh import init_device_mesh
-
 from tiny_joint import FRAMES, SIDE, TINY, build, inputs, run
+from torch.distributed.device_mesh import init_device_mesh
 
 RANKS = 2
 
