@@ -35,9 +35,7 @@ def test_curves_pairs_and_updates_equal_the_official_ones(index: int) -> None:
     pair = schedule_pair(config, num_steps, shift=shift, audio_shift=audio_shift, denoising_strength=strength)
 
     def expect(name: str, actual: torch.Tensor, *, scale: float = 1.0) -> None:
-        torch.testing.assert_close(
-            actual, tensors[f"outputs.{index}.{name}"], rtol=0, atol=1e-6 * scale, msg=name
-        )
+        torch.testing.assert_close(actual, tensors[f"outputs.{index}.{name}"], rtol=0, atol=1e-6 * scale, msg=name)
 
     columns = torch.stack([column.timesteps[:-1] for column in pair], dim=1)
     expect("pair_timesteps", columns, scale=1000)

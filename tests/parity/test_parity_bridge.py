@@ -48,9 +48,7 @@ def test_interaction_layers_equal_the_reference_for_every_strategy() -> None:
         assert list(ours) == row["layers"], row
 
 
-def bridge_only(
-    block: DualTowerBlock, visual: Tensor, audio: Tensor, inputs: BridgeInputs
-) -> tuple[Tensor, Tensor]:
+def bridge_only(block: DualTowerBlock, visual: Tensor, audio: Tensor, inputs: BridgeInputs) -> tuple[Tensor, Tensor]:
     alone = DualTowerBlock(None, None, block.a2v, block.v2a)
     unused: Any = None  # a block without towers never looks at their inputs
     return alone(visual, audio, unused, unused, inputs)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from diffusers.hooks._helpers import AttentionProcessorMetadata, AttentionProcessorRegistry
+from diffusers.hooks.context_parallel import EquipartitionSharder
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
@@ -44,9 +45,7 @@ class AttentionProcessor:
         """Returns ``[B, L, D]``; arguments as in :meth:`Attention.forward`."""
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(-1, (attn.heads, -1))
         if key_value is None:
-            key_value = attn.project(
-                hidden_states if encoder_hidden_states is None else encoder_hidden_states
-            )
+            key_value = attn.project(hidden_states if encoder_hidden_states is None else encoder_hidden_states)
         key, value = key_value
         if query_rope is not None:
             query = attn.rotate(query, query_rope)
@@ -54,8 +53,7 @@ class AttentionProcessor:
             key = attn.rotate(key, key_rope)
 
         parallel = self._parallel_config
-        if parallel is not None and attn.sharding == "context":
-            key, value = _gather_tokens(key, parallel), _gather_tokens(value, parallel)
+        key, value = attn.gathered(key), attn.gathered(value)
         out = dispatch_attention_fn(
             query,
             key,
@@ -117,6 +115,14 @@ class Attention(nn.Module, AttentionModuleMixin):
         key = self.norm_k(self.to_k(context))
         return key.unflatten(-1, (self.heads, -1)), self.to_v(context).unflatten(-1, (self.heads, -1))
 
+    def gathered(self, x: Tensor) -> Tensor:
+        """All ranks' tokens of ``x [B, C, ...]`` where a replicated reader reads split tokens; else ``x``."""
+        parallel = getattr(self.processor, "_parallel_config", None)
+        if parallel is None or self.sharding != "context":
+            return x
+        mesh = parallel.context_parallel_config._flattened_mesh
+        return EquipartitionSharder.unshard(x, 1, mesh)  # type: ignore[no-any-return]
+
     def forward(
         self,
         hidden_states: Tensor,
@@ -137,17 +143,9 @@ class Attention(nn.Module, AttentionModuleMixin):
         return self.processor(self, hidden_states, encoder_hidden_states, query_rope, key_rope, key_value)
 
 
-def _gather_tokens(x: Tensor, parallel: Any) -> Tensor:
-    from diffusers.hooks.context_parallel import EquipartitionSharder
-
-    return EquipartitionSharder.unshard(x, 1, parallel.context_parallel_config._flattened_mesh)  # type: ignore[no-any-return]
-
-
 def _skipped_output(attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
     """What layer-skip guidance puts in place of an attention: its input."""
     return hidden_states
 
 
-AttentionProcessorRegistry.register(
-    AttentionProcessor, AttentionProcessorMetadata(skip_processor_output_fn=_skipped_output)
-)
+AttentionProcessorRegistry.register(AttentionProcessor, AttentionProcessorMetadata(skip_processor_output_fn=_skipped_output))

@@ -117,9 +117,7 @@ class AudioCodec(ModelMixin, ConfigMixin):
         sound = self.synthesise(log_mag, uncentre_phase(steady))
         return DecoderOutput(sample=sound[:, None].clamp(-1.0, 1.0))
 
-    def forward(
-        self, waveform: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, waveform: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode, sample, decode (training): sound ``[B, S]``, log magnitudes, and mean and log variance of the latents."""
         posterior = self.encode(waveform).latent_dist
         log_mag, phase = self.decode_spectrum(posterior.sample(generator))

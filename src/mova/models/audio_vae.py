@@ -59,9 +59,7 @@ class DacVae(ModelMixin, ConfigMixin):
         if not continuous:
             raise ValueError("continuous must be true: quantised DAC latents are not supported.")
         if math.prod(encoder_rates) != math.prod(decoder_rates):
-            raise ValueError(
-                f"encoder_rates {encoder_rates} and decoder_rates {decoder_rates} differ in product."
-            )
+            raise ValueError(f"encoder_rates {encoder_rates} and decoder_rates {decoder_rates} differ in product.")
         self.hop_length = math.prod(encoder_rates)
         self.encoder = Encoder(encoder_dim, encoder_rates, latent_dim)
         self.quant_conv = nn.Conv1d(latent_dim, 2 * latent_dim, 1)
@@ -173,9 +171,7 @@ class DecoderLevel(nn.Module):
         up = nn.ConvTranspose1d(
             dim, dim // 2, 2 * stride, stride=stride, padding=math.ceil(stride / 2), output_padding=stride % 2
         )
-        self.block = nn.Sequential(
-            Snake(dim), up, *(ResidualUnit(dim // 2, dilation) for dilation in (1, 3, 9))
-        )
+        self.block = nn.Sequential(Snake(dim), up, *(ResidualUnit(dim // 2, dilation) for dilation in (1, 3, 9)))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.block(x)

@@ -131,9 +131,7 @@ class CrossModalConditioner(nn.Module):
             raise ValueError(f"the bridge's head_dim must divide both widths; got {head_dim} and {dim}.")
         heads = dim // head_dim
         self.y_norm = nn.LayerNorm(context_dim, eps)
-        self.attention = Attention(
-            dim, heads, context_dim=context_dim, rotate=rotate_half, eps=eps, sharding=sharding
-        )
+        self.attention = Attention(dim, heads, context_dim=context_dim, rotate=rotate_half, eps=eps, sharding=sharding)
         self.per_frame_pooling = FramePooling(context_dim, heads, eps) if pooled_adaln else None
         self.adaln = AdaLN(dim, context_dim) if pooled_adaln else None
         self.condition_scale = nn.Parameter(torch.ones(1)) if trainable_scale else None
@@ -159,7 +157,7 @@ class CrossModalConditioner(nn.Module):
         """
         query = x
         if self.per_frame_pooling is not None and self.adaln is not None:
-            query = self.adaln(x, self.per_frame_pooling(y, frames))
+            query = self.adaln(x, self.per_frame_pooling(self.attention.gathered(y), frames))
         out: Tensor = self.attention(query, self.y_norm(y), x_rope, y_rope)
         if scale is None:
             return out if self.condition_scale is None else out * self.condition_scale

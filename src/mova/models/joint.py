@@ -94,22 +94,18 @@ class DualTowerBlock(nn.Module):
         video, audio, cross = hidden_states, encoder_hidden_states, bridge_inputs
         from_audio = from_video = None
         if self.a2v is not None and not is_off(cross.a2v_scale):
-            from_audio = self.a2v(
-                video, audio, cross.video_rope, cross.audio_rope, cross.frames, cross.a2v_scale
-            )
+            from_audio = self.a2v(video, audio, cross.video_rope, cross.audio_rope, cross.frames, cross.a2v_scale)
         if self.v2a is not None and not is_off(cross.v2a_scale):
-            from_video = self.v2a(
-                audio, video, cross.audio_rope, cross.video_rope, cross.frames, cross.v2a_scale
-            )
+            from_video = self.v2a(audio, video, cross.audio_rope, cross.video_rope, cross.frames, cross.v2a_scale)
         if from_audio is not None:
             video = video + from_audio
         if from_video is not None:
             audio = audio + from_video
 
         if self.video is not None:
-            video = self.video(video, video_inputs)
+            video = self.video(video, video_inputs, self.video.text_key_value(video_inputs))
         if self.audio is not None:
-            audio = self.audio(audio, audio_inputs)
+            audio = self.audio(audio, audio_inputs, self.audio.text_key_value(audio_inputs))
         return video, audio
 
 
@@ -136,9 +132,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
     _cp_plan = {  # noqa: RUF012
         "video_embed": {
             0: ContextParallelInput(1, 3, split_output=True),
-            3: ContextParallelInput(
-                1, 2, split_output=True
-            ),  # a level per token; one per sample is not split
+            3: ContextParallelInput(1, 2, split_output=True),  # a level per token; one per sample is not split
         },
         "video_rope": {i: ContextParallelInput(1, 4, split_output=True) for i in range(2)},
         "bridge_rope": {i: ContextParallelInput(1, 4, split_output=True) for i in range(2)},
@@ -171,8 +165,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             first_frame_bias=cross.apply_first_frame_bias_in_rope,
         )
         self.transformer_blocks = nn.ModuleList(
-            _build_block(layer, sizes_v, sizes_a, cross)
-            for layer in range(max(sizes_v.num_layers, sizes_a.num_layers))
+            _build_block(layer, sizes_v, sizes_a, cross) for layer in range(max(sizes_v.num_layers, sizes_a.num_layers))
         )
         self.video_head, self.audio_head = TowerHead(sizes_v), TowerHead(sizes_a)
         self.has_cross_rope = cross.apply_cross_rope
@@ -260,9 +253,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
 
         for block in self.transformer_blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                video, audio = self._gradient_checkpointing_func(
-                    block, video, audio, video_inputs, audio_inputs, bridge_inputs
-                )
+                video, audio = self._gradient_checkpointing_func(block, video, audio, video_inputs, audio_inputs, bridge_inputs)
             else:
                 video, audio = block(
                     hidden_states=video,
@@ -316,9 +307,7 @@ def _check_fit(video: TowerConfig, audio: TowerConfig, bridge: BridgeConfig) -> 
     towers = (video.num_layers, audio.num_layers, video.dim, audio.dim)
     said = (bridge.visual_layers, bridge.audio_layers, bridge.visual_hidden_dim, bridge.audio_hidden_dim)
     if towers != said:
-        raise ValueError(
-            f"the bridge joins towers of (layers, layers, width, width) {said}; got towers of {towers}."
-        )
+        raise ValueError(f"the bridge joins towers of (layers, layers, width, width) {said}; got towers of {towers}.")
     if len(video.patch_size) != 3 or len(audio.patch_size) != 1:
         raise ValueError(
             f"patch_size must have three numbers for video and one for audio; got {video.patch_size}, {audio.patch_size}."

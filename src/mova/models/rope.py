@@ -74,9 +74,7 @@ def oobleck_angles(length: int, head_dim: int) -> Tensor:
 AUDIO_ANGLES = {"dac": dac_angles, "oobleck": oobleck_angles}
 
 
-def bridge_positions(
-    frames: int, video_fps: float, audio_fps: float, stride: int, first_frame_bias: bool
-) -> Tensor:
+def bridge_positions(frames: int, video_fps: float, audio_fps: float, stride: int, first_frame_bias: bool) -> Tensor:
     """Positions ``[frames]`` in float32 of video latents on the bridge's clock, whose unit is one audio latent.
 
     Without bias latent i stands at i times the latent spacing. With bias it stands where its first frame is: latent 0
@@ -144,9 +142,7 @@ class BridgeRope(nn.Module):
         first_frame_bias: See :func:`bridge_positions`.
     """
 
-    def __init__(
-        self, head_dim: int, *, audio_fps: float, stride: int = 4, first_frame_bias: bool = False
-    ) -> None:
+    def __init__(self, head_dim: int, *, audio_fps: float, stride: int = 4, first_frame_bias: bool = False) -> None:
         super().__init__()
         self.head_dim, self.audio_fps, self.stride, self.first_frame_bias = (
             head_dim,

@@ -64,9 +64,7 @@ class TowerConfig:
         picked = {name: value for name, value in values.items() if name in known}
         if enabled := [name for name in UNSUPPORTED if values.get(name)]:
             raise ValueError(f"this tower has parts that are not supported: {', '.join(enabled)}.")
-        if missing := sorted(
-            {"dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim"} - set(picked)
-        ):
+        if missing := sorted({"dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim"} - set(picked)):
             raise ValueError(f"the tower's configuration lacks {', '.join(missing)}.")
         picked["patch_size"] = tuple(picked.get("patch_size", (1, 2, 2)))
         return cls(**picked)
@@ -136,9 +134,7 @@ class TowerEmbed(nn.Module):
         conv = nn.Conv3d if len(patch) == 3 else nn.Conv1d
         self.patch_size, self.freq_dim = patch, config.freq_dim
         self.patch_embedding = conv(config.in_dim, dim, kernel_size=patch, stride=patch)  # type: ignore[arg-type]
-        self.text_embedding = nn.Sequential(
-            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
-        )
+        self.text_embedding = nn.Sequential(nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim))
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
 
@@ -157,19 +153,16 @@ class TowerEmbed(nn.Module):
         # the residual stream keeps the layout it starts with: channels last
         tokens = self.patch_embedding(latents.to(dtype)).flatten(2).transpose(1, 2).contiguous()
         values, index = distinct_levels(self._per_token(timestep))
-        with torch.autocast(
-            latents.device.type, enabled=False
-        ):  # noise levels keep full precision (MOVA_SPEC 3.1)
-            wave = sinusoid(values, self.freq_dim).to(self.time_embedding[0].weight.dtype)
-            time = self.time_embedding(wave)
+        # noise levels keep full precision (MOVA_SPEC 3.1)
+        with torch.autocast(latents.device.type, enabled=False):
+            first: nn.Linear = self.time_embedding[0]  # type: ignore[assignment]
+            time = self.time_embedding(sinusoid(values, self.freq_dim).to(first.weight.dtype))
             levels = self.time_projection(time).unflatten(-1, (6, -1))
         return tokens, levels.to(dtype), time.to(dtype), index
 
     def _check(self, latents: Tensor, timestep: Tensor) -> None:
         grid = tuple(latents.shape[2:])
-        if len(grid) != len(self.patch_size) or any(
-            n % p for n, p in zip(grid, self.patch_size, strict=False)
-        ):
+        if len(grid) != len(self.patch_size) or any(n % p for n, p in zip(grid, self.patch_size, strict=False)):
             raise ValueError(f"latents of grid {grid} do not divide into patches {self.patch_size}.")
         if tuple(timestep.shape) not in (latents.shape[:1], (latents.shape[0], *grid)):
             raise ValueError(
@@ -201,8 +194,8 @@ class TowerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.ffn = feed_forward(dim, config.ffn_dim)
 
-    def forward(self, hidden_states: Tensor, inputs: TowerInputs) -> Tensor:
-        """Tokens ``[B, L, D]`` one block later."""
+    def forward(self, hidden_states: Tensor, inputs: TowerInputs, text_key_value: KeyValue | None = None) -> Tensor:
+        """Tokens ``[B, L, D]`` one block later; ``text_key_value`` is :meth:`text_key_value` when kept over steps."""
         x, index = hidden_states, inputs.index
         rows = (self.modulation.to(inputs.levels.dtype) + inputs.levels).unbind(1)
         shift1, scale1, gate1, shift2, scale2, gate2 = (gather_rows(row, index) for row in rows)
@@ -210,11 +203,17 @@ class TowerBlock(nn.Module):
         h = modulate(self.norm1(x), shift1, scale1)
         x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
 
-        text_kv = inputs.context.key_value(self.cross_attn, inputs.text) if inputs.context else None
-        x = x + self.cross_attn(self.norm3(x), inputs.text, key_value=text_kv)
+        x = x + self.cross_attn(self.norm3(x), inputs.text, key_value=text_key_value)
 
         h = modulate(self.norm2(x), shift2, scale2)
-        return x + gate2 * self.ffn(h)
+        return x + gate2 * self.ffn(h)  # type: ignore[no-any-return]
+
+    def text_key_value(self, inputs: TowerInputs) -> KeyValue | None:
+        """Keys and values of the prompt from their keeper; None when there is none.
+
+        Asked for outside :meth:`forward`, which stays free of dictionaries and compiles as one graph.
+        """
+        return inputs.context.key_value(self.cross_attn, inputs.text) if inputs.context else None
 
 
 class TowerHead(nn.Module):

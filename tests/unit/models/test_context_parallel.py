@@ -32,7 +32,8 @@ def worker(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=RANKS)
-    model, single = build(TINY), build(TINY)
+    config = TINY | {"bridge": TINY["bridge"] | {"pooled_adaln": True}}
+    model, single = build(config), build(config)
 
     parallel = ContextParallelConfig(ulysses_degree=RANKS)
     mesh = init_device_mesh("cpu", parallel.mesh_shape, mesh_dim_names=parallel.mesh_dim_names)

@@ -43,9 +43,7 @@ def test_group_offload_changes_no_bit(model: JointModel, level: str) -> None:
     plain = run(model, values)
     cpu = torch.device("cpu")
     blocks = 1 if level == "block_level" else None
-    apply_group_offloading(
-        model, onload_device=cpu, offload_device=cpu, offload_type=level, num_blocks_per_group=blocks
-    )
+    apply_group_offloading(model, onload_device=cpu, offload_device=cpu, offload_type=level, num_blocks_per_group=blocks)
     context = model.encode_text(values.pop("text_embeds"))
     for _ in range(2):
         assert_equal(run(model, values, text_context=context), plain)
@@ -67,9 +65,7 @@ def test_blocks_stored_in_float8_still_run(model: JointModel) -> None:
 def test_lora_adds_and_leaves_again(model: JointModel) -> None:
     values = inputs()
     plain = run(model, values)
-    model.add_adapter(
-        LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out"], init_lora_weights=False)
-    )
+    model.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out"], init_lora_weights=False))
     assert not torch.equal(run(model, values)[0], plain[0])
     assert not torch.equal(run(model, values)[1], plain[1])
     model.unload_lora()
@@ -81,6 +77,15 @@ def test_attention_backends_agree(model: JointModel) -> None:
     model.set_attention_backend("_native_math")
     for ours, native in zip(run(model, inputs()), plain, strict=True):
         torch.testing.assert_close(ours, native, atol=1e-5, rtol=1e-5)
+
+
+def test_towers_and_bridge_compile_as_whole_graphs(model: JointModel) -> None:
+    values = inputs()
+    context = model.encode_text(values.pop("text_embeds"))
+    plain = run(model, values, text_context=context)
+    model.compile_repeated_blocks(fullgraph=True, backend="eager")
+    for ours, eager in zip(run(model, values, text_context=context), plain, strict=True):
+        torch.testing.assert_close(ours, eager, atol=1e-5, rtol=1e-5)
 
 
 def test_bfloat16_stays_near_float32(model: JointModel) -> None:

@@ -197,9 +197,7 @@ def test_shapes_that_do_not_fit_are_refused(model: JointModel, changes: dict[str
         ("bridge", {"interaction_strategy": "none"}, "interaction_strategy"),
     ],
 )
-def test_configurations_that_cannot_be_built_are_refused(
-    part: str, changes: dict[str, Any], message: str
-) -> None:
+def test_configurations_that_cannot_be_built_are_refused(part: str, changes: dict[str, Any], message: str) -> None:
     config = copy.deepcopy(TINY)
     config[part] |= changes
     with pytest.raises(ValueError, match=message):

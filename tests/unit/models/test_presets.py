@@ -25,9 +25,7 @@ def test_full_size_network_has_the_official_parameter_counts() -> None:
 
 def test_full_size_network_has_exactly_the_official_names_and_shapes() -> None:
     official = official_keys()
-    listed = {
-        (component, key): tuple(shape) for component in COUNTS for key, shape in official[component].items()
-    }
+    listed = {(component, key): tuple(shape) for component in COUNTS for key, shape in official[component].items()}
     assert official_shapes() == listed
 
 
@@ -35,9 +33,7 @@ def test_full_size_audio_vae_has_exactly_the_official_names_and_shapes() -> None
     official = official_keys()
     with torch.device("meta"):
         vae = DacVae()
-    assert {k: tuple(v.shape) for k, v in vae.state_dict().items()} == {
-        k: tuple(v) for k, v in official["audio_vae"].items()
-    }
+    assert {k: tuple(v.shape) for k, v in vae.state_dict().items()} == {k: tuple(v) for k, v in official["audio_vae"].items()}
 
 
 def test_base_is_a_model_of_a_few_million_weights() -> None:
