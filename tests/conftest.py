@@ -61,24 +61,18 @@ def build_tiny_components(num_experts: int = 1) -> Components:
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        tokenizer = train_tokenizer(
-            ["a red ball bounces twice on wood", "two drums, then a bell", "rain"], 300
-        )
+        tokenizer = train_tokenizer(["a red ball bounces twice on wood", "two drums, then a bell", "rain"], 300)
         text_encoder = build_text_encoder(len(tokenizer), 32, 1)
         experts = [JointModel(**TINY_JOINT) for _ in range(num_experts)]
         video_codec = VideoCodec(4, base_width=8, width=12, latents_mean=[0.1] * 4, latents_std=[0.5] * 4)
-        audio_codec = AudioCodec(
-            6, width=16, num_blocks=1, n_fft=512, latents_mean=[0.2] * 6, latents_std=[0.7] * 6
-        )
+        audio_codec = AudioCodec(6, width=16, num_blocks=1, n_fft=512, latents_mean=[0.2] * 6, latents_std=[0.7] * 6)
         for module in (*experts, text_encoder, video_codec, audio_codec):
             for parameter in module.parameters():
                 torch.nn.init.normal_(parameter, std=0.25)
             module.requires_grad_(False).eval()
     if num_experts == 2:
         share_audio_and_bridge(*experts)
-    classes = {
-        name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")
-    }
+    classes = {name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")}
     if num_experts == 2:
         classes["video_dit_2"] = OFFICIAL_CLASSES["video_dit_2"]
     classes |= {
@@ -94,9 +88,7 @@ def build_tiny_components(num_experts: int = 1) -> Components:
         audio_vae=audio_codec,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        scheduler=FlowMatchPairScheduler(
-            shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False
-        ),
+        scheduler=FlowMatchPairScheduler(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False),
         index=Index(classes=classes, boundary_ratio=0.9 if num_experts == 2 else None, world=TINY_WORLD),
     )
 

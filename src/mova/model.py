@@ -154,6 +154,7 @@ class MOVAModel:
 
     def run_plan(self, plan: Plan, *, on_progress: OnProgress | None = None) -> Clip:
         """Make the clip of a settled plan."""
+        from mova.pipeline import MOVAPipelineOutput
         from mova.sampling.guidance import Guidance
 
         request = plan.request
@@ -178,7 +179,8 @@ class MOVAModel:
             audio_seed=plan.audio_seed,
             on_progress=on_progress,
         )
-        clip: Clip = output.clip
+        assert isinstance(output, MOVAPipelineOutput)
+        clip = output.clip
         if plan.sample_rate != clip.sample_rate:
             if on_progress is not None:
                 on_progress("resample", 0, 1)

@@ -64,7 +64,7 @@ class MOVAPipelineOutput(BaseOutput):
         return self.clips[0]
 
 
-class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
+class MOVAPipeline(DiffusionPipeline):
     """Video and sound in one diffusion process.
 
     Args:
@@ -117,9 +117,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             CheckpointError: If there is no such model or its files are broken.
         """
-        return cls.from_components(
-            load_checkpoint(pretrained_model_name_or_path, dtype=torch_dtype, device=device)
-        )
+        return cls.from_components(load_checkpoint(pretrained_model_name_or_path, dtype=torch_dtype, device=device))
 
     @classmethod
     def from_components(cls, components: Components) -> MOVAPipeline:
@@ -133,9 +131,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
             CheckpointError: If the folder cannot be written.
         """
         names = Components.__dataclass_fields__
-        save_checkpoint(
-            save_directory, Components(**{name: getattr(self, name) for name in names}), dtype=dtype
-        )
+        save_checkpoint(save_directory, Components(**{name: getattr(self, name) for name in names}), dtype=dtype)
 
     @property
     def world(self) -> ModelWorld:
@@ -146,7 +142,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
     def __call__(
         self,
         prompt: str | Sequence[str] | None = None,
-        negative_prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | list[str] | tuple[str, ...] | None = None,
         *,
         height: int | None = None,
         width: int | None = None,
@@ -208,9 +204,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         world, device = self.world, self._execution_device
         if output_type not in ("np", "pil", "pt", "latent"):
-            raise RequestError(
-                f"output_type must be np, pil, pt or latent; got {output_type!r}.", field="output_type"
-            )
+            raise RequestError(f"output_type must be np, pil, pt or latent; got {output_type!r}.", field="output_type")
         report = on_progress or (lambda stage, done, of: None)
         width, height = resolve_size(world, width, height)
         exact_fps = resolve_fps(world, fps)
@@ -227,9 +221,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         schedules = self.scheduler.schedules(
             _or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
         )
-        needs_negative = any(
-            not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma))
-        )
+        needs_negative = any(not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma)))
         positive, negative = self._embeddings(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, needs_negative=needs_negative
         )
@@ -238,11 +230,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch = positive.shape[0]
         grid = self.grid(height=height, width=width, num_frames=num_frames, fps=exact_fps)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
-        noise = (
-            latents
-            if latents is not None
-            else torch.stack([video_noise(s, self._shapes(grid)[0]) for s in seeds])
-        )
+        noise = latents if latents is not None else torch.stack([video_noise(s, self._shapes(grid)[0]) for s in seeds])
         sound_noise = (
             audio_latents
             if audio_latents is not None
@@ -272,9 +260,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         rate = world.sample_rate
         if output_type == "latent":
-            output = MOVAPipelineOutput(
-                frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[]
-            )
+            output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
         else:
             report("decode", 0, 1)
             num_samples = world.timeline(exact_fps).samples(num_frames)
@@ -308,7 +294,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
     def encode_video(self, frames: Tensor) -> Tensor:
         """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
         codec = self.video_vae
-        latents = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
+        latents: Tensor = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
         mean, std = _statistics(codec, latents)
         return (latents - mean) / std
 
@@ -316,7 +302,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
     def encode_audio(self, waveform: Tensor) -> Tensor:
         """Normalised latents ``[B, C, L]`` of sound ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
         codec = self.audio_vae
-        latents = codec.encode(waveform.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
+        latents: Tensor = codec.encode(waveform.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
         mean, std = _statistics(codec, latents)
         return (latents - mean) / std
 
@@ -325,19 +311,19 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents."""
         mean, std = _statistics(self.video_vae, latents)
         film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
-        return film.float().clamp(-1.0, 1.0)
+        return film.to(torch.float32).clamp(-1.0, 1.0)
 
     @torch.no_grad()
     def decode_audio(self, latents: Tensor) -> Tensor:
         """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents."""
         mean, std = _statistics(self.audio_vae, latents)
         sound: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
-        return sound.float().clamp(-1.0, 1.0)
+        return sound.to(torch.float32).clamp(-1.0, 1.0)
 
     def _embeddings(
         self,
         prompt: str | Sequence[str] | None,
-        negative_prompt: str | Sequence[str] | None,
+        negative_prompt: str | list[str] | tuple[str, ...] | None,
         prompt_embeds: Tensor | None,
         negative_prompt_embeds: Tensor | None,
         *,
@@ -346,9 +332,7 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         if (prompt is None) == (prompt_embeds is None):
             raise RequestError("give either prompt or prompt_embeds.", field="prompt")
         if negative_prompt is not None and negative_prompt_embeds is not None:
-            raise RequestError(
-                "give negative_prompt or negative_prompt_embeds, not both.", field="negative_prompt"
-            )
+            raise RequestError("give negative_prompt or negative_prompt_embeds, not both.", field="negative_prompt")
         device, length = self._execution_device, self.world.max_tokens
         if prompt_embeds is None:
             prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
@@ -359,18 +343,14 @@ class MOVAPipeline(DiffusionPipeline):  # type: ignore[misc]
         if not needs_negative:
             return prompt_embeds.to(device), None
         if negative_prompt_embeds is None:
-            given = (
-                [negative_prompt or ""]
-                if not negative_prompt or isinstance(negative_prompt, str)
-                else negative_prompt
-            )
+            given = list(negative_prompt) if isinstance(negative_prompt, list | tuple) else [negative_prompt or ""]
             if len(given) not in (1, batch):
                 raise RequestError(
                     f"there are {len(given)} negative prompts for {batch} prompts.",
                     "Give one, or as many.",
                     field="negative_prompt",
                 )
-            negative_prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, list(given), length)
+            negative_prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, given, length)
         return prompt_embeds.to(device), negative_prompt_embeds.to(device).expand(batch, -1, -1)
 
     def _shapes(self, grid: Grid) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
@@ -402,12 +382,8 @@ def draw_seeds(
     if seed is None:
         generators = [generator] * batch if isinstance(generator, torch.Generator | None) else list(generator)
         if len(generators) != batch:
-            raise RequestError(
-                f"there are {len(generators)} generators for {batch} clips.", field="generator"
-            )
-        seed = [
-            int(torch.randint(2**32, (), generator=g, device=g.device if g else None)) for g in generators
-        ]
+            raise RequestError(f"there are {len(generators)} generators for {batch} clips.", field="generator")
+        seed = [int(torch.randint(2**32, (), generator=g, device=g.device if g else None)) for g in generators]
     seeds = _spread(batch, seed, "seed")
     return seeds, seeds if audio_seed is None else _spread(batch, audio_seed, "audio_seed")
 
@@ -423,9 +399,7 @@ def _spread(batch: int, seed: int | Sequence[int], field: str) -> list[int]:
 
 def _check_noise(noise: Tensor, shape: tuple[int, ...], field: str) -> None:
     if tuple(noise.shape) != shape:
-        raise RequestError(
-            f"{field} must have the shape {list(shape)}; got {list(noise.shape)}.", field=field
-        )
+        raise RequestError(f"{field} must have the shape {list(shape)}; got {list(noise.shape)}.", field=field)
 
 
 def _on_device(task: Task, device: torch.device) -> Task:
@@ -455,10 +429,7 @@ def _finished(video: Tensor, sound: Tensor, output_type: str, fps: Fraction, rat
     video, sound = (video / 2 + 0.5).cpu(), sound.cpu().contiguous()
     pixels = rearrange((video * 255.0).round().to(torch.uint8), "b c t h w -> b t h w c").contiguous().numpy()
     waves: Any = sound.numpy()
-    clips = [
-        Clip(frames=frames, waveform=wave, fps=fps, sample_rate=rate)
-        for frames, wave in zip(pixels, waves, strict=True)
-    ]
+    clips = [Clip(frames=frames, waveform=wave, fps=fps, sample_rate=rate) for frames, wave in zip(pixels, waves, strict=True)]
     frames: Any
     if output_type == "pil":
         from PIL import Image

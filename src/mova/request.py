@@ -38,9 +38,7 @@ class GenerationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     prompt: str = Field(description="What to see and hear.", max_length=MAX_PROMPT_CHARACTERS)
-    negative_prompt: str = Field(
-        default="", description="What to keep away from.", max_length=MAX_PROMPT_CHARACTERS
-    )
+    negative_prompt: str = Field(default="", description="What to keep away from.", max_length=MAX_PROMPT_CHARACTERS)
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Of the film; drawn if not given.")
     audio_seed: int | None = Field(
         default=None,
@@ -48,13 +46,9 @@ class GenerationRequest(BaseModel):
         le=MAX_SEED,
         description="Of the sound; follows from the film's seed if not given.",
     )
-    seconds: float | None = Field(
-        default=None, gt=0, le=86400, allow_inf_nan=False, description="Length; excludes num_frames."
-    )
+    seconds: float | None = Field(default=None, gt=0, le=86400, allow_inf_nan=False, description="Length; excludes num_frames.")
     num_frames: int | None = Field(default=None, ge=1, le=10**7, description="Length; excludes seconds.")
-    fps: float | None = Field(
-        default=None, ge=1, le=240, allow_inf_nan=False, description="Frames per second."
-    )
+    fps: float | None = Field(default=None, ge=1, le=240, allow_inf_nan=False, description="Frames per second.")
     width: int | None = Field(default=None, ge=16, le=8192, description="Of the picture, in pixels.")
     height: int | None = Field(default=None, ge=16, le=8192, description="Of the picture, in pixels.")
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Steps of the sampler.")
@@ -75,9 +69,7 @@ class GenerationRequest(BaseModel):
         allow_inf_nan=False,
         description="Noise level at which guidance begins (1 is pure noise).",
     )
-    guidance_to: float = Field(
-        default=0.0, ge=0, le=1, allow_inf_nan=False, description="Noise level at which guidance ends."
-    )
+    guidance_to: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Noise level at which guidance ends.")
     guidance_rescale: float = Field(
         default=0.0,
         ge=0,
@@ -88,9 +80,7 @@ class GenerationRequest(BaseModel):
     shift: float | None = Field(
         default=None, ge=0.01, le=100, allow_inf_nan=False, description="Above 1: more steps at high noise."
     )
-    audio_shift: float | None = Field(
-        default=None, ge=0.01, le=100, allow_inf_nan=False, description="The same for the sound."
-    )
+    audio_shift: float | None = Field(default=None, ge=0.01, le=100, allow_inf_nan=False, description="The same for the sound.")
     solver: SolverName | None = Field(default=None, description="Method of the sampler.")
     audio_sample_rate: int | None = Field(
         default=None, ge=8000, le=96000, description="Samples per second of the finished sound."
@@ -98,9 +88,7 @@ class GenerationRequest(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explained(
-        cls, data: Any, handler: ModelWrapValidatorHandler[GenerationRequest]
-    ) -> GenerationRequest:
+    def _explained(cls, data: Any, handler: ModelWrapValidatorHandler[GenerationRequest]) -> GenerationRequest:
         """Every refusal is a RequestError in the words of the project, wherever the request is built."""
         try:
             request = handler(_plain_numbers(data))
@@ -276,9 +264,7 @@ def resolve_size(world: ModelWorld, width: int | None, height: int | None) -> tu
         RequestError: If it does not make the asked size; the nearest is named.
     """
     asked = (_or(width, world.default_size[0]), _or(height, world.default_size[1]))
-    wrong = (
-        "width" if width is not None and (height is None or asked[0] != world.default_size[0]) else "height"
-    )
+    wrong = "width" if width is not None and (height is None or asked[0] != world.default_size[0]) else "height"
     if world.sizes:
         if asked in world.sizes:
             return asked
@@ -408,17 +394,14 @@ def _check_together(request: GenerationRequest) -> None:
         raise _both_lengths()
     if request.guidance_from < request.guidance_to:
         raise RequestError(
-            "guidance_from must not be below guidance_to; "
-            f"got {request.guidance_from} and {request.guidance_to}.",
+            f"guidance_from must not be below guidance_to; got {request.guidance_from} and {request.guidance_to}.",
             "Noise falls during a run: guidance begins at the higher level.",
             field="guidance_from",
         )
 
 
 def _both_lengths() -> RequestError:
-    return RequestError(
-        "seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds"
-    )
+    return RequestError("seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds")
 
 
 def _plain_numbers(data: Any) -> Any:
@@ -426,9 +409,7 @@ def _plain_numbers(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     return {
-        name: value.item()
-        if type(value).__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0
-        else value
+        name: value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0 else value
         for name, value in data.items()
     }
 

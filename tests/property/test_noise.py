@@ -27,9 +27,7 @@ def test_a_longer_film_begins_with_the_same_noise_and_any_part_can_be_drawn_alon
 
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(1, 20), st.integers(1, 20))
-def test_a_longer_sound_begins_with_the_same_noise_and_any_part_can_be_drawn_alone(
-    seed: int, length: int, more: int
-) -> None:
+def test_a_longer_sound_begins_with_the_same_noise_and_any_part_can_be_drawn_alone(seed: int, length: int, more: int) -> None:
     whole = audio_noise(seed, (7, length + more))
     assert torch.equal(audio_noise(seed, (7, length)), whole[:, :length])
     assert torch.equal(audio_noise(seed, (7, more), start=length), whole[:, length:])

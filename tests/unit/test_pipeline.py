@@ -44,9 +44,7 @@ def test_another_sound_seed_starts_from_the_same_film_noise(pipeline: MOVAPipeli
 
     def watched(audio_seed: int) -> None:
         first: list[tuple[torch.Tensor, torch.Tensor]] = []
-        hook = pipeline.transformer.register_forward_pre_hook(
-            lambda _, args: first.append((args[0].clone(), args[1].clone()))
-        )
+        hook = pipeline.transformer.register_forward_pre_hook(lambda _, args: first.append((args[0].clone(), args[1].clone())))
         latents(pipeline, "a ball", seed=3, audio_seed=audio_seed)
         hook.remove()
         starts[audio_seed] = first[0]
@@ -148,9 +146,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(pipeline: MOVAPipeline) -> N
     alone = {prompt: latents(pipeline, prompt, seed=1).frames for prompt in ("a ball", "rain")}
     together: dict[str, torch.Tensor] = {}
     threads = [
-        threading.Thread(
-            target=lambda prompt=prompt: together.update({prompt: latents(pipeline, prompt, seed=1).frames})
-        )
+        threading.Thread(target=lambda prompt=prompt: together.update({prompt: latents(pipeline, prompt, seed=1).frames}))
         for prompt in alone
     ]
     for thread in threads:

@@ -86,9 +86,7 @@ def test_a_request_goes_through_json_unchanged_and_takes_numbers_of_numpy() -> N
         ({"seconds": 2.07}, "seconds", "2.0625"),
     ],
 )
-def test_what_a_model_cannot_make_is_refused_with_the_nearest(
-    values: dict[str, Any], field: str, nearest: str
-) -> None:
+def test_what_a_model_cannot_make_is_refused_with_the_nearest(values: dict[str, Any], field: str, nearest: str) -> None:
     with pytest.raises(RequestError, match="mova-base") as caught:
         resolve(GenerationRequest(prompt="a", **values), BASE)
     assert caught.value.field == field

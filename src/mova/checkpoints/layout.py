@@ -8,6 +8,7 @@ cannot choose what runs.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -68,6 +69,12 @@ def _audio_codec(config: Mapping[str, Any]) -> nn.Module:
     return _from_config(AudioCodec, config)
 
 
+def _dac_vae(config: Mapping[str, Any]) -> nn.Module:
+    from mova.models.audio_vae import DacVae
+
+    return _from_config(DacVae, config)
+
+
 def _umt5_encoder(config: Mapping[str, Any]) -> nn.Module:
     from transformers.models.umt5.configuration_umt5 import UMT5Config
     from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
@@ -85,7 +92,7 @@ def _from_config(cls: Any, config: Mapping[str, Any]) -> nn.Module:
 
 BUILDERS: dict[str, dict[str, Builder]] = {
     "video_vae": {"VideoCodec": _video_codec, "AutoencoderKLWan": _wan_vae},
-    "audio_vae": {"AudioCodec": _audio_codec},
+    "audio_vae": {"AudioCodec": _audio_codec, "DAC": _dac_vae},
     "text_encoder": {"UMT5EncoderModel": _umt5_encoder},
 }
 TOKENIZERS = ("T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
@@ -133,15 +140,11 @@ def read_index(folder: Path) -> Index:
     classes = {name: _class_of(name, values[name]) for name in (*REQUIRED, *OPTIONAL) if name in values}
     missing = [name for name in REQUIRED if name not in classes]
     if missing:
-        raise CheckpointError(
-            f"{folder / INDEX} does not name {', '.join(missing)}.", "Download the folder again."
-        )
+        raise CheckpointError(f"{folder / INDEX} does not name {', '.join(missing)}.", "Download the folder again.")
     known = {"_class_name", "boundary_ratio", "world", *classes}
     boundary = values.get("boundary_ratio")
     if "video_dit_2" in classes and boundary is None:
-        raise CheckpointError(
-            f"{folder / INDEX} has two experts but no boundary_ratio.", "Download the folder again."
-        )
+        raise CheckpointError(f"{folder / INDEX} has two experts but no boundary_ratio.", "Download the folder again.")
     return Index(
         classes=classes,
         boundary_ratio=None if boundary is None else float(boundary),
@@ -160,9 +163,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
     if str(name_or_path) == BASE_NAME:
         folder = Path(__file__).parent / "base"
         if not (folder / INDEX).is_file():
-            raise CheckpointError(
-                f"this installation does not hold the weights of {BASE_NAME}.", "Train them with: make base"
-            )
+            raise CheckpointError(f"this installation does not hold the weights of {BASE_NAME}.", "Train them with: make base")
         return folder
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -184,9 +185,7 @@ def read_json(path: Path, *, otherwise: str = "") -> dict[str, Any]:
         CheckpointError: If the file is missing (``otherwise`` is the message then) or broken.
     """
     if not path.is_file():
-        raise CheckpointError(
-            otherwise or f"{path} is missing.", f"Give a folder with a {INDEX}, or download it again."
-        )
+        raise CheckpointError(otherwise or f"{path} is missing.", f"Give a folder with a {INDEX}, or download it again.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -210,15 +209,18 @@ def _class_of(component: str, entry: Any) -> tuple[str, str]:
 
 
 def _world(values: Mapping[str, Any], folder: Path) -> ModelWorld:
-    world = values.get("world", {"name": folder.name})
-    if not isinstance(world, dict):
-        raise CheckpointError(f"{folder / INDEX}: world must be a mapping.", "Download the folder again.")
     try:
+        world = values["world"] if "world" in values else _official_world(folder)
         return ModelWorld.from_values(world)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / INDEX}: world is wrong: {error}", "Download the folder again."
-        ) from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / INDEX}: world is wrong: {error}", "Download the folder again.") from None
+
+
+def _official_world(folder: Path) -> dict[str, Any]:
+    """Official folders do not say what they can make: the defaults are theirs, the rates those of their audio codec."""
+    audio = read_json(folder / "audio_vae" / CONFIG)
+    hop = math.prod(audio.get("encoder_rates", (2, 3, 4, 5, 8)))
+    return {"name": folder.name, "sample_rate": audio.get("sample_rate", 48000), "audio_hop": hop}
 
 
 def _downloaded(repository: str) -> Path:

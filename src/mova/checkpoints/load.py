@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from torch import nn
+from torch import Tensor, nn
 
 from mova.checkpoints.layout import (
     BUILDERS,
@@ -84,8 +84,7 @@ def load_checkpoint(
     if "video_dit_2" in index.classes:
         second = _load_joint(folder, "video_dit_2", dtype, shared=transformer)
     modules: dict[str, nn.Module] = {
-        name: _load_module(folder, name, index, dtype if name == "text_encoder" else torch.float32)
-        for name in BUILDERS
+        name: _load_module(folder, name, index, dtype if name == "text_encoder" else torch.float32) for name in BUILDERS
     }
     for module in (transformer, second, *modules.values()):
         if module is not None:
@@ -110,11 +109,9 @@ def _load_joint(folder: Path, expert: str, dtype: torch.dtype, *, shared: JointM
     }
     try:
         with init_empty_weights(include_buffers=False):
-            model = JointModel(**configs)
+            model: JointModel = JointModel(**configs)
     except ValueError as error:
-        raise CheckpointError(
-            f"{folder}: {error}", "The configuration files do not fit each other."
-        ) from error
+        raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
     if shared is not None:
         share_audio_and_bridge(shared, model)
     by_component: dict[str, set[str]] = {}
@@ -143,14 +140,23 @@ def _load_module(folder: Path, name: str, index: Index, dtype: torch.dtype) -> n
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error
     tied: Mapping[str, str] = getattr(module, "_tied_weights_keys", None) or {}
-    # a tied tensor is stored once or twice; it is read once and tied again
     expected = set(module.state_dict()) - set(tied)
-    tensors = ((key, value) for key, value in read_tensors(folder / name) if key not in tied)
+    tensors = _untied(read_tensors(folder / name), tied)
     fill(module, tensors, dtype=dtype, source=str(folder / name), expected=expected)
     for key, source in tied.items():
         owner, _, leaf = key.rpartition(".")
         setattr(module.get_submodule(owner), leaf, module.get_parameter(source))
     return module
+
+
+def _untied(tensors: Iterable[tuple[str, Tensor]], tied: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    """A tied tensor is stored under either of its names or under both; here it comes once, under its own."""
+    given: set[str] = set()
+    for key, value in tensors:
+        name = tied.get(key, key)
+        if name not in given:
+            given.add(name)
+            yield name, value
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -159,22 +165,24 @@ def _load_tokenizer(folder: Path) -> Any:
     if not (folder / "tokenizer.json").is_file():
         raise CheckpointError(f"{folder / 'tokenizer.json'} is missing.", "Download the folder again.")
     try:
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers' Rust library raises bare exceptions for a broken file
-        raise CheckpointError(
-            f"{folder} holds a broken tokenizer: {error}", "Download the folder again."
-        ) from error
+        raise CheckpointError(f"{folder} holds a broken tokenizer: {error}", "Download the folder again.") from error
+    for name in ("is_local", "local_files_only"):  # how it was read is no part of what it is
+        tokenizer.init_kwargs.pop(name, None)
+    return tokenizer
 
 
 def _load_scheduler(folder: Path) -> FlowMatchPairScheduler:
     values = _plain(read_json(folder / SCHEDULER_CONFIG))
     accepted = set(FlowMatchPairScheduler._get_init_keys(FlowMatchPairScheduler)) - {"self"}
     try:
-        return FlowMatchPairScheduler(**{name: value for name, value in values.items() if name in accepted})
-    except ValueError as error:
-        raise CheckpointError(
-            f"{folder / SCHEDULER_CONFIG}: {error}", "Download the folder again."
-        ) from error
+        scheduler: FlowMatchPairScheduler = FlowMatchPairScheduler(
+            **{name: value for name, value in values.items() if name in accepted}
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / SCHEDULER_CONFIG}: {error}", "Download the folder again.") from error
+    return scheduler
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

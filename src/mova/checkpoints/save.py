@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import (
@@ -60,9 +61,10 @@ def save_checkpoint(
             (beside / name).write_text(text, encoding="utf-8")
         _write_json(beside / CHECKSUMS, checksums(beside))
         _replace(target, beside)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
-            f"{target} cannot be written: {error.strerror or error}.",
+            f"{target} cannot be written: {reason}.",
             "Check the free space and the permissions.",
         ) from error
     finally:
@@ -121,8 +123,7 @@ def _write_text_encoder(folder: Path, encoder: nn.Module, dtype: torch.dtype | N
 
 def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {
-        name: value.to(dtype) if dtype is not None and value.is_floating_point() else value
-        for name, value in tensors.items()
+        name: value.to(dtype) if dtype is not None and value.is_floating_point() else value for name, value in tensors.items()
     }
 
 

@@ -33,17 +33,13 @@ def weight_files(folder: Path) -> list[Path]:
         shards = sorted({str(name) for name in read_json(indices[0]).get("weight_map", {}).values()})
         missing = [name for name in shards if Path(name).name != name or not (folder / name).is_file()]
         if missing or not shards:
-            raise CheckpointError(
-                f"{folder} lacks {', '.join(missing) or 'every shard'}.", "Download the folder again."
-            )
+            raise CheckpointError(f"{folder} lacks {', '.join(missing) or 'every shard'}.", "Download the folder again.")
         return [folder / name for name in shards]
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
         return files
     if files:
-        raise CheckpointError(
-            f"{folder} has {len(files)} weight files but no index.", "Download the folder again."
-        )
+        raise CheckpointError(f"{folder} has {len(files)} weight files but no index.", "Download the folder again.")
     pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
     if pickles:
         raise CheckpointError(
@@ -99,13 +95,10 @@ def fill(
         except ValueError:
             name = ""
         if name not in wanted:
-            raise CheckpointError(
-                f"{source} holds an unknown tensor: {stored}.", "It belongs to another model."
-            )
+            raise CheckpointError(f"{source} holds an unknown tensor: {stored}.", "It belongs to another model.")
         if tensor.shape != shapes[name]:
             raise CheckpointError(
-                f"{source}: {stored} has the shape {list(tensor.shape)}; "
-                f"its configuration asks for {list(shapes[name])}.",
+                f"{source}: {stored} has the shape {list(tensor.shape)}; its configuration asks for {list(shapes[name])}.",
                 "The weights belong to another configuration.",
             )
         converted = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
@@ -134,9 +127,7 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], *, name: str) -> 
     from huggingface_hub import split_torch_state_dict_into_shards
 
     pattern = name.replace(".safetensors", "{suffix}.safetensors")
-    split = split_torch_state_dict_into_shards(
-        whole, filename_pattern=pattern, max_shard_size=MAX_SHARD_BYTES
-    )
+    split = split_torch_state_dict_into_shards(whole, filename_pattern=pattern, max_shard_size=MAX_SHARD_BYTES)
     for file, keys in split.filename_to_tensors.items():
         save_file({key: whole[key] for key in keys}, folder / file, metadata={"format": "pt"})
     index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
@@ -162,9 +153,7 @@ def verify_checksums(folder: Path) -> None:
         if not path.is_file():
             raise CheckpointError(f"{path} is missing.", "Install or download the model again.")
         if _sha256(path) != expected:
-            raise CheckpointError(
-                f"{path} is broken: it is not what {CHECKSUMS} says.", "Install or download the model again."
-            )
+            raise CheckpointError(f"{path} is broken: it is not what {CHECKSUMS} says.", "Install or download the model again.")
 
 
 def _put(module: nn.Module, name: str, tensor: Tensor) -> None:

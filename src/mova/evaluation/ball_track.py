@@ -39,11 +39,9 @@ def contacts(frames: Frames, fps: float) -> list[Detection]:
 def balls(frames: Frames) -> dict[str, Floats]:
     """The one or two balls in a clip, larger first: colour name to ``[T, h, W]`` cover in 0..1, rows above the floor."""
     above = frames[:, : int(ball.FLOOR_Y * frames.shape[1])].astype(np.float64) / 255.0
-    colours = lab(above)
-    wall = np.median(colours, axis=(0, 2))
-    # by distance from the wall: below 8 nothing, above 24 certain
-    cover = np.clip((np.linalg.norm(colours - wall[None, :, None], axis=-1) - 8.0) / 16.0, 0.0, 1.0)
-    core = cover > 0.99
+    wall = np.median(above, axis=(0, 2))
+    # away from the wall by Lab distance
+    core = np.linalg.norm(lab(above) - lab(wall)[None, :, None], axis=-1) > 24.0
     if core.sum() < 4 * frames.shape[0]:
         return {}
     names = np.full(core.shape, "", dtype="<U8")
@@ -51,14 +49,24 @@ def balls(frames: Frames) -> dict[str, Floats]:
     counts = {name: int((names == name).sum()) for name in ball.BALL_COLOURS}
     first, second = sorted(counts, key=lambda name: -counts[name])[:2]
     if counts[second] < 0.3 * counts[first]:
-        return {first: cover}
+        return {first: _cover(above, wall, first)}
     columns = np.arange(frames.shape[2]) / frames.shape[2]
     places = {name: _middle((names == name).sum(axis=1), columns) for name in (first, second)}
     apart = np.abs(places[first] - places[second])
-    if not np.nanmedian(apart) > 0.2:
-        return {first: cover}
+    if not np.isfinite(apart).any() or np.nanmedian(apart) < 0.2:
+        return {first: _cover(above, wall, first)}
     nearer = np.abs(columns - places[first][:, None]) <= np.abs(columns - places[second][:, None])
-    return {first: cover * nearer[:, None], second: cover * ~nearer[:, None]}
+    return {
+        first: _cover(above, wall, first) * nearer[:, None],
+        second: _cover(above, wall, second) * ~nearer[:, None],
+    }
+
+
+def _cover(above: Floats, wall: Floats, name: str) -> Floats:
+    """How far each pixel is on the way from the wall's colour to the ball's; a dark rim or halo counts as wall."""
+    way = np.asarray(COLOURS[name]) - wall
+    share = np.einsum("thwc,hc->thw", above - wall[None, :, None], way) / np.square(way).sum(axis=1)[None, :, None]
+    return np.clip((share - 0.2) / 0.6, 0.0, 1.0)
 
 
 _REACH = 3  # frames on each side of an impact that its ways are fitted to

@@ -106,9 +106,7 @@ def denoise(
         ValueError: If lengths or shapes do not fit, or a needed negative embedding is missing.
     """
     if video_schedule.num_steps != audio_schedule.num_steps:
-        raise ValueError(
-            f"the schedules have {video_schedule.num_steps} and {audio_schedule.num_steps} steps."
-        )
+        raise ValueError(f"the schedules have {video_schedule.num_steps} and {audio_schedule.num_steps} steps.")
     levels = level_maps(task, video_noise, audio_noise)
     evaluate = _Evaluation(
         experts=experts,

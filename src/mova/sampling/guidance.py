@@ -68,18 +68,14 @@ class Guidance:
             raise ValueError(f"rescale must be between 0 and 1; got {self.rescale}.")
         low, high = self.interval
         if not 0.0 <= low <= high <= 1.0:
-            raise ValueError(
-                f"interval must be two sigmas, low before high, between 0 and 1; got {self.interval}."
-            )
+            raise ValueError(f"interval must be two sigmas, low before high, between 0 and 1; got {self.interval}.")
 
     def branches(self, sigma: float) -> tuple[Branch, ...]:
         """The evaluations with a weight at this level, the fullest first."""
         text, cross = self._scales(sigma)
         weights = {BOTH: text, BRIDGE: cross - text, NEITHER: 1.0 - cross}
         # the spread to return to is that of the full branch: rescaling needs it at any weight
-        return tuple(
-            branch for branch, weight in weights.items() if weight or (branch == BOTH and self.rescale)
-        )
+        return tuple(branch for branch, weight in weights.items() if weight or (branch == BOTH and self.rescale))
 
     def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
         """The guided velocity from the branches of this level."""
@@ -91,9 +87,7 @@ class Guidance:
         if not self.rescale:
             return guided
         full = velocities[BOTH]
-        return Pair(
-            rescaled(guided.video, full.video, self.rescale), rescaled(guided.audio, full.audio, self.rescale)
-        )
+        return Pair(rescaled(guided.video, full.video, self.rescale), rescaled(guided.audio, full.audio, self.rescale))
 
     def _scales(self, sigma: float) -> tuple[float, float]:
         low, high = self.interval

@@ -34,11 +34,7 @@ def video_noise(seed: int, shape: Sequence[int], *, start: int = 0) -> Tensor:
     """
     channels, frames, height, width = shape
     columns = [_normals(seed, VIDEO_KEY, start + index, channels * height * width) for index in range(frames)]
-    return (
-        torch.from_numpy(np.stack(columns).reshape(frames, channels, height, width))
-        .transpose(0, 1)
-        .contiguous()
-    )
+    return torch.from_numpy(np.stack(columns).reshape(frames, channels, height, width)).transpose(0, 1).contiguous()
 
 
 def audio_noise(seed: int, shape: Sequence[int], *, start: int = 0) -> Tensor:

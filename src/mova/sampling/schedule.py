@@ -57,8 +57,7 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.sigma_max <= 1.0 or not 0.0 <= self.sigma_min < self.sigma_max:
             raise ValueError(
-                "0 <= sigma_min < sigma_max <= 1 must hold; "
-                f"got sigma_min={self.sigma_min}, sigma_max={self.sigma_max}."
+                f"0 <= sigma_min < sigma_max <= 1 must hold; got sigma_min={self.sigma_min}, sigma_max={self.sigma_max}."
             )
         for name in ("shift", "audio_shift"):
             value = getattr(self, name)

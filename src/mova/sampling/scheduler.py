@@ -8,7 +8,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from mova.sampling.schedule import Schedule, ScheduleConfig, schedule_pair
 
 
-class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
+class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):
     """Rectified flow for film and sound, each at its own levels; arguments as ``ScheduleConfig``."""
 
     @register_to_config

@@ -125,9 +125,7 @@ def _check(name: str, level: Tensor, given: Tensor | None, *, dims: int) -> None
         if bool((level < 1).any()):
             raise ValueError(f"{name}_level is below 1 somewhere, but no {name} latents are given.")
     elif given.ndim not in (dims + 1, dims + 2) or given.shape[-dims:] != level.shape:
-        raise ValueError(
-            f"{name} latents have shape {tuple(given.shape)}; the levels have {tuple(level.shape)}."
-        )
+        raise ValueError(f"{name} latents have shape {tuple(given.shape)}; the levels have {tuple(level.shape)}.")
 
 
 def _padded(latents: Tensor, length: int, *, axis: int) -> Tensor:

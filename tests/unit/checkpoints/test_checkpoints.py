@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,6 +178,19 @@ def test_unknown_keys_in_configurations_are_accepted_and_kept(copied: Path, tmp_
 def test_a_model_that_is_nowhere_is_one_clear_error(name: str) -> None:
     with pytest.raises(CheckpointError, match="there is no model"):
         resolve_model(name)
+
+
+def test_a_hub_model_that_cannot_be_reached_is_one_clear_error(tmp_path: Path) -> None:
+    code = (
+        "from mova.checkpoints.layout import resolve_model\n"
+        "from mova.errors import CheckpointError\n"
+        "try: resolve_model('somebody/something')\n"
+        "except CheckpointError as error: print(error)"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "somebody/something cannot be downloaded" in result.stdout
+    assert result.stderr == ""
 
 
 def test_a_file_or_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:

@@ -133,9 +133,7 @@ def test_channels_of_a_condition_reach_a_network_that_has_room_for_them(tiny_com
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.25)
     components = replace(tiny_components, transformer=model)
-    results = [
-        run(components, replace(text(GRID), video_condition=torch.full((3, 2, 4, 4), value))) for value in (0.0, 1.0)
-    ]
+    results = [run(components, replace(text(GRID), video_condition=torch.full((3, 2, 4, 4), value))) for value in (0.0, 1.0)]
     assert not torch.equal(results[0].video, results[1].video)
 
 
