@@ -37,7 +37,7 @@ from rich.table import Table
 from mova.data.shards import scripts_in
 from mova.evaluation.acceptance import Summary, Verdict, judge, summarise
 from mova.evaluation.codec import CodecReading, CodecSummary, compare, summarise_codec
-from mova.evaluation.sync import score_clips, shuffled_within_kind
+from mova.evaluation.sync import shuffled_within_kind
 from mova.models.audio_codec import AudioCodec
 from mova.models.video_codec import VideoCodec
 from mova.pipeline import MOVAPipeline
@@ -241,9 +241,7 @@ def through_codecs(pipeline: MOVAPipeline | None, folders: tuple[str, str] | Non
     return through
 
 
-def generated(
-    pipeline: MOVAPipeline, scripts: Sequence[Script], options: Options, *, is_bridged: bool
-) -> Iterator[Rendered]:
+def generated(pipeline: MOVAPipeline, scripts: Sequence[Script], options: Options, *, is_bridged: bool) -> Iterator[Rendered]:
     """Clips that the model makes of the scripts' captions; the seed of clip ``i`` is the script's own."""
     scale = pipeline.world.guidance_scale if options.guidance_scale is None else options.guidance_scale
     for first in range(0, len(scripts), options.batch_size):
@@ -265,9 +263,7 @@ def by_kind(verdicts: Sequence[Verdict], kinds: Sequence[str]) -> dict[str, Summ
     return {name: summarise(group) for name, group in {"all": verdicts, **groups}.items() if group}
 
 
-def codec_by_kind(
-    readings: Sequence[CodecReading], scripts: Sequence[Script], kinds: Sequence[str]
-) -> dict[str, CodecSummary]:
+def codec_by_kind(readings: Sequence[CodecReading], scripts: Sequence[Script], kinds: Sequence[str]) -> dict[str, CodecSummary]:
     """The same for the codecs."""
     if not readings:
         return {}

@@ -55,7 +55,7 @@ class ProgressLine:
         text = f"{self.label} {done}/{total}{estimate}{'  ' + note if note else ''}"
         if self.on_terminal:
             print(f"\r\033[K{text}", end="" if done < total else "\n", file=sys.stderr, flush=True)
-        elif done == total or now - self.last_print > 10.0:
+        elif total > 1 and (done == total or now - self.last_print > 10.0):
             print(text, file=sys.stderr, flush=True)
             self.last_print = now
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mova.errors import RequestError
@@ -27,6 +28,8 @@ def in_typed_words(problem: RequestError) -> RequestError:
     message = problem.message
     if message.startswith(problem.field):
         message = message.removeprefix(problem.field).lstrip(":").strip()
+    # other fields that the message names; only those that cannot be ordinary words of it
+    message = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda found: flag(found[0]), message)
     return RequestError(f"{flag(problem.field)}: {message}", problem.hint, field=problem.field)
 
 

@@ -62,9 +62,7 @@ EARS: Mapping[str, Ear] = {
     "piano": Ear(low_hz=400.0),
     "mouth": Ear(gap_s=0.15, masked=0.0, bias_s=0.0006),
     "metronome": Ear(),
-    "storm": Ear(
-        low_hz=40.0, high_hz=400.0, window_s=0.04, rise_db=10.0, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028
-    ),
+    "storm": Ear(low_hz=40.0, high_hz=400.0, window_s=0.04, rise_db=10.0, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028),
     "fireworks": Ear(gap_s=0.15),
 }
 ANY = Ear(rise_db=9.0)
@@ -128,9 +126,7 @@ def onsets(waveform: Waveform, sample_rate: int, *, ear: Ear = ANY) -> list[Dete
     return found
 
 
-def tone_switches(
-    waveform: Waveform, sample_rate: int, *, high_hz: float = 960.0, low_hz: float = 720.0
-) -> list[Detection]:
+def tone_switches(waveform: Waveform, sample_rate: int, *, high_hz: float = 960.0, low_hz: float = 720.0) -> list[Detection]:
     """When a two-tone siren changes to its other tone, labelled ``high`` or ``low``, in order of time.
 
     The first three harmonics of both tones are demodulated with a 16 ms Hann window; a state must hold for 60 ms.
@@ -180,8 +176,7 @@ def nearest_key(sound: Floats, sample_rate: int, kind: str = "piano") -> str:
 
 
 KEYS_HZ = {
-    name: 440.0 * 2.0 ** (above / 12.0)
-    for name, above in {"C": 3, "D": 5, "E": 7, "F": 8, "G": 10, "A": 12, "B": 14}.items()
+    name: 440.0 * 2.0 ** (above / 12.0) for name, above in {"C": 3, "D": 5, "E": 7, "F": 8, "G": 10, "A": 12, "B": 14}.items()
 }
 
 _SILENT = 1e-3  # -60 dB below full scale

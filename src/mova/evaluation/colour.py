@@ -61,7 +61,5 @@ def nearest_names(rgb: npt.ArrayLike, named: Mapping[str, Colour]) -> npt.NDArra
     return np.asarray(names[differences.argmin(axis=-1)])
 
 
-_TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
+_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
 _WHITE = np.array([0.95047, 1.0, 1.08883])

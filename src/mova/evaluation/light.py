@@ -129,9 +129,7 @@ def switches(signal: Floats, fps: float, *, labels: tuple[str, str], hold_frames
     return found
 
 
-def _fit(
-    padded: Floats, frame: int, fps: float, response: Response, keep: float, num_frames: int
-) -> tuple[float, float]:
+def _fit(padded: Floats, frame: int, fps: float, response: Response, keep: float, num_frames: int) -> tuple[float, float]:
     """Height and time of the pulse that first shows in about ``frame``: the mean of all times that fit as well."""
     grid = np.arange(frame - 1.0, frame + 1.0, 0.02)
     exposure = Exposure(fps, num_frames + 1, SHUTTER, 3)

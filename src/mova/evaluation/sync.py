@@ -185,8 +185,9 @@ def score_clips(clips: Sequence[ClipEvents], *, num_resamples: int = 1000, seed:
 
     windows = {}
     for name, (low_ms, high_ms) in WINDOWS_MS.items():
-        matched = np.array([len(match(clip.video_s, clip.audio_without_lag_s, low_ms=low_ms, high_ms=high_ms))
-                            for clip in clips])
+        matched = np.array(
+            [len(match(clip.video_s, clip.audio_without_lag_s, low_ms=low_ms, high_ms=high_ms)) for clip in clips]
+        )
         resampled = _f1(matched[picks].sum(axis=1), (seen + heard)[picks].sum(axis=1))
         windows[name] = WindowScore(
             low_ms=low_ms,

@@ -69,7 +69,6 @@ class AudioCodec(ModelMixin, ConfigMixin):
         self.decoder = nn.Sequential(*[ResidualBlock1d(width) for _ in range(num_blocks)])
         self.to_magnitude = nn.Conv1d(width, folded, 1)
         self.to_phase = nn.Conv1d(width, 2 * folded, 1)
-        nn.init.constant_(self.to_magnitude.bias, 0.0)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def log_magnitude(self, waveform: Tensor) -> Tensor:
@@ -153,4 +152,5 @@ class ResidualBlock1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.silu(self.norm(x.transpose(1, 2)).transpose(1, 2))
-        return x + self.conv_2(F.silu(self.conv_1(h)))
+        out: Tensor = x + self.conv_2(F.silu(self.conv_1(h)))
+        return out

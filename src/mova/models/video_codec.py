@@ -107,7 +107,8 @@ class Encoder(nn.Module):
         h = self.conv_in(as_pictures(x))
         h = self.block_2(self.down(self.block_1(h)))
         h = self.block_3(self.mix(h, batch))
-        return rearrange(self.conv_out(self.norm(h)), "(b l) c h w -> b c l h w", b=batch)
+        out: Tensor = self.conv_out(self.norm(h))
+        return rearrange(out, "(b l) c h w -> b c l h w", b=batch)
 
 
 class Decoder(nn.Module):
@@ -130,7 +131,8 @@ class Decoder(nn.Module):
         h = self.mix_1(self.conv_in(as_pictures(x)), batch)
         h = self.mix_2(self.block_1(h), batch)
         h = self.block_3(self.up(self.block_2(h)))
-        return rearrange(self.conv_out(F.silu(self.norm(h))), "(b l) c h w -> b l c h w", b=batch)
+        out: Tensor = self.conv_out(F.silu(self.norm(h)))
+        return rearrange(out, "(b l) c h w -> b l c h w", b=batch)
 
 
 class ResidualBlock(nn.Module):
@@ -144,7 +146,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv_2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_2(F.silu(self.conv_1(F.silu(self.norm(x)))))
+        out: Tensor = x + self.conv_2(F.silu(self.conv_1(F.silu(self.norm(x)))))
+        return out
 
 
 class CausalMix(nn.Module):
@@ -160,7 +163,8 @@ class CausalMix(nn.Module):
         h = rearrange(x, "(b l) c h w -> b l h w c", b=batch)
         past = F.pad(h, (0, 0, 0, 0, 0, 0, 2, 0))
         taps = torch.cat([past[:, 2:], past[:, 1:-1], past[:, :-2]], dim=-1)
-        return x + rearrange(self.linear(taps), "b l h w c -> (b l) c h w")
+        mixed: Tensor = self.linear(taps)
+        return x + rearrange(mixed, "b l h w c -> (b l) c h w")
 
 
 class PixelNorm(nn.LayerNorm):
@@ -178,12 +182,11 @@ class FrameFinish(nn.Module):
         self.conv_1 = nn.Conv2d(3, width, 3, padding=1)
         self.conv_2 = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.conv_2.weight)
-        nn.init.zeros_(self.conv_2.bias)
 
     def forward(self, video: Tensor) -> Tensor:
         h = rearrange(video, "b c t h w -> (b t) c h w")
-        h = h + self.conv_2(F.silu(self.conv_1(h)))
-        return rearrange(h, "(b t) c h w -> b c t h w", b=video.shape[0])
+        out: Tensor = h + self.conv_2(F.silu(self.conv_1(h)))
+        return rearrange(out, "(b t) c h w -> b c t h w", b=video.shape[0])
 
 
 def as_pictures(x: Tensor) -> Tensor:

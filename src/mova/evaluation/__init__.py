@@ -1,0 +1,1 @@
+"""Measuring: event detectors, sync, adherence, codecs, against ground truth."""
