@@ -132,8 +132,8 @@ def main() -> None:
     readings = [reading for part in parts for reading in part.codec]
     codec = codec_by_kind(readings, [s for index in range(len(parts)) for s in scripts[index :: len(parts)]], kinds)
 
-    for kind in ["all", *kinds]:
-        console.print(table_of(kind, {row: summaries[kind] for row, summaries in result.items() if kind in summaries}))
+    console.print(overall_table({row: summaries["all"] for row, summaries in result.items()}))
+    console.print(kinds_table(result, kinds))
     if codec:
         console.print(codec_table(codec))
     document = {
@@ -272,24 +272,44 @@ def codec_by_kind(readings: Sequence[CodecReading], scripts: Sequence[Script], k
     return {name: summarise_codec(group) for name, group in {"all": readings, **groups}.items()}
 
 
-def table_of(kind: str, rows: Mapping[str, Summary]) -> Table:
-    """One line a row, a column a number; 95 % intervals below the headline numbers."""
-    present = [(key, head) for key, head in COLUMNS if any(key in summary.means for summary in rows.values())]
-    table = Table(title=f"{kind} ({next(iter(rows.values())).sync.num_clips} clips)", title_justify="left")
-    for head in ("row", "abs ms", "offset ms", "F1@45", "F1@80", "missed", "extra", *(head for _, head in present)):
-        table.add_column(head, justify="left" if head == "row" else "right")
-    for row, summary in rows.items():
-        sync, window = summary.sync, summary.sync.windows["80"]
-        table.add_row(
-            row,
-            f"{sync.median_abs_ms:.1f} [{sync.median_abs_interval[0]:.1f}, {sync.median_abs_interval[1]:.1f}]",
-            f"{sync.offset_ms:+.1f}",
-            share(sync.windows["45"].f1, sync.windows["45"].f1_interval),
-            share(window.f1, window.f1_interval),
-            f"{1.0 - window.recall:.2f}",
-            f"{1.0 - window.precision:.2f}",
-            *(share(summary.means[k].value, summary.means[k].interval) if k in summary.means else "" for k, _ in present),
-        )
+def overall_table(rows: Mapping[str, Summary]) -> Table:
+    """All kinds together: one line a number, a column a row, with 95 % intervals."""
+    table = Table(title="all kinds, [95 % interval over clips]", title_justify="left")
+    table.add_column("")
+    for row in rows:
+        table.add_column(row, justify="right")
+    columns: list[dict[str, str]] = []
+    for summary in rows.values():
+        sync = summary.sync
+        numbers = {
+            "clips": str(sync.num_clips),
+            "median abs ms": f"{sync.median_abs_ms:.1f} [{sync.median_abs_interval[0]:.1f}-{sync.median_abs_interval[1]:.1f}]",
+            "offset ms": f"{sync.offset_ms:+.1f} [{sync.offset_interval[0]:+.1f}-{sync.offset_interval[1]:+.1f}]",
+            **{f"F1@{name}": share(window.f1, window.f1_interval) for name, window in sync.windows.items()},
+            "missed / extra @80": f"{1 - sync.windows['80'].recall:.2f} / {1 - sync.windows['80'].precision:.2f}",
+            **{key: share(mean.value, mean.interval) for key, mean in summary.means.items()},
+        }
+        columns.append(numbers)
+    for name in dict.fromkeys(name for numbers in columns for name in numbers):
+        table.add_row(name, *(numbers.get(name, "") for numbers in columns))
+    return table
+
+
+def kinds_table(rows: Mapping[str, Mapping[str, Summary]], kinds: Sequence[str]) -> Table:
+    """One line a kind and row; the intervals are in the file."""
+    table = Table(title="by kind", title_justify="left")
+    for head in ("kind", "row", "abs ms", "F1@45", "F1@80", "missed", "extra", *(head for _, head in COLUMNS)):
+        table.add_column(head, justify="left" if head in ("kind", "row") else "right")
+    for kind in kinds:
+        for row, summaries in rows.items():
+            if kind not in summaries:
+                continue
+            summary, windows = summaries[kind], summaries[kind].sync.windows
+            numbers = [windows["45"].f1, windows["80"].f1, 1 - windows["80"].recall, 1 - windows["80"].precision]
+            cells = [f"{summary.means[key].value:.2f}" if key in summary.means else "" for key, _ in COLUMNS]
+            shown = [f"{number:.2f}" for number in numbers]
+            table.add_row(kind if row == next(iter(rows)) else "", row, f"{summary.sync.median_abs_ms:.1f}", *shown, *cells)
+        table.add_section()
     return table
 
 

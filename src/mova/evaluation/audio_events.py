@@ -48,7 +48,7 @@ class Ear:
     low_hz: float = 60.0
     high_hz: float = 7600.0
     window_s: float = 0.012
-    rise_db: float = 7.0
+    rise_db: float = 14.0
     range_db: float = 26.0
     gap_s: float = 0.11
     search_s: float = 0.014
@@ -62,10 +62,10 @@ EARS: Mapping[str, Ear] = {
     "piano": Ear(low_hz=400.0),
     "mouth": Ear(gap_s=0.15, masked=0.0, bias_s=0.0006),
     "metronome": Ear(),
-    "storm": Ear(low_hz=40.0, high_hz=400.0, window_s=0.04, rise_db=10.0, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028),
+    "storm": Ear(low_hz=40.0, high_hz=400.0, window_s=0.04, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028),
     "fireworks": Ear(gap_s=0.15),
 }
-ANY = Ear(rise_db=9.0)
+ANY = Ear()
 """For a sound of which nothing is known."""
 
 SIREN_BIAS_S = 0.002

@@ -66,7 +66,7 @@ def _cover(above: Floats, wall: Floats, name: str) -> Floats:
     """How far each pixel is on the way from the wall's colour to the ball's; a dark rim or halo counts as wall."""
     way = np.asarray(COLOURS[name]) - wall
     share = np.einsum("thwc,hc->thw", above - wall[None, :, None], way) / np.square(way).sum(axis=1)[None, :, None]
-    return np.clip((share - 0.2) / 0.6, 0.0, 1.0)
+    return np.asarray(np.clip((share - 0.2) / 0.6, 0.0, 1.0))
 
 
 _REACH = 3  # frames on each side of an impact that its ways are fitted to

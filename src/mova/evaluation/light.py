@@ -77,7 +77,9 @@ def pulses(
     candidates = []
     for frame in range(1, light.size):
         pair = padded[frame] + padded[frame + 1]
-        if pair < 0.5 * threshold or padded[frame] < 0.08 * pair:
+        # a lamp that stays lit, or brightens slowly, is no flash: the light itself must rise
+        rise = float(light[frame : frame + 2].max() - light[frame - 1])
+        if pair < 0.5 * threshold or padded[frame] < 0.08 * pair or rise < 0.55 * threshold:
             continue
         candidates.append(_fit(padded, frame, fps, response, keep, num_frames))
     chosen: list[tuple[float, float]] = []

@@ -117,7 +117,7 @@ def _mouth(frames: Frames, fps: float) -> list[Detection]:
         moments = exposure.moments() - time_s
         rising = np.clip(moments / mouth.OPENING_S, 0.0, 1.0)
         falling = np.clip((moments - mouth.OPENING_S) / mouth.CLOSING_S, 0.0, 1.0)
-        return (rising * (0.5 + 0.5 * np.cos(np.pi * falling))).mean(axis=1)
+        return np.asarray((rising * (0.5 + 0.5 * np.cos(np.pi * falling))).mean(axis=1))
 
     return pulses(opened / scale, fps, response=response, keep=0.0, threshold=0.3, gap_s=0.2, num_frames=5)
 

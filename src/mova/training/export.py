@@ -40,7 +40,12 @@ def run_export(recipe: ExportRecipe) -> None:
         text_encoder=_text_encoder(folder / "joint" / "text_encoder"),
         tokenizer=_tokenizer(folder / "joint" / "tokenizer"),
         scheduler=FlowMatchPairScheduler(
-            num_train_timesteps=1000, shift=recipe.shift, sigma_max=1.0, sigma_min=0.0, extra_one_step=True
+            num_train_timesteps=1000,
+            shift=recipe.shift,
+            sigma_max=1.0,
+            sigma_min=0.0,
+            extra_one_step=True,
+            snap_to_training_grid=False,
         ),
         index=Index(classes=_classes(), world=_world(recipe)),
     )

@@ -62,5 +62,5 @@ def test_a_quieter_clip_has_the_same_events() -> None:
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="kind must be one of .*siren.*'trumpet'"):
+    with pytest.raises(ValueError, match=r"kind must be one of .*siren.*'trumpet'"):
         hear(np.zeros(RATE), RATE, kind="trumpet")

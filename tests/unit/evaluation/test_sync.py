@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mova.evaluation.sync import ClipEvents, match, measure_sync, mean_interval, score_clips, shuffled_within_kind
+from mova.evaluation.sync import ClipEvents, match, mean_interval, measure_sync, score_clips, shuffled_within_kind
 from mova.media.clip import Clip
 from mova.scenes.world import render, write_script
 
