@@ -34,7 +34,9 @@ RECIPES = {
 @pytest.mark.slow
 def test_a_model_is_trained_from_nothing_survives_kill_9_and_makes_a_clip(tmp_path: Path, mova) -> None:
     for name, text in RECIPES.items():
-        (tmp_path / f"{name}.yaml").write_text(f"{text[:-1]}, folder: run, world: {WORLD}}}\n", encoding="utf-8")
+        processes = 2 if name == "5_joint" else 1
+        document = f"{text[:-1]}, processes: {processes}, folder: run, world: {WORLD}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(document, encoding="utf-8")
     command = [sys.executable, "-m", "mova.cli.app", "train", *sorted(path.name for path in tmp_path.glob("*.yaml"))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
