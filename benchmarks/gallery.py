@@ -27,7 +27,8 @@ def main() -> None:
         clips.append((prompt, model.generate(prompt=prompt, seed=arguments.seed)))
         print(prompt)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    gallery_sheet(clips).save(arguments.output, optimize=True)
+    # flat colours on a dark page: a palette keeps the file small
+    gallery_sheet(clips).quantize(colors=256).save(arguments.output, optimize=True)
 
 
 if __name__ == "__main__":
