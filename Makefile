@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test lint base scenes benchmarks clean
 
 demo: $(STAMP)  ## Set up, then make a clip with sound from a prompt, on a CPU
-	$(BIN)/mova generate "a small red ball bounces three times on a wooden floor" --seed 7 -o out/demo.mp4 --sheet out/demo.png
+	mkdir -p out
+	$(BIN)/mova generate "drum pads are hit: red, blue, red" --seed 7 -o out/demo.mp4 --sheet out/demo.png
 
 test: $(STAMP) lint  ## Lint, types, layers, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -21,6 +22,7 @@ base: $(STAMP)  ## Train mova-base from nothing; resumes where it stopped
 	$(BIN)/mova train recipes/base/*.yaml
 
 scenes: $(STAMP)
+	mkdir -p out
 	$(BIN)/mova scenes sheet -o out/scenes.png
 
 benchmarks: $(STAMP)
