@@ -136,7 +136,15 @@ def test_a_broken_weights_file_is_found_by_its_hash(mova, tmp_path: Path, base_f
 
 def test_ctrl_c_leaves_no_partial_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mova.cli.app", "generate", PROMPT, "--steps", "500", "-o", "a.mp4"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell that runs the tests in the background lets its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "steps" in line and "/500" in line:
