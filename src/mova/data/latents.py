@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mova.data.shards import World, describe, render_arrays, scripts_in
-from mova.data.workers import worker_pool
+from mova.data.workers import make_missing_shards
 from mova.models.audio_codec import AudioCodec
 from mova.models.video_codec import VideoCodec
 
@@ -59,27 +59,14 @@ def encode_shards(
         on_shard: Told (clips done, clips in all) after each shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(0, num_clips, clips_per_shard)
-    missing = [s for s in starts if not _file(folder, s // clips_per_shard).exists()]
-    done = num_clips - sum(min(clips_per_shard, num_clips - s) for s in missing)
-    with worker_pool(processes) as pool:
-        jobs = [
-            pool.submit(
-                _encode_shard,
-                _file(folder, s // clips_per_shard),
-                video_codec,
-                audio_codec,
-                seed,
-                s,
-                min(clips_per_shard, num_clips - s),
-                world,
-            )
-            for s in missing
-        ]
-        for job in as_completed(jobs):
-            done += job.result()
-            if on_shard is not None:
-                on_shard(done, num_clips)
+    make_missing_shards(
+        partial(_encode_shard, video_codec=video_codec, audio_codec=audio_codec, seed=seed, world=world),
+        partial(_file, folder),
+        num_clips=num_clips,
+        clips_per_shard=clips_per_shard,
+        processes=processes,
+        on_shard=on_shard,
+    )
 
 
 def open_latents(folder: Path) -> LatentSet:
@@ -100,9 +87,7 @@ def channel_statistics(latents: Tensor) -> tuple[list[float], list[float]]:
     return flat.mean(dim=1).tolist(), flat.std(dim=1).tolist()
 
 
-def _encode_shard(
-    path: Path, video_codec: Path, audio_codec: Path, seed: int, first: int, count: int, world: World
-) -> int:
+def _encode_shard(path: Path, first: int, count: int, *, video_codec: Path, audio_codec: Path, seed: int, world: World) -> int:
     torch.set_num_threads(1)
     video_model = VideoCodec.from_pretrained(video_codec).eval()
     audio_model = AudioCodec.from_pretrained(audio_codec).eval()

@@ -11,15 +11,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mova.data.workers import worker_pool
+from mova.data.workers import make_missing_shards
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import draw, sample_scripts
@@ -108,25 +108,14 @@ def render_shards(
         on_shard: Told (clips done, clips in all) after each shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(0, num_clips, clips_per_shard)
-    missing = [s for s in starts if not shard_folder(folder, s // clips_per_shard).exists()]
-    done = num_clips - sum(min(clips_per_shard, num_clips - s) for s in missing)
-    with worker_pool(processes) as pool:
-        jobs = {
-            pool.submit(
-                _render_shard,
-                shard_folder(folder, s // clips_per_shard),
-                seed,
-                s,
-                min(clips_per_shard, num_clips - s),
-                world,
-            ): s
-            for s in missing
-        }
-        for job in as_completed(jobs):
-            done += job.result()
-            if on_shard is not None:
-                on_shard(done, num_clips)
+    make_missing_shards(
+        partial(_render_shard, seed=seed, world=world),
+        partial(shard_folder, folder),
+        num_clips=num_clips,
+        clips_per_shard=clips_per_shard,
+        processes=processes,
+        on_shard=on_shard,
+    )
 
 
 def open_shards(folder: Path) -> list[Shard]:
@@ -139,7 +128,7 @@ def shard_folder(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}"
 
 
-def _render_shard(path: Path, seed: int, first: int, count: int, world: World) -> int:
+def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World) -> int:
     scripts = list(scripts_in(seed, first, count, world))
     frames, waveforms = render_arrays(scripts, world)
     beside = path.with_name(path.name + ".partial")
