@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mova.request import ModelWorld
+from mova.world import ModelWorld
 
 if TYPE_CHECKING:
     from mova.checkpoints.load import Components

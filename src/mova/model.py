@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mova.given import Given, keep_given
+from mova.inputs import Memory, read_given, remembered
 from mova.media.clip import Clip
-from mova.request import GenerationRequest, ModelWorld, Plan, SolverName, resolve
+from mova.plan import Plan, resolve
+from mova.request import Fit, GenerationRequest, TextOnly
+from mova.world import ModelWorld, SolverName
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +88,11 @@ class MOVAModel:
         audio_shift: float | None = None,
         solver: SolverName | None = None,
         audio_sample_rate: int | None = None,
+        image: Any = None,
+        last_image: Any = None,
+        fit: Fit = "exact",
+        text_only: TextOnly | None = None,
+        truncate: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Clip:
         """Make one clip; the arguments are the fields of :class:`GenerationRequest`.
@@ -108,11 +117,17 @@ class MOVAModel:
             audio_shift: The same for the sound.
             solver: Method of the sampler.
             audio_sample_rate: Of the finished sound, in Hz.
+            image: Picture that the film begins with: a path, a PIL image or ``[H, W, 3]`` uint8.
+            last_image: Picture that it ends with.
+            fit: What to do with a picture of another shape: refuse it ("exact"), "crop", "pad" or "stretch".
+            text_only: For a model that was trained with a first picture, when none is given: what takes its place.
+            truncate: Cut a prompt that has more tokens than the model reads.
             on_progress: ``f(stage, done, of)`` with the stages text, denoise, decode, resample.
 
         Raises:
             RequestError: If the model cannot make what is asked.
         """
+        memory: dict[str, Any] = {}
         request = GenerationRequest(
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -133,16 +148,29 @@ class MOVAModel:
             audio_shift=audio_shift,
             solver=solver,
             audio_sample_rate=audio_sample_rate,
+            image=remembered(image, "image", memory),
+            last_image=remembered(last_image, "last_image", memory),
+            fit=fit,
+            text_only=text_only,
+            truncate=truncate,
         )
-        return self.run(request, on_progress=on_progress)
+        return self.run(request, memory=memory, on_progress=on_progress)
 
-    def run(self, request: GenerationRequest, *, on_progress: OnProgress | None = None) -> Clip:
+    def run(self, request: GenerationRequest, *, memory: Memory | None = None, on_progress: OnProgress | None = None) -> Clip:
         """Make the clip of a request; ``clip.request`` holds the request with every value settled.
+
+        Args:
+            request: What to make.
+            memory: What its names stand for, where they are no files (:mod:`mova.inputs`).
+            on_progress: As in :meth:`generate`.
 
         Raises:
             RequestError: If the model cannot make what is asked.
+            MediaError: If a file that it names cannot be read.
         """
-        return self.run_plan(self.plan(request), on_progress=on_progress)
+        plan = self.plan(request)
+        given = read_given(plan.request, plan.canvas, memory or {})
+        return self.run_plan(plan, given=given, on_progress=on_progress)
 
     def plan(self, request: GenerationRequest) -> Plan:
         """The request with every value settled for this model; nothing is computed.
@@ -152,12 +180,13 @@ class MOVAModel:
         """
         return resolve(request, self.world)
 
-    def run_plan(self, plan: Plan, *, on_progress: OnProgress | None = None) -> Clip:
-        """Make the clip of a settled plan."""
-        from mova.pipeline import MOVAPipelineOutput
+    def run_plan(self, plan: Plan, *, given: Given | None = None, on_progress: OnProgress | None = None) -> Clip:
+        """Make the clip of a settled plan; what was given is in it as it was."""
+        from mova.output import MOVAPipelineOutput
         from mova.sampling.guidance import Guidance
 
-        request = plan.request
+        request, timeline = plan.request, plan.timeline
+        given = given or Given()
         output = self.pipeline(
             request.prompt,
             request.negative_prompt,
@@ -177,10 +206,13 @@ class MOVAModel:
             solver=plan.solver,
             seed=plan.seed,
             audio_seed=plan.audio_seed,
+            text_only=request.text_only,
+            truncate=request.truncate,
+            given=[given],
             on_progress=on_progress,
         )
         assert isinstance(output, MOVAPipelineOutput)
-        clip = output.clip
+        clip = keep_given(output.clip, given, seam_samples=timeline.audio_hop)
         if plan.sample_rate != clip.sample_rate:
             if on_progress is not None:
                 on_progress("resample", 0, 1)

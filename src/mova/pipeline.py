@@ -7,61 +7,37 @@ clip.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils import BaseOutput
-from einops import rearrange
 from torch import Tensor
 
 from mova.checkpoints.layout import Index
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.checkpoints.save import save_checkpoint
+from mova.conditioning import batched, channel_condition, task_of
 from mova.errors import RequestError
-from mova.media.clip import Clip
+from mova.given import Given
+from mova.inputs import given_edges
 from mova.models.text_encoder import embed_prompts
-from mova.request import ModelWorld, grid_frames, resolve_fps, resolve_length, resolve_size
+from mova.output import MOVAPipelineOutput, finished
+from mova.plan import Canvas
+from mova.request import Fit, TextOnly
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance, Guider
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.pair import Pair
 from mova.sampling.solvers import SOLVERS, Solver
-from mova.sampling.tasks import Grid, Task, text
+from mova.sampling.tasks import Grid, Task
+from mova.seeds import Generator, draw_seeds
+from mova.timeline import Timeline
+from mova.world import ModelWorld, grid_frames, resolve_fps, resolve_length, resolve_size, value_or
 
-Generator = torch.Generator | Sequence[torch.Generator]
 StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[str, Tensor] | None]
 OnProgress = Callable[[str, int, int], None]
-
-
-@dataclass
-class MOVAPipelineOutput(BaseOutput):
-    """What a run gives.
-
-    Attributes:
-        frames: ``[B, T, H, W, 3]`` float32 in [0, 1] ("np"), ``[B, T, 3, H, W]`` ("pt"), lists of images
-            ("pil"), or normalised latents ``[B, C, T, H, W]`` ("latent").
-        audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
-            L]``.
-        fps: Frames per second, exact.
-        sample_rate: Of the sound, in Hz.
-        clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
-    """
-
-    frames: Any
-    audio: Any
-    fps: Fraction
-    sample_rate: int
-    clips: list[Clip]
-
-    @property
-    def clip(self) -> Clip:
-        """The first clip."""
-        return self.clips[0]
 
 
 class MOVAPipeline(DiffusionPipeline):
@@ -162,6 +138,12 @@ class MOVAPipeline(DiffusionPipeline):
         audio_latents: Tensor | None = None,
         prompt_embeds: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
+        image: Any = None,
+        last_image: Any = None,
+        fit: Fit = "exact",
+        text_only: TextOnly | None = None,
+        truncate: bool = False,
+        given: Sequence[Given] | None = None,
         task: Task | None = None,
         output_type: str = "np",
         callback_on_step_end: StepCallback | None = None,
@@ -192,7 +174,14 @@ class MOVAPipeline(DiffusionPipeline):
             audio_latents: In place of the sound's noise, ``[B, C, L]``.
             prompt_embeds: In place of ``prompt``, ``[B, S, D]``.
             negative_prompt_embeds: In place of ``negative_prompt``.
-            task: What is given; nothing, if not given. Its grid is :meth:`grid` of the same size and length.
+            image: The first frame, given: a path, a PIL image or ``[H, W, 3]`` uint8; one for all, or a list.
+            last_image: The last frame, likewise.
+            fit: What to do with pictures of another shape: refuse them ("exact"), "crop", "pad" or "stretch".
+            text_only: For a checkpoint that was trained with a first frame, where none is given: what takes its
+                place, "white" or "unmasked" (:mod:`mova.models.image_condition`).
+            truncate: Cut prompts that have more tokens than the model reads; else they are refused.
+            given: In place of pictures: what is given of each clip, frames and samples.
+            task: In place of all of these: given latents and noise levels on :meth:`grid`.
             output_type: ``"np"``, ``"pil"``, ``"pt"`` or ``"latent"``.
             callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "audio_latents"})``; what it
                 returns under these names takes their place.
@@ -209,26 +198,35 @@ class MOVAPipeline(DiffusionPipeline):
         width, height = resolve_size(world, width, height)
         exact_fps = resolve_fps(world, fps)
         num_frames = resolve_length(world, exact_fps, num_frames=num_frames, seconds=None)
-        chosen = SOLVERS.get(_or(solver, world.solver)) if not callable(solver) else solver
+        chosen = SOLVERS.get(value_or(solver, world.solver)) if not callable(solver) else solver
         if chosen is None:
             raise RequestError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.", field="solver")
         guider = guidance or Guidance(
-            text_scale=_or(guidance_scale, world.guidance_scale),
-            cross_scale=_or(cross_guidance_scale, world.cross_guidance_scale),
+            text_scale=value_or(guidance_scale, world.guidance_scale),
+            cross_scale=value_or(cross_guidance_scale, world.cross_guidance_scale),
         )
 
         report("text", 0, 1)
         schedules = self.scheduler.schedules(
-            _or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
+            value_or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
         )
         needs_negative = any(not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma)))
         positive, negative = self._embeddings(
-            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, needs_negative=needs_negative
+            prompt,
+            negative_prompt,
+            prompt_embeds,
+            negative_prompt_embeds,
+            needs_negative=needs_negative,
+            truncate=truncate,
         )
         report("text", 1, 1)
 
         batch = positive.shape[0]
         grid = self.grid(height=height, width=width, num_frames=num_frames, fps=exact_fps)
+        if task is None:
+            canvas = Canvas(width, height, num_frames, world.timeline(exact_fps).samples(num_frames))
+            given = given or given_edges(canvas, batch, image, last_image, fit=fit)
+            task = self.task(given, grid, world.timeline(exact_fps), text_only=text_only)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
         noise = latents if latents is not None else torch.stack([video_noise(s, self._shapes(grid)[0]) for s in seeds])
         sound_noise = (
@@ -246,7 +244,7 @@ class MOVAPipeline(DiffusionPipeline):
         report("denoise", 0, schedules[0].num_steps)
         result = denoise(
             self.experts,
-            _on_device(task or text(grid), device),
+            _on_device(task, device),
             text_embeds=positive,
             negative_embeds=negative,
             video_schedule=schedules[0],
@@ -266,7 +264,7 @@ class MOVAPipeline(DiffusionPipeline):
             num_samples = world.timeline(exact_fps).samples(num_frames)
             video = self.decode_video(result.video)[:, :, :num_frames]
             sound = self.decode_audio(result.audio)[:, :, :num_samples]
-            output = _finished(video, sound, output_type, exact_fps, rate)
+            output = finished(video, sound, output_type, exact_fps, rate)
             report("decode", 1, 1)
         self.maybe_free_model_hooks()
         return output if return_dict else (output.frames, output.audio)
@@ -289,6 +287,35 @@ class MOVAPipeline(DiffusionPipeline):
             width=width // scale,
             audio_length=timeline.audio_latents(frames),
         )
+
+    @torch.no_grad()
+    def task(self, given: Sequence[Given], grid: Grid, timeline: Timeline, *, text_only: TextOnly | None = None) -> Task:
+        """What the sampler is told of what is given; one entry a clip, all with the same parts.
+
+        Raises:
+            RequestError: If the checkpoint needs a first frame, none is given and ``text_only`` does not say what takes
+                its place; or if it says so to a checkpoint that needs none.
+        """
+        takes_pictures = self.transformer.config["video"]["in_dim"] > self.transformer.config["video"]["out_dim"]
+        if text_only is not None and not takes_pictures:
+            raise RequestError(f"{self.world.name} needs no first frame: text_only has nothing to do.", field="text_only")
+        tasks = []
+        for one in given:
+            condition = None
+            rest = one
+            if takes_pictures:
+                condition, rest = channel_condition(one, grid, timeline, self.video_vae, text_only=text_only)
+            tasks.append(
+                task_of(
+                    rest,
+                    grid,
+                    timeline,
+                    encode_video=self.encode_video,
+                    encode_audio=self.encode_audio,
+                    video_condition=condition,
+                )
+            )
+        return batched(tasks)
 
     @torch.no_grad()
     def encode_video(self, frames: Tensor) -> Tensor:
@@ -328,6 +355,7 @@ class MOVAPipeline(DiffusionPipeline):
         negative_prompt_embeds: Tensor | None,
         *,
         needs_negative: bool,
+        truncate: bool,
     ) -> tuple[Tensor, Tensor | None]:
         if (prompt is None) == (prompt_embeds is None):
             raise RequestError("give either prompt or prompt_embeds.", field="prompt")
@@ -338,7 +366,7 @@ class MOVAPipeline(DiffusionPipeline):
             prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
             if not prompts:
                 raise RequestError("prompt is empty.", "Give at least one.", field="prompt")
-            prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, prompts, length)
+            prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, prompts, length, truncate=truncate)
         batch = prompt_embeds.shape[0]
         if not needs_negative:
             return prompt_embeds.to(device), None
@@ -350,7 +378,7 @@ class MOVAPipeline(DiffusionPipeline):
                     "Give one, or as many.",
                     field="negative_prompt",
                 )
-            negative_prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, given, length)
+            negative_prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, given, length, truncate=truncate)
         return prompt_embeds.to(device), negative_prompt_embeds.to(device).expand(batch, -1, -1)
 
     def _shapes(self, grid: Grid) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
@@ -364,37 +392,6 @@ class MOVAPipeline(DiffusionPipeline):
         values = {"latents": now.video, "audio_latents": now.audio}
         changed = callback(self, progress.step - 1, progress.timestep, values) or {}
         return Pair(changed.get("latents", now.video), changed.get("audio_latents", now.audio))
-
-
-def draw_seeds(
-    batch: int,
-    seed: int | Sequence[int] | None,
-    audio_seed: int | Sequence[int] | None,
-    generator: Generator | None,
-) -> tuple[list[int], list[int]]:
-    """Seeds of film and sound, one a clip.
-
-    Raises:
-        RequestError: If there are not as many as clips, or a seed is out of range, or both kinds are given.
-    """
-    if seed is not None and generator is not None:
-        raise RequestError("seed and generator are both given.", "Give one of the two.", field="seed")
-    if seed is None:
-        generators = [generator] * batch if isinstance(generator, torch.Generator | None) else list(generator)
-        if len(generators) != batch:
-            raise RequestError(f"there are {len(generators)} generators for {batch} clips.", field="generator")
-        seed = [int(torch.randint(2**32, (), generator=g, device=g.device if g else None)) for g in generators]
-    seeds = _spread(batch, seed, "seed")
-    return seeds, seeds if audio_seed is None else _spread(batch, audio_seed, "audio_seed")
-
-
-def _spread(batch: int, seed: int | Sequence[int], field: str) -> list[int]:
-    seeds = [seed + index for index in range(batch)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != batch:
-        raise RequestError(f"there are {len(seeds)} values of {field} for {batch} clips.", field=field)
-    if not all(0 <= value < 2**63 for value in seeds):
-        raise RequestError(f"{field} must be between 0 and 2^63 - 1; got {seeds}.", field=field)
-    return seeds
 
 
 def _check_noise(noise: Tensor, shape: tuple[int, ...], field: str) -> None:
@@ -423,24 +420,3 @@ def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
         latents.new_tensor([0.0] if mean is None else mean).view(shape),
         latents.new_tensor([1.0] if std is None else std).view(shape),
     )
-
-
-def _finished(video: Tensor, sound: Tensor, output_type: str, fps: Fraction, rate: int) -> MOVAPipelineOutput:
-    video, sound = (video / 2 + 0.5).cpu(), sound.cpu().contiguous()
-    pixels = rearrange((video * 255.0).round().to(torch.uint8), "b c t h w -> b t h w c").contiguous().numpy()
-    waves: Any = sound.numpy()
-    clips = [Clip(frames=frames, waveform=wave, fps=fps, sample_rate=rate) for frames, wave in zip(pixels, waves, strict=True)]
-    frames: Any
-    if output_type == "pil":
-        from PIL import Image
-
-        frames = [[Image.fromarray(picture) for picture in film] for film in pixels]
-    elif output_type == "pt":
-        frames, waves = rearrange(video, "b c t h w -> b t c h w"), sound
-    else:
-        frames = np.ascontiguousarray(rearrange(video, "b c t h w -> b t h w c").numpy())
-    return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips)
-
-
-def _or(value: Any, otherwise: Any) -> Any:
-    return otherwise if value is None else value

@@ -12,10 +12,12 @@ import torch
 from mova.checkpoints.load import Components
 from mova.errors import RequestError
 from mova.model import MOVAModel
-from mova.pipeline import MOVAPipeline, MOVAPipelineOutput, draw_seeds
+from mova.output import MOVAPipelineOutput
+from mova.pipeline import MOVAPipeline
 from mova.sampling.guidance import Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.tasks import video_to_audio
+from mova.seeds import draw_seeds
 
 SHORT: dict[str, Any] = {"num_frames": 5, "num_inference_steps": 2}
 

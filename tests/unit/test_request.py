@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from mova.errors import RequestError
-from mova.request import GenerationRequest, ModelWorld, make_request, resolve
+from mova.plan import resolve
+from mova.request import GenerationRequest, make_request
+from mova.world import ModelWorld
 
 BASE = ModelWorld(
     name="mova-base",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.errors import CheckpointError
-from mova.request import ModelWorld
+from mova.world import ModelWorld
 
 if TYPE_CHECKING:
     from torch import nn

@@ -48,6 +48,15 @@ def generate(
     audio_shift: Annotated[float | None, typer.Option(help="The same for the sound.")] = None,
     solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams.")] = None,
     audio_sample_rate: Annotated[int | None, typer.Option(help="Of the finished sound, in Hz.")] = None,
+    image: Annotated[str | None, typer.Option(help="Picture that the film begins with.")] = None,
+    last_image: Annotated[str | None, typer.Option(help="Picture that the film ends with.")] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="A picture of another shape: exact (refuse it), crop, pad or stretch.")
+    ] = None,
+    text_only: Annotated[
+        str | None, typer.Option(help="Without --image, for a model that was trained with one: white or unmasked.")
+    ] = None,
+    truncate: Annotated[bool, typer.Option("--truncate", help="Cut a prompt that is too long.")] = False,
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
@@ -71,6 +80,11 @@ def generate(
         "audio_shift": audio_shift,
         "solver": solver,
         "audio_sample_rate": audio_sample_rate,
+        "image": image,
+        "last_image": last_image,
+        "fit": fit,
+        "text_only": text_only,
+        "truncate": truncate,
     }
     wanted = Output(path=output, sheet=sheet, is_json=json, is_dry_run=dry_run, num_clips=num_clips)
     run(values, size=size, model=model, output=wanted)

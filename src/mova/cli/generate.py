@@ -13,8 +13,11 @@ from mova.cli.options import in_typed_words, numbered, parse_size, read_prompt
 from mova.errors import MediaError, RequestError
 
 if TYPE_CHECKING:
+    from mova.given import Given
     from mova.media.clip import Clip
-    from mova.request import GenerationRequest, ModelWorld, Plan
+    from mova.plan import Plan
+    from mova.request import GenerationRequest
+    from mova.world import ModelWorld
 
 STAGES = {"text": "reading the prompt", "denoise": "steps", "decode": "decoding", "resample": "resampling"}
 
@@ -41,7 +44,8 @@ class Output:
 def run(values: dict[str, Any], *, size: str | None, model: str, output: Output) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.request import make_request, resolve
+    from mova.plan import resolve
+    from mova.request import make_request
 
     try:
         width, height = parse_size(size)
@@ -54,15 +58,26 @@ def run(values: dict[str, Any], *, size: str | None, model: str, output: Output)
         raise in_typed_words(problem) from None
     paths = numbered(output.path, output.num_clips)
     _check_writable(paths, output.sheet, plan)
+    given = _given(plan)
     _say_plan(plan, world, output)
     if output.is_dry_run:
         if output.is_json:
             console.facts_json({"request": plan.request.model_dump(), "output": [str(path) for path in paths]})
         return
-    _make(plan.request, folder, world, paths, output)
+    _make(plan, given, folder, world, paths, output)
 
 
-def _make(request: GenerationRequest, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
+def _given(plan: Plan) -> Given:
+    """The files that the request names, read before any weight is."""
+    from mova.inputs import read_given
+
+    try:
+        return read_given(plan.request, plan.canvas, {})
+    except RequestError as problem:
+        raise in_typed_words(problem) from None
+
+
+def _make(plan: Plan, given: Given, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
     began = time.monotonic()
     from mova.model import MOVAModel
 
@@ -70,9 +85,8 @@ def _make(request: GenerationRequest, folder: Path, world: ModelWorld, paths: li
     console.say(f"loaded {world.name} in {time.monotonic() - began:.1f} s")
     facts = []
     for number, path in enumerate(paths):
-        assert request.seed is not None and request.audio_seed is not None
-        seeds = {"seed": request.seed + number, "audio_seed": request.audio_seed + number}
-        wanted = request.model_copy(update=seeds)
+        seeds = {"seed": plan.seed + number, "audio_seed": plan.audio_seed + number}
+        wanted = plan.request.model_copy(update=seeds)
         label = f"{path.name}: " if len(paths) > 1 else ""
         lines: dict[str, console.ProgressLine] = {}
 
@@ -80,7 +94,7 @@ def _make(request: GenerationRequest, folder: Path, world: ModelWorld, paths: li
             lines.setdefault(stage, console.ProgressLine(label + STAGES.get(stage, stage))).update(done, total)
 
         begin = time.monotonic()
-        clip = model.generate(**wanted.model_dump(), on_progress=on_progress)
+        clip = model.run_plan(model.plan(wanted), given=given, on_progress=on_progress)
         written = clip.save(path)
         elapsed = time.monotonic() - begin
         if number == 0 and output.sheet is not None:

@@ -28,7 +28,7 @@ from mova.scenes.script import (
 )
 
 BALL_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
-SIZES = {"small": 0.085, "large": 0.14}
+SIZES = {"small": 0.105, "large": 0.15}
 FLOORS = ("wood", "metal", "glass", "stone")
 FLOOR_Y = 0.80
 DROP_HEIGHTS = (0.12, 0.50)
@@ -235,9 +235,7 @@ def _two_flights(rng: np.random.Generator, attributes: Attributes, seconds: floa
         if merged.size < 2 or float(np.diff(merged).min()) >= MIN_GAP_S:
             lanes = ((radius, 0.49 - radius), (0.51 + radius, 1 - radius))
             names = (str(attributes["colour"]), str(attributes["colour2"]))
-            return tuple(
-                _place(rng, name, *way, lane, seconds) for name, way, lane in zip(names, ways, lanes, strict=True)
-            )
+            return tuple(_place(rng, name, *way, lane, seconds) for name, way, lane in zip(names, ways, lanes, strict=True))
     raise RequestError(
         f"two balls cannot bounce {count} times in {seconds:g} s without meeting the floor together.",
         "Ask for fewer, or for a longer clip.",

@@ -91,11 +91,11 @@ def _drums(given: Mapping[str, Value]) -> Phrases:
     pads = ", ".join(str(given["sequence"]).split())
     count = int(given["count"])
     return (
-        f"drum pads are hit: {pads}",
-        f"someone plays the drum pads {pads}",
-        f"a mallet strikes the drum pads: {pads}",
+        f"drum pads are hit {times(count)}: {pads}",
         f"{counted(count, 'drum hit')}: {pads}",
-        f"drums in this order: {pads}",
+        f"a mallet strikes the drum pads {times(count)}: {pads}",
+        f"{counted(count, 'hit')} on the drum pads: {pads}",
+        f"someone plays the drum pads {pads}",
     ), (f"{counted(count, 'hit')} on the drum pads", f"a mallet plays the drum pads {times(count)}")
 
 
@@ -103,11 +103,11 @@ def _piano(given: Mapping[str, Value]) -> Phrases:
     notes = ", ".join(str(given["sequence"]).split())
     count = int(given["count"])
     return (
-        f"someone plays the piano keys {notes}",
-        f"piano notes: {notes}",
-        f"the piano plays {notes}",
+        f"{counted(count, 'note')} on the piano: {notes}",
+        f"piano keys are pressed {times(count)}: {notes}",
+        f"the piano plays {counted(count, 'note')}: {notes}",
         f"{counted(count, 'piano note')}: {notes}",
-        f"piano keys are pressed: {notes}",
+        f"someone plays the piano keys {notes}",
     ), (f"{counted(count, 'note')} on the piano", f"someone presses {counted(count, 'piano key')}")
 
 

@@ -16,10 +16,10 @@ from mova.errors import CheckpointError
 from mova.models.audio_codec import AudioCodec
 from mova.models.joint import JointModel
 from mova.models.video_codec import VideoCodec
-from mova.request import ModelWorld
 from mova.sampling.scheduler import FlowMatchPairScheduler
 from mova.scenes.world import KINDS
 from mova.training.recipe import ExportRecipe
+from mova.world import ModelWorld
 
 logger = logging.getLogger(__name__)
 

@@ -166,8 +166,9 @@ def _joint_parts(recipe: JointRecipe, captions: list[str]) -> tuple[Any, Any, An
     if recipe.start_from is not None:
         from mova.checkpoints.load import load_checkpoint
 
-        parts = load_checkpoint(recipe.start_from)
-        return parts.transformer.train(), parts.text_encoder.train(), parts.tokenizer
+        parts = load_checkpoint(recipe.start_from)  # frozen, as for inference
+        network, text = (part.requires_grad_(True).train() for part in (parts.transformer, parts.text_encoder))
+        return network, text, parts.tokenizer
     tokenizer = train_tokenizer(captions, recipe.vocab_size)
     config = {part: {**BASE[part], **recipe.joint.get(part, {})} for part in ("video", "audio", "bridge")}
     text = build_text_encoder(len(tokenizer), recipe.text_width, recipe.text_layers)

@@ -1,0 +1,263 @@
+"""What a user gives besides words, on the clip's own clock: frames and samples, and which of them are given.
+
+Every direction (a picture, a film, a sound in; the rest made) is one :class:`Given`: two arrays and two masks. The
+sampler is told of it as latents and noise levels (:mod:`mova.conditioning`); when the clip is made, what was given is
+put back as it was (:func:`keep_given`), not as the codecs copy it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.errors import RequestError
+from mova.media.clip import Clip
+from mova.plan import Canvas
+
+Frames = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is given of a clip.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8; where nothing is given its values have no effect. ``None``: no picture is given.
+        keep_picture: ``[T, H, W]`` bool (or broadcastable to it): which pixels are given.
+        waveform: ``[1, S]`` float32 in [-1, 1] at the model's rate. ``None``: no sound is given.
+        keep_sound: ``[S]`` bool.
+        stills: Frames that are given alone, as pictures: the latent that holds one is made as if it stood still.
+    """
+
+    frames: Frames | None = None
+    keep_picture: Mask | None = None
+    waveform: NDArray[np.float32] | None = None
+    keep_sound: Mask | None = None
+    stills: tuple[int, ...] = ()
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether everything is to be made."""
+        return self.frames is None and self.waveform is None
+
+
+def given_pictures(canvas: Canvas, pictures: Mapping[int, Frames]) -> Given:
+    """Pictures at frames.
+
+    Args:
+        canvas: The clip to be.
+        pictures: Frame index to picture ``[H, W, 3]`` of the canvas' size.
+
+    Raises:
+        RequestError: If an index is outside the clip or a picture has another size.
+    """
+    frames = np.zeros((canvas.num_frames, canvas.height, canvas.width, 3), np.uint8)
+    keep = np.zeros((canvas.num_frames, 1, 1), np.bool_)
+    for index, picture in pictures.items():
+        if not 0 <= index < canvas.num_frames:
+            raise RequestError(
+                f"a picture is given for frame {index}; the clip has frames 0 to {canvas.num_frames - 1}.",
+                f"Use {min(max(index, 0), canvas.num_frames - 1)}, the nearest.",
+                field="keyframes",
+            )
+        if picture.shape != frames.shape[1:]:
+            raise RequestError(
+                f"the picture for frame {index} is {picture.shape[1]}x{picture.shape[0]}; the clip is "
+                f"{canvas.width}x{canvas.height}.",
+                "Say fit=crop, pad or stretch.",
+                field="image",
+            )
+        frames[index], keep[index] = picture, True
+    return Given(frames=frames, keep_picture=keep, stills=tuple(sorted(pictures)))
+
+
+def given_film(canvas: Canvas, frames: Frames) -> Given:
+    """A whole film, for which a sound is to be made.
+
+    Raises:
+        RequestError: If it has another size or is shorter than the clip.
+    """
+    _check_film(canvas, frames, canvas.num_frames)
+    return Given(frames=frames[: canvas.num_frames], keep_picture=np.ones((canvas.num_frames, 1, 1), np.bool_))
+
+
+def given_sound(canvas: Canvas, waveform: NDArray[np.float32]) -> Given:
+    """A whole sound ``[1, S]``, for which a film is to be made.
+
+    Raises:
+        RequestError: If it is shorter than the clip.
+    """
+    if waveform.shape[1] < canvas.num_samples:
+        raise RequestError(
+            f"the sound is shorter than the film: {waveform.shape[1]} of {canvas.num_samples} samples.",
+            "Ask for a shorter clip, or give a longer sound.",
+            field="audio",
+        )
+    return Given(waveform=waveform[:, : canvas.num_samples], keep_sound=np.ones(canvas.num_samples, np.bool_))
+
+
+def given_beginning(canvas: Canvas, clip: Clip) -> Given:
+    """A clip that goes on: it is the beginning, the rest is made.
+
+    Raises:
+        RequestError: If it is not shorter than the canvas or has another size.
+    """
+    return _part(canvas, clip, at_end=False)
+
+
+def given_end(canvas: Canvas, clip: Clip) -> Given:
+    """A clip that something leads up to: it is the end, what is before it is made."""
+    return _part(canvas, clip, at_end=True)
+
+
+def given_all_but(canvas: Canvas, clip: Clip, *, frames: tuple[int, int] | None, samples: tuple[int, int] | None) -> Given:
+    """A clip of which a span is made anew.
+
+    Args:
+        canvas: As long as the clip.
+        clip: At the model's sample rate, mono.
+        frames: First and last (excluded) frame to make anew; ``None`` keeps the picture.
+        samples: The same for the sound.
+
+    Raises:
+        RequestError: If the clip does not fit the canvas, or nothing would be made.
+    """
+    if frames is None and samples is None:
+        raise RequestError("nothing is to be made anew.", "Name a span of the picture or of the sound.", field="retake")
+    _check_film(canvas, clip.frames, canvas.num_frames)
+    keep_picture = np.ones((canvas.num_frames, 1, 1), np.bool_)
+    keep_sound = np.ones(canvas.num_samples, np.bool_)
+    if frames is not None:
+        keep_picture[slice(*frames)] = False
+    if samples is not None:
+        keep_sound[slice(*samples)] = False
+    return Given(
+        frames=clip.frames[: canvas.num_frames],
+        keep_picture=keep_picture,
+        waveform=clip.waveform[:, : canvas.num_samples],
+        keep_sound=keep_sound,
+    )
+
+
+def given_outside(canvas: Canvas, clip: Clip, region: Mask) -> Given:
+    """A clip of which a region of the picture is painted anew; its sound is kept.
+
+    Args:
+        canvas: As long as the clip.
+        clip: At the model's sample rate, mono.
+        region: ``[H, W]`` or ``[T, H, W]`` bool: what is to be made.
+
+    Raises:
+        RequestError: If the region has another shape or is empty.
+    """
+    _check_film(canvas, clip.frames, canvas.num_frames)
+    shape = (canvas.height, canvas.width)
+    if region.shape not in (shape, (canvas.num_frames, *shape)):
+        raise RequestError(
+            f"the mask has the shape {region.shape}; the picture has {shape}.", "Give a mask of its size.", field="repaint"
+        )
+    if not region.any():
+        raise RequestError("the mask is empty: nothing would be painted.", "Paint white what is to be made.", field="repaint")
+    keep = np.broadcast_to(~region, (canvas.num_frames, *shape))
+    sound = np.ones(canvas.num_samples, np.bool_)
+    return Given(clip.frames[: canvas.num_frames], keep, clip.waveform[:, : canvas.num_samples], sound)
+
+
+def combined(first: Given, second: Given) -> Given:
+    """Both together: what one gives of the picture and the other of the sound, or pictures at several frames.
+
+    Raises:
+        RequestError: If both give the same thing.
+    """
+    if first.waveform is not None and second.waveform is not None:
+        raise RequestError("two sounds are given for one clip.", "Give one of them.", field="audio")
+    sound = first if first.waveform is not None else second
+    if first.frames is None or second.frames is None:
+        picture = first if first.frames is not None else second
+        return replace(picture, waveform=sound.waveform, keep_sound=sound.keep_sound)
+    assert first.keep_picture is not None
+    assert second.keep_picture is not None
+    if (first.keep_picture & second.keep_picture).any():
+        raise RequestError("two pictures are given for one moment.", "Give one of them.", field="image")
+    frames = np.where(second.keep_picture[..., None], second.frames, first.frames)
+    return Given(
+        frames=frames,
+        keep_picture=first.keep_picture | second.keep_picture,
+        waveform=sound.waveform,
+        keep_sound=sound.keep_sound,
+        stills=tuple(sorted({*first.stills, *second.stills})),
+    )
+
+
+def keep_given(clip: Clip, given: Given, *, seam_samples: int) -> Clip:
+    """The made clip with what was given put back as it was.
+
+    Args:
+        clip: As the codecs gave it, of the canvas' length, at the model's sample rate.
+        given: What was given.
+        seam_samples: Where given sound borders on made sound, so many of the given samples fade into the codec's copy
+            of them, so that nothing clicks; at most one audio latent. Pictures have no seam.
+    """
+    frames, waveform = clip.frames, clip.waveform
+    if given.frames is not None:
+        assert given.keep_picture is not None
+        frames = np.where(given.keep_picture[..., None], given.frames, frames)
+    if given.waveform is not None:
+        assert given.keep_sound is not None
+        weight = _seamed(given.keep_sound, seam_samples)
+        waveform = np.where(weight == 1.0, given.waveform, waveform + weight * (given.waveform - waveform)).astype(np.float32)
+    return replace(clip, frames=np.ascontiguousarray(frames), waveform=np.ascontiguousarray(waveform))
+
+
+def _part(canvas: Canvas, clip: Clip, *, at_end: bool) -> Given:
+    frames, samples = clip.num_frames, clip.waveform.shape[1]
+    if frames >= canvas.num_frames:
+        raise RequestError(
+            f"the given clip has {frames} frames and the whole {canvas.num_frames}: nothing would be made.",
+            "Ask for a longer clip.",
+            field="extend",
+        )
+    _check_film(canvas, clip.frames, frames)
+    first_frame, first_sample = (canvas.num_frames - frames, canvas.num_samples - samples) if at_end else (0, 0)
+    film = np.zeros((canvas.num_frames, canvas.height, canvas.width, 3), np.uint8)
+    keep_picture = np.zeros((canvas.num_frames, 1, 1), np.bool_)
+    waveform = np.zeros((1, canvas.num_samples), np.float32)
+    keep_sound = np.zeros(canvas.num_samples, np.bool_)
+    film[first_frame : first_frame + frames] = clip.frames
+    keep_picture[first_frame : first_frame + frames] = True
+    waveform[:, first_sample : first_sample + samples] = clip.waveform
+    keep_sound[first_sample : first_sample + samples] = True
+    return Given(film, keep_picture, waveform, keep_sound)
+
+
+def _check_film(canvas: Canvas, frames: Frames, needed: int) -> None:
+    length, height, width = frames.shape[:3]
+    if (width, height) != (canvas.width, canvas.height):
+        raise RequestError(
+            f"the given film is {width}x{height}; the clip is {canvas.width}x{canvas.height}.",
+            "Say fit=crop, pad or stretch.",
+            field="video",
+        )
+    if length < needed:
+        raise RequestError(
+            f"the given film has {length} frames; the clip has {needed}.", f"Ask for {length} frames.", field="video"
+        )
+
+
+def _seamed(keep: Mask, seam_samples: int) -> NDArray[np.float32]:
+    """1 where given, 0 where made, falling to 0 over the last given samples before a border."""
+    weight = keep.astype(np.float32)
+    steps = np.diff(keep.astype(np.int8))
+    fade = (np.arange(1, seam_samples + 1, dtype=np.float32) / (seam_samples + 1))[::-1]
+    for border in np.flatnonzero(steps == -1):  # given, then made
+        length = min(seam_samples, int(border) + 1)
+        part = weight[border + 1 - length : border + 1]
+        np.minimum(part, fade[-length:], out=part)
+    for border in np.flatnonzero(steps == 1):  # made, then given
+        part = weight[border + 1 : border + 1 + seam_samples]
+        np.minimum(part, fade[::-1][: len(part)], out=part)
+    return weight

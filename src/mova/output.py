@@ -1,0 +1,67 @@
+"""What a run gives back: decoded film and sound, in the form that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+from einops import rearrange
+from torch import Tensor
+
+from mova.media.clip import Clip
+
+
+@dataclass
+class MOVAPipelineOutput(BaseOutput):
+    """What a run gives.
+
+    Attributes:
+        frames: ``[B, T, H, W, 3]`` float32 in [0, 1] ("np"), ``[B, T, 3, H, W]`` ("pt"), lists of images
+            ("pil"), or normalised latents ``[B, C, T, H, W]`` ("latent").
+        audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
+            L]``.
+        fps: Frames per second, exact.
+        sample_rate: Of the sound, in Hz.
+        clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
+    """
+
+    frames: Any
+    audio: Any
+    fps: Fraction
+    sample_rate: int
+    clips: list[Clip]
+
+    @property
+    def clip(self) -> Clip:
+        """The first clip."""
+        return self.clips[0]
+
+
+def finished(video: Tensor, sound: Tensor, output_type: str, fps: Fraction, rate: int) -> MOVAPipelineOutput:
+    """The output of a decoded run.
+
+    Args:
+        video: ``[B, 3, T, H, W]`` float32 in [-1, 1].
+        sound: ``[B, channels, S]`` float32 in [-1, 1].
+        output_type: ``"np"``, ``"pt"`` or ``"pil"``.
+        fps: Frames per second.
+        rate: Samples per second.
+    """
+    video, sound = (video / 2 + 0.5).cpu(), sound.cpu().contiguous()
+    pixels = rearrange((video * 255.0).round().to(torch.uint8), "b c t h w -> b t h w c").contiguous().numpy()
+    waves: Any = sound.numpy()
+    clips = [Clip(frames=frames, waveform=wave, fps=fps, sample_rate=rate) for frames, wave in zip(pixels, waves, strict=True)]
+    frames: Any
+    if output_type == "pil":
+        from PIL import Image
+
+        frames = [[Image.fromarray(picture) for picture in film] for film in pixels]
+    elif output_type == "pt":
+        frames, waves = rearrange(video, "b c t h w -> b t c h w"), sound
+    else:
+        frames = np.ascontiguousarray(rearrange(video, "b c t h w -> b t h w c").numpy())
+    return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips)

@@ -1,0 +1,179 @@
+"""What a model can make: sizes, rates and lengths, checked before any weight is read.
+
+Nothing is rounded: what cannot be made as asked is refused with the nearest that can. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any, Literal, TypeVar
+
+from mova.errors import RequestError
+from mova.timeline import Timeline, exact_fps, frames_in_seconds
+
+SolverName = Literal["euler", "heun", "adams"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ModelWorld:
+    """What a model can make, and what it makes where nothing is asked. Stored as ``world`` in
+    ``model_index.json``.
+
+    Args:
+        name: How the model is called in messages.
+        sizes: Sizes ``(width, height)`` that it makes; empty means any multiple of ``size_multiple``.
+        size_multiple: Pixels that width and height must be multiples of.
+        default_size: Width and height where none is asked.
+        fps_range: Lowest and highest frames per second.
+        default_fps: Frames per second where none is asked.
+        max_frames: Longest clip, in frames.
+        default_frames: Length where none is asked.
+        min_grid_frames: Shortest length on which to run the network; shorter clips are cut from it.
+        sample_rate: Samples per second of the audio codec.
+        audio_hop: Samples per audio latent.
+        video_stride: Frames per video latent after the first.
+        max_tokens: Tokens of text that the model reads.
+        num_inference_steps: Steps where none are asked.
+        guidance_scale: Strength of the text where none is asked.
+        cross_guidance_scale: The same for the bridge.
+        solver: Method of the sampler where none is asked.
+        kinds: What the model knows, in a few words each; empty means anything.
+    """
+
+    name: str = "this model"
+    sizes: tuple[tuple[int, int], ...] = ()
+    size_multiple: int = 16
+    default_size: tuple[int, int] = (640, 352)
+    fps_range: tuple[float, float] = (1.0, 240.0)
+    default_fps: float = 24.0
+    max_frames: int = 193
+    default_frames: int = 193
+    min_grid_frames: int = 1
+    sample_rate: int = 48000
+    audio_hop: int = 960
+    video_stride: int = 4
+    max_tokens: int = 512
+    num_inference_steps: int = 50
+    guidance_scale: float = 5.0
+    cross_guidance_scale: float = 1.0
+    solver: SolverName = "euler"
+    kinds: tuple[str, ...] = ()
+
+    def timeline(self, fps: Fraction | None = None) -> Timeline:
+        """The clock at a frame rate."""
+        return Timeline(
+            fps=exact_fps(self.default_fps) if fps is None else fps,
+            sample_rate=self.sample_rate,
+            video_stride=self.video_stride,
+            audio_hop=self.audio_hop,
+        )
+
+    @staticmethod
+    def from_values(values: Mapping[str, Any]) -> ModelWorld:
+        """Of parsed JSON; lists become tuples, unknown keys have no effect."""
+        known = {item.name for item in fields(ModelWorld)}
+        return ModelWorld(**{name: _as_tuple(value) for name, value in values.items() if name in known})
+
+
+def resolve_size(world: ModelWorld, width: int | None, height: int | None) -> tuple[int, int]:
+    """Width and height that the model makes.
+
+    Raises:
+        RequestError: If it does not make the asked size; the nearest is named.
+    """
+    asked = (value_or(width, world.default_size[0]), value_or(height, world.default_size[1]))
+    wrong = "width" if width is not None and (height is None or asked[0] != world.default_size[0]) else "height"
+    if world.sizes:
+        if asked in world.sizes:
+            return asked
+        nearest = min(world.sizes, key=lambda size: abs(size[0] - asked[0]) + abs(size[1] - asked[1]))
+        allowed = ", ".join(f"{w}x{h}" for w, h in world.sizes)
+        raise RequestError(
+            f"{wrong}: {world.name} cannot make {asked[0]}x{asked[1]}; it makes {allowed} pixels.",
+            f"Use {nearest[0]}x{nearest[1]}, the nearest.",
+            field=wrong,
+        )
+    for name, value in (("width", asked[0]), ("height", asked[1])):
+        if value % world.size_multiple:
+            nearest_value = max(1, round(value / world.size_multiple)) * world.size_multiple
+            raise RequestError(
+                f"{name} must be a multiple of {world.size_multiple} for {world.name}; got {value}.",
+                f"Use {nearest_value}, the nearest.",
+                field=name,
+            )
+    return asked
+
+
+def resolve_fps(world: ModelWorld, fps: float | Fraction | None) -> Fraction:
+    """Frames per second, exact.
+
+    Raises:
+        RequestError: If the model does not make them; the nearest is named.
+    """
+    asked = exact_fps(world.default_fps if fps is None else fps)
+    low, high = (exact_fps(value) for value in world.fps_range)
+    if low <= asked <= high:
+        return asked
+    allowed = f"{float(low):g}" if low == high else f"between {float(low):g} and {float(high):g}"
+    nearest = float(min(max(asked, low), high))
+    raise RequestError(
+        f"fps must be {allowed} for {world.name}; got {float(asked):g}.",
+        f"Use {nearest:g}, the nearest.",
+        field="fps",
+    )
+
+
+def resolve_length(world: ModelWorld, fps: Fraction, *, num_frames: int | None, seconds: float | None) -> int:
+    """Frames of the finished clip.
+
+    Raises:
+        RequestError: If the clip is longer than the model makes, or both lengths are given.
+    """
+    if num_frames is not None and seconds is not None:
+        raise both_lengths()
+    limit = Fraction(world.max_frames) / fps
+    if seconds is not None:
+        frames = frames_in_seconds(seconds, fps)
+        if frames > world.max_frames:
+            raise RequestError(
+                f"seconds must be at most {float(limit):.4f} for {world.name} "
+                f"({world.max_frames} frames at {float(fps):g} fps); got {seconds:g}.",
+                f"Use {_floor_text(limit)}, the longest.",
+                field="seconds",
+            )
+        return frames
+    frames = value_or(num_frames, world.default_frames)
+    if not 1 <= frames <= world.max_frames:
+        raise RequestError(
+            f"num_frames must be between 1 and {world.max_frames} for {world.name} "
+            f"({float(limit):.4f} s at {float(fps):g} fps); got {frames}.",
+            f"Use {min(max(frames, 1), world.max_frames)}, the nearest.",
+            field="num_frames",
+        )
+    return frames
+
+
+def grid_frames(world: ModelWorld, num_frames: int) -> int:
+    """Frames on which to run the network for a clip of ``num_frames``: the next legal length."""
+    return world.timeline().next_legal_frames(max(num_frames, world.min_grid_frames))
+
+
+def both_lengths() -> RequestError:
+    """The refusal of two lengths."""
+    return RequestError("seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds")
+
+
+def value_or(value: _T | None, otherwise: _T) -> _T:
+    """``value``, or ``otherwise`` where it is ``None``."""
+    return otherwise if value is None else value
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _floor_text(seconds: Fraction) -> str:
+    return f"{int(seconds * 10000) / 10000:g}"
