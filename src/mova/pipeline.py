@@ -32,6 +32,7 @@ from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.pair import Pair
 from mova.sampling.solvers import SOLVERS, Solver
 from mova.sampling.tasks import Grid, Task
+from mova.sampling.windows import plan_windows
 from mova.seeds import Generator, draw_seeds
 from mova.timeline import Timeline
 from mova.world import ModelWorld, grid_frames, resolve_fps, resolve_length, resolve_size, value_or
@@ -198,6 +199,7 @@ class MOVAPipeline(DiffusionPipeline):
         width, height = resolve_size(world, width, height)
         exact_fps = resolve_fps(world, fps)
         num_frames = resolve_length(world, exact_fps, num_frames=num_frames, seconds=None)
+        timeline = world.timeline(exact_fps)
         chosen = SOLVERS.get(value_or(solver, world.solver)) if not callable(solver) else solver
         if chosen is None:
             raise RequestError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.", field="solver")
@@ -224,9 +226,9 @@ class MOVAPipeline(DiffusionPipeline):
         batch = positive.shape[0]
         grid = self.grid(height=height, width=width, num_frames=num_frames, fps=exact_fps)
         if task is None:
-            canvas = Canvas(width, height, num_frames, world.timeline(exact_fps).samples(num_frames))
+            canvas = Canvas(width, height, num_frames, timeline.samples(num_frames))
             given = given or given_edges(canvas, batch, image, last_image, fit=fit)
-            task = self.task(given, grid, world.timeline(exact_fps), text_only=text_only)
+            task = self.task(given, grid, timeline, text_only=text_only)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
         noise = latents if latents is not None else torch.stack([video_noise(s, self._shapes(grid)[0]) for s in seeds])
         sound_noise = (
@@ -255,13 +257,16 @@ class MOVAPipeline(DiffusionPipeline):
             audio_noise=sound_noise.to(device),
             solver=chosen,
             on_step=after_step,
+            windows=plan_windows(
+                grid.frames, grid.audio_length, timeline=timeline, max_video=timeline.video_latents(world.max_frames)
+            ),
         )
         rate = world.sample_rate
         if output_type == "latent":
             output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
         else:
             report("decode", 0, 1)
-            num_samples = world.timeline(exact_fps).samples(num_frames)
+            num_samples = timeline.samples(num_frames)
             video = self.decode_video(result.video)[:, :, :num_frames]
             sound = self.decode_audio(result.audio)[:, :, :num_samples]
             output = finished(video, sound, output_type, exact_fps, rate)

@@ -29,7 +29,8 @@ class ModelWorld:
         default_size: Width and height where none is asked.
         fps_range: Lowest and highest frames per second.
         default_fps: Frames per second where none is asked.
-        max_frames: Longest clip, in frames.
+        max_frames: Longest clip in one window, in frames.
+        max_continued_frames: Longest clip in overlapping windows; 0 if the model cannot go on.
         default_frames: Length where none is asked.
         min_grid_frames: Shortest length on which to run the network; shorter clips are cut from it.
         sample_rate: Samples per second of the audio codec.
@@ -50,6 +51,7 @@ class ModelWorld:
     fps_range: tuple[float, float] = (1.0, 240.0)
     default_fps: float = 24.0
     max_frames: int = 193
+    max_continued_frames: int = 0
     default_frames: int = 193
     min_grid_frames: int = 1
     sample_rate: int = 48000
@@ -61,6 +63,11 @@ class ModelWorld:
     cross_guidance_scale: float = 1.0
     solver: SolverName = "euler"
     kinds: tuple[str, ...] = ()
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest clip."""
+        return max(self.max_frames, self.max_continued_frames)
 
     def timeline(self, fps: Fraction | None = None) -> Timeline:
         """The clock at a frame rate."""
@@ -134,23 +141,23 @@ def resolve_length(world: ModelWorld, fps: Fraction, *, num_frames: int | None, 
     """
     if num_frames is not None and seconds is not None:
         raise both_lengths()
-    limit = Fraction(world.max_frames) / fps
+    limit = Fraction(world.longest) / fps
     if seconds is not None:
         frames = frames_in_seconds(seconds, fps)
-        if frames > world.max_frames:
+        if frames > world.longest:
             raise RequestError(
                 f"seconds must be at most {float(limit):.4f} for {world.name} "
-                f"({world.max_frames} frames at {float(fps):g} fps); got {seconds:g}.",
+                f"({world.longest} frames at {float(fps):g} fps); got {seconds:g}.",
                 f"Use {_floor_text(limit)}, the longest.",
                 field="seconds",
             )
         return frames
     frames = value_or(num_frames, world.default_frames)
-    if not 1 <= frames <= world.max_frames:
+    if not 1 <= frames <= world.longest:
         raise RequestError(
-            f"num_frames must be between 1 and {world.max_frames} for {world.name} "
+            f"num_frames must be between 1 and {world.longest} for {world.name} "
             f"({float(limit):.4f} s at {float(fps):g} fps); got {frames}.",
-            f"Use {min(max(frames, 1), world.max_frames)}, the nearest.",
+            f"Use {min(max(frames, 1), world.longest)}, the nearest.",
             field="num_frames",
         )
     return frames

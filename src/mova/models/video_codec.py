@@ -19,6 +19,11 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
+PART = 24
+"""Latent frames that are decoded at once."""
+DECODER_REACH = 4
+"""Latent frames before one that its pictures depend on: two mixes of two each."""
+
 
 class VideoCodec(ModelMixin, ConfigMixin):
     """Encodes ``[B, 3, 1 + 4k, H, W]`` film in [-1, 1] to ``[B, latent_channels, 1 + k, H / 8, W / 8]``.
@@ -75,12 +80,28 @@ class VideoCodec(ModelMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(self.encoder(folded)))
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Film ``[B, 3, 1 + 4(L - 1), H, W]`` of latents ``[B, C, L, h, w]``; values are not clamped."""
+        """Film ``[B, 3, 1 + 4(L - 1), H, W]`` of latents ``[B, C, L, h, w]``; values are not clamped.
+
+        Long films are decoded in parts, each with the latents before it that its frames depend on, so that the memory of
+        the work does not grow with the length; the film is the same.
+        """
+        length, stride = latents.shape[2], self.config.scale_factor_temporal
+        if length <= PART or torch.is_grad_enabled():
+            return DecoderOutput(sample=self._decoded(latents))
+        films = []
+        for first in range(0, length, PART):
+            start = max(0, first - DECODER_REACH)
+            film = self._decoded(latents[:, :, start : first + PART])
+            films.append(film if first == 0 else film[:, :, 1 + stride * (first - start - 1) :])
+        return DecoderOutput(sample=torch.cat(films, dim=2))
+
+    def _decoded(self, latents: Tensor) -> Tensor:
         stride, patch = self.config.scale_factor_temporal, self.config.patch
         folded = self.decoder(rearrange(latents, "b c l h w -> b l c h w"))
         video = rearrange(folded, "b l (s c p q) h w -> b c (l s) (h p) (w q)", s=stride, c=3, p=patch, q=patch)
         video = video[:, :, stride - 1 :]
-        return DecoderOutput(sample=self.finish(video))
+        film: Tensor = self.finish(video)
+        return film
 
     def forward(self, video: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Encode, sample, decode (training): reconstruction, and mean and log variance of the latents."""

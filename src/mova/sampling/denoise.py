@@ -19,6 +19,7 @@ from mova.sampling.pair import Pair
 from mova.sampling.schedule import Schedule
 from mova.sampling.solvers import Memory, Solver, Step, euler
 from mova.sampling.tasks import Task
+from mova.sampling.windows import Window
 
 
 class Progress(NamedTuple):
@@ -80,6 +81,7 @@ def denoise(
     solver: Solver = euler,
     on_step: OnStep | None = None,
     branches_per_forward: int = 1,
+    windows: Sequence[Window] | None = None,
 ) -> Pair:
     """Integrate from noise to latents.
 
@@ -98,6 +100,7 @@ def denoise(
         solver: Step function.
         on_step: Called after each step; latents that it returns take the place of the loop's.
         branches_per_forward: Guidance branches that share one forward pass; changes speed and memory only.
+        windows: For a clip longer than the network was trained for (:mod:`mova.sampling.windows`).
 
     Returns:
         float32 latents on the noise's device.
@@ -118,6 +121,7 @@ def denoise(
         guidance=guidance,
         video_fps=video_fps,
         branches_per_forward=branches_per_forward,
+        windows=windows or (),
         contexts={},
     )
     latents = Pair(
@@ -171,6 +175,7 @@ class _Evaluation:
     guidance: Guider
     video_fps: float
     branches_per_forward: int
+    windows: Sequence[Window]
     contexts: dict[tuple[bool, ...], Any]
 
     def __call__(self, latents: Pair, point: int, /) -> Pair:
@@ -183,16 +188,46 @@ class _Evaluation:
         return self.guidance.combine(velocities, sigma)
 
     def _forward(self, latents: Pair, point: int, branches: Sequence[Branch]) -> dict[Branch, Pair]:
+        if len(self.windows) < 2:
+            return self._part(latents, self.levels, self.task.video_condition, point, branches)
+        sums = {branch: Pair(torch.zeros_like(latents.video), torch.zeros_like(latents.audio)) for branch in branches}
+        weights = Pair(latents.video.new_zeros(latents.video.shape[2]), latents.audio.new_zeros(latents.audio.shape[2]))
+        for window in self.windows:
+            film, sound = slice(*window.video), slice(*window.audio)
+            condition = self.task.video_condition
+            made = self._part(
+                Pair(latents.video[:, :, film], latents.audio[:, :, sound]),
+                Pair(self.levels.video[:, :, film], self.levels.audio[:, :, sound]),
+                None if condition is None else condition[..., film, :, :],
+                point,
+                branches,
+            )
+            film_weight = window.video_weight.to(latents.video.device)
+            sound_weight = window.audio_weight.to(latents.audio.device)
+            weights.video[film] += film_weight
+            weights.audio[sound] += sound_weight
+            for branch, velocity in made.items():
+                sums[branch].video[:, :, film] += velocity.video * film_weight[:, None, None]
+                sums[branch].audio[:, :, sound] += velocity.audio * sound_weight
+        return {
+            branch: Pair(total.video / weights.video[:, None, None], total.audio / weights.audio)
+            for branch, total in sums.items()
+        }
+
+    def _part(
+        self, latents: Pair, levels: Pair, condition: Tensor | None, point: int, branches: Sequence[Branch]
+    ) -> dict[Branch, Pair]:
+        """Velocities of one window, or of the whole clip."""
         copies = len(branches)
         model: Any = self.experts.model_at(float(self.timesteps.video[point]))
         dtype = model.dtype
         bridge = _bridge_scale(branches, latents.video)
-        video = _with_condition(latents.video, self.task.video_condition)
+        video = _with_condition(latents.video, condition)
         output = model(
             _repeated(video, copies).to(dtype),
             _repeated(latents.audio, copies).to(dtype),
-            video_timestep=_timestep(self.levels.video, self.timesteps.video[point], latents.video, copies),
-            audio_timestep=_timestep(self.levels.audio, self.timesteps.audio[point], latents.audio, copies),
+            video_timestep=_timestep(levels.video, self.timesteps.video[point], latents.video, copies),
+            audio_timestep=_timestep(levels.audio, self.timesteps.audio[point], latents.audio, copies),
             text_context=self._context(model, tuple(branch.has_text for branch in branches)),
             video_fps=self.video_fps,
             a2v_scale=bridge,

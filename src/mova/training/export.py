@@ -129,6 +129,7 @@ def _world(recipe: ExportRecipe) -> ModelWorld:
         fps_range=(float(world.fps), float(world.fps)),
         default_fps=float(world.fps),
         max_frames=world.num_frames,
+        max_continued_frames=recipe.max_continued_frames,
         default_frames=world.num_frames,
         min_grid_frames=world.num_frames,
         sample_rate=world.sample_rate,
