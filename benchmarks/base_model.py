@@ -119,7 +119,8 @@ def main() -> None:
     )
     console = Console(width=max(Console().width, 170))
     began = time.monotonic()
-    known = training_captions(load_recipe(ROOT / "recipes" / "base" / "4_latents.yaml"))
+    latents = (ROOT / "recipes" / "base" / "4_latents.yaml", ROOT / "recipes" / "continue" / "1_latents.yaml")
+    known = frozenset[str]().union(*(training_captions(load_recipe(path)) for path in latents))
     scripts = [script for kind in kinds for script in test_scripts(kind, arguments.per_kind, known)]
     unseen = {kind: sum(s.caption not in known for s in scripts if s.kind == kind) for kind in kinds}
     parts = run_parts(scripts, options, arguments.processes)

@@ -59,7 +59,13 @@ def task_of(
 
 
 def channel_condition(
-    given: Given, grid: Grid, timeline: Timeline, codec: Any, *, text_only: TextOnly | None
+    given: Given,
+    grid: Grid,
+    timeline: Timeline,
+    codec: Any,
+    *,
+    text_only: TextOnly | None,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, Given]:
     """Extra channels ``[4 + C, T, H, W]`` for a network that takes its first and last frame so, and what else is given.
 
@@ -85,9 +91,10 @@ def channel_condition(
         assert text_only is not None
         scale = int(codec.config.scale_factor_spatial)
         size = {"height": grid.height * scale, "width": grid.width * scale}
-        return text_only_condition(codec, text_only, num_frames=num_frames, **size)[0], given
+        return text_only_condition(codec, text_only, num_frames=num_frames, device=device, **size)[0], given
     tail = None if last is None else picture_tensor(last)
-    condition = image_condition(codec, num_frames=num_frames, image=picture_tensor(first), last_image=tail)[0]
+    pictures = {"image": picture_tensor(first), "last_image": tail}
+    condition = image_condition(codec, num_frames=num_frames, device=device, **pictures)[0]
     inner = tuple(index for index in given.stills if 0 < index < num_frames - 1)
     is_film = given.keep_picture is not None and bool(given.keep_picture.any(axis=(1, 2)).sum() > len(given.stills))
     return condition, replace(given, stills=inner) if inner or is_film else replace(given, frames=None, stills=())

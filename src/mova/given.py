@@ -193,23 +193,25 @@ def combined(first: Given, second: Given) -> Given:
     )
 
 
-def keep_given(clip: Clip, given: Given, *, seam_samples: int) -> Clip:
-    """The made clip with what was given put back as it was.
+def keep_given(clip: Clip, given: Given, *, sound: NDArray[np.float32] | None, seam_s: float) -> Clip:
+    """The finished clip with what was given put back as it was.
 
     Args:
-        clip: As the codecs gave it, of the canvas' length, at the model's sample rate.
+        clip: As the codecs gave it, at the rate that it is to have.
         given: What was given.
-        seam_samples: Where given sound borders on made sound, so many of the given samples fade into the codec's copy
-            of them, so that nothing clicks; at most one audio latent. Pictures have no seam.
+        sound: The given sound at that rate, ``[channels, samples]``; the clip takes its channels.
+        seam_s: Where given sound borders on made sound, given samples so far from the border fade into the codec's copy of
+            them, so that nothing clicks; at most one audio latent. Pictures have no seam.
     """
     frames, waveform = clip.frames, clip.waveform
     if given.frames is not None:
         assert given.keep_picture is not None
         frames = np.where(given.keep_picture[..., None], given.frames, frames)
-    if given.waveform is not None:
+    if sound is not None:
         assert given.keep_sound is not None
-        weight = _seamed(given.keep_sound, seam_samples)
-        waveform = np.where(weight == 1.0, given.waveform, waveform + weight * (given.waveform - waveform)).astype(np.float32)
+        where = np.arange(waveform.shape[1]) * len(given.keep_sound) // waveform.shape[1]
+        weight = _seamed(given.keep_sound[where], round(seam_s * clip.sample_rate))
+        waveform = np.where(weight == 1.0, sound, waveform + weight * (sound - waveform)).astype(np.float32)
     return replace(clip, frames=np.ascontiguousarray(frames), waveform=np.ascontiguousarray(waveform))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from mova.given import Given, keep_given
-from mova.inputs import Memory, read_given, remembered
+from mova.given import keep_given
+from mova.inputs import Prepared, prepare
 from mova.media.clip import Clip
-from mova.plan import Plan, resolve
-from mova.request import Fit, GenerationRequest, TextOnly
+from mova.names import Memory, content_hash, name_of, name_of_sound
+from mova.request import Fit, GenerationRequest, Keyframe, Retake, TextOnly
 from mova.world import ModelWorld, SolverName
 
 if TYPE_CHECKING:
@@ -90,6 +90,13 @@ class MOVAModel:
         audio_sample_rate: int | None = None,
         image: Any = None,
         last_image: Any = None,
+        keyframes: Mapping[float, Any] | None = None,
+        video: str | Path | None = None,
+        audio: Any = None,
+        extend_s: float | None = None,
+        extend_at: Literal["end", "start"] = "end",
+        retake: tuple[Literal["audio", "video", "both"], float, float] | None = None,
+        repaint: Any = None,
         fit: Fit = "exact",
         text_only: TextOnly | None = None,
         truncate: bool = False,
@@ -119,6 +126,13 @@ class MOVAModel:
             audio_sample_rate: Of the finished sound, in Hz.
             image: Picture that the film begins with: a path, a PIL image or ``[H, W, 3]`` uint8.
             last_image: Picture that it ends with.
+            keyframes: Pictures at moments of the film: seconds to picture.
+            video: Film whose sound is made; with ``extend_s``, ``retake`` or ``repaint``, the clip that is changed.
+            audio: Sound to which a film is made: a path, or ``(waveform [channels, samples], sample_rate)``.
+            extend_s: Seconds to add to the clip given as ``video``.
+            extend_at: Where they are added.
+            retake: Modality, begin and end in seconds of the span of that clip to make anew.
+            repaint: Mask of its size, a picture: what is white is painted anew.
             fit: What to do with a picture of another shape: refuse it ("exact"), "crop", "pad" or "stretch".
             text_only: For a model that was trained with a first picture, when none is given: what takes its place.
             truncate: Cut a prompt that has more tokens than the model reads.
@@ -148,8 +162,18 @@ class MOVAModel:
             audio_shift=audio_shift,
             solver=solver,
             audio_sample_rate=audio_sample_rate,
-            image=remembered(image, "image", memory),
-            last_image=remembered(last_image, "last_image", memory),
+            image=name_of(image, "image", memory),
+            last_image=name_of(last_image, "last_image", memory),
+            keyframes=tuple(
+                Keyframe(time_s=time_s, image=name_of(picture, "keyframes", memory) or "")
+                for time_s, picture in (keyframes or {}).items()
+            ),
+            video=None if video is None else str(video),
+            audio=name_of_sound(audio, "audio", memory),
+            extend_s=extend_s,
+            extend_at=extend_at,
+            retake=None if retake is None else Retake(modality=retake[0], from_s=retake[1], to_s=retake[2]),
+            repaint=name_of(repaint, "repaint", memory),
             fit=fit,
             text_only=text_only,
             truncate=truncate,
@@ -168,25 +192,24 @@ class MOVAModel:
             RequestError: If the model cannot make what is asked.
             MediaError: If a file that it names cannot be read.
         """
-        plan = self.plan(request)
-        given = read_given(plan.request, plan.canvas, memory or {})
-        return self.run_plan(plan, given=given, on_progress=on_progress)
+        return self.run_prepared(self.prepare(request, memory=memory), on_progress=on_progress)
 
-    def plan(self, request: GenerationRequest) -> Plan:
-        """The request with every value settled for this model; nothing is computed.
+    def prepare(self, request: GenerationRequest, *, memory: Memory | None = None) -> Prepared:
+        """The request with every value settled for this model, and the files that it names; nothing is computed.
 
         Raises:
             RequestError: If the model cannot make what is asked.
+            MediaError: If a file that it names cannot be read.
         """
-        return resolve(request, self.world)
+        return prepare(request, self.world, memory)
 
-    def run_plan(self, plan: Plan, *, given: Given | None = None, on_progress: OnProgress | None = None) -> Clip:
-        """Make the clip of a settled plan; what was given is in it as it was."""
+    def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
+        """Make the clip; what was given is in it as it was."""
         from mova.output import MOVAPipelineOutput
         from mova.sampling.guidance import Guidance
 
+        plan, given = prepared.plan, prepared.given
         request, timeline = plan.request, plan.timeline
-        given = given or Given()
         output = self.pipeline(
             request.prompt,
             request.negative_prompt,
@@ -212,11 +235,28 @@ class MOVAModel:
             on_progress=on_progress,
         )
         assert isinstance(output, MOVAPipelineOutput)
-        clip = keep_given(output.clip, given, seam_samples=timeline.audio_hop)
+        clip = output.clip
         if plan.sample_rate != clip.sample_rate:
             if on_progress is not None:
                 on_progress("resample", 0, 1)
             clip = clip.resampled(plan.sample_rate)
             if on_progress is not None:
                 on_progress("resample", 1, 1)
-        return replace(clip, request=request.model_dump(exclude_none=True))
+        seam_s = timeline.audio_hop / timeline.sample_rate
+        clip = keep_given(clip, given, sound=prepared.sound, seam_s=seam_s)
+        return replace(
+            clip, request=request.model_dump(exclude_defaults=True), made_by=self.made_by(request), film=prepared.film
+        )
+
+    def made_by(self, request: GenerationRequest) -> dict[str, Any]:
+        """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, schedule, inputs."""
+        from mova import __version__
+
+        pipeline = self.pipeline
+        return {
+            "mova": __version__,
+            "model": self.world.name,
+            "weights": pipeline.index.fingerprint,
+            "schedule": asdict(pipeline.scheduler.schedule_config),
+            "inputs": {name: content_hash(name) for name in request.inputs},
+        }

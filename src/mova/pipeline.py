@@ -166,7 +166,7 @@ class MOVAPipeline(DiffusionPipeline):
             guidance: In place of both scales: any object with the two methods of ``Guider``.
             shift: Above 1: more steps at high noise.
             audio_shift: The same for the sound.
-            solver: ``"euler"``, ``"heun"``, ``"adams"``, or a step function.
+            solver: ``"euler"``, ``"heun"``, ``"adams"``, ``"dpmpp"``, ``"unipc"``, or a step function.
             seed: Of the film; one number (clip i has ``seed + i``) or one a prompt. Drawn if neither it nor a
                 ``generator`` is given.
             audio_seed: Of the sound, likewise; the film's if not given, which gives other noise all the same.
@@ -309,7 +309,9 @@ class MOVAPipeline(DiffusionPipeline):
             condition = None
             rest = one
             if takes_pictures:
-                condition, rest = channel_condition(one, grid, timeline, self.video_vae, text_only=text_only)
+                condition, rest = channel_condition(
+                    one, grid, timeline, self.video_vae, text_only=text_only, device=self._execution_device
+                )
             tasks.append(
                 task_of(
                     rest,

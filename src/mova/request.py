@@ -24,6 +24,25 @@ Fit = Literal["exact", "crop", "pad", "stretch"]
 TextOnly = Literal["white", "unmasked"]
 
 
+class Keyframe(BaseModel):
+    """A picture at a moment of the film."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time_s: float = Field(ge=0, allow_inf_nan=False, description="When it is shown, in seconds.")
+    image: str = Field(min_length=1, max_length=MAX_PATH_CHARACTERS, description="The picture: a file.")
+
+
+class Retake(BaseModel):
+    """A span of a clip that is made anew."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    modality: Literal["audio", "video", "both"] = Field(description="What is made anew.")
+    from_s: float = Field(ge=0, allow_inf_nan=False, description="Beginning of the span, in seconds.")
+    to_s: float = Field(gt=0, allow_inf_nan=False, description="End of the span, in seconds.")
+
+
 class GenerationRequest(BaseModel):
     """What is asked of a model. Unknown fields and wrong types are refused; ``None`` leaves a value to the
     model.
@@ -89,6 +108,29 @@ class GenerationRequest(BaseModel):
     last_image: str | None = Field(
         default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the film ends with: a file."
     )
+    keyframes: tuple[Keyframe, ...] = Field(
+        default=(), max_length=64, strict=False, description="Pictures at moments of the film."
+    )
+    video: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PATH_CHARACTERS,
+        description="Film whose sound is made; with extend_s, retake or repaint, the clip that is changed.",
+    )
+    audio: str | None = Field(
+        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Sound to which a film is made."
+    )
+    extend_s: float | None = Field(
+        default=None, gt=0, le=3600, allow_inf_nan=False, description="Seconds to add to the clip given as video."
+    )
+    extend_at: Literal["end", "start"] = Field(default="end", description="Where extend_s are added.")
+    retake: Retake | None = Field(default=None, strict=False, description="Span of the clip given as video to make anew.")
+    repaint: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PATH_CHARACTERS,
+        description="Mask, a picture: what is white is painted anew in the clip given as video.",
+    )
     fit: Fit = Field(
         default="exact", description="What to do with a picture of another shape: refuse it (exact), crop, pad or stretch it."
     )
@@ -96,6 +138,12 @@ class GenerationRequest(BaseModel):
         default=None, description="For a model that was trained with a first picture, when none is given: what takes its place."
     )
     truncate: bool = Field(default=False, description="Cut a prompt that has more tokens than the model reads.")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every name of something that is given, in order of the fields."""
+        names = (self.image, self.last_image, *(key.image for key in self.keyframes), self.video, self.audio, self.repaint)
+        return tuple(name for name in names if name is not None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -170,12 +218,36 @@ def _check_together(request: GenerationRequest) -> None:
         raise RequestError("prompt is empty.", "Say what to see and hear.", field="prompt")
     if request.seconds is not None and request.num_frames is not None:
         raise both_lengths()
+    _check_given(request)
     if request.guidance_from < request.guidance_to:
         raise RequestError(
             f"guidance_from must not be below guidance_to; got {request.guidance_from} and {request.guidance_to}.",
             "Noise falls during a run: guidance begins at the higher level.",
             field="guidance_from",
         )
+
+
+def _check_given(request: GenerationRequest) -> None:
+    changes = {"extend_s": request.extend_s, "retake": request.retake, "repaint": request.repaint}
+    asked = [name for name, value in changes.items() if value is not None]
+    if len(asked) > 1:
+        raise RequestError(f"{asked[0]} and {asked[1]} are both given.", "Do one after the other.", field=asked[0])
+    if asked and request.video is None:
+        raise RequestError(f"{asked[0]} needs a clip to change.", "Give it as video.", field="video")
+    if request.video is not None:
+        others = [name for name in ("image", "last_image", "audio") if getattr(request, name) is not None]
+        others += ["keyframes"] if request.keyframes else []
+        if others:
+            reason = "a film is given whole" if not asked else "a clip is given"
+            raise RequestError(f"{others[0]} contradicts video: {reason}.", "Leave one of them out.", field=others[0])
+    if request.retake is not None and request.retake.from_s >= request.retake.to_s:
+        raise RequestError(
+            f"retake must end after it begins; got {request.retake.from_s:g} to {request.retake.to_s:g} s.",
+            "Give the beginning first.",
+            field="retake",
+        )
+    if request.extend_s is not None and (request.seconds is not None or request.num_frames is not None):
+        raise RequestError("extend_s and a length are both given.", "Say how much to add, or leave it out.", field="extend_s")
 
 
 def _plain_numbers(data: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from mova.errors import RequestError
 from mova.timeline import Timeline, exact_fps, frames_in_seconds
 
-SolverName = Literal["euler", "heun", "adams"]
+SolverName = Literal["euler", "heun", "adams", "dpmpp", "unipc"]
 _T = TypeVar("_T")
 
 

@@ -7,6 +7,7 @@ cannot choose what runs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -28,6 +29,7 @@ SCHEDULER_CONFIG = "scheduler_config.json"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 TRANSFORMERS_WEIGHTS = "model.safetensors"
 BASE_NAME = "mova-base"
+MAX_HEADER_BYTES = 2**27
 REQUIRED = (
     "video_dit",
     "audio_dit",
@@ -112,12 +114,14 @@ class Index:
         boundary_ratio: Sigma below which the second expert works; ``None`` with one expert.
         world: What the model can make.
         other: Every other value, kept for writing back.
+        fingerprint: Of the folder's weights, see :func:`fingerprint`; not written back.
     """
 
     classes: Mapping[str, tuple[str, str]]
     boundary_ratio: float | None = None
     world: ModelWorld = field(default_factory=ModelWorld)
     other: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def values(self) -> dict[str, Any]:
         """As JSON."""
@@ -150,7 +154,27 @@ def read_index(folder: Path) -> Index:
         boundary_ratio=None if boundary is None else float(boundary),
         world=_world(values, folder),
         other={name: value for name, value in values.items() if name not in known},
+        fingerprint=fingerprint(folder),
     )
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hex digits that tell the weights of one folder from another's.
+
+    From the list of checksums where there is one, which the loader holds against the files; else from the names, sizes and
+    headers of the weight files, which is quick for any size.
+    """
+    listed = folder / CHECKSUMS
+    digest = hashlib.sha256()
+    if listed.is_file():
+        digest.update(listed.read_bytes())
+    else:
+        for path in sorted(folder.glob("*/*.safetensors")):
+            with open(path, "rb") as handle:
+                head = handle.read(8)
+                header = handle.read(min(int.from_bytes(head, "little"), MAX_HEADER_BYTES))
+            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode() + header)
+    return digest.hexdigest()[:16]
 
 
 def resolve_model(name_or_path: str | Path) -> Path:

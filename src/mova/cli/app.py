@@ -21,11 +21,15 @@ app = typer.Typer(
 )
 scenes_app = typer.Typer(help="The rendered world that mova-base learns from.", no_args_is_help=True)
 app.add_typer(scenes_app, name="scenes")
+arena_app = typer.Typer(help="Blind comparison by people: a page that works offline, and its votes.", no_args_is_help=True)
+app.add_typer(arena_app, name="arena")
 
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to see and hear. '-' reads standard input, '@file' a file.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to see and hear. '-' reads standard input, '@file' a file.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Film: .mp4 .webm .mkv .mov; .gif picture only, .wav sound only.")
     ] = Path("mova.mp4"),
@@ -46,10 +50,18 @@ def generate(
     negative_prompt: Annotated[str, typer.Option(help="What to keep away from.")] = "",
     shift: Annotated[float | None, typer.Option(help="Above 1: more steps at high noise.")] = None,
     audio_shift: Annotated[float | None, typer.Option(help="The same for the sound.")] = None,
-    solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams.")] = None,
+    solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams, dpmpp, unipc.")] = None,
     audio_sample_rate: Annotated[int | None, typer.Option(help="Of the finished sound, in Hz.")] = None,
     image: Annotated[str | None, typer.Option(help="Picture that the film begins with.")] = None,
     last_image: Annotated[str | None, typer.Option(help="Picture that the film ends with.")] = None,
+    keyframe: Annotated[list[str] | None, typer.Option(help="Picture at a moment, SECONDS=FILE; may be repeated.")] = None,
+    video: Annotated[
+        str | None, typer.Option(help="Film whose sound is made; with --extend, --retake or --repaint, the clip to change.")
+    ] = None,
+    audio: Annotated[str | None, typer.Option(help="Sound to which a film is made.")] = None,
+    extend: Annotated[str | None, typer.Option(help="Add to --video: 2s at its end, start:2s before it.")] = None,
+    retake: Annotated[str | None, typer.Option(help="Make a span of --video anew: audio:0.8-1.6, video:..., both:...")] = None,
+    repaint: Annotated[str | None, typer.Option(help="Mask of --video, a picture: what is white is painted anew.")] = None,
     fit: Annotated[
         str | None, typer.Option(help="A picture of another shape: exact (refuse it), crop, pad or stretch.")
     ] = None,
@@ -57,6 +69,8 @@ def generate(
         str | None, typer.Option(help="Without --image, for a model that was trained with one: white or unmasked.")
     ] = None,
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut a prompt that is too long.")] = False,
+    from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this film.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.")] = None,
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
@@ -64,6 +78,8 @@ def generate(
 ) -> None:
     """Make a clip and its sound from a prompt."""
     from mova.cli.generate import Output, run
+    from mova.cli.options import parse_extend, parse_keyframes, parse_retake
+    from mova.cli.recorded import recorded_request, varied
 
     values = {
         "prompt": prompt,
@@ -82,12 +98,57 @@ def generate(
         "audio_sample_rate": audio_sample_rate,
         "image": image,
         "last_image": last_image,
+        "keyframes": parse_keyframes(keyframe),
+        "video": video,
+        "audio": audio,
+        **parse_extend(extend),
+        "retake": parse_retake(retake),
+        "repaint": repaint,
         "fit": fit,
         "text_only": text_only,
         "truncate": truncate,
     }
     wanted = Output(path=output, sheet=sheet, is_json=json, is_dry_run=dry_run, num_clips=num_clips)
-    run(values, size=size, model=model, output=wanted)
+    recorded = {} if from_ is None else recorded_request(from_)[0]
+    given = {name: value for name, value in values.items() if value not in (None, "", False)}
+    run(varied({**recorded, **given}, set_ or ()), size=size, model=model, output=wanted)
+
+
+@app.command()
+def replay(
+    film: Annotated[Path, typer.Argument(help="A film that mova wrote.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILM-replay if not given.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The one that made it, if not given.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+) -> None:
+    """Make a film again from the request inside it; the same machine gives the same bytes."""
+    from mova.cli.recorded import replay
+
+    replay(film, output, model=model, is_json=json)
+
+
+@app.command()
+def film(
+    shots: Annotated[Path, typer.Argument(help="Shot list: a YAML document.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Film: .mp4 .webm .mkv .mov; .gif picture only, .wav sound only.")
+    ] = Path("film.mp4"),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="In place of the document's.")] = None,
+    retake: Annotated[
+        list[str] | None, typer.Option(help="Make a span of a shot anew: 2:audio:1.0-1.8, and :SEED; may be repeated.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of finished shots; beside the document, SHOTS.cache, if not given.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove finished shots that this film does not use.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
+) -> None:
+    """Make a film of several shots; only what an edit touched is rendered again."""
+    from mova.cli.film import FilmOutput, run
+
+    wanted = FilmOutput(path=output, cache=cache, should_prune=prune, is_json=json, is_dry_run=dry_run)
+    run(shots, wanted, retakes=tuple(retake or ()), model=model)
 
 
 @app.command()
@@ -115,6 +176,107 @@ def scenes_sheet(
     width, height = parse_size(size)
     assert width is not None and height is not None
     draw_sheet(output, kinds=kind, per_kind=per_kind, seed=seed, size=(width, height), fps=fps, seconds=seconds)
+
+
+@arena_app.command("make")
+def arena_make(
+    folders: Annotated[list[Path], typer.Argument(help="One folder of films for each system; the same file names in all.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the page; its key is written beside it.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of pairs, sides, order and names.")] = 0,
+    num_pairs: Annotated[int | None, typer.Option(help="Of different systems; all if not given.")] = None,
+    num_checks: Annotated[int | None, typer.Option(help="Attention checks; one for ten pairs if not given.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="both, sound or picture; may be repeated. All if not given.")] = None,
+    title: Annotated[str, typer.Option(help="Over the page; it must not give the systems away.")] = "Which is better?",
+    keep_loudness: Annotated[
+        bool, typer.Option("--keep-loudness", help="Do not turn the louder film of a pair down to the other.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+) -> None:
+    """Write a blind pairwise page: a folder to hand out, and a key to keep."""
+    from mova.cli.arena import PageOptions, make
+
+    options = PageOptions(
+        seed=seed,
+        num_pairs=num_pairs,
+        num_checks=num_checks,
+        modes=tuple(mode or ()),
+        title=title,
+        keeps_loudness=keep_loudness,
+        is_json=json,
+    )
+    make(folders, output, options)
+
+
+@arena_app.command("rank")
+def arena_rank(
+    votes: Annotated[list[Path], typer.Argument(help="Files of votes that the page saved.")],
+    key: Annotated[Path | None, typer.Option(help="Of the page; sought beside the votes if not given.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="both, sound or picture; may be repeated. All if not given.")] = None,
+    drop_failing: Annotated[
+        bool, typer.Option("--drop-failing", help="Leave out raters who fail the attention checks.")
+    ] = False,
+    num_resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals; 0 for none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+) -> None:
+    """Ratings from votes, with intervals, win rates and attention checks."""
+    from mova.cli.arena import RankOptions, rank
+
+    options = RankOptions(
+        key=key,
+        modes=tuple(mode or ()),
+        drops_failing=drop_failing,
+        num_resamples=num_resamples,
+        seed=seed,
+        is_json=json,
+    )
+    rank(votes, options)
+
+
+@app.command()
+def inspect(
+    target: Annotated[str, typer.Argument(help="mova-base, or a folder that holds a model.")],
+    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+) -> None:
+    """Show what a model's folder holds, and what is missing or wrong; read no weights."""
+    from mova.cli.inspect import run
+
+    run(target, is_json=json)
+
+
+@app.command()
+def plan(
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, or a folder; configuration files are enough.")
+    ] = "mova-base",
+    size: Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length; or give --num-frames.")] = None,
+    num_frames: Annotated[int | None, typer.Option(help="Length; or give --seconds.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")] = None,
+    cross_guidance_scale: Annotated[
+        float | None, typer.Option(help="How far picture and sound are bound; 1 is their own.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="Method of the sampler.")] = None,
+    gpu_memory: Annotated[str | None, typer.Option(help="Of the device, such as 24GB: which choices fit?")] = None,
+    flops: Annotated[str | None, typer.Option(help="Speed of the device, such as 400TFLOPS: how long does it take?")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+) -> None:
+    """Show what a clip costs in operations, memory and time; read no weights."""
+    from mova.cli.plan import Device, parse_bytes, parse_speed, run
+
+    values = {
+        "seconds": seconds,
+        "num_frames": num_frames,
+        "fps": fps,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "cross_guidance_scale": cross_guidance_scale,
+        "solver": solver,
+    }
+    device = Device(memory_bytes=parse_bytes(gpu_memory), speed=parse_speed(flops))
+    run(values, size=size, model=model, device=device, is_json=json)
 
 
 @app.command()

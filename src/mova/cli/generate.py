@@ -13,7 +13,7 @@ from mova.cli.options import in_typed_words, numbered, parse_size, read_prompt
 from mova.errors import MediaError, RequestError
 
 if TYPE_CHECKING:
-    from mova.given import Given
+    from mova.inputs import Prepared
     from mova.media.clip import Clip
     from mova.plan import Plan
     from mova.request import GenerationRequest
@@ -44,49 +44,41 @@ class Output:
 def run(values: dict[str, Any], *, size: str | None, model: str, output: Output) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.plan import resolve
+    from mova.inputs import prepare
     from mova.request import make_request
 
     try:
         width, height = parse_size(size)
-        given = {"prompt": read_prompt(values["prompt"]), "width": width, "height": height}
-        request = make_request({name: value for name, value in (values | given).items() if value is not None})
+        given = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
+        if "prompt" in values:
+            given["prompt"] = read_prompt(values["prompt"])
+        request = make_request(values | given)
         folder = resolve_model(model)
         world = read_index(folder).world
-        plan = resolve(request, world)
+        prepared = prepare(request, world)
     except RequestError as problem:
         raise in_typed_words(problem) from None
     paths = numbered(output.path, output.num_clips)
-    _check_writable(paths, output.sheet, plan)
-    given = _given(plan)
+    plan = prepared.plan
+    _check_writable(paths, output.sheet, prepared)
     _say_plan(plan, world, output)
     if output.is_dry_run:
         if output.is_json:
             console.facts_json({"request": plan.request.model_dump(), "output": [str(path) for path in paths]})
         return
-    _make(plan, given, folder, world, paths, output)
+    _make(prepared, folder, world, paths, output)
 
 
-def _given(plan: Plan) -> Given:
-    """The files that the request names, read before any weight is."""
-    from mova.inputs import read_given
-
-    try:
-        return read_given(plan.request, plan.canvas, {})
-    except RequestError as problem:
-        raise in_typed_words(problem) from None
-
-
-def _make(plan: Plan, given: Given, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
+def _make(prepared: Prepared, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
     began = time.monotonic()
     from mova.model import MOVAModel
 
     model = MOVAModel.from_pretrained(folder)
     console.say(f"loaded {world.name} in {time.monotonic() - began:.1f} s")
     facts = []
+    plan = prepared.plan
     for number, path in enumerate(paths):
-        seeds = {"seed": plan.seed + number, "audio_seed": plan.audio_seed + number}
-        wanted = plan.request.model_copy(update=seeds)
+        wanted = prepared.with_seeds(plan.seed + number, plan.audio_seed + number)
         label = f"{path.name}: " if len(paths) > 1 else ""
         lines: dict[str, console.ProgressLine] = {}
 
@@ -94,12 +86,12 @@ def _make(plan: Plan, given: Given, folder: Path, world: ModelWorld, paths: list
             lines.setdefault(stage, console.ProgressLine(label + STAGES.get(stage, stage))).update(done, total)
 
         begin = time.monotonic()
-        clip = model.run_plan(model.plan(wanted), given=given, on_progress=on_progress)
+        clip = model.run_prepared(wanted, on_progress=on_progress)
         written = clip.save(path)
         elapsed = time.monotonic() - begin
         if number == 0 and output.sheet is not None:
-            _save_sheet(clip, output.sheet, wanted.prompt)
-        facts.append(_facts(clip, path, written.size_bytes, elapsed, wanted))
+            _save_sheet(clip, output.sheet, wanted.plan.request.prompt)
+        facts.append(_facts(clip, path, written.size_bytes, elapsed, wanted.plan.request))
     if output.is_json:
         console.facts_json(facts[0] if len(facts) == 1 else facts)
     else:
@@ -160,12 +152,17 @@ def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
         console.say(f"note: this prompt is outside what {world.name} knows ({kinds}); see `mova examples`")
 
 
-def _check_writable(paths: list[Path], sheet: Path | None, plan: Plan) -> None:
+def _check_writable(paths: list[Path], sheet: Path | None, prepared: Prepared) -> None:
     """Refuse what cannot be written before any weight is read."""
+    from mova.media.clip import SINGLE_KINDS
     from mova.media.encode import check_target
+    from mova.media.soundtrack import check_soundtrack_target
 
     for path in paths:
-        check_target(path, width=plan.width, height=plan.height)
+        if prepared.film is not None and path.suffix.lower() not in SINGLE_KINDS:
+            check_soundtrack_target(prepared.film, path)
+        else:
+            check_target(path, width=prepared.plan.width, height=prepared.plan.height)
     if sheet is not None and (not sheet.parent.is_dir() or not os.access(sheet.parent, os.W_OK)):
         raise MediaError(f"--sheet: the folder {sheet.parent} cannot be written.", "Choose a folder that exists.")
     if sheet is not None and sheet.suffix.lower() != ".png":

@@ -13,6 +13,9 @@ FLAGS = {
     "num_inference_steps": "--steps",
     "width": "--size",
     "height": "--size",
+    "keyframes": "--keyframe",
+    "extend_s": "--extend",
+    "extend_at": "--extend",
 }
 
 
@@ -45,6 +48,60 @@ def parse_size(text: str | None) -> tuple[int | None, int | None]:
     if not (by and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()) or len(text) > 12:
         raise RequestError(f"--size: takes WIDTHxHEIGHT in pixels; got {text[:40]!r}.", "For example --size 96x96.")
     return int(width), int(height)
+
+
+def parse_keyframes(texts: list[str] | None) -> tuple[dict[str, object], ...] | None:
+    """``SECONDS=FILE`` each.
+
+    Raises:
+        RequestError: If one is not of that form.
+    """
+    if not texts:
+        return None
+    return tuple(
+        {"time_s": _seconds(text.partition("=")[0], "--keyframe", text), "image": text.partition("=")[2]} for text in texts
+    )
+
+
+def parse_extend(text: str | None) -> dict[str, object]:
+    """``2s`` or ``start:2s`` as fields of a request.
+
+    Raises:
+        RequestError: If it is not of that form.
+    """
+    if text is None:
+        return {}
+    where, colon, length = text.rpartition(":")
+    if colon and where not in ("start", "end"):
+        raise RequestError(f"--extend: takes 2s, end:2s or start:2s; got {text[:40]!r}.", "For example --extend 2s.")
+    return {"extend_s": _seconds(length.removesuffix("s"), "--extend", text), "extend_at": where or "end"}
+
+
+def parse_retake(text: str | None) -> dict[str, object] | None:
+    """``audio:0.8-1.6`` as a span.
+
+    Raises:
+        RequestError: If it is not of that form.
+    """
+    if text is None:
+        return None
+    modality, _, span = text.partition(":")
+    begin, _, end = span.partition("-")
+    return {
+        "modality": modality,
+        "from_s": _seconds(begin, "--retake", text),
+        "to_s": _seconds(end.removesuffix("s"), "--retake", text),
+    }
+
+
+def _seconds(text: str, option: str, whole: str) -> float:
+    examples = {"--keyframe": "1.2=picture.png", "--extend": "2s", "--retake": "audio:0.8-1.6"}
+    if not re.fullmatch(r"\d{1,5}(\.\d{1,6})?", text):
+        raise RequestError(
+            f"{option}: takes seconds as in {examples[option]}; got {whole[:40]!r}.",
+            f"For example {option} {examples[option]}.",
+        )
+    return float(text)
 
 
 def read_prompt(text: str) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mova.media.encode import WrittenFile
 
 MAX_CHANNELS = 8
+SINGLE_KINDS = (".wav", ".gif")
+"""Files of sound alone, or of picture alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,9 @@ class Clip:
         fps: Frames per second; kept as an exact fraction, so 23.976 becomes 24000/1001.
         sample_rate: Samples per second, in Hz.
         request: What made the clip, as plain JSON values; written into the file by :meth:`save`.
+        made_by: What made it besides: version, model, weights, inputs; written beside the request.
+        film: A file whose picture stream :meth:`save` writes as it is, in place of ``frames`` (which show it on a model's
+            clock and at its size): where only a sound was made for a film.
 
     Raises:
         MediaError: If a part has the wrong type, shape or range, or if ``samples`` is not exactly
@@ -44,6 +49,8 @@ class Clip:
     fps: Fraction
     sample_rate: int
     request: Mapping[str, Any] | None = None
+    made_by: Mapping[str, Any] | None = None
+    film: Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", _checked_fps(self.fps))
@@ -125,8 +132,22 @@ class Clip:
         Raises:
             MediaError: If the clip cannot be written as asked; nothing is left behind.
         """
-        from mova.media.encode import write_clip
+        from mova.media.encode import request_comment, write_clip
+        from mova.media.soundtrack import film_seconds, write_soundtrack
 
+        if self.film is not None and Path(path).suffix.lower() not in SINGLE_KINDS:
+            if crf is not None:
+                raise MediaError("crf has nothing to do: the picture is copied as it is.", "Leave crf out.")
+            num_samples = int(film_seconds(self.film) * self.sample_rate)
+            comment = {} if self.request is None else {"comment": request_comment(self.request, self.made_by)}
+            return write_soundtrack(
+                self.film,
+                self.waveform[:, :num_samples],
+                path,
+                sample_rate=self.sample_rate,
+                overwrite=overwrite,
+                metadata={**(metadata or {}), **comment},
+            )
         return write_clip(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
 
     def sheet(

@@ -69,7 +69,7 @@ def read_clip(
     frames, fps = film.result()
     num_samples = samples_in_frames(len(frames), fps, sound.sample_rate)
     waveform = _covering(sound, film.start_s, num_samples, path, may_cut=num_frames is not None)
-    return Clip(frames, np.clip(waveform, -1.0, 1.0), fps, sound.sample_rate, request=info.request)
+    return Clip(frames, np.clip(waveform, -1.0, 1.0), fps, sound.sample_rate, request=info.request, made_by=info.made_by)
 
 
 def read_frames(

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -27,7 +28,7 @@ from mova.media.clip import Clip
 from mova.media.gif import write_gif
 from mova.media.kinds import FileKind, kind_of, writable_rate
 from mova.media.mux import LAYOUTS, mux
-from mova.media.probe import media_info, opened, reason, stream_time
+from mova.media.probe import MADE_BY, media_info, opened, reason, stream_time
 
 # Picture and sound of a finished file must start within this of each other
 MAX_START_OFFSET_S = Fraction(1, 1000)
@@ -84,20 +85,20 @@ def write_clip(
     path = Path(path)
     kind = kind_of(path)
     _check_clip(clip, kind, path)
-    _check_target(path, overwrite)
+    check_place(path, overwrite)
     quality = _checked_crf(kind, crf, path)
     tags = _tags(clip, metadata)
     if kind.sound is not None:
         clip = clip.resampled(writable_rate(kind.sound, clip.sample_rate))
-    with _beside(path) as temporary:
+    with beside(path) as temporary:
         if kind.container == "gif":
             write_gif(clip.frames, clip.fps, path=temporary, comment=tags.get("comment"))
         else:
             mux(clip, temporary, kind=kind, crf=quality, tags=tags)
-        found = _contents(temporary, path)
+        found = contents(temporary, path)
         fault = _fault(clip, found, kind=kind, tags=tags)
         if fault is not None:
-            raise _unfit(path, fault)
+            raise unfit(path, fault)
         size_bytes = temporary.stat().st_size
         os.replace(temporary, path)
     return WrittenFile(
@@ -123,7 +124,7 @@ def check_target(path: str | Path, *, width: int, height: int, overwrite: bool =
     """
     path = Path(path)
     _check_size(width, height, kind_of(path), path)
-    _check_target(path, overwrite)
+    check_place(path, overwrite)
 
 
 def _check_size(width: int, height: int, kind: FileKind, path: Path) -> None:
@@ -149,7 +150,12 @@ def _check_clip(clip: Clip, kind: FileKind, path: Path) -> None:
         raise MediaError(f"cannot write {path}: the clip has no samples.")
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
+def check_place(path: Path, overwrite: bool) -> None:
+    """Refuse a name that no file can be written under.
+
+    Raises:
+        MediaError: If the folder is missing or closed, or the name is taken and ``overwrite`` is False.
+    """
     folder = path.parent
     try:
         os.stat(path)
@@ -181,45 +187,76 @@ def _checked_crf(kind: FileKind, crf: int | None, path: Path) -> int:
     return crf
 
 
-def _tags(clip: Clip, metadata: Mapping[str, str] | None) -> dict[str, str]:
+def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Tags that every kind of file gives back as they are.
+
+    Raises:
+        MediaError: If a name is none of :data:`METADATA_NAMES`, or a value is no text.
+    """
     tags = dict(metadata or {})
     for name, value in tags.items():
         if name not in METADATA_NAMES:
             raise MediaError(f"unknown metadata name {name!r}; known are {', '.join(METADATA_NAMES)}.")
         if not isinstance(value, str) or "\0" in value:
             raise MediaError(f"metadata {name!r} must be text without null characters; got {value!r}.")
+    return tags
+
+
+def request_comment(request: Mapping[str, Any], made_by: Mapping[str, Any] | None = None) -> str:
+    """A request, and what made the clip, as the ``comment`` tag holds them: JSON that
+    :class:`~mova.media.probe.MediaInfo` reads.
+
+    Raises:
+        MediaError: If ``request`` holds what JSON cannot.
+    """
+    try:
+        values = dict(request) if made_by is None else {**request, MADE_BY: dict(made_by)}
+        return json.dumps(values, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MediaError(f"the clip's request cannot be written as JSON: {error}.") from None
+
+
+def _tags(clip: Clip, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    tags = checked_metadata(metadata)
     if clip.request is not None:
         if "comment" in tags:
             raise MediaError("the comment tag holds the clip's request; metadata may not set it too.")
-        try:
-            tags["comment"] = json.dumps(dict(clip.request), ensure_ascii=False, sort_keys=True, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise MediaError(f"the clip's request cannot be written as JSON: {error}.") from None
+        tags["comment"] = request_comment(clip.request, clip.made_by)
     return tags
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def beside(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder; whatever goes wrong inside, the file under it is removed."""
     temporary = path.with_name(f".{secrets.token_hex(4)}.partial{path.suffix.lower()}")
     try:
         yield temporary
     except (av.error.FFmpegError, OSError) as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _write_error(path: Path, error: Exception) -> MediaError:
+def write_error(path: Path, error: Exception) -> MediaError:
+    """The error that tells why a file could not be written."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MediaError(f"cannot write {path}: {reason(error)}.", "Free some space, or choose another folder.")
     return MediaError(f"cannot write {path}: {reason(error)}.")
 
 
 @dataclass
-class _Contents:
-    """What is really in a finished file."""
+class Contents:
+    """What is really in a finished file.
+
+    Args:
+        num_frames: Picture packets.
+        num_samples: Samples that a player plays.
+        sample_rate: In Hz; None without sound.
+        picture_start_s: Time of the first frame; None without picture.
+        sound_start_s: Time of the first sample that is played; None without sound.
+        metadata: The container's tags, names in lower case.
+    """
 
     num_frames: int = 0
     num_samples: int = 0
@@ -230,21 +267,22 @@ class _Contents:
 
     @property
     def start_offset_s(self) -> Fraction | None:
+        """Start of the sound minus start of the picture; None unless there are both."""
         if self.sound_start_s is None or self.picture_start_s is None:
             return None
         return self.sound_start_s - self.picture_start_s
 
 
-def _contents(temporary: Path, path: Path) -> _Contents:
+def contents(temporary: Path, path: Path) -> Contents:
     """Count the frames and decode the sound: only a decoder skips what the container says to skip."""
     try:
         return _counted(temporary)
     except MediaError as error:
-        raise _unfit(path, error.message.replace(str(temporary), "it").rstrip(".")) from error
+        raise unfit(path, error.message.replace(str(temporary), "it").rstrip(".")) from error
 
 
-def _counted(temporary: Path) -> _Contents:
-    found = _Contents()
+def _counted(temporary: Path) -> Contents:
+    found = Contents()
     with opened(temporary) as container:
         found.metadata = {name.lower(): value for name, value in container.metadata.items()}
         for packet in container.demux():
@@ -266,11 +304,12 @@ def _counted(temporary: Path) -> _Contents:
     return found
 
 
-def _unfit(path: Path, fault: str) -> MediaError:
+def unfit(path: Path, fault: str) -> MediaError:
+    """The error for a finished file that is not what it should be."""
     return MediaError(f"{path} could not be written right: {fault}.", "Nothing was kept; please report this.")
 
 
-def _fault(clip: Clip, found: _Contents, *, kind: FileKind, tags: Mapping[str, str]) -> str | None:
+def _fault(clip: Clip, found: Contents, *, kind: FileKind, tags: Mapping[str, str]) -> str | None:
     """What is wrong with a finished file, in words; None if it holds the whole clip, in step."""
     starts = []
     if kind.picture is not None:

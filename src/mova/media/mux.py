@@ -52,7 +52,9 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
     try:
         container.metadata.update(tags)
         video = None if kind.picture is None else _add_video(container, clip, kind.picture, crf)
-        audio = None if kind.sound is None else _add_audio(container, clip, kind.sound)
+        audio = None
+        if kind.sound is not None:
+            audio = add_sound(container, kind.sound, channels=clip.waveform.shape[0], sample_rate=clip.sample_rate)
         _interleave(container, clip, video, audio)
         container.close()
     except BaseException:
@@ -60,6 +62,45 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
         with suppress(Exception):
             container.close()
         raise
+
+
+def add_sound(container: OutputContainer, codec: SoundCodec, *, channels: int, sample_rate: int) -> AudioStream:
+    """A stream for sound in a container that is being written.
+
+    Args:
+        container: The file.
+        codec: How samples are written.
+        channels: 1 or 2.
+        sample_rate: In Hz; one that the codec knows.
+    """
+    stream = cast("AudioStream", container.add_stream(codec.encoder, rate=sample_rate, layout=LAYOUTS[channels]))
+    stream.time_base = Fraction(1, sample_rate)
+    context = stream.codec_context
+    context.format = codec.sample_format
+    context.flags |= CodecFlags.bitexact.value
+    if codec.bit_rate is not None:
+        # AAC holds at most 6144 bits per channel in a block of 1024 samples
+        context.bit_rate = min(codec.bit_rate, 6 * sample_rate * channels)
+    return stream
+
+
+def sound_blocks(
+    waveform: NDArray[np.float32], sample_rate: int, *, sample_format: str, start: int = 0
+) -> Iterator[av.AudioFrame]:
+    """Samples as an encoder takes them, block by block.
+
+    Args:
+        waveform: ``[channels, samples]`` float32; mono or stereo.
+        sample_rate: In Hz.
+        sample_format: ``fltp``, ``flt``, ``s16`` or ``s32``.
+        start: Time of the first sample, in samples.
+    """
+    layout = LAYOUTS[waveform.shape[0]]
+    for first in range(0, waveform.shape[1], _BLOCK):
+        samples = _as_format(waveform[:, first : first + _BLOCK], sample_format)
+        frame = av.AudioFrame.from_ndarray(samples, format=sample_format, layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = sample_rate, start + first, Fraction(1, sample_rate)
+        yield frame
 
 
 def _add_video(container: OutputContainer, clip: Clip, codec: PictureCodec, crf: int) -> VideoStream:
@@ -74,20 +115,6 @@ def _add_video(container: OutputContainer, clip: Clip, codec: PictureCodec, crf:
     context.color_primaries = int(ColorPrimaries.BT709)
     context.color_trc = int(ColorTrc.BT709)
     context.color_range = int(ColorRange.MPEG)
-    return stream
-
-
-def _add_audio(container: OutputContainer, clip: Clip, codec: SoundCodec) -> AudioStream:
-    channels = clip.waveform.shape[0]
-    layout = LAYOUTS[channels]
-    stream = cast("AudioStream", container.add_stream(codec.encoder, rate=clip.sample_rate, layout=layout))
-    stream.time_base = Fraction(1, clip.sample_rate)
-    context = stream.codec_context
-    context.format = codec.sample_format
-    context.flags |= CodecFlags.bitexact.value
-    if codec.bit_rate is not None:
-        # AAC holds at most 6144 bits per channel in a block of 1024 samples
-        context.bit_rate = min(codec.bit_rate, 6 * clip.sample_rate * channels)
     return stream
 
 
@@ -128,13 +155,7 @@ def _video_frames(clip: Clip) -> Iterator[av.VideoFrame]:
 
 
 def _audio_frames(clip: Clip, stream: AudioStream) -> Iterator[av.AudioFrame]:
-    sample_format = stream.codec_context.format.name
-    layout = LAYOUTS[clip.waveform.shape[0]]
-    for start in range(0, clip.waveform.shape[1], _BLOCK):
-        samples = _as_format(clip.waveform[:, start : start + _BLOCK], sample_format)
-        frame = av.AudioFrame.from_ndarray(samples, format=sample_format, layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = clip.sample_rate, start, Fraction(1, clip.sample_rate)
-        yield frame
+    return sound_blocks(clip.waveform, clip.sample_rate, sample_format=stream.codec_context.format.name)
 
 
 def _as_format(waveform: NDArray[np.float32], sample_format: str) -> NDArray[Any]:

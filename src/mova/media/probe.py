@@ -36,6 +36,9 @@ _OPEN_OPTIONS = {
 # Transfer functions of the code points ITU-T H.273 gives to HDR (PQ and HLG)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
+MADE_BY = "made_by"
+"""Key of the ``comment`` tag's JSON beside the request's fields."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -112,9 +115,20 @@ class MediaInfo:
     @property
     def request(self) -> dict[str, Any] | None:
         """The request that :func:`~mova.media.encode.write_clip` put into the ``comment`` tag, or None."""
+        value = self._comment
+        return None if value is None else {name: item for name, item in value.items() if name != MADE_BY}
+
+    @property
+    def made_by(self) -> dict[str, Any] | None:
+        """What made the file, from the same tag: version, model, weights, inputs; or None."""
+        value = (self._comment or {}).get(MADE_BY)
+        return value if isinstance(value, dict) else None
+
+    @property
+    def _comment(self) -> dict[str, Any] | None:
         try:
             value = json.loads(self.metadata.get("comment", ""))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 

@@ -80,15 +80,16 @@ def text_only_condition(
     """The channels for a clip from a prompt alone, on a network that was trained with a first frame.
 
     ``"white"`` says that the first frame is white, as the authors advise (MOVA_SPEC 3.7). The network believes it: the clip
-    begins white, and users report many clips that stay of one colour (MOVA_SPEC 5, issue 38).
+    begins white, and users report that about 40 % of clips are of one colour (MOVA_SPEC 5, issue 38).
 
     ``"unmasked"`` says that no frame is given: the mask is 0 everywhere and the film is grey throughout. Every latent frame
     then carries what every frame after the first carried in training, "to be made, grey beneath"; patches are embedded one
-    by one and positions enter attention as differences, so the tokens are such as the network knows. Only that no frame at
-    all is marked is new to it. The parent was trained for it too: Wan's networks with these channels learnt to fill in
-    frames from arbitrary ones, not only from the first (Wan, arXiv 2503.20314, on the masking of image-to-video), and
-    VideoX-Fun makes films from text with a mask of zeros on Wan networks of this kind. It is the image path with another
-    mask, and depends on no picture; both are tested. How good the clips are on the released weights is not measured here.
+    by one and positions enter attention as differences, so the tokens are such as the network knows. New to MOVA is only
+    that no frame at all is marked. Two things near to it speak for it and prove nothing: Wan's image-to-video pre-training
+    mixed in interpolation between random frames (its paper as quoted in Wan-Video/Wan2.1, issue 283), where the first need
+    not be given; and VideoX-Fun's Wan networks with these channels, which were trained for it, make films from text with a
+    mask of zeros (and zeros in place of grey's latents). Tested is that this is the image path with another mask, and that
+    it depends on no picture. How good the clips are on the released weights is not measured.
 
     Args:
         codec: The video codec.

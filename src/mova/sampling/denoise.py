@@ -192,7 +192,7 @@ class _Evaluation:
             return self._part(latents, self.levels, self.task.video_condition, point, branches)
         sums = {branch: Pair(torch.zeros_like(latents.video), torch.zeros_like(latents.audio)) for branch in branches}
         weights = Pair(latents.video.new_zeros(latents.video.shape[2]), latents.audio.new_zeros(latents.audio.shape[2]))
-        for window in self.windows:
+        for number, window in enumerate(self.windows):
             film, sound = slice(*window.video), slice(*window.audio)
             condition = self.task.video_condition
             made = self._part(
@@ -201,6 +201,7 @@ class _Evaluation:
                 None if condition is None else condition[..., film, :, :],
                 point,
                 branches,
+                number,
             )
             film_weight = window.video_weight.to(latents.video.device)
             sound_weight = window.audio_weight.to(latents.audio.device)
@@ -215,7 +216,7 @@ class _Evaluation:
         }
 
     def _part(
-        self, latents: Pair, levels: Pair, condition: Tensor | None, point: int, branches: Sequence[Branch]
+        self, latents: Pair, levels: Pair, condition: Tensor | None, point: int, branches: Sequence[Branch], window: int = 0
     ) -> dict[Branch, Pair]:
         """Velocities of one window, or of the whole clip."""
         copies = len(branches)
@@ -223,17 +224,19 @@ class _Evaluation:
         dtype = model.dtype
         bridge = _bridge_scale(branches, latents.video)
         video = _with_condition(latents.video, condition)
-        output = model(
-            _repeated(video, copies).to(dtype),
-            _repeated(latents.audio, copies).to(dtype),
-            video_timestep=_timestep(levels.video, self.timesteps.video[point], latents.video, copies),
-            audio_timestep=_timestep(levels.audio, self.timesteps.audio[point], latents.audio, copies),
-            text_context=self._context(model, tuple(branch.has_text for branch in branches)),
-            video_fps=self.video_fps,
-            a2v_scale=bridge,
-            v2a_scale=bridge,
-            return_dict=True,
-        )
+        # step caches that diffusers hooks in keep what they remember apart by this name
+        with model.cache_context(f"{branches} {window}"):
+            output = model(
+                _repeated(video, copies).to(dtype),
+                _repeated(latents.audio, copies).to(dtype),
+                video_timestep=_timestep(levels.video, self.timesteps.video[point], latents.video, copies),
+                audio_timestep=_timestep(levels.audio, self.timesteps.audio[point], latents.audio, copies),
+                text_context=self._context(model, tuple(branch.has_text for branch in branches)),
+                video_fps=self.video_fps,
+                a2v_scale=bridge,
+                v2a_scale=bridge,
+                return_dict=True,
+            )
         video_parts, audio_parts = output.video.float().chunk(copies), output.audio.float().chunk(copies)
         return {branch: Pair(video_parts[i], audio_parts[i]) for i, branch in enumerate(branches)}
 

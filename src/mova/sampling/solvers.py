@@ -4,6 +4,9 @@ modalities at once.
 Every level is a map over tokens and each modality has its own, so that a token that is given (level 0
 throughout) does not move. States and updates are float32. A solver that looks back takes its memory from the
 step before and hands on its own; ``None`` is no memory.
+
+``dpmpp`` and ``unipc`` look back on the clock of the log signal-to-noise ratio, ``lambda = log((1 - sigma) /
+sigma)``, whose ends are infinite: at sigma 1 and 0 they take the limits, which are finite.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import torch
 from torch import Tensor
 
 from mova.sampling.pair import Pair
+
+LONGEST_REACH = 10.0
 
 
 class Velocity(Protocol):
@@ -45,10 +50,17 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What a multistep solver remembers: the step before and the velocity at its beginning."""
+    """What a multistep solver remembers.
+
+    Args:
+        step: The step before.
+        prediction: At its beginning, what the solver extrapolates: the velocity, or the denoised latents.
+        before: The same of one step earlier, for the solver that needs it.
+    """
 
     step: Step
-    velocity: Pair
+    prediction: Pair
+    before: Memory | None = None
 
 
 Solver = Callable[[Velocity, Pair, Step, Memory | None], tuple[Pair, Memory | None]]
@@ -80,13 +92,49 @@ def adams(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) 
     if memory is None:
         return _moved(latents, now, step), Memory(step, now)
     slope = Pair(
-        _extrapolated(now.video, memory.velocity.video, step, memory.step, part=0),
-        _extrapolated(now.audio, memory.velocity.audio, step, memory.step, part=1),
+        _extrapolated(now.video, memory.prediction.video, step, memory.step, part=0),
+        _extrapolated(now.audio, memory.prediction.audio, step, memory.step, part=1),
     )
     return _moved(latents, slope, step), Memory(step, now)
 
 
-SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "adams": adams}
+def dpmpp(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+    """Second order, one evaluation: DPM-Solver++ 2M (Lu et al. 2022, arXiv 2211.01095).
+
+    With ``alpha = 1 - sigma`` its step is ``x (sigma_to / sigma_from) + (1 - sigma_to / sigma_from) D``, ``D =
+    m + (m - m_before) h / (2 h_before)``, m the denoised latents and h a step's length in lambda; written here
+    as Euler's step plus what the second order adds. The first step and the one to sigma 0 are Euler's, as is
+    the one after a beginning at sigma 1, where ``h_before`` is infinite.
+    """
+    now = velocity(latents, step.index)
+    kept = Memory(step, _denoised(latents, now, step))
+    moved = _moved(latents, now, step)
+    if memory is None:
+        return moved, kept
+    return _bent(moved, Pair(*(0.5 * _slope(kept, memory, part) for part in (0, 1))), step), kept
+
+
+def unipc(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+    """Third order inside the run, one evaluation: UniPC-2 with ``B(h) = e^h - 1``, in its data form (Zhao et al.
+    2023, arXiv 2302.04867).
+
+    The predictor is ``dpmpp``'s. The evaluation at its end first corrects that step, and the next one begins at
+    the corrected latents. The last step, to sigma 0, is Euler's and has no corrector. The correction is added
+    to the latents that come in, so that what a callback did to them stays.
+    """
+    now = velocity(latents, step.index)
+    denoised = _denoised(latents, now, step)
+    if memory is None:
+        return _moved(latents, now, step), Memory(step, denoised)
+    kept = Memory(step, denoised, before=Memory(memory.step, memory.prediction))
+    corrections = Pair(*(_correction(denoised, memory, part) for part in (0, 1)))
+    corrected = _bent(latents, corrections, memory.step)
+    # the velocity was that of the uncorrected latents: the denoised ones stay, and with them the end of the way
+    bends = Pair(*(0.5 * _slope(kept, memory, part) + latents[part] - corrected[part] for part in (0, 1)))
+    return _bent(_moved(corrected, now, step), bends, step), kept
+
+
+SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "adams": adams, "dpmpp": dpmpp, "unipc": unipc}
 
 
 def _moved(latents: Pair, velocity: Pair, step: Step) -> Pair:
@@ -107,3 +155,71 @@ def _extrapolated(now: Tensor, before: Tensor, step: Step, last: Step, *, part: 
     still = length_before == 0
     ratio = torch.where(still, 0.0, length / torch.where(still, 1.0, length_before))
     return now + (now - before) * (0.5 * ratio)
+
+
+def _denoised(latents: Pair, velocity: Pair, step: Step) -> Pair:
+    return Pair(
+        latents.video - step.sigma_from.video * velocity.video.float(),
+        latents.audio - step.sigma_from.audio * velocity.audio.float(),
+    )
+
+
+def _bent(latents: Pair, bends: Pair, step: Step) -> Pair:
+    """``latents`` plus the share of each step that is new data: ``(1 - sigma_to / sigma_from) bend``."""
+    return Pair(*(_bent_part(latents[part], bends[part], step, part) for part in (0, 1)))
+
+
+def _bent_part(x: Tensor, bend: Tensor, step: Step, part: int) -> Tensor:
+    start, end = step.sigma_from[part], step.sigma_to[part]
+    # a step that begins at 0 has no data form: it is Euler's alone
+    still = (start == end) | (start == 0)
+    share = torch.where(still, 0.0, 1.0 - end / torch.where(still, 1.0, start))
+    return torch.where(still, x, x + share * bend)
+
+
+def _slope(now: Memory, last: Memory, part: int) -> Tensor:
+    """How the denoised latents would change over ``now``'s step if they went on as over the last one."""
+    reach, _ = _reach(now.step, last.step, part)
+    return reach * (now.prediction[part] - last.prediction[part])
+
+
+def _correction(denoised: Pair, memory: Memory, part: int) -> Tensor:
+    """UniC minus UniP for the step in memory, now that the denoised latents at its end are known.
+
+    The two equations for the corrector's weights have the solution ``L / (h + h_before)`` (for the slope) and
+    ``(1 + L) / 2`` less that (for the new value), with ``L = coth(h / 2) - 2 / h``; without a usable step
+    before, 1/2 for the new value, as diffusers' ``UniPCMultistepScheduler`` has it.
+    """
+    new = denoised[part] - memory.prediction[part]
+    if memory.before is None:
+        return 0.5 * new
+    _, usable = _reach(memory.step, memory.before.step, part)
+    length, length_before = _log_length(memory.step, part), _log_length(memory.before.step, part)
+    bow = _langevin(length / 2)
+    first = torch.where(usable, bow / (length + length_before), 0.0)
+    second = torch.where(usable, (1.0 + bow) / 2 - first, 0.5)
+    return (first - 0.5) * _slope(memory, memory.before, part) + second * new
+
+
+def _reach(step: Step, last: Step, part: int) -> tuple[Tensor, Tensor]:
+    """Length of a step in units of the one before, and where that one can be looked back to; 0 elsewhere.
+
+    It cannot where a token did not move, where the step ends at sigma 0 (infinite), and where it was so much
+    shorter that looking back would magnify rounding.
+    """
+    ratio = _log_length(step, part) / _log_length(last, part)
+    usable = ratio.abs() <= LONGEST_REACH  # false for what is not a number
+    return torch.where(usable, ratio, 0.0), usable
+
+
+def _log_length(step: Step, part: int) -> Tensor:
+    """A step's length in lambda: infinite from sigma 1 or to sigma 0, not a number where a token stays there."""
+    start, end = step.sigma_from[part], step.sigma_to[part]
+    return torch.log1p((start - end) / (end * (1.0 - start)))
+
+
+def _langevin(x: Tensor) -> Tensor:
+    """``coth(x) - 1 / x``; by its series near 0, where the difference would cancel."""
+    square = x * x
+    series = x * (1 / 3 - square * (1 / 45 - square * (2 / 945 - square * (1 / 4725 - square * (2 / 93555)))))
+    return torch.where(x.abs() < 0.5, series, 1.0 / torch.tanh(x) - 1.0 / x)

@@ -65,7 +65,10 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
     sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
     kinds = "\n".join(f"- **{name}**: {kind.description}" for name, kind in KINDS.items())
-    stages = "\n".join(_stage_line(folder, name) for name in ("audio_codec", "video_codec", recipe.video_codec, "joint"))
+    names = ("audio_codec", "video_codec", "video_decoder", "joint")
+    folders = [folder] if recipe.earlier is None else [recipe.earlier, folder]
+    stages = "\n".join(_stage_line(one, name) for one in folders for name in names if (one / name / "metrics.jsonl").exists())
+    recipes = "`recipes/base`" if recipe.earlier is None else "`recipes/base`, then `recipes/continue`"
     world = recipe.world
     return f"""---
 license: {recipe.licence}
@@ -77,8 +80,8 @@ tags: [text-to-audio-video, flow-matching, rendered-data]
 
 A small joint text-to-video-and-sound model: {world.width}x{world.height} pixels, {world.fps} frames per second,
 {world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono sound at {world.sample_rate} Hz.
-It was trained from nothing by `mova train recipes/base/*.yaml`, on clips that the same repository renders, with exact event
-times. No recorded film, sound or human text was used. Its numbers against ground truth are printed by
+It was trained from nothing by `mova train` ({recipes}), on clips that the same repository renders, with exact
+event times. No recorded film, sound or human text was used. Its numbers against ground truth are printed by
 `python benchmarks/base_model.py` and kept in `benchmarks/results/`.
 
 | part | parameters |
@@ -95,12 +98,13 @@ times. No recorded film, sound or human text was used. Its numbers against groun
 |---|---|---|---|
 {stages}
 
-Optimiser Muon and AdamW; averaged (EMA) weights are shipped as {recipe.dtype}. Recipes: `recipes/base/`.
+Optimiser Muon and AdamW; averaged (EMA) weights are shipped as {recipe.dtype}. Recipes: {recipes}.
 
 ## Limits
 
-It knows the kinds above and nothing else: any other prompt gives a clip of one of them, or a mixture. It makes one size,
-one frame rate and one length (shorter clips are cut). It does not know speech, music or real pictures.
+It knows the kinds above and nothing else: any other prompt gives a clip of one of them, or a mixture. It makes one size and
+one frame rate. It was trained on clips of one length: shorter ones are cut, longer ones are made in overlapping windows. It
+does not know speech, music or real pictures.
 
 ## Licence
 
@@ -109,15 +113,13 @@ Apache-2.0, as the code. The training data is rendered by this repository and ca
 
 
 def _stage_line(folder: Path, name: str) -> str:
-    path = folder / name / "metrics.jsonl"
-    if not path.exists():
-        return f"| {name} | - | - | - |"
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = (folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
     last, count = records[-1], len(records)
     pace = sorted(record["seconds_per_step"] for record in records)[count // 2]
     hidden = ("step", "seconds_per_step", "grad_norm", "loss")
     losses = ", ".join(f"{key} {value:.3f}" for key, value in last.items() if key not in hidden)
-    return f"| {name} | {last['step']} | {pace:.2f} | {losses} |"
+    return f"| {folder.name}/{name} | {last['step']} | {pace:.2f} | {losses} |"
 
 
 def _world(recipe: ExportRecipe) -> ModelWorld:

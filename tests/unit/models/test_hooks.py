@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig
+from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig, TaylorSeerCacheConfig
 from diffusers.hooks import apply_group_offloading
 from peft import LoraConfig
 from tiny_joint import TINY, assert_equal, build, inputs, run
@@ -34,6 +34,43 @@ def test_first_block_cache_restores_both_streams(model: JointModel) -> None:
         reused = run(model, moved)
     model.disable_cache()
     assert not torch.equal(reused[0], run(model, moved)[0])
+    assert_equal(run(model, values), plain)
+
+
+def test_taylorseer_foretells_both_streams(model: JointModel) -> None:
+    values = inputs()
+    plain = run(model, values)
+    blocks = [r"transformer_blocks\.\d+"]
+    config = TaylorSeerCacheConfig(
+        cache_interval=3, disable_cache_before_step=2, taylor_factors_dtype=torch.float32, cache_identifiers=blocks
+    )
+    model.enable_cache(config)
+    with model.cache_context("cond"):
+        # the state does not change, so what is foretold is what is computed
+        for _ in range(4):
+            for ours, exact in zip(run(model, values), plain, strict=True):
+                torch.testing.assert_close(ours, exact, atol=1e-5, rtol=1e-5)
+        moved = run(model, values | {"audio_latents": values["audio_latents"] + 0.5})
+    model.disable_cache()
+    true = run(model, values | {"audio_latents": values["audio_latents"] + 0.5})
+    assert not torch.equal(moved[1], true[1])
+    assert_equal(run(model, values), plain)
+
+
+def test_pyramid_attention_broadcast_reuses_attention_and_leaves_again(model: JointModel) -> None:
+    values = inputs()
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2,
+        spatial_attention_block_identifiers=("transformer_blocks.*self_attn",),
+        current_timestep_callback=lambda: 500,
+    )
+    moved = values | {"video_latents": values["video_latents"] + 0.5}
+    plain, true = run(model, values), run(model, moved)
+    model.enable_cache(config)
+    assert_equal(run(model, values), plain)
+    assert not torch.equal(run(model, moved)[0], true[0])  # every second attention is the one before
+    assert_equal(run(model, moved), true)
+    model.disable_cache()
     assert_equal(run(model, values), plain)
 
 

@@ -1,0 +1,128 @@
+"""What the names in a request stand for: files, or things in memory under the beginning of their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.errors import MediaError, RequestError
+
+if TYPE_CHECKING:
+    from mova.media.readers import Sound
+
+Picture = NDArray[np.uint8]
+
+
+class SoundInput(NamedTuple):
+    """Sound in memory: ``[channels, samples]`` float32 in [-1, 1] and its rate in Hz."""
+
+    waveform: NDArray[np.float32]
+    sample_rate: int
+
+
+Memory = Mapping[str, Picture | SoundInput]
+PREFIX = "memory:"
+
+
+def name_of(value: Any, field: str, memory: dict[str, Any]) -> str | None:
+    """The name of a picture for a request; one that is in memory is added to ``memory`` under it.
+
+    Args:
+        value: ``None``, a path, a PIL image, or ``[H, W, 3]`` uint8.
+        field: The request's field, for errors.
+        memory: Gains an entry for what is no file.
+
+    Raises:
+        RequestError: If it is none of these.
+    """
+    if value is None or isinstance(value, str | Path):
+        return None if value is None else str(value)
+    pixels = np.asarray(value.convert("RGB")) if hasattr(value, "convert") else value
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        got = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(value).__name__
+        raise RequestError(f"{field} must be a path, a PIL image or [H, W, 3] uint8; got {got}.", field=field)
+    return _kept(np.ascontiguousarray(pixels), np.ascontiguousarray(pixels).tobytes(), memory)
+
+
+def name_of_sound(value: Any, field: str, memory: dict[str, Any]) -> str | None:
+    """The same for a sound: a path, or ``(waveform [channels, samples] float32, sample_rate)``.
+
+    Raises:
+        RequestError: If it is none of these.
+    """
+    if value is None or isinstance(value, str | Path):
+        return None if value is None else str(value)
+    try:
+        waveform, rate = value
+        waveform = np.asarray(waveform, dtype=np.float32)
+    except (TypeError, ValueError):
+        waveform, rate = np.zeros(0, np.float32), 0
+    if waveform.ndim != 2 or waveform.size == 0 or not isinstance(rate, int) or rate < 1 or not np.isfinite(waveform).all():
+        raise RequestError(
+            f"{field} must be a path, or a waveform [channels, samples] with its sample rate.",
+            "For example (waveform, 48000).",
+            field=field,
+        )
+    return _kept(SoundInput(waveform, rate), waveform.tobytes() + str(rate).encode(), memory)
+
+
+def picture_named(name: str, memory: Memory, field: str) -> Picture:
+    """The picture of a name, ``[H, W, 3]`` uint8.
+
+    Raises:
+        MediaError: If the file cannot be read.
+        RequestError: If it was in memory and is not there.
+    """
+    from mova.media.image import read_image
+
+    found = _in_memory(name, memory, field)
+    if isinstance(found, np.ndarray):
+        return found
+    return read_image(name)
+
+
+def sound_named(name: str, memory: Memory) -> Sound | SoundInput:
+    """The sound of a name, at its own rate.
+
+    Raises:
+        MediaError: If the file cannot be read.
+        RequestError: If it was in memory and is not there.
+    """
+    from mova.media.decode import read_waveform
+
+    found = _in_memory(name, memory, "audio")
+    if isinstance(found, SoundInput):
+        return found
+    return read_waveform(name)
+
+
+def content_hash(name: str) -> str:
+    """SHA-256 of what a name stands for, 64 hex digits; of something in memory, the beginning that its name holds.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX)
+    try:
+        with open(name, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(f"{name} cannot be read: {error.strerror}.") from None
+
+
+def _in_memory(name: str, memory: Memory, field: str) -> Picture | SoundInput | None:
+    if name.startswith(PREFIX) and name not in memory:
+        raise RequestError(f"what {field} names was in memory and is not there ({name}).", "Give it again.", field=field)
+    return memory.get(name)
+
+
+def _kept(value: Any, content: bytes, memory: dict[str, Any]) -> str:
+    name = PREFIX + hashlib.sha256(content).hexdigest()[:16]
+    memory[name] = value
+    return name
