@@ -61,6 +61,38 @@ class MOVAModel:
 
         return cls(MOVAPipeline.from_pretrained(name_or_path, torch_dtype=dtype or torch.float32, device=device))
 
+    def load_lora(self, path: str | Path, *, name: str | None = None, scale: float = 1.0) -> str:
+        """Add a LoRA to those that are attached, and return its name.
+
+        Args:
+            path: A ``.safetensors`` file, or a folder that holds one.
+            name: To speak of it; made from the file's name if not given.
+            scale: Its strength.
+
+        Raises:
+            CheckpointError: If the file is broken, or made for another model. Nothing has changed then.
+        """
+        return self.pipeline.load_lora_weights(path, name, scale=scale)
+
+    def set_lora_scales(self, scales: Mapping[str, float]) -> None:
+        """Set the strength of some LoRAs by name; the others keep theirs.
+
+        Raises:
+            RequestError: If a name is not attached, or a scale is not a finite number.
+        """
+        self.pipeline.set_lora_scales(scales)
+
+    def unload_lora(self, name: str | None = None) -> None:
+        """Take a LoRA off, or all; without any, the model is bit for bit what it was.
+
+        Raises:
+            RequestError: If the name is not attached.
+        """
+        if name is None:
+            self.pipeline.unload_lora_weights()
+        else:
+            self.pipeline.delete_adapters(name)
+
     @property
     def world(self) -> ModelWorld:
         """What the model can make."""
@@ -259,4 +291,5 @@ class MOVAModel:
             "weights": pipeline.index.fingerprint,
             "schedule": asdict(pipeline.scheduler.schedule_config),
             "inputs": {name: content_hash(name) for name in request.inputs},
+            "loras": pipeline.lora_scales(),
         }

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mova.checkpoints.layout import Index
 from mova.checkpoints.load import Components, load_checkpoint
+from mova.checkpoints.lora_pipeline import LoraPipelineMixin
 from mova.checkpoints.save import save_checkpoint
 from mova.conditioning import batched, channel_condition, task_of
 from mova.errors import RequestError
@@ -41,7 +42,7 @@ StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[st
 OnProgress = Callable[[str, int, int], None]
 
 
-class MOVAPipeline(DiffusionPipeline):
+class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
     """Video and sound in one diffusion process.
 
     Args:

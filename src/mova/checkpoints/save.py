@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mova.checkpoints.adapters import lora_scales
 from mova.checkpoints.layout import (
     CHECKSUMS,
     CONFIG,
@@ -52,6 +53,9 @@ def save_checkpoint(
     target = Path(folder)
     if target.exists() and not (target / INDEX).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target} exists and is not a checkpoint.", "Give a new or empty folder.")
+    experts = [expert for expert in (components.transformer, components.transformer_2) if expert is not None]
+    if loras := lora_scales(experts):
+        raise CheckpointError(f"a checkpoint holds no LoRA; attached: {', '.join(loras)}.", "Unload it, or save_lora_weights.")
     beside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         shutil.rmtree(beside, ignore_errors=True)

@@ -72,13 +72,14 @@ def generate(
     from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this film.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.")] = None,
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
+    lora: Annotated[list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; may be repeated.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
     """Make a clip and its sound from a prompt."""
     from mova.cli.generate import Output, run
-    from mova.cli.options import parse_extend, parse_keyframes, parse_retake
+    from mova.cli.options import parse_extend, parse_keyframes, parse_loras, parse_retake
     from mova.cli.recorded import recorded_request, varied
 
     values = {
@@ -111,7 +112,7 @@ def generate(
     wanted = Output(path=output, sheet=sheet, is_json=json, is_dry_run=dry_run, num_clips=num_clips)
     recorded = {} if from_ is None else recorded_request(from_)[0]
     given = {name: value for name, value in values.items() if value not in (None, "", False)}
-    run(varied({**recorded, **given}, set_ or ()), size=size, model=model, output=wanted)
+    run(varied({**recorded, **given}, set_ or ()), size=size, model=model, output=wanted, loras=parse_loras(lora))
 
 
 @app.command()

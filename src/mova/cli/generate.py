@@ -41,7 +41,9 @@ class Output:
     num_clips: int
 
 
-def run(values: dict[str, Any], *, size: str | None, model: str, output: Output) -> None:
+def run(
+    values: dict[str, Any], *, size: str | None, model: str, output: Output, loras: tuple[tuple[Path, float], ...] = ()
+) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.inputs import prepare
@@ -61,20 +63,30 @@ def run(values: dict[str, Any], *, size: str | None, model: str, output: Output)
     paths = numbered(output.path, output.num_clips)
     plan = prepared.plan
     _check_writable(paths, output.sheet, prepared)
+    _check_loras(loras)
     _say_plan(plan, world, output)
     if output.is_dry_run:
         if output.is_json:
             console.facts_json({"request": plan.request.model_dump(), "output": [str(path) for path in paths]})
         return
-    _make(prepared, folder, world, paths, output)
+    _make(prepared, folder, world, paths, output, loras)
 
 
-def _make(prepared: Prepared, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
+def _make(
+    prepared: Prepared,
+    folder: Path,
+    world: ModelWorld,
+    paths: list[Path],
+    output: Output,
+    loras: tuple[tuple[Path, float], ...],
+) -> None:
     began = time.monotonic()
     from mova.model import MOVAModel
 
     model = MOVAModel.from_pretrained(folder)
     console.say(f"loaded {world.name} in {time.monotonic() - began:.1f} s")
+    for path, scale in loras:
+        console.say(f"LoRA {model.load_lora(path, scale=scale)} from {path}, scale {scale:g}")
     facts = []
     plan = prepared.plan
     for number, path in enumerate(paths):
@@ -150,6 +162,15 @@ def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
     if world.kinds and kind_of(request.prompt) is None:
         kinds = ", ".join(world.kinds)
         console.say(f"note: this prompt is outside what {world.name} knows ({kinds}); see `mova examples`")
+
+
+def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:
+    """Refuse a broken file before any weight of the model is read."""
+    if loras:
+        from mova.checkpoints.lora import read_lora
+
+        for path, _ in loras:
+            read_lora(path)
 
 
 def _check_writable(paths: list[Path], sheet: Path | None, prepared: Prepared) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -123,6 +124,28 @@ def read_prompt(text: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(f"PROMPT: cannot read {path}: {error}", "Give a text file, or the prompt itself.") from error
     return text
+
+
+def parse_loras(texts: list[str] | None) -> tuple[tuple[Path, float], ...]:
+    """``FILE[:SCALE]`` each, as file and strength; 1 if it is not given.
+
+    Raises:
+        RequestError: If a scale is not a finite number.
+    """
+    return tuple(_parse_lora(text) for text in texts or ())
+
+
+def _parse_lora(text: str) -> tuple[Path, float]:
+    path, colon, typed = text.rpartition(":")
+    if not colon or Path(text).exists() or "/" in typed or "\\" in typed:  # a colon of the path, C:\style
+        return Path(text), 1.0
+    try:
+        scale = float(typed)
+    except ValueError:
+        scale = math.nan
+    if not (path and math.isfinite(scale)):
+        raise RequestError(f"--lora: takes FILE or FILE:SCALE; got {text!r}.", "For example --lora style.safetensors:0.6.")
+    return Path(path), scale
 
 
 def numbered(output: Path, count: int) -> list[Path]:
