@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from mova.errors import MovaError
@@ -22,6 +23,18 @@ def fact(text: str) -> None:
 def facts_json(value: Any) -> None:
     """Results for programs: one JSON document on stdout."""
     print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> None:
+    """A table of results on stdout: columns named in ``left`` begin at the left edge, the others end at the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = [
+            text.ljust(width) if column in left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip(), flush=True)
 
 
 def error(problem: MovaError) -> None:
@@ -68,3 +81,13 @@ def clock_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def quantity_text(value: float, unit: str) -> str:
+    """A number of a unit with three figures and a prefix of thousands: 28.6 GB, 5.53 PFLOP, 0 B."""
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
+    power = 0
+    while value >= 999.5 and power < len(prefixes) - 1:
+        value, power = value / 1000, power + 1
+    digits = 0 if value >= 99.95 or (power == 0 and value == round(value)) else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {prefixes[power]}{unit}"

@@ -1,0 +1,279 @@
+"""Films for blind judging: looked through, and copied without a trace of where they come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from mova.errors import MediaError
+from mova.media.decode import MAX_PIXELS, MAX_SECONDS, read_frames, read_waveform
+from mova.media.loudness import loudness_lufs
+from mova.media.probe import MediaInfo, audio_stream, media_info, opened, probe, reason, video_stream
+
+FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
+MAX_FILM_BYTES = 2 * 2**30
+QUIETEST_TARGET_LUFS = -30.0
+"""The louder film of a pair is turned down to the quieter one, but never below this."""
+
+# What browsers play, by the container that they expect it in
+_PLAYED: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    ".webm": (frozenset({"vp8", "vp9", "av1"}), frozenset({"opus", "vorbis"})),
+    ".mp4": (frozenset({"h264", "av1"}), frozenset({"aac", "mp3", "flac", "opus"})),
+}
+_PLAYED_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+# Matroska states times in whole milliseconds, so starts and ends can come back one off at either side
+_ROUNDING_S = Fraction(2, 1000)
+# 1 January 2000: zip refuses dates before 1980
+_NO_DATE_S = 946_684_800
+# x264 and its like write their name and settings into units of this type (H.264 table 7-1: SEI)
+_WITHOUT_NOTES = "filter_units=remove_types=6"
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that can be shown.
+
+    Args:
+        path: The file.
+        suffix: Of the container that its copy gets, ``.mp4`` or ``.webm``.
+        prompt: From the request that the film carries; None if it carries none.
+        loudness_lufs: Of its sound; None if it has none, or is silent or shorter than 0.4 s.
+        decoded_bytes: Roughly what all of its frames take in memory.
+        seconds: Length as stated, 0 if it is not.
+    """
+
+    path: Path
+    suffix: str
+    prompt: str | None
+    loudness_lufs: float | None
+    decoded_bytes: int
+    seconds: float
+
+
+def list_films(folder: Path) -> dict[str, Path]:
+    """Films in a folder by their stem; other files and folders inside are passed by.
+
+    Raises:
+        MediaError: If there is no such folder, no film in it, or two films have the same stem.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
+    except OSError as error:
+        raise MediaError(f"cannot read the folder {folder}: {error.strerror or error}.") from None
+    films: dict[str, Path] = {}
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        if path.stem in films:
+            raise MediaError(f"{films[path.stem]} and {path.name} have the same stem.", "Keep one of them in the folder.")
+        films[path.stem] = path
+    if not films:
+        raise MediaError(f"there is no film in {folder}.", f"Films end in {', '.join(FILM_SUFFIXES)}.")
+    return films
+
+
+def inspect_film(path: Path, *, needs_sound: bool) -> Film:
+    """Look through a film: whether it can be read, is of sane size, and is of a kind that browsers play.
+
+    All of the sound and one frame are decoded.
+
+    Raises:
+        MediaError: If not; the message names the file.
+    """
+    info = probe(path)
+    if info.size_bytes > MAX_FILM_BYTES:
+        raise MediaError(f"{path} has {info.size_bytes / 2**30:.1f} GiB; at most {MAX_FILM_BYTES // 2**30} are taken.")
+    if info.video is None:
+        raise MediaError(f"{path} has no picture stream.")
+    seconds = info.video.duration_s or info.duration_s or Fraction(0)
+    if seconds > MAX_SECONDS:
+        raise MediaError(f"{path} is {float(seconds):.1f} s long; at most {MAX_SECONDS:g} s are taken.")
+    suffix = _played_suffix(info, needs_sound=needs_sound)
+    read_frames(path, num_frames=1, max_pixels=MAX_PIXELS)
+    loudness = None
+    if info.audio is not None:
+        sound = read_waveform(path)
+        loudness = loudness_lufs(sound.waveform[:2], sound.sample_rate)
+    prompt = (info.request or {}).get("prompt")
+    frames = float(seconds) * float(info.video.fps or 0)
+    return Film(
+        path=path,
+        suffix=suffix,
+        prompt=prompt if isinstance(prompt, str) and prompt.strip() else None,
+        loudness_lufs=loudness,
+        decoded_bytes=int(frames * info.video.width * info.video.height * 3),
+        seconds=float(seconds),
+    )
+
+
+def copy_blind(source: Path, target: Path) -> None:
+    """Copy picture and sound of a film packet by packet; nothing else of the file comes along.
+
+    Tags, chapters, further streams, names of tracks and the notes that encoders leave inside H.264 are gone. Times,
+    edit lists and priming stay: the copy plays the same frames and samples at the same moments.
+
+    Args:
+        source: The film.
+        target: The copy; its suffix, ``.mp4`` or ``.webm``, is the container.
+
+    Raises:
+        MediaError: If the film is damaged or cut short, the copy cannot be written, or differs in its times.
+    """
+    try:
+        with opened(source) as container:
+            info = media_info(container, source)
+            with _writing(container, info, target) as copy:
+                _copy_packets(container, info, copy)
+        _check_times(info, probe(target), source)
+    except BaseException:
+        with suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
+
+
+def same_times(path: Path) -> None:
+    """Give a file a date that says nothing: dates would tell in which order the films were copied."""
+    os.utime(path, (_NO_DATE_S, _NO_DATE_S))
+
+
+def volumes(left_lufs: float | None, right_lufs: float | None) -> tuple[float, float]:
+    """Factors, at most 1, that make two films equally loud; players can only turn down.
+
+    Args:
+        left_lufs: Loudness of the film on the left; None if it has none to state.
+        right_lufs: Of the other.
+    """
+    if left_lufs is None or right_lufs is None:
+        return 1.0, 1.0
+    target = max(min(left_lufs, right_lufs), QUIETEST_TARGET_LUFS)
+    left, right = (round(min(1.0, 10.0 ** ((target - lufs) / 20.0)), 3) for lufs in (left_lufs, right_lufs))
+    return left, right
+
+
+def _played_suffix(info: MediaInfo, *, needs_sound: bool) -> str:
+    video, audio = info.video, info.audio
+    assert video is not None, "checked before"
+    if audio is None and needs_sound:
+        raise MediaError(f"{info.path} has no sound stream.", "Silent films can be judged with --mode picture only.")
+    if video.pixel_format not in _PLAYED_PIXELS:
+        raise MediaError(
+            f"{info.path} has pixels of the kind {video.pixel_format}, which not every browser plays.",
+            "Convert its picture to yuv420p first.",
+        )
+    for suffix, (pictures, sounds) in _PLAYED.items():
+        if video.codec in pictures and (audio is None or audio.codec in sounds):
+            return suffix
+    codecs = video.codec + ("" if audio is None else f" with {audio.codec}")
+    raise MediaError(
+        f"{info.path} holds {codecs}, which browsers do not play.", "Convert it to H.264 with AAC, or VP9 with Opus."
+    )
+
+
+@contextmanager
+def _writing(container: InputContainer, info: MediaInfo, target: Path) -> Iterator[_Copy]:
+    # bitexact: no version of the writer and no random identifiers in the file
+    options = {"fflags": "+bitexact"}
+    if target.suffix == ".mp4":
+        options["movflags"] = "+faststart"
+        if info.audio is not None:
+            # edit lists count in this unit: with the sample rate they end on the exact sample
+            options["movie_timescale"] = str(info.audio.sample_rate)
+    try:
+        output = av.open(str(target.resolve()), "w", format=target.suffix[1:], options=options)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"cannot write {target}: {reason(error)}.") from error
+    try:
+        copy = _Copy(output, target)
+        for stream in (video_stream(container), audio_stream(container)):
+            if stream is not None:
+                copy.add(stream)
+        yield copy
+        copy.finish()
+    finally:
+        with suppress(av.error.FFmpegError, OSError):
+            output.close()
+
+
+class _Copy:
+    """The file being written: its streams by the index of the stream they copy."""
+
+    def __init__(self, output: OutputContainer, target: Path) -> None:
+        self.output = output
+        self.target = target
+        self.streams: dict[int, Stream] = {}
+        self.filters: dict[int, BitStreamFilterContext] = {}
+        self.end_s = Fraction(0)
+
+    def add(self, stream: Stream) -> None:
+        """Copy this stream, too."""
+        try:
+            copied = self.output.add_stream_from_template(stream)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise MediaError(f"cannot write {self.target}: {reason(error)}.") from error
+        self.streams[stream.index] = copied
+        if stream.codec_context.name == "h264":
+            self.filters[stream.index] = BitStreamFilterContext(_WITHOUT_NOTES, stream, copied)
+
+    def put(self, packet: Packet[Stream]) -> None:
+        """Write one packet of a stream that is copied."""
+        index = packet.stream.index
+        if packet.pts is not None and packet.time_base is not None:
+            self.end_s = max(self.end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        parts = self.filters[index].filter(packet) if index in self.filters else [packet]
+        self._mux(parts, index)
+
+    def finish(self) -> None:
+        """Write what the filters still hold, and the end of the file."""
+        for index, notes in self.filters.items():
+            self._mux(notes.filter(None), index)
+        try:
+            self.output.close()
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(f"cannot write {self.target}: {reason(error)}.") from error
+
+    def _mux(self, packets: list[Packet[Stream]], index: int) -> None:
+        try:
+            for packet in packets:
+                packet.stream = self.streams[index]
+                self.output.mux(packet)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"cannot write {self.target}: {reason(error)}.") from error
+
+
+def _copy_packets(container: InputContainer, info: MediaInfo, copy: _Copy) -> None:
+    wanted = [stream for stream in container.streams if stream.index in copy.streams]
+    for packet in container.demux(wanted):
+        # the demuxer ends with an empty packet for each stream
+        if packet.dts is not None:
+            copy.put(packet)
+    stated = info.duration_s
+    if stated is not None and copy.end_s < stated - Fraction(1, 4):
+        raise MediaError(
+            f"{info.path} is cut short: it ends at {float(copy.end_s):.2f} s of {float(stated):.2f} s.",
+            "The download or the recording may be incomplete.",
+        )
+
+
+def _check_times(before: MediaInfo, after: MediaInfo, source: Path) -> None:
+    for name in ("video", "audio"):
+        old, new = getattr(before, name), getattr(after, name)
+        for what in ("start_s", "duration_s"):
+            was = None if old is None else cast("Fraction | None", getattr(old, what))
+            now = None if new is None else cast("Fraction | None", getattr(new, what))
+            if was is not None and now is not None and abs(was - now) > _ROUNDING_S:
+                raise MediaError(
+                    f"{source} cannot be copied in step: the {what.removesuffix('_s')} of its {name} would move from "
+                    f"{float(was):.4f} s to {float(now):.4f} s.",
+                    "Encode it again with mova, or with any encoder that starts picture and sound at 0 s.",
+                )
