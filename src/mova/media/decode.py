@@ -59,7 +59,7 @@ def read_clip(
     limits = Limits(max_seconds, max_pixels, num_frames)
     with opened(path) as container:
         info = media_info(container, path)
-        video = _checked_video(info, limits)
+        video = checked_video(info, limits)
         if info.audio is None:
             raise MediaError(
                 f"{path} has no sound stream; a clip needs one.", "Read the picture alone with read_frames."
@@ -87,7 +87,7 @@ def read_frames(
     limits = Limits(max_seconds, max_pixels, num_frames)
     with opened(path) as container:
         info = media_info(container, path)
-        film = FilmReader(info, _checked_video(info, limits), limits)
+        film = FilmReader(info, checked_video(info, limits), limits)
         _decode(container, film, None)
     return film.result()
 
@@ -134,7 +134,12 @@ def read_waveform(path: str | Path, sample_rate: int | None = None, *, max_secon
     return Sound(resample(waveform, sound.sample_rate, to_rate=sample_rate), sample_rate)
 
 
-def _checked_video(info: MediaInfo, limits: Limits) -> VideoInfo:
+def checked_video(info: MediaInfo, limits: Limits) -> VideoInfo:
+    """The picture stream of a file, if it passes the limits by its header.
+
+    Raises:
+        MediaError: If there is none, or it does not.
+    """
     video, path = info.video, info.path
     if video is None:
         raise MediaError(f"{path} has no picture stream.", "Read the sound alone with read_waveform.")

@@ -17,10 +17,10 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from mova.errors import MediaError
-from mova.media.decode import MAX_PIXELS, MAX_SECONDS, _checked_video
+from mova.media.decode import MAX_PIXELS, MAX_SECONDS, checked_video
 from mova.media.image import fit_image
 from mova.media.probe import MediaInfo, media_info, opened, stream_time, video_stream
-from mova.media.readers import Limits, _rgb, check_bytes
+from mova.media.readers import Limits, check_bytes, rgb_of
 from mova.media.track import PictureTrack, picture_track
 from mova.timeline import Number, exact_fps, frame_time, frames_in_seconds
 
@@ -161,7 +161,7 @@ def _decoded(track: PictureTrack, max_pixels: int) -> Iterator[tuple[Fraction, a
     path = track.info.path
     with opened(path) as container:
         # the sizes and colours are checked here; how long the film may be was decided above, by its packets
-        video = _checked_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))
+        video = checked_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))
         stream = video_stream(container)
         assert stream is not None, "picture_track found it"
         stream.codec_context.options = {"max_pixels": str(max_pixels * _DECODER_PIXEL_SLACK)}
@@ -192,7 +192,7 @@ class _Shown:
     def fitted(self, size: tuple[int | None, int | None], fit: FilmFit) -> NDArray[np.uint8]:
         """``[height, width, 3]`` uint8."""
         if self._fitted is None:
-            upright = _rgb(self._frame, self._reformatter)
+            upright = rgb_of(self._frame, self._reformatter)
             rows, columns = upright.shape[:2]
             width, height = columns if size[0] is None else size[0], rows if size[1] is None else size[1]
             self._fitted = _fitted(upright, width, height, fit, self._info)

@@ -101,7 +101,7 @@ class FilmReader:
                 f"{path} is longer than its header states; at most {self.limits.max_seconds:g} s are read."
             )
         check_bytes(self.info, (index + 1) * frame.width * frame.height * 3)
-        self.frames.append(_rgb(frame, self.reformatter))
+        self.frames.append(rgb_of(frame, self.reformatter))
 
     def result(self) -> Film:
         """All frames; refuse a film that is cut short."""
@@ -193,7 +193,7 @@ def check_bytes(info: MediaInfo, num_bytes: int) -> None:
         )
 
 
-def _rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+def rgb_of(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """``[H, W, 3]`` full-range RGB, upright, by the matrix that the file states."""
     is_rgb = frame.format.is_rgb or frame.format.has_palette
     if is_rgb:

@@ -117,9 +117,7 @@ def planned_copy(film: Path, path: Path, *, overwrite: bool) -> CopyPlan:
     return plan
 
 
-def opened_target(
-    target: str | io.BytesIO, plan: CopyPlan, *, sample_rate: int, tags: Mapping[str, str]
-) -> OutputContainer:
+def opened_target(target: str | io.BytesIO, plan: CopyPlan, *, sample_rate: int, tags: Mapping[str, str]) -> OutputContainer:
     """A container to be written, without streams yet.
 
     Args:

@@ -122,8 +122,7 @@ def write_soundtrack(
 def _check_waveform(waveform: NDArray[np.float32], track: PictureTrack, sample_rate: int) -> None:
     if waveform.ndim != 2 or waveform.dtype != np.float32 or waveform.shape[0] not in LAYOUTS:
         raise MediaError(
-            "the sound must be [channels, samples] of float32, mono or stereo; "
-            f"got {list(waveform.shape)} of {waveform.dtype}."
+            f"the sound must be [channels, samples] of float32, mono or stereo; got {list(waveform.shape)} of {waveform.dtype}."
         )
     needed, given = int(track.seconds * sample_rate), waveform.shape[1]
     if given != needed:
@@ -139,9 +138,7 @@ def _check_waveform(waveform: NDArray[np.float32], track: PictureTrack, sample_r
         raise MediaError(f"the sound must stay within -1 and 1; its peak is {peak:.4f}.", "Scale or limit it first.")
 
 
-def _copy(
-    plan: CopyPlan, waveform: NDArray[np.float32], temporary: Path, *, sample_rate: int, tags: Mapping[str, str]
-) -> None:
+def _copy(plan: CopyPlan, waveform: NDArray[np.float32], temporary: Path, *, sample_rate: int, tags: Mapping[str, str]) -> None:
     with opened(plan.track.info.path) as film, _writing(plan.path):
         source = picture_of(film)
         container = opened_target(str(temporary.resolve()), plan, sample_rate=sample_rate, tags=tags)

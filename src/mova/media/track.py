@@ -209,4 +209,3 @@ def _check_whole(info: MediaInfo, seconds: Fraction) -> None:
             f"{info.path} is cut short: {float(missing):.3f} s of its {float(video.duration_s):.3f} s are missing.",
             "The download or the recording may be incomplete.",
         )
-
