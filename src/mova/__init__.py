@@ -16,8 +16,9 @@ _HOMES = {
     "MOVAModel": "mova.model",
     "MOVAPipeline": "mova.pipeline",
     "MovaError": "mova.errors",
+    "RuntimeOptions": "mova.runtime.options",
 }
-__all__ = ["Clip", "GenerationRequest", "MOVAModel", "MOVAPipeline", "MovaError", "__version__"]
+__all__ = ["Clip", "GenerationRequest", "MOVAModel", "MOVAPipeline", "MovaError", "RuntimeOptions", "__version__"]
 
 if TYPE_CHECKING:
     from mova.errors import MovaError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mova.model import MOVAModel
     from mova.pipeline import MOVAPipeline
     from mova.request import GenerationRequest
+    from mova.runtime.options import RuntimeOptions
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from mova.pipeline import MOVAPipeline
+    from mova.runtime.options import RuntimeOptions
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -42,24 +43,26 @@ class MOVAModel:
         cls,
         name_or_path: str | Path = "mova-base",
         *,
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        runtime: RuntimeOptions | None = None,
     ) -> MOVAModel:
         """Load a model.
 
         Args:
             name_or_path: ``"mova-base"``, a folder, or a repository of the Hugging Face hub.
-            device: Where to run.
-            dtype: Of the joint network; float32 if not given.
+            device: Where to run; the accelerator if there is one, if not given.
+            dtype: Of the joint network and the text encoder; what suits the device, if not given.
+            runtime: Offloading, 8-bit weights, attention backend and the like.
 
         Raises:
             CheckpointError: If there is no such model or its files are broken.
+            RequestError: If the model cannot run here as asked.
+            MissingExtraError: If that needs a package that is not installed.
         """
-        import torch
-
         from mova.pipeline import MOVAPipeline
 
-        return cls(MOVAPipeline.from_pretrained(name_or_path, torch_dtype=dtype or torch.float32, device=device))
+        return cls(MOVAPipeline.from_pretrained(name_or_path, torch_dtype=dtype, device=device, runtime=runtime))
 
     def load_lora(self, path: str | Path, *, name: str | None = None, scale: float = 1.0) -> str:
         """Add a LoRA to those that are attached, and return its name.

@@ -7,6 +7,7 @@ clip.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from mova.checkpoints.layout import Index
-from mova.checkpoints.load import Components, load_checkpoint
+from mova.checkpoints.load import Components, load_to_run
 from mova.checkpoints.lora_pipeline import LoraPipelineMixin
 from mova.checkpoints.save import save_checkpoint
 from mova.conditioning import batched, channel_condition, task_of
@@ -27,6 +28,8 @@ from mova.models.text_encoder import embed_prompts
 from mova.output import MOVAPipelineOutput, finished
 from mova.plan import Canvas
 from mova.request import Fit, TextOnly
+from mova.runtime.apply import apply_runtime
+from mova.runtime.options import RuntimeOptions
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance, Guider
 from mova.sampling.noise import audio_noise, video_noise
@@ -87,15 +90,30 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
-        torch_dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
+        torch_dtype: torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        runtime: RuntimeOptions | None = None,
     ) -> MOVAPipeline:
         """Load a model: ``"mova-base"``, a folder, or a repository of the hub.
 
+        Args:
+            pretrained_model_name_or_path: Which.
+            torch_dtype: Of the joint network and the text encoder; in place of ``runtime.dtype``.
+            device: Where to run; in place of ``runtime.device``.
+            runtime: Offloading, 8-bit weights, attention backend and the like; by default nothing of it, on the
+                accelerator if there is one.
+
         Raises:
             CheckpointError: If there is no such model or its files are broken.
+            RequestError: If the model cannot run here as asked.
+            MissingExtraError: If that needs a package that is not installed.
         """
-        return cls.from_components(load_checkpoint(pretrained_model_name_or_path, dtype=torch_dtype, device=device))
+        options = runtime or RuntimeOptions()
+        options = replace(options, device=device or options.device, dtype=torch_dtype or options.dtype)
+        components, settled = load_to_run(pretrained_model_name_or_path, options)
+        pipeline = cls.from_components(components)
+        apply_runtime(pipeline, settled)
+        return pipeline
 
     @classmethod
     def from_components(cls, components: Components) -> MOVAPipeline:

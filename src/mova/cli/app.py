@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -71,6 +71,11 @@ def generate(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut a prompt that is too long.")] = False,
     from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this film.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    offload: Annotated[str, typer.Option(help="What waits in host memory: none, component or block.")] = "none",
+    quantisation: Annotated[str, typer.Option(help="Weights of the film's blocks: none, fp8, fp8_scaled or int8.")] = "none",
+    attention_backend: Annotated[str, typer.Option(help="auto, sdpa, flash, flex or sage.")] = "auto",
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
     lora: Annotated[list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; may be repeated.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
@@ -78,9 +83,10 @@ def generate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
     """Make a clip and its sound from a prompt."""
-    from mova.cli.generate import Output, run
+    from mova.cli.generate import Choice, Output, run
     from mova.cli.options import parse_extend, parse_keyframes, parse_loras, parse_retake
     from mova.cli.recorded import recorded_request, varied
+    from mova.runtime.options import RuntimeOptions
 
     values = {
         "prompt": prompt,
@@ -110,9 +116,16 @@ def generate(
         "truncate": truncate,
     }
     wanted = Output(path=output, sheet=sheet, is_json=json, is_dry_run=dry_run, num_clips=num_clips)
+    runtime = RuntimeOptions(
+        device=device,
+        dtype=dtype,
+        offload=cast(Any, offload),  # checked by the class, whose errors name what is allowed
+        quantisation=cast(Any, quantisation),
+        attention_backend=attention_backend,
+    )
     recorded = {} if from_ is None else recorded_request(from_)[0]
     given = {name: value for name, value in values.items() if value not in (None, "", False)}
-    run(varied({**recorded, **given}, set_ or ()), size=size, model=model, output=wanted, loras=parse_loras(lora))
+    run(varied({**recorded, **given}, set_ or ()), Choice(model, runtime, parse_loras(lora)), wanted, size=size)
 
 
 @app.command()

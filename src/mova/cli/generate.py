@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
 from mova.cli.options import in_typed_words, numbered, parse_size, read_prompt
 from mova.errors import MediaError, RequestError
+from mova.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
     from mova.inputs import Prepared
@@ -41,9 +42,22 @@ class Output:
     num_clips: int
 
 
-def run(
-    values: dict[str, Any], *, size: str | None, model: str, output: Output, loras: tuple[tuple[Path, float], ...] = ()
-) -> None:
+@dataclass(frozen=True)
+class Choice:
+    """Which model, and how it runs.
+
+    Args:
+        model: Name, folder or hub id.
+        runtime: Fields of :class:`~mova.runtime.options.RuntimeOptions`.
+        loras: Files and their strengths.
+    """
+
+    model: str
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    loras: tuple[tuple[Path, float], ...] = ()
+
+
+def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | None = None) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.inputs import prepare
@@ -55,7 +69,7 @@ def run(
         if "prompt" in values:
             given["prompt"] = read_prompt(values["prompt"])
         request = make_request(values | given)
-        folder = resolve_model(model)
+        folder = resolve_model(choice.model)
         world = read_index(folder).world
         prepared = prepare(request, world)
     except RequestError as problem:
@@ -63,29 +77,24 @@ def run(
     paths = numbered(output.path, output.num_clips)
     plan = prepared.plan
     _check_writable(paths, output.sheet, prepared)
-    _check_loras(loras)
+    _check_loras(choice.loras)
     _say_plan(plan, world, output)
     if output.is_dry_run:
         if output.is_json:
             console.facts_json({"request": plan.request.model_dump(), "output": [str(path) for path in paths]})
         return
-    _make(prepared, folder, world, paths, output, loras)
+    _make(prepared, choice, folder, world, paths, output)
 
 
 def _make(
-    prepared: Prepared,
-    folder: Path,
-    world: ModelWorld,
-    paths: list[Path],
-    output: Output,
-    loras: tuple[tuple[Path, float], ...],
+    prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, paths: list[Path], output: Output
 ) -> None:
     began = time.monotonic()
     from mova.model import MOVAModel
 
-    model = MOVAModel.from_pretrained(folder)
+    model = MOVAModel.from_pretrained(folder, runtime=choice.runtime)
     console.say(f"loaded {world.name} in {time.monotonic() - began:.1f} s")
-    for path, scale in loras:
+    for path, scale in choice.loras:
         console.say(f"LoRA {model.load_lora(path, scale=scale)} from {path}, scale {scale:g}")
     facts = []
     plan = prepared.plan

@@ -56,7 +56,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
         RequestError: If an input of it has changed.
     """
     from mova.checkpoints.layout import BASE_NAME, read_index, resolve_model
-    from mova.cli.generate import Output, run
+    from mova.cli.generate import Choice, Output, run
 
     request, made_by = recorded_request(path)
     name = model or made_by.get("model") or BASE_NAME
@@ -65,7 +65,8 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
     index = read_index(resolve_model(name))
     if made_by.get("weights") not in (None, index.fingerprint):
         console.say(f"note: {path.name} was made with other weights ({made_by['weights']}, here {index.fingerprint})")
-    run(request, size=None, model=name, output=Output(target, sheet=None, is_json=is_json, is_dry_run=False, num_clips=1))
+    wanted = Output(target, sheet=None, is_json=is_json, is_dry_run=False, num_clips=1)
+    run(request, Choice(name), wanted)
     same = target.read_bytes() == path.read_bytes()
     console.say(f"{target.name} {'is' if same else 'is not'} the same as {path.name}, byte by byte")
 

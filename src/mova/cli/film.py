@@ -1,0 +1,196 @@
+"""``mova film``: a shot list to one film; only what an edit touched is rendered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mova.cli import console
+from mova.cli.generate import STAGES
+from mova.errors import RequestError
+
+if TYPE_CHECKING:
+    from mova.film.cache import ShotCache
+    from mova.film.plan import FilmPlan
+    from mova.film.render import ShotState
+    from mova.film.shots import Film, Take
+    from mova.media.clip import Clip
+    from mova.model import MOVAModel
+
+
+@dataclass(frozen=True)
+class FilmOutput:
+    """Where the film goes and how much is said.
+
+    Args:
+        path: Film to write.
+        cache: Folder of finished shots; beside the shot list if ``None``.
+        should_prune: Remove the finished shots of the folder that this film does not use.
+        is_json: One JSON document on stdout instead of a line of facts.
+        is_dry_run: Check and plan only.
+    """
+
+    path: Path
+    cache: Path | None
+    should_prune: bool
+    is_json: bool
+    is_dry_run: bool
+
+
+def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str | None) -> None:
+    """Check everything, render what is missing, join, write, say what it is."""
+    from mova.checkpoints.layout import read_index, resolve_model
+    from mova.film.cache import ShotCache
+    from mova.film.keys import model_key_of
+    from mova.film.plan import plan_film
+    from mova.film.render import shot_states
+    from mova.film.shots import read_film
+    from mova.media.encode import check_target
+
+    film = _with_retakes(read_film(shots), retakes)
+    folder = resolve_model(model or film.model)
+    plan = plan_film(film, read_index(folder).world, model_key=model_key_of(folder))
+    width, height = plan.size
+    check_target(output.path, width=width, height=height)
+    cache = ShotCache(output.cache or shots.with_name(f"{shots.stem}.cache"))
+    states = shot_states(plan, cache)
+    _say_plan(plan, states, cache)
+    if output.is_dry_run:
+        _show_plan(plan, states, output)
+        return
+    _make(plan, cache, folder, output)
+    for text in retakes:
+        number, _, take = text.partition(":")
+        console.say(f"to keep {text} in the film, write under shot {number}:  retakes: [{take!r}]")
+
+
+def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
+    from mova.film.keys import keys_of_film
+    from mova.film.render import render_film
+
+    began = time.monotonic()
+    rendered: set[int] = set()
+    lines: dict[tuple[int, str], console.ProgressLine] = {}
+
+    def load_model() -> MOVAModel:
+        from mova.model import MOVAModel
+
+        begin = time.monotonic()
+        model = MOVAModel.from_pretrained(folder)
+        console.say(f"loaded {plan.world.name} in {time.monotonic() - begin:.1f} s")
+        return model
+
+    def on_progress(number: int, stage: str, done: int, total: int) -> None:
+        rendered.add(number)
+        if done == 0:  # a retake of the same shot begins again
+            lines.pop((number, stage), None)
+        label = f"shot {number}/{len(plan.shots)}: {STAGES.get(stage, stage)}"
+        lines.setdefault((number, stage), console.ProgressLine(label)).update(done, total)
+
+    clip = render_film(plan, cache, load_model, on_progress=on_progress)
+    written = clip.save(output.path)
+    if output.should_prune:
+        used = [key for keys in keys_of_film(plan, cache) if keys is not None for key in keys]
+        console.say(f"removed {len(cache.prune(used))} finished shots that this film does not use from {cache.folder}")
+    facts = _facts(plan, clip, output.path, written.size_bytes, rendered, time.monotonic() - began)
+    if output.is_json:
+        console.facts_json(facts)
+    else:
+        console.fact(_fact_line(facts))
+
+
+def _with_retakes(film: Film, texts: Sequence[str]) -> Film:
+    """The film with the retakes that were typed: ``2:audio:1.0-1.8`` each."""
+    from mova.film.shots import parse_take
+
+    takes: dict[int, tuple[Take, ...]] = {}
+    try:
+        for text in texts:
+            number, colon, rest = text.partition(":")
+            if not (colon and number.isascii() and number.isdigit() and len(number) < 6):
+                raise RequestError(
+                    f"retake takes SHOT:MODALITY:FROM-TO; got {text[:40]!r}.", "For example 2:audio:1.0-1.8.", field="retake"
+                )
+            takes[int(number)] = (*takes.get(int(number), ()), parse_take(rest))
+        return film.with_takes(takes)
+    except RequestError as problem:
+        if problem.field != "retake":
+            raise
+        raise RequestError(f"--retake: {problem.message.removeprefix('retake ')}", problem.hint, field="retake") from None
+
+
+def _say_plan(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -> None:
+    width, height = plan.size
+    missing = sum(state.state != "cached" for state in states)
+    num_shots = f"{len(states)} shot" + ("s" if len(states) > 1 else "")
+    console.say(
+        f"{plan.world.name}: {num_shots}, {width}x{height}, {plan.num_frames} frames "
+        f"({float(plan.num_frames / plan.fps):.3f} s) at {float(plan.fps):g} fps, sound {plan.sample_rate} Hz; "
+        f"{len(states) - missing} in {cache.folder}, {missing} to render" + _estimate_text(plan, states, cache)
+    )
+
+
+def _estimate_text(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -> str:
+    work = sum(state.work for state in states)
+    pace = cache.pace(plan.model_key) if work else None
+    return "" if pace is None else f", about {console.clock_text(pace * work)} at the speed of those that are there"
+
+
+def _show_plan(plan: FilmPlan, states: tuple[ShotState, ...], output: FilmOutput) -> None:
+    if output.is_json:
+        shots = [_shot_facts(plan, index) | {"state": state.state} for index, state in enumerate(states)]
+        console.facts_json({"file": str(output.path), "num_frames": plan.num_frames, "shots": shots})
+        return
+    rows = []
+    for shot, state in zip(plan.shots, states, strict=True):
+        prompt = shot.plan.request.prompt
+        told = f"to render, unless shot {shot.number - 1} ends as before" if state.state == "waits" else state.state
+        start = f"{float(plan.start_s(shot)):.4f}"
+        name = prompt if len(prompt) <= 40 else prompt[:37] + "..."
+        rows.append((str(shot.number), name, start, str(shot.num_frames), str(shot.plan.seed), told))
+    console.table(("shot", "prompt", "starts at (s)", "frames", "seed", "state"), rows, left=(1, 5))
+
+
+def _shot_facts(plan: FilmPlan, index: int) -> dict[str, Any]:
+    shot = plan.shots[index]
+    return {
+        "number": shot.number,
+        "prompt": shot.plan.request.prompt,
+        "first_frame": shot.first_frame,
+        "first_sample": plan.span(shot)[0],
+        "start_s": float(plan.start_s(shot)),
+        "num_frames": shot.num_frames,
+        "seed": shot.plan.seed,
+    }
+
+
+def _facts(plan: FilmPlan, clip: Clip, path: Path, size_bytes: int, rendered: set[int], seconds_taken: float) -> dict[str, Any]:
+    from mova.media.loudness import loudness_lufs, peak_dbfs
+
+    return {
+        "file": str(path),
+        "bytes": size_bytes,
+        "width": clip.width,
+        "height": clip.height,
+        "num_frames": clip.num_frames,
+        "fps": float(clip.fps),
+        "seconds": float(clip.seconds),
+        "sample_rate": clip.sample_rate,
+        "loudness_lufs": loudness_lufs(clip.waveform, clip.sample_rate),
+        "peak_dbfs": peak_dbfs(clip.waveform),
+        "seconds_taken": round(seconds_taken, 2),
+        "shots": [_shot_facts(plan, i) | {"rendered": shot.number in rendered} for i, shot in enumerate(plan.shots)],
+    }
+
+
+def _fact_line(fact: dict[str, Any]) -> str:
+    loudness = "silent" if fact["loudness_lufs"] is None else f"{fact['loudness_lufs']:.1f} LUFS"
+    rendered = sum(shot["rendered"] for shot in fact["shots"])
+    return (
+        f"{fact['file']}  {len(fact['shots'])} shots, {rendered} rendered, {fact['width']}x{fact['height']}, "
+        f"{fact['seconds']:.3f} s at {fact['fps']:g} fps, {fact['bytes'] / 1000:.0f} kB, {loudness}, "
+        f"made in {fact['seconds_taken']:.1f} s"
+    )

@@ -1,0 +1,335 @@
+"""``mova plan``: what a clip costs, before anything is downloaded or loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mova.cli import console
+from mova.cli.inspect import local_model
+from mova.cli.options import in_typed_words, parse_size
+from mova.errors import CheckpointError, RequestError
+from mova.runtime import costs
+from mova.runtime.codec_costs import codec_cost, video_scale
+from mova.runtime.memory import STAGES, Choice, Model, choices, first_that_fits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mova.plan import Plan
+    from mova.world import ModelWorld
+
+COMPONENTS = ("video_dit", "audio_dit", "dual_tower_bridge", "text_encoder", "video_vae", "audio_vae")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What is to run it.
+
+    Args:
+        memory_bytes: Of the accelerator, if told.
+        speed: Operations a second that it reaches, if told.
+    """
+
+    memory_bytes: int | None = None
+    speed: float | None = None
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What one clip costs.
+
+    Args:
+        lengths: Tokens of the whole clip.
+        windows: Tokens of each window in which the network sees it; one unless the clip is long.
+        branches: Evaluations of a guided velocity.
+        evaluations: Of a whole run, in each window.
+        parts: Operations of one evaluation of the largest window, by part.
+        velocity_flops: Operations of one guided velocity.
+        stage_flops: Operations of a run by stage: text, denoise, decode.
+        parameters: By component.
+        ways: Ways of holding the weights.
+    """
+
+    lengths: costs.Lengths
+    windows: tuple[costs.Lengths, ...]
+    branches: tuple[costs.Branch, ...]
+    evaluations: int
+    parts: Mapping[str, int]
+    velocity_flops: int
+    stage_flops: Mapping[str, int]
+    parameters: Mapping[str, int]
+    ways: Sequence[Choice]
+
+
+def run(values: dict[str, Any], *, size: str | None, model: str, device: Device, is_json: bool) -> None:
+    """Settle the request for the model, count, show.
+
+    Raises:
+        CheckpointError: If there is no such model, or its configurations are wrong.
+        RequestError: If the model cannot make what is asked.
+    """
+    from mova.checkpoints.layout import read_index
+    from mova.plan import resolve
+    from mova.request import make_request
+
+    folder = local_model(model)
+    index = read_index(folder)
+    try:
+        width, height = parse_size(size)
+        given = {"prompt": "any", "width": width, "height": height}  # what a prompt says costs nothing
+        request = make_request({name: value for name, value in (values | given).items() if value is not None})
+        plan = resolve(request, index.world)
+    except RequestError as problem:
+        raise in_typed_words(problem) from None
+    bill = count(folder, plan)
+    if is_json:
+        console.facts_json(_as_json(bill, plan, device))
+    else:
+        _show(bill, plan, index.world, device)
+
+
+def count(folder: Path, plan: Plan) -> Bill:
+    """The bill of a settled request, from configuration files alone.
+
+    Raises:
+        CheckpointError: If they are missing or wrong.
+    """
+    from mova.checkpoints.layout import CONFIG, read_index, read_json
+
+    index = read_index(folder)
+    configs = {name: read_json(folder / name / CONFIG) for name in COMPONENTS}
+    try:
+        network = costs.Network.from_configs(*(configs[name] for name in COMPONENTS[:3]))
+        scale = video_scale(configs["video_vae"])
+        grid = (plan.timeline.video_latents(plan.grid_frames), plan.height // scale, plan.width // scale)
+        sound = plan.timeline.audio_latents(plan.grid_frames)
+        codecs = {
+            name: codec_cost(index.classes[name][1], configs[name], latents)
+            for name, latents in (("video_vae", grid), ("audio_vae", (sound,)))
+        }
+        encoder = costs.text_encoder_weights(configs["text_encoder"])
+        encoding = costs.text_encoder_flops(configs["text_encoder"], index.world.max_tokens)
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}", "The configuration files are not those of a model.") from error
+    experts = 2 if "video_dit_2" in index.classes else 1
+    branches = costs.guidance_branches(plan.guidance_scale, plan.cross_guidance_scale)
+    lengths = _lengths(network, grid, sound, index.world.max_tokens)
+    parts = _windows(plan, index.world, grid[0], sound)
+    windows = tuple(_lengths(network, (frames, *grid[1:]), latents, lengths.text) for frames, latents in parts)
+    largest = max(windows, key=lambda window: window.video)
+    velocity = sum(costs.step_flops(network, window, branches) for window in windows)
+    velocities = costs.velocities_in(plan.num_inference_steps, plan.solver)
+    texts = len({has_text for has_text, _ in branches})
+    expert = costs.tower_weights(network.video).total
+    model = Model(network, experts, encoder, configs["text_encoder"], codecs["video_vae"], codecs["audio_vae"])
+    return Bill(
+        lengths=lengths,
+        windows=windows,
+        branches=branches,
+        evaluations=velocities * len(branches),
+        parts=costs.forward_flops(network, largest),
+        velocity_flops=velocity,
+        stage_flops={
+            "text": texts * encoding,
+            "denoise": velocities * velocity + costs.prompt_flops(network, largest, branches, num_experts=experts),
+            "decode": sum(codec.decode_flops for codec in codecs.values()),
+        },
+        parameters={
+            "video_dit": expert,
+            **({"video_dit_2": expert} if experts == 2 else {}),
+            "audio_dit": costs.tower_weights(network.audio).total,
+            "dual_tower_bridge": costs.bridge_weights(network).total,
+            "text_encoder": encoder.total,
+            **{name: codec.parameters for name, codec in codecs.items()},
+        },
+        ways=choices(model, largest, branches),
+    )
+
+
+def parse_bytes(text: str | None) -> int | None:
+    """``24GB`` or ``24GiB`` as bytes.
+
+    Raises:
+        RequestError: If it is not of that form.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if found is None or not float(found[1]) or (found[3] and not found[2]):
+        raise RequestError(f"--gpu-memory: takes a number of bytes such as 24GB; got {text[:40]!r}.", "For example 24GB.")
+    power = "kmgt".index(found[2]) + 1 if found[2] else 0
+    return round(float(found[1]) * (1024.0 if found[3] else 1000.0) ** power)
+
+
+def parse_speed(text: str | None) -> float | None:
+    """``400TFLOPS`` (or ``400TFLOP/s``, ``400T``, ``4e14``) as operations a second.
+
+    Raises:
+        RequestError: If it is not of that form.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?(?:e\d{1,2})?)\s*([kmgtpe]?)(?:flops?(?:/s)?)?", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise RequestError(
+            f"--flops: takes operations a second such as 400TFLOPS; got {text[:40]!r}.", "For example 400TFLOPS."
+        )
+    power = "kmgtpe".index(found[2]) + 1 if found[2] else 0
+    return float(found[1]) * 1000.0**power
+
+
+def _lengths(network: costs.Network, grid: tuple[int, ...], sound: int, text: int) -> costs.Lengths:
+    film = 1
+    for latents, patch in zip(grid, network.video.patch_size, strict=True):
+        film *= latents // patch
+    return costs.Lengths(video=film, audio=sound // network.audio.patch, text=text, frames=grid[0])
+
+
+def _windows(plan: Plan, world: ModelWorld, num_video: int, num_audio: int) -> list[tuple[int, int]]:
+    """Latents of film and sound in each window; the common clip is one, and needs no torch to say so."""
+    longest = plan.timeline.video_latents(world.timeline().next_legal_frames(world.max_frames))
+    if num_video <= longest:
+        return [(num_video, num_audio)]
+    from mova.sampling.windows import plan_windows
+
+    windows = plan_windows(num_video, num_audio, timeline=plan.timeline, max_video=longest)
+    return [(window.video[1] - window.video[0], window.audio[1] - window.audio[0]) for window in windows]
+
+
+def _show(bill: Bill, plan: Plan, world: ModelWorld, device: Device) -> None:
+    fps = float(plan.timeline.fps)
+    console.fact(
+        f"{world.name}: {plan.width}x{plan.height}, {plan.num_frames} frames ({plan.num_frames / fps:.3f} s) at {fps:g} fps, "
+        f"{plan.num_inference_steps} steps ({plan.solver}), "
+        f"guidance {plan.guidance_scale:g}, cross guidance {plan.cross_guidance_scale:g}"
+    )
+    split = f" in {len(bill.windows)} windows" if len(bill.windows) > 1 else ""
+    console.fact(
+        f"tokens: {bill.lengths.video:,} film, {bill.lengths.audio:,} sound{split}, {bill.lengths.text:,} text; "
+        f"parameters: {_billions(sum(bill.parameters.values()))}"
+    )
+    console.fact("")
+    _show_operations(bill, plan, device)
+    console.fact("")
+    _show_memory(bill, device)
+
+
+def _show_operations(bill: Bill, plan: Plan, device: Device) -> None:
+    total = sum(bill.parts.values())
+    shares = [(name, _flop(value), f"{100 * value / total:.1f} %") for name, value in bill.parts.items()]
+    console.table(("one evaluation", "operations", ""), [*shares, ("sum", _flop(total), "")])
+    console.fact("")
+    run_flops = sum(bill.stage_flops.values())
+    velocities = bill.evaluations // len(bill.branches)
+    evaluations = "1 evaluation" if len(bill.branches) == 1 else f"{len(bill.branches)} evaluations"
+    rows = [
+        ("text encoder", bill.stage_flops["text"]),
+        (f"guided velocity, {evaluations}", bill.velocity_flops),
+        (f"{plan.num_inference_steps} steps, {velocities} velocities", bill.stage_flops["denoise"]),
+        ("decoding", bill.stage_flops["decode"]),
+        ("run", run_flops),
+    ]
+    if device.speed is None:
+        console.table(("", "operations"), [(name, _flop(value)) for name, value in rows])
+        return
+    head = ("", "operations", f"at {_flop(device.speed)}/s")
+    console.table(head, [(name, _flop(value), _seconds(value / device.speed)) for name, value in rows])
+
+
+def _show_memory(bill: Bill, device: Device) -> None:
+    head = ["offload", "film blocks", *(f"{stage}: weights + tensors" for stage in STAGES), "peak", "host"]
+    rows = []
+    for way in bill.ways:
+        cells = [f"{_bytes(way.stages[stage].weights)} + {_bytes(way.stages[stage].tensors)}" for stage in STAGES]
+        row = [way.offload, way.stored, *cells, _bytes(way.peak_bytes), _bytes(way.host_bytes)]
+        if device.memory_bytes is not None:
+            row.append("fits" if way.peak_bytes <= device.memory_bytes else "too large")
+        rows.append(row)
+    if device.memory_bytes is not None:
+        head.append(f"in {_bytes(device.memory_bytes)}")
+    console.fact("memory of an accelerator in bfloat16, codecs in float32")
+    console.table(head, rows, left=(0, 1))
+    console.fact("weights are exact, tensors estimated; the peak has 1 GB for the driver and workspace")
+    _show_streaming(bill, device)
+    if device.memory_bytes is None:
+        return
+    best = first_that_fits(bill.ways, device.memory_bytes)
+    if best is None:
+        least = min(bill.ways, key=lambda way: way.peak_bytes)
+        console.fact(f"nothing fits in {_bytes(device.memory_bytes)}; the least is {_bytes(least.peak_bytes)}: {_named(least)}")
+    else:
+        console.fact(f"recommended for {_bytes(device.memory_bytes)}: {_named(best)}")
+
+
+def _show_streaming(bill: Bill, device: Device) -> None:
+    streamed = max(way.streamed_bytes for way in bill.ways)
+    if device.speed is None or not streamed:
+        return
+    seconds = bill.velocity_flops / len(bill.branches) / len(bill.windows) / device.speed
+    console.fact(
+        f"offload block copies {_bytes(streamed)} for each evaluation of {_seconds(seconds)}: "
+        f"free if the link moves {_bytes(streamed / seconds)}/s"
+    )
+
+
+def _as_json(bill: Bill, plan: Plan, device: Device) -> dict[str, Any]:
+    request = {"width": plan.width, "height": plan.height, "num_frames": plan.num_frames, "fps": float(plan.timeline.fps)}
+    sampling = {
+        "num_inference_steps": plan.num_inference_steps,
+        "solver": plan.solver,
+        "guidance_scale": plan.guidance_scale,
+        "cross_guidance_scale": plan.cross_guidance_scale,
+    }
+    run_flops = sum(bill.stage_flops.values())
+    facts: dict[str, Any] = {
+        "request": request | sampling,
+        "tokens": asdict(bill.lengths),
+        "windows": [asdict(window) for window in bill.windows],
+        "parameters": dict(bill.parameters),
+        "evaluations_per_velocity": len(bill.branches),
+        "evaluations_per_run": bill.evaluations,
+        "flops": {
+            "evaluation": dict(bill.parts),
+            "evaluation_total": sum(bill.parts.values()),
+            "velocity": bill.velocity_flops,
+            "stages": dict(bill.stage_flops),
+            "run": run_flops,
+        },
+        "memory": [asdict(way) | {"peak_bytes": way.peak_bytes} for way in bill.ways],
+    }
+    if device.speed is not None:
+        facts["seconds"] = {
+            "velocity": bill.velocity_flops / device.speed,
+            **{stage: value / device.speed for stage, value in bill.stage_flops.items()},
+            "run": run_flops / device.speed,
+        }
+    if device.memory_bytes is not None:
+        best = first_that_fits(bill.ways, device.memory_bytes)
+        for way, told in zip(bill.ways, facts["memory"], strict=True):
+            told["fits"] = way.peak_bytes <= device.memory_bytes
+        facts["recommended"] = None if best is None else {"offload": best.offload, "stored": best.stored}
+    return facts
+
+
+def _named(way: Choice) -> str:
+    stored = "film blocks in 8 bit (quantisation fp8 or int8)" if way.stored == "8 bit" else "weights in bfloat16"
+    return f"offload {way.offload}, {stored}"
+
+
+def _billions(parameters: int) -> str:
+    return console.quantity_text(parameters, "").rstrip()
+
+
+def _flop(operations: float) -> str:
+    return console.quantity_text(operations, "FLOP")
+
+
+def _bytes(count: float) -> str:
+    return console.quantity_text(count, "B")
+
+
+def _seconds(seconds: float) -> str:
+    return console.clock_text(seconds) if seconds >= 60 else f"{seconds:.3g} s"

@@ -1,0 +1,69 @@
+"""CLAP score: how well a sound fits its prompt (Wu et al. 2023, "Large-scale contrastive language-audio pretraining")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mova.errors import CheckpointError
+from mova.evaluation.quality.learned.inputs import sound_at
+from mova.evaluation.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
+
+
+@dataclass(frozen=True)
+class ClapScore:
+    """Cosine of the embeddings of sound and prompt, by a folder in the form of ``laion/clap-htsat-unfused``."""
+
+    name: str = "clap"
+    version: str = "1"
+    source: str = "a folder as of huggingface.co/laion/clap-htsat-unfused (config, safetensors, tokenizer, preprocessor)"
+    requires: frozenset[str] = frozenset({"audio", "text"})
+    of_sets: bool = False
+    higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"clap": True})
+
+    def load(self, weights: Path, *, device: str) -> Scorer:
+        """Read model, tokenizer and feature extractor from the folder, without a network.
+
+        Raises:
+            CheckpointError: If the folder lacks a part or does not fit.
+        """
+        from transformers import AutoFeatureExtractor, AutoTokenizer, ClapModel
+
+        try:
+            model = ClapModel.from_pretrained(weights, local_files_only=True, use_safetensors=True).to(device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
+            extractor = AutoFeatureExtractor.from_pretrained(weights, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{weights} is not a CLAP folder: {str(error).splitlines()[0]}", self.source) from error
+        return _ClapScorer(model, tokenizer, extractor, device)
+
+
+@dataclass(frozen=True, eq=False)
+class _ClapScorer:
+    model: Any
+    tokenizer: Any
+    extractor: Any
+    device: str
+
+    def __call__(self, samples: Sequence[Sample], references: Sequence[Sample]) -> Scores:
+        return score_each(samples, self.score)
+
+    @torch.inference_mode()
+    def score(self, sample: Sample) -> dict[str, float]:
+        """Cosine for one film."""
+        if not sample.prompt:
+            raise UnscorableError("it has no prompt.")
+        rate = int(self.extractor.sampling_rate)
+        sound = self.extractor(sound_at(sample.clip, rate), sampling_rate=rate, return_tensors="pt")
+        words = self.tokenizer(sample.prompt, return_tensors="pt", truncation=True)
+        output = self.model(
+            input_ids=words["input_ids"].to(self.device),
+            attention_mask=words["attention_mask"].to(self.device),
+            input_features=sound["input_features"].to(self.device),
+            is_longer=sound["is_longer"].to(self.device),
+        )
+        return {"clap": float(torch.cosine_similarity(output.audio_embeds, output.text_embeds).item())}

@@ -1,0 +1,112 @@
+"""What a rendered shot was made from, as a hash: the settled request, the content of every file it names, the weights.
+
+The names of files are not in it, so that a moved folder renders nothing anew; the shots around a shot are in it only as
+far as it keeps something of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova import __version__
+from mova.checkpoints.layout import CHECKSUMS, read_json
+from mova.errors import MediaError
+from mova.film.cache import Ending, ShotCache
+from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
+
+_TEXTS = (".md", ".txt")  # model cards and licences change no clip
+_DOCUMENTS = (".json", ".model")
+
+
+def model_key_of(folder: Path) -> str:
+    """Says which model is in a checkpoint folder.
+
+    The checksums of its files where the folder lists them (they are verified when it is loaded); else its configuration,
+    and size and time of change of its weights.
+
+    Args:
+        folder: The checkpoint.
+
+    Raises:
+        CheckpointError: If the list of checksums cannot be read.
+    """
+    if (folder / CHECKSUMS).is_file():
+        listed = read_json(folder / CHECKSUMS)
+        return _hash({name: value for name, value in listed.items() if not name.endswith(_TEXTS)})
+    facts: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(_TEXTS)):
+        state = path.stat()
+        is_small = path.suffix in _DOCUMENTS
+        facts[path.relative_to(folder).as_posix()] = _of_file(path) if is_small else [state.st_size, state.st_mtime_ns]
+    return _hash(facts)
+
+
+def shot_keys(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> tuple[str, ...]:
+    """The key of a shot, and of the shot after each of its retakes: the last is what goes into the film.
+
+    Args:
+        plan: The film.
+        shot: One of its shots.
+        before: What the shot before ends with; ``None`` if nothing of it is kept.
+
+    Raises:
+        MediaError: If a file that the shot names cannot be read.
+    """
+    kept: dict[str, Any] = {}
+    if before is not None and shot.keeps_frame:
+        kept["last_frame"] = _of_array(before.frame)
+    if before is not None and shot.keeps_sound:
+        kept["sound"] = [_of_array(before.sound.waveform), before.sound.sample_rate, shot.lead_frames]
+    keys = [_hash({"mova": __version__, "model": plan.model_key, "request": _content(shot), "keep": kept})]
+    for index in range(len(shot.shot.retakes)):
+        take, seed = request_of_take(shot, index)
+        keys.append(_hash({"shot": keys[-1], "retake": take.retake.model_dump(), "seed": seed}))
+    return tuple(keys)
+
+
+def keys_of_film(plan: FilmPlan, cache: ShotCache) -> tuple[tuple[str, ...] | None, ...]:
+    """The keys of every shot as far as they can be known; ``None`` where a shot keeps something of one that is not there."""
+    result: list[tuple[str, ...] | None] = []
+    for shot in plan.shots:
+        before = None
+        if shot.shot.keep:
+            earlier = result[-1]
+            if earlier is None or earlier[-1] not in cache:
+                result.append(None)
+                continue
+            before = cache.ending(earlier[-1], shot.lead_frames)
+        result.append(shot_keys(plan, shot, before))
+    return tuple(result)
+
+
+def _content(shot: PlannedShot) -> Mapping[str, Any]:
+    request = shot.plan.request
+    values = request.model_dump(exclude_none=True)
+    for name in FILES:
+        if name in values:
+            values[name] = _of_file(Path(values[name]))
+    values["keyframes"] = [[key.time_s, _of_file(Path(key.image))] for key in request.keyframes]
+    return values
+
+
+def _of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _of_array(array: NDArray[np.uint8] | NDArray[np.float32]) -> str:
+    return hashlib.sha256(str(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

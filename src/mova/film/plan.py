@@ -1,0 +1,279 @@
+"""From a shot list to a plan: every shot settled for one model, every cut on the clock. No weights are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mova.errors import RequestError
+from mova.film.shots import Bed, Film, Shot, Take, of_shot
+from mova.inputs import RATES, prepare
+from mova.media.decode import read_waveform
+from mova.names import SoundInput, name_of
+from mova.plan import Plan
+from mova.request import GenerationRequest
+from mova.runtime.costs import guidance_branches, velocities_in
+from mova.timeline import frame_time, samples_in_frames
+from mova.world import ModelWorld, resolve_size
+
+LEAD_S = Fraction(1, 2)
+"""So much of the sound of the shot before is given to a shot that keeps it: enough to go on from."""
+
+FILES = ("image", "last_image", "video", "audio", "repaint")
+MAX_BED_S = 24 * 3600.0
+MAX_CHANNELS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedShot:
+    """A shot with every value settled.
+
+    Args:
+        number: From 1.
+        shot: As the document says it.
+        plan: What is made, of the shot's own length; its request has the paths where the files are.
+        first_frame: Of the shot in the film: its cut.
+        lead_frames: Frames of the shot before whose sound it begins from; 0 unless it keeps the sound.
+    """
+
+    number: int
+    shot: Shot
+    plan: Plan
+    first_frame: int
+    lead_frames: int
+
+    @property
+    def num_frames(self) -> int:
+        """Its length."""
+        return self.plan.num_frames
+
+    @property
+    def keeps_frame(self) -> bool:
+        """Whether it begins with the last frame of the shot before."""
+        return "last_frame" in self.shot.keep
+
+    @property
+    def keeps_sound(self) -> bool:
+        """Whether the sound of the shot before goes on in it."""
+        return "sound" in self.shot.keep
+
+
+@dataclass(frozen=True, eq=False)
+class FilmPlan:
+    """A film with every value settled.
+
+    Args:
+        film: The shot list.
+        world: What the model can make.
+        model_key: Says which weights make it (:func:`mova.film.keys.model_key_of`).
+        shots: In their order.
+        bed: The sound under the whole film, at its own rate.
+        sample_rate: Of the film's sound, in Hz.
+    """
+
+    film: Film
+    world: ModelWorld
+    model_key: str
+    shots: tuple[PlannedShot, ...]
+    bed: SoundInput | None
+    sample_rate: int
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second, exact."""
+        return self.shots[0].plan.timeline.fps
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.shots[0].plan.width, self.shots[0].plan.height
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the film."""
+        return self.shots[-1].first_frame + self.shots[-1].num_frames
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of its sound per channel."""
+        return samples_in_frames(self.num_frames, self.fps, self.sample_rate)
+
+    @property
+    def mutes_shots(self) -> bool:
+        """Whether nothing of the shots' own sounds is heard."""
+        return isinstance(self.film.sound, Bed) and self.film.sound.shots_gain_db is None
+
+    def start_s(self, shot: PlannedShot) -> Fraction:
+        """When a shot begins, in seconds, exact."""
+        return frame_time(shot.first_frame, self.fps)
+
+    def span(self, shot: PlannedShot) -> tuple[int, int]:
+        """First and last (excluded) sample of a shot in the film: the samples of all frames before its ends."""
+        first, end = shot.first_frame, shot.first_frame + shot.num_frames
+        return samples_in_frames(first, self.fps, self.sample_rate), samples_in_frames(end, self.fps, self.sample_rate)
+
+
+def plan_film(film: Film, world: ModelWorld, *, model_key: str) -> FilmPlan:
+    """Settle every value of a film for one model, and read every file that it names once.
+
+    Args:
+        film: The shot list.
+        world: What the model can make.
+        model_key: Says which weights make it.
+
+    Raises:
+        MediaError: If a file cannot be read.
+        RequestError: If the model cannot make a shot, or the shots do not fit each other; the message names the shot.
+    """
+    shots: list[PlannedShot] = []
+    for number, shot in enumerate(film.shots, start=1):
+        with of_shot(number):
+            shots.append(_planned(shot, number, shots, world, film.folder))
+    bed = None
+    if isinstance(film.sound, Bed):
+        bed = SoundInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S))
+    plan = FilmPlan(film, world, model_key, tuple(shots), bed, sample_rate=world.sample_rate)
+    plan = replace(plan, sample_rate=film.audio_sample_rate or _highest_rate(plan))
+    _check_bed(plan)
+    _check_fades(plan)
+    return plan
+
+
+def request_of_take(shot: PlannedShot, index: int) -> tuple[Take, int]:
+    """A retake of a shot and its seed: that which it names, or the shot's own and one more for every retake."""
+    take = shot.shot.retakes[index]
+    return take, shot.plan.seed + 1 + index if take.seed is None else take.seed
+
+
+def work_of(plan: Plan, num_frames: int) -> float:
+    """How much a clip is to make: evaluations of the network times the pixels of their frames, in millions."""
+    branches = len(guidance_branches(plan.guidance_scale, plan.cross_guidance_scale))
+    evaluations = velocities_in(plan.num_inference_steps, plan.solver) * branches
+    return evaluations * num_frames * plan.width * plan.height / 1e6
+
+
+def located(request: GenerationRequest, folder: Path) -> GenerationRequest:
+    """The request with its paths as they are seen from here, where they are relative to ``folder``."""
+    update: dict[str, Any] = {name: str(folder / path) for name in FILES if (path := getattr(request, name)) is not None}
+    update["keyframes"] = tuple(key.model_copy(update={"image": str(folder / key.image)}) for key in request.keyframes)
+    return request.model_copy(update=update)
+
+
+def as_written(request: GenerationRequest, written: GenerationRequest) -> Mapping[str, Any]:
+    """A settled request as JSON values, with the paths of the document."""
+    paths = {name: getattr(written, name) for name in (*FILES, "keyframes")}
+    return request.model_copy(update=paths).model_dump(exclude_none=True)
+
+
+def _planned(shot: Shot, number: int, earlier: list[PlannedShot], world: ModelWorld, folder: Path) -> PlannedShot:
+    request = located(shot.request, folder)
+    memory: dict[str, Any] = {}
+    if "last_frame" in shot.keep:
+        # a picture of the right size stands for the frame that may not be there yet
+        width, height = resolve_size(world, request.width, request.height)
+        stand_in = np.zeros((height, width, 3), np.uint8)
+        request = request.model_copy(update={"image": name_of(stand_in, "image", memory)})
+    if "sound" in shot.keep:
+        request = request.model_copy(update={"audio_sample_rate": earlier[-1].plan.sample_rate})
+    prepared = prepare(request, world, memory)
+    plan = prepared.plan
+    if memory:
+        plan = replace(plan, request=plan.request.model_copy(update={"image": None}))
+    if prepared.sound is not None and prepared.sound.shape[0] > MAX_CHANNELS:
+        raise RequestError(
+            f"the given sound has {prepared.sound.shape[0]} channels; a film has at most {MAX_CHANNELS}.",
+            "Mix it down first.",
+            field="audio",
+        )
+    if earlier and (plan.width, plan.height) != (earlier[0].plan.width, earlier[0].plan.height):
+        raise RequestError(
+            f"the picture is {plan.width}x{plan.height}; that of shot 1 is {earlier[0].plan.width}x{earlier[0].plan.height}.",
+            "Give clips of one size.",
+            field="video",
+        )
+    lead_frames = _lead_frames(plan, earlier[-1].plan, world) if "sound" in shot.keep else 0
+    first_frame = earlier[-1].first_frame + earlier[-1].num_frames if earlier else 0
+    planned = PlannedShot(number, shot, plan, first_frame, lead_frames)
+    for take in shot.retakes:
+        _check_take(planned, take)
+    return planned
+
+
+def _lead_frames(plan: Plan, before: Plan, world: ModelWorld) -> int:
+    lead = min(before.num_frames, int(-(-LEAD_S * plan.timeline.fps // 1)))
+    if plan.num_frames + lead > world.longest:
+        raise RequestError(
+            f"keep: sound is made together with {lead} frames of the shot before: {plan.num_frames + lead} frames; "
+            f"{world.name} makes at most {world.longest}.",
+            f"Ask for {world.longest - lead} frames." if lead < world.longest else "Leave keep: sound out.",
+            field="keep",
+        )
+    return lead
+
+
+def _check_take(shot: PlannedShot, take: Take) -> None:
+    span, timeline = take.retake, shot.plan.timeline
+    length = frame_time(shot.num_frames, timeline.fps)
+    if Fraction(str(span.to_s)) > length:
+        raise RequestError(
+            f"retake ends at {span.to_s:g} s; the shot ends at {float(length):g} s.",
+            "Times count from the beginning of the shot.",
+            field="retakes",
+        )
+    seam_s = Fraction(timeline.audio_hop, timeline.sample_rate)
+    if shot.keeps_sound and span.modality != "video" and Fraction(str(span.from_s)) < seam_s:
+        raise RequestError(
+            f"retake begins at {span.from_s:g} s, where the sound of the shot before goes on.",
+            f"Begin at {float(seam_s):g} s or later.",
+            field="retakes",
+        )
+
+
+def _highest_rate(plan: FilmPlan) -> int:
+    rates = [] if plan.mutes_shots else [shot.plan.sample_rate for shot in plan.shots]
+    if plan.bed is not None and RATES[0] <= plan.bed.sample_rate <= RATES[1]:
+        rates.append(plan.bed.sample_rate)
+    return max(rates, default=plan.world.sample_rate)
+
+
+def _check_bed(plan: FilmPlan) -> None:
+    if plan.bed is None:
+        return
+    assert isinstance(plan.film.sound, Bed)
+    channels, samples = plan.bed.waveform.shape
+    if channels > MAX_CHANNELS:
+        raise RequestError(
+            f"sound.bed has {channels} channels; a film has at most {MAX_CHANNELS}.", "Mix it down first.", field="sound.bed"
+        )
+    # one sample may be missing: lengths at another rate are rounded down
+    if samples + 1 < plan.num_samples * plan.bed.sample_rate / plan.sample_rate:
+        raise RequestError(
+            f"sound.bed lasts {samples / plan.bed.sample_rate:.4f} s; the film lasts "
+            f"{float(frame_time(plan.num_frames, plan.fps)):.4f} s.",
+            "Give a longer sound, or shorter shots.",
+            field="sound.bed",
+        )
+    peak_db = 20 * math.log10(max(1e-9, float(np.abs(plan.bed.waveform).max(initial=0.0))))
+    if plan.mutes_shots and peak_db + plan.film.sound.gain_db > 1e-6:
+        raise RequestError(
+            f"sound: the bed passes full scale by {peak_db + plan.film.sound.gain_db:.2f} dB.",
+            f"Use gain_db: {math.floor(-peak_db * 10) / 10:g} or less.",
+            field="sound.gain_db",
+        )
+
+
+def _check_fades(plan: FilmPlan) -> None:
+    for shot in plan.shots:
+        length_ms = float(frame_time(shot.num_frames, plan.fps)) * 1000
+        if 2 * plan.film.fade_ms > length_ms:
+            raise RequestError(
+                f"fade_ms is {plan.film.fade_ms:g}; two do not fit into shot {shot.number} of {length_ms:.1f} ms.",
+                f"Use {int(length_ms / 2)} or less.",
+                field="fade_ms",
+            )

@@ -1,0 +1,1 @@
+"""How a model runs, not what it computes: costs, memory, devices."""

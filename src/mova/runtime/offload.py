@@ -1,0 +1,126 @@
+"""Weights that wait in host memory while they do not work, through the hooks of diffusers and accelerate.
+
+Two experts share sound and bridge. Whoever moves an expert as a whole therefore moves the other's sound as well: out
+and straight in again at the change of experts, or out for good while the other still needs it. The functions here know
+which parts an expert has to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from accelerate import cpu_offload_with_hook
+from accelerate.hooks import UserCpuOffloadHook
+from torch import nn
+
+from mova.models.joint import JointModel
+
+
+def own_parts(module: nn.Module, other: nn.Module | None) -> list[nn.Module]:
+    """The largest modules inside ``module`` none of whose weights ``other`` uses; ``module`` itself without another."""
+    if other is None:
+        return [module]
+    return list(_own_parts(module, {id(parameter) for parameter in other.parameters()}))
+
+
+def offload_blocks(
+    experts: Sequence[JointModel], others: Sequence[nn.Module], *, device: torch.device, is_streamed: bool
+) -> None:
+    """Keep the joint network in host memory; only the block at work is on the device, and with streams the next one.
+
+    The other components come to the device when they work and leave it when a block of the network or another of
+    them does.
+
+    Args:
+        experts: One or two joint networks.
+        others: Text encoder and codecs, in the order in which they work.
+        device: Where to compute.
+        is_streamed: Whether the next block is copied while one works. Needs CUDA.
+    """
+    for expert in experts:
+        expert.enable_group_offload(
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="block_level",
+            num_blocks_per_group=1,
+            use_stream=is_streamed,
+            record_stream=is_streamed,
+        )
+    hooks: list[UserCpuOffloadHook] = []
+    for component in others:
+        _, hook = cpu_offload_with_hook(component, device, prev_module_hook=hooks[-1] if hooks else None)
+        hooks.append(hook)
+    if hooks:
+        hooks[0].hook.prev_module_hook = hooks[-1]  # the last one of a run makes room for the first of the next
+    for expert in experts:
+        expert.register_forward_pre_hook(_leaving(hooks))
+
+
+def refresh_blocks(model: nn.Module) -> None:
+    """Let streamed block hooks see weights that were put in place since: they keep pinned copies, by parameter.
+
+    diffusers' own way removes the hooks and sets them again. It loses the traced order of the blocks, and cannot be done
+    while the model is being called.
+    """
+    for module in model.modules():
+        registry = getattr(module, "_diffusers_hook", None)
+        hook = registry.get_hook("group_offloading") if registry is not None else None
+        if hook is not None:
+            hook.group.cpu_param_dict = hook.group._init_cpu_param_dict()
+
+
+def keep_shared_parts(first: nn.Module | None, second: nn.Module | None, after: nn.Module) -> None:
+    """Mend the chain of ``enable_model_cpu_offload`` for two experts.
+
+    By itself that chain moves sound and bridge out with the first expert and in again with the second, and leaves the
+    first on the device through the decoding when a run has not come to the second.
+
+    Args:
+        first: The expert for high noise, hooked by accelerate.
+        second: The expert for low noise; ``None`` with one, which needs no mending.
+        after: The component that works next, the video codec.
+    """
+    if first is None or second is None:
+        return
+    inside = {id(module) for module in second.modules()}
+    shared = [part for part in first.modules() if id(part) in inside and any(True for _ in part.parameters())]
+    own = own_parts(first, second)
+    _hook_of(second).prev_module_hook = _Leaving(own[0], own)
+    _hook_of(after).prev_module_hook = _Leaving(shared[0], [first, second])
+
+
+def _hook_of(module: nn.Module) -> Any:
+    """accelerate's hook of a module."""
+    return module._hf_hook
+
+
+class _Leaving(UserCpuOffloadHook):
+    """Moves parts to host memory. accelerate asks for it when ``model`` is seen to be elsewhere."""
+
+    def __init__(self, model: nn.Module, parts: Sequence[nn.Module]) -> None:
+        super().__init__(model, None)
+        self.parts = parts
+
+    def offload(self) -> None:
+        for part in self.parts:
+            part.to("cpu")
+
+
+def _leaving(hooks: Sequence[UserCpuOffloadHook]) -> Callable[..., None]:
+    def leave(*_: Any) -> None:
+        for hook in hooks:
+            if next(hook.model.parameters()).device.type != "cpu":
+                hook.offload()
+
+    return leave
+
+
+def _own_parts(module: nn.Module, foreign: set[int]) -> Iterator[nn.Module]:
+    parameters = [id(parameter) for parameter in module.parameters()]
+    if parameters and foreign.isdisjoint(parameters):
+        yield module
+    elif not foreign.issuperset(parameters):
+        for child in module.children():
+            yield from _own_parts(child, foreign)

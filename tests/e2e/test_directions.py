@@ -1,0 +1,149 @@
+"""Every direction on the shipped model, from files to files; few steps, as it is not beauty that is tested here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.media.clip import Clip
+from mova.media.decode import read_clip
+from mova.media.probe import probe
+from mova.model import MOVAModel
+from mova.scenes.world import render, sample_scripts
+
+Mova = Callable[..., "subprocess.CompletedProcess[str]"]
+SHARED = Path(__file__).parents[2].parent / "shared" / "media"
+
+
+@pytest.fixture(scope="module")
+def model() -> MOVAModel:
+    return MOVAModel.from_pretrained("mova-base")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Clip:
+    rendered = render(next(iter(sample_scripts(77, 1, ["drums"]))))
+    return Clip(rendered.frames, rendered.waveform, Fraction(16), 16000)
+
+
+def test_a_picture_begins_the_film_and_another_ends_it(model: MOVAModel, scene: Clip) -> None:
+    clip = model.generate(
+        "drums", image=scene.frames[0], last_image=scene.frames[5], keyframes={1.0: scene.frames[9]}, seed=1,
+        num_inference_steps=2,
+    )  # fmt: skip
+    assert np.array_equal(clip.frames[0], scene.frames[0])
+    assert np.array_equal(clip.frames[-1], scene.frames[5])
+    assert np.array_equal(clip.frames[16], scene.frames[9])
+    assert clip.made_by is not None
+    assert all(name.startswith("memory:") for name in clip.made_by["inputs"])
+
+
+def test_a_film_is_made_to_a_sound_that_stays_as_it_was(model: MOVAModel, scene: Clip) -> None:
+    stereo = np.repeat(scene.resampled(44100).waveform, 2, axis=0)
+    clip = model.generate("drums", audio=(stereo, 44100), seed=1, num_inference_steps=2)
+    assert clip.sample_rate == 44100
+    assert np.array_equal(clip.waveform, stereo[:, : clip.waveform.shape[1]])
+    assert clip.num_frames == int(Fraction(stereo.shape[1], 44100) * 16)
+
+
+def test_a_clip_is_extended_retaken_and_repainted_and_keeps_the_rest(model: MOVAModel, scene: Clip, tmp_path: Path) -> None:
+    scene.save(tmp_path / "scene.mkv")
+    source = read_clip(tmp_path / "scene.mkv")
+    values = {"video": tmp_path / "scene.mkv", "seed": 1, "num_inference_steps": 2}
+    longer = model.generate("drums", extend_s=1.0, **values)
+    assert longer.num_frames == 33 + 16
+    assert np.array_equal(longer.frames[:33], source.frames)
+    earlier = model.generate("drums", extend_s=0.5, extend_at="start", **values)
+    assert np.array_equal(earlier.frames[8:], source.frames)
+    retaken = model.generate("drums", retake=("audio", 0.8, 1.6), **values)
+    assert np.array_equal(retaken.frames, source.frames)
+    assert np.array_equal(retaken.waveform[:, :12000], source.waveform[:, :12000])
+    assert not np.array_equal(retaken.waveform[:, 12800:25600], source.waveform[:, 12800:25600])
+    mask = np.zeros((96, 96, 3), np.uint8)
+    mask[:, 48:] = 255
+    painted = model.generate("drums", repaint=mask, **values)
+    assert np.array_equal(painted.frames[:, :, :48], source.frames[:, :, :48])
+    assert np.array_equal(painted.waveform, source.waveform)
+
+
+def test_a_clip_longer_than_the_model_was_trained_for(model: MOVAModel) -> None:
+    clip = model.generate(prompt="a fast metronome", num_frames=120, audio_sample_rate=48000, guidance_scale=7.5, seed=2,
+                          num_inference_steps=2)  # fmt: skip
+    assert clip.num_frames == 120
+    assert clip.waveform.shape == (1, 360000)
+
+
+def test_the_noise_of_a_short_clip_is_that_of_a_longer_one(model: MOVAModel) -> None:
+    ends = [model.generate("rain", num_frames=frames, seed=2, num_inference_steps=1) for frames in (33, 33)]
+    assert np.array_equal(ends[0].frames, ends[1].frames)
+
+
+def test_a_films_sound_is_made_on_its_untouched_picture(mova: Mova, scene: Clip, tmp_path: Path) -> None:
+    film = Clip(np.repeat(scene.frames, 3, axis=0), np.zeros((1, 33000), np.float32), Fraction(48), 16000)
+    film.save(tmp_path / "film.mp4")
+    done = mova("generate", "drums", "--video", "film.mp4", "--steps", "2", "--seed", "1", "-o", "out.mp4", "--json")
+    assert done.returncode == 0, done.stderr
+    info = probe(tmp_path / "out.mp4")
+    assert info.video is not None
+    assert info.video.fps == 48
+    made = read_clip(tmp_path / "out.mp4")
+    assert np.array_equal(made.frames, read_clip(tmp_path / "film.mp4").frames)
+    assert float(np.abs(made.waveform).max()) > 0
+    assert json.loads(done.stdout)["num_frames"] == 33
+
+
+def test_a_clip_is_replayed_byte_by_byte_and_varied(mova: Mova, tmp_path: Path) -> None:
+    first = mova("generate", "two hits on the drum pads", "--steps", "2", "--seed", "3", "-o", "a.mp4")
+    assert first.returncode == 0, first.stderr
+    again = mova("replay", "a.mp4")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "a-replay.mp4").read_bytes()
+    other = mova("generate", "--from", "a.mp4", "--set", "guidance_scale=1.5", "-o", "b.mp4")
+    assert other.returncode == 0, other.stderr
+    request = probe(tmp_path / "b.mp4").request
+    assert request is not None
+    assert (request["guidance_scale"], request["seed"], request["num_inference_steps"]) == (1.5, 3, 2)
+    assert not np.array_equal(read_clip(tmp_path / "a.mp4").frames, read_clip(tmp_path / "b.mp4").frames)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--image", "nosuch.png"), "nosuch.png"),
+        (("--video", "film.mp4", "--image", "a.png"), "contradicts"),
+        (("--retake", "audio:0.1-0.5"), "needs a clip"),
+        (("--keyframe", "soon=a.png"), "--keyframe"),
+        (("--extend", "end:long"), "--extend"),
+        (("--set", "guidance_scale"), "--set"),
+    ],
+)
+def test_what_contradicts_itself_is_two_lines_before_any_weight(
+    mova: Mova, arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    done = mova("generate", "drums", *arguments, "-o", "out.mp4")
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "loaded" not in done.stderr
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the folder of real films is not present")
+def test_real_films_sounds_and_pictures(mova: Mova, tmp_path: Path) -> None:
+    film = ("--video", str(SHARED / "pose_silent.mp4"), "--fit", "crop", "-o", "sounded.mp4")
+    sound = ("--audio", str(SHARED / "talk.wav"), "--seconds", "2", "-o", "seen.mp4")
+    photo = ("--image", str(SHARED / "single_person.jpg"), "--fit", "crop", "-o", "moved.mp4")
+    for arguments in (film, sound, photo):
+        done = mova("generate", "a cartoon face says ah", "--steps", "1", "--seed", "1", *arguments)
+        assert done.returncode == 0, done.stderr
+    source, made = probe(SHARED / "pose_silent.mp4"), probe(tmp_path / "sounded.mp4")
+    assert source.video is not None
+    assert made.video is not None
+    assert made.audio is not None
+    assert (made.video.width, made.video.height, made.video.fps) == (source.video.width, source.video.height, source.video.fps)
+    assert read_clip(tmp_path / "seen.mp4").num_frames == 32

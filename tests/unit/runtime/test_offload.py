@@ -1,0 +1,72 @@
+"""Weights in host memory: nothing that two experts share is moved for nothing or left behind."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from mova.checkpoints.load import Components
+from mova.models.joint import JointModel
+from mova.pipeline import MOVAPipeline
+from mova.runtime.offload import keep_shared_parts, own_parts, refresh_blocks
+
+
+@pytest.fixture
+def experts(tiny_two_experts: Components) -> tuple[JointModel, JointModel]:
+    second = tiny_two_experts.transformer_2
+    assert second is not None
+    return tiny_two_experts.transformer, second
+
+
+def ids(module: torch.nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters()}
+
+
+def test_an_experts_own_parts_are_its_video_tower_and_each_once(experts: tuple[JointModel, JointModel]) -> None:
+    first, second = experts
+    parts = own_parts(first, second)
+    names = {id(module): name for name, module in first.named_modules()}
+    expected = {"video_embed", "video_head", "transformer_blocks.0.video", "transformer_blocks.1.video"}
+    assert {names[id(part)] for part in parts} == expected
+    assert set().union(*map(ids, parts)) == ids(first) - ids(second)
+    assert own_parts(first, None) == [first]
+
+
+def test_at_the_change_of_experts_sound_and_bridge_stay(tiny_two_experts: Components) -> None:
+    pipeline = MOVAPipeline.from_components(copy.deepcopy(tiny_two_experts))  # hooks, and a tokenizer that has worked
+    pipeline.enable_model_cpu_offload(device="cpu")
+    try:
+        first, second, vae = pipeline.transformer, pipeline.transformer_2, pipeline.video_vae
+        keep_shared_parts(first, second, vae)
+        leaving = second._hf_hook.prev_module_hook
+        assert set().union(*map(ids, leaving.parts)) == ids(first) - ids(second)
+        # accelerate looks where this one is: it must go when its expert goes
+        assert ids(leaving.model) <= ids(first) - ids(second)
+        before_decoding = vae._hf_hook.prev_module_hook
+        assert set().union(*map(ids, before_decoding.parts)) == ids(first) | ids(second)
+        # present whichever of the two worked last
+        assert ids(before_decoding.model) <= ids(first) & ids(second)
+        leaving.offload()
+        before_decoding.offload()
+        assert {parameter.device.type for parameter in second.parameters()} == {"cpu"}
+        values = {"num_frames": 5, "num_inference_steps": 3, "shift": 8.0, "seed": 3, "output_type": "latent"}
+        offloaded = pipeline("a ball", **values)
+    finally:
+        pipeline.remove_all_hooks()
+    plain = pipeline("a ball", **values)
+    assert torch.equal(offloaded.frames, plain.frames)
+    assert torch.equal(offloaded.audio, plain.audio)
+
+
+def test_one_expert_needs_no_mending(tiny_components: Components) -> None:
+    vae = tiny_components.video_vae
+    keep_shared_parts(tiny_components.transformer, None, vae)
+    assert not hasattr(vae, "_hf_hook")
+
+
+def test_refreshing_a_model_without_block_hooks_changes_nothing(experts: tuple[JointModel, JointModel]) -> None:
+    before = dict(experts[0].named_parameters())
+    refresh_blocks(experts[0])
+    assert all(before[name] is parameter for name, parameter in experts[0].named_parameters())
