@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from mova.sampling.tasks import Grid, Task
 from mova.timeline import Timeline
 
 Encode = Callable[[Tensor], Tensor]
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 
 def task_of(
@@ -142,9 +143,9 @@ def video_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     cells = reduce(
         keep, "t (h p) (w q) -> t h w", lambda x, axes: x.all(axis=axes), p=height // grid.height, q=width // grid.width
     )
-    cells = _lengthened(cells, timeline.frames_of_latents(grid.frames))
-    rest = rearrange(cells[1:], "(t s) h w -> t s h w", s=timeline.video_stride).all(axis=1)
-    levels = 1.0 - np.concatenate([cells[:1], rest]).astype(np.float32)
+    whole = _lengthened(cells, timeline.frames_of_latents(grid.frames))
+    rest = rearrange(whole[1:], "(t s) h w -> t s h w", s=timeline.video_stride).all(axis=1)
+    levels = 1.0 - np.concatenate([whole[:1], rest]).astype(np.float32)
     for index in given.stills:
         levels[_latent_of(index, timeline)] = 0.0
     return torch.from_numpy(levels)
@@ -167,7 +168,7 @@ def held_film(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     assert given.frames is not None
     assert given.keep_picture is not None
     frames = _lengthened(given.frames, timeline.frames_of_latents(grid.frames))
-    has_frame = _lengthened(given.keep_picture.any(axis=(1, 2)), len(frames))
+    has_frame = _lengthened(np.asarray(given.keep_picture.any(axis=(1, 2))), len(frames))
     known = np.flatnonzero(has_frame)
     source = known[np.abs(np.arange(len(frames))[:, None] - known[None, :]).argmin(axis=1)]
     for still in given.stills:
@@ -182,7 +183,7 @@ def _latent_of(frame: int, timeline: Timeline) -> int:
     return -(-frame // timeline.video_stride)
 
 
-def _lengthened(values: NDArray[np.generic], length: int) -> NDArray[np.generic]:
+def _lengthened(values: NDArray[_Kind], length: int) -> NDArray[_Kind]:
     """The last entry repeated up to ``length``: a clip is cut from a longer legal one."""
     missing = length - len(values)
     return values[:length] if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])

@@ -21,7 +21,7 @@ from mova.checkpoints.load import Components, load_to_run
 from mova.checkpoints.lora_pipeline import LoraPipelineMixin
 from mova.checkpoints.save import save_checkpoint
 from mova.conditioning import batched, channel_condition, task_of
-from mova.errors import RequestError
+from mova.errors import CheckpointError, RequestError
 from mova.given import Given
 from mova.inputs import given_edges
 from mova.models.text_encoder import embed_prompts
@@ -29,7 +29,9 @@ from mova.output import MOVAPipelineOutput, finished
 from mova.plan import Canvas
 from mova.request import Fit, TextOnly
 from mova.runtime.apply import apply_runtime
+from mova.runtime.offload import keep_shared_parts
 from mova.runtime.options import RuntimeOptions
+from mova.runtime.settle import Runtime
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance, Guider
 from mova.sampling.noise import audio_noise, video_noise
@@ -84,6 +86,7 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             scheduler=scheduler,
         )
         self.index = index or Index(classes={})
+        self.runtime: Runtime | None = None  # how it runs and why, where that was settled
 
     @classmethod
     def from_pretrained(
@@ -113,6 +116,7 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
         components, settled = load_to_run(pretrained_model_name_or_path, options)
         pipeline = cls.from_components(components)
         apply_runtime(pipeline, settled)
+        pipeline.runtime = settled
         return pipeline
 
     @classmethod
@@ -124,10 +128,17 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
         """Write the model as a checkpoint folder in the official layout.
 
         Raises:
-            CheckpointError: If the folder cannot be written.
+            CheckpointError: If the folder cannot be written, or the weights have lost bits to quantisation.
         """
+        if self.runtime is not None and self.runtime.quantisation != "none":
+            raise CheckpointError("the weights are quantised, and would be saved so.", "Load the model without quantisation.")
         names = Components.__dataclass_fields__
         save_checkpoint(save_directory, Components(**{name: getattr(self, name) for name in names}), dtype=dtype)
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """As diffusers', but sound and bridge stay on the device when one expert follows the other."""
+        super().enable_model_cpu_offload(gpu_id=gpu_id, device=device)
+        keep_shared_parts(self.transformer, self.transformer_2, self.video_vae)
 
     @property
     def world(self) -> ModelWorld:

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
+from mova.checkpoints.layout import DIFFUSERS_WEIGHTS
 from mova.errors import RequestError
 from mova.media.decode import read_clip
 from mova.training.recipe import load_recipe
@@ -28,6 +30,13 @@ RECIPES = {
     "6_decoder": f"{{stage: video_codec, name: video_decoder, start_from: video_codec, decoder_only_from: 0.0, crop: 32, "
     f"num_frames: 9, batch_size: 2, optim: {OPTIM}}}",
     "7_export": "{stage: export, video_codec: video_decoder, output: model}",
+}
+
+GOING_ON = {
+    "a_latents": "{stage: latents, codecs_from: model, seed: 5, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
+    "b_joint": "{stage: joint, start_from: model, batch_size: 2, "
+    "optim: {num_steps: 3, save_every: 2, validate_every: 3, warmup_steps: 1}}",
+    "c_export": "{stage: export, codecs_from: model, earlier: run, output: longer}",
 }
 
 
@@ -55,7 +64,16 @@ def test_a_model_is_trained_from_nothing_survives_kill_9_and_makes_a_clip(tmp_pa
     assert done.returncode == 0, done.stderr
     clip = read_clip(tmp_path / "a.mkv")
     assert (clip.num_frames, clip.width, clip.height) == (17, 32, 32)
-    assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8").count("| joint") == 2
+    assert "| run/joint | 6 |" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+
+    for name, text in GOING_ON.items():
+        (tmp_path / f"{name}.yaml").write_text(f"{text[:-1]}, processes: 1, folder: more, world: {WORLD}}}\n", encoding="utf-8")
+    on = mova("train", *(f"{name}.yaml" for name in GOING_ON), timeout=240)
+    assert on.returncode == 0, on.stderr
+    card = (tmp_path / "longer" / "README.md").read_text(encoding="utf-8")
+    assert "| run/joint | 6 |" in card and "| more/joint | 3 |" in card
+    before, after = (load_file(tmp_path / folder / "video_dit" / DIFFUSERS_WEIGHTS) for folder in ("model", "longer"))
+    assert any(not before[name].equal(after[name]) for name in before), "going on changed no weight"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.name)

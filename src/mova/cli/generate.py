@@ -65,7 +65,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
 
     try:
         width, height = parse_size(size)
-        given = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
+        given: dict[str, Any] = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
         if "prompt" in values:
             given["prompt"] = read_prompt(values["prompt"])
         request = make_request(values | given)

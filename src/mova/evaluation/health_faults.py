@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from einops import reduce
 
 from mova.media.clip import Clip
 
@@ -194,35 +195,39 @@ INJECTORS: Mapping[str, Injector] = {
     "long sound": Injector("length", long_sound),
 }
 
-_MOVES = 6.0
+_MOVES = 4.0
 
 
 def _held(clip: Clip, rng: np.random.Generator, length: int) -> Damage | None:
     """Show a frame ``length`` frames longer, if the picture moves into it and would have moved on by the end of it."""
-    frames = clip.frames
+    cells = _coarse(clip.frames)
+
+    def differ(one: int, other: int) -> bool:
+        return bool(np.abs(cells[one] - cells[other]).max() > _MOVES)
+
     places = [
         first
         for first in range(3, clip.num_frames - length - 1)
-        if _differ(frames[first], frames[first - 1])
-        and _differ(frames[first], frames[first + length])
-        and _differ(frames[first], frames[first + length + 1])
-        and _differ(frames[first - 1], frames[first + length + 1])
+        if differ(first, first - 1)
+        and differ(first, first + length)
+        and differ(first, first + length + 1)
+        and differ(first - 1, first + length + 1)
     ]
     if not places:
         return None
     first = int(rng.choice(places))
-    held = frames.copy()
-    held[first + 1 : first + length + 1] = frames[first]
+    held = clip.frames.copy()
+    held[first + 1 : first + length + 1] = clip.frames[first]
     return held, clip.waveform
 
 
-def _differ(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
-    """Whether two frames differ so that it is seen: by ``_MOVES`` levels in a sixteenth of some row and column."""
-    apart = np.abs(one.astype(np.float32) - other).mean(axis=2)
-    side = max(1, min(apart.shape) // 12)
-    height, width = (size // side * side for size in apart.shape)
-    cells = apart[:height, :width].reshape(height // side, side, width // side, side).mean(axis=(1, 3))
-    return bool(cells.max() > _MOVES)
+def _coarse(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """``[T, h, w]`` brightness of about 12 x 12 cells: what differs there by ``_MOVES`` levels is seen to differ."""
+    side = max(1, min(frames.shape[1:3]) // 12)
+    height, width = (size // side * side for size in frames.shape[1:3])
+    return np.stack(
+        [reduce(frame[:height, :width].astype(np.float32), "(h a) (w b) c -> h w", "mean", a=side, b=side) for frame in frames]
+    )
 
 
 def _tinted(clip: Clip, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
@@ -230,7 +235,8 @@ def _tinted(clip: Clip, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]
 
 
 def _limited(sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    return np.clip(sound, -1.0, 1.0).astype(np.float32)
+    limited: npt.NDArray[np.float32] = np.clip(sound, -1.0, 1.0).astype(np.float32)
+    return limited
 
 
 def _without(clip: Clip, low_hz: float, high_hz: float) -> npt.NDArray[np.float32]:

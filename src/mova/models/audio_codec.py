@@ -16,6 +16,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -92,6 +93,7 @@ class AudioCodec(ModelMixin, ConfigMixin):
         left = (n_fft - hop) // 2
         return total[:, left : left + length] / envelope[:, left : left + length].clamp(min=1e-3)
 
+    @apply_forward_hook
     def encode(self, waveform: Tensor) -> AutoencoderKLOutput:
         """Distribution of the latents of ``[B, 1, S]``; the end is padded with silence to a multiple of the hop."""
         sound = waveform[:, 0]
@@ -109,6 +111,7 @@ class AudioCodec(ModelMixin, ConfigMixin):
         real, imag = rearrange(self.to_phase(h), "b (c k s) l -> c b k (l s)", c=2, s=fold)
         return log_mag.clamp(max=8.0), uncentre_phase(torch.atan2(imag, real + 1e-7))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> DecoderOutput:
         """Sound ``[B, 1, L hop_length]`` of latents ``[B, D, L]``, limited to [-1, 1]."""
         log_mag, phase = self.decode_spectrum(latents)

@@ -16,6 +16,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from mova.models.audio_codec import SequenceGaussian
@@ -66,11 +67,13 @@ class DacVae(ModelMixin, ConfigMixin):
         self.post_quant_conv = nn.Conv1d(latent_dim, latent_dim, 1)
         self.decoder = Decoder(latent_dim, decoder_dim, decoder_rates)
 
+    @apply_forward_hook
     def encode(self, waveform: Tensor) -> AutoencoderKLOutput:
         """Distribution of the latents of ``[B, 1, S]``; the end is padded with silence to a multiple of the hop."""
         padded = F.pad(waveform, (0, -waveform.shape[-1] % self.hop_length))
         return AutoencoderKLOutput(latent_dist=SequenceGaussian(self.quant_conv(self.encoder(padded))))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> DecoderOutput:
         """Sound ``[B, 1, L hop_length]`` of latents ``[B, latent_dim, L]``, limited to [-1, 1] by a tanh."""
         return DecoderOutput(sample=self.decoder(self.post_quant_conv(latents)))

@@ -50,7 +50,7 @@ def tokenise(
 def encode_tokens(encoder: nn.Module, input_ids: Tensor, mask: Tensor) -> Tensor:
     """Embeddings ``[B, S, text_dim]``; rows at and beyond the true length are exact zeros."""
     hidden: Tensor = encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
-    return hidden * mask[..., None].to(hidden.dtype)
+    return hidden * mask[..., None].to(hidden)
 
 
 def embed_prompts(

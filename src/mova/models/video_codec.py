@@ -16,6 +16,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -60,6 +61,7 @@ class VideoCodec(ModelMixin, ConfigMixin):
         self.decoder = Decoder(latent_channels, width, base_width, folded)
         self.finish = FrameFinish(12)
 
+    @apply_forward_hook
     def encode(self, video: Tensor) -> AutoencoderKLOutput:
         """Distribution of the latents.
 
@@ -79,6 +81,7 @@ class VideoCodec(ModelMixin, ConfigMixin):
         folded = rearrange(padded, "b c (l s) (h p) (w q) -> b l (s c p q) h w", s=stride, p=patch, q=patch)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(self.encoder(folded)))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> DecoderOutput:
         """Film ``[B, 3, 1 + 4(L - 1), H, W]`` of latents ``[B, C, L, h, w]``; values are not clamped.
 

@@ -140,6 +140,7 @@ def _world(recipe: ExportRecipe) -> ModelWorld:
         max_tokens=recipe.max_tokens,
         num_inference_steps=recipe.num_inference_steps,
         guidance_scale=recipe.guidance_scale,
+        solver=recipe.solver,
         kinds=tuple(KINDS),
     )
 

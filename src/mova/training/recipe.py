@@ -16,6 +16,7 @@ from mova.data.shards import World
 from mova.errors import RequestError
 from mova.training.joint import NoiseSettings
 from mova.training.trainer import OptimSettings
+from mova.world import SolverName
 
 
 class Strict(BaseModel):
@@ -124,7 +125,8 @@ class ExportRecipe(Stage):
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
     shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")
     num_inference_steps: int = Field(default=16, ge=1)
-    guidance_scale: float = Field(default=3.0, ge=0)
+    guidance_scale: float = Field(default=2.0, ge=0)
+    solver: SolverName = "adams"
     max_tokens: int = Field(default=32, ge=8)
     audio_hop: int = Field(default=500, ge=1)
     max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip in overlapping windows; 0 for none.")

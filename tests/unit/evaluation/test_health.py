@@ -87,7 +87,8 @@ def test_a_fade_to_black_is_no_fault_and_a_cut_to_black_is(clips: dict[str, Clip
 def moving_square(places: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     frames = np.full((len(places), 96, 96, 3), 60, np.uint8)
     for frame, place in zip(frames, places, strict=True):
-        frame[30:60, round(place) : round(place) + 20] = 220
+        covered = np.clip(np.minimum(np.arange(96) + 1 - place, place + 20 - np.arange(96)), 0.0, 1.0)
+        frame[30:60] = np.round(60.0 + 160.0 * covered)[None, :, None]
     return frames
 
 

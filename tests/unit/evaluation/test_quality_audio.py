@@ -11,7 +11,6 @@ from mova.evaluation.quality.avalign import AVAlign, av_align, motion_peaks_s, o
 from mova.evaluation.quality.distances import frechet_distance, kernel_distance
 from mova.evaluation.quality.fidelity import mel_distance, si_sdr_db, stft_distance
 from mova.evaluation.quality.spectra import magnitudes, mel_filters
-from mova.scenes.world import render, write_script
 
 RATE = 16000
 
@@ -45,7 +44,7 @@ def test_levels_of_a_known_tone_are_right() -> None:
     assert quality.peak_db == pytest.approx(0.0, abs=0.01)
     assert quality.rms_db == pytest.approx(-3.01, abs=0.01)
     assert quality.crest_db == pytest.approx(3.01, abs=0.02)
-    assert quality.bandwidth_hz == pytest.approx(997.0, abs=100.0)
+    assert quality.bandwidth_hz == pytest.approx(997.0, abs=160.0)  # the window spreads a tone over six bins
     assert quality.stereo_correlation is None
 
 
@@ -133,8 +132,11 @@ def test_onsets_are_found_at_clicks_and_in_faint_noise_alike() -> None:
         first = round(start_s * 22050)
         sound[first : first + 2000] += np.exp(-np.arange(2000) / 300.0) * np.sin(0.2 * np.arange(2000))
     np.testing.assert_allclose(onsets_s(sound, 22050), (0.5, 1.2, 2.1), atol=0.05)
-    # why AV-Align is not a score of sync: what nobody hears counts as much as a drum
-    assert len(onsets_s(1e-4 * np.random.default_rng(1).standard_normal(8 * 22050), 22050)) > 30
+    # why AV-Align is not a score of sync: what nobody hears counts as much as a drum. librosa 0.11 itself finds 65 and 149
+    # onsets at this rate in eight seconds of noise at -80 dB and of a steady tone
+    rate = 44100
+    assert len(onsets_s(1e-4 * np.random.default_rng(0).standard_normal(8 * rate), rate)) == pytest.approx(65, abs=12)
+    assert len(onsets_s(tone(seconds=8.0, rate=rate)[0].astype(np.float64), rate)) == 149
     assert onsets_s(np.zeros(22050), 22050) == []
 
 
@@ -146,9 +148,21 @@ def test_each_peak_is_used_once() -> None:
 
 
 def test_av_align_comes_with_its_chance_level() -> None:
-    scene = render(write_script("ball", 4))
-    result = av_align(scene.frames, scene.waveform, fps=16.0, sample_rate=RATE)
-    assert result == av_align(scene.frames, scene.waveform, fps=16.0, sample_rate=RATE)
-    assert result.num_video == len(motion_peaks_s(scene.frames, 16.0)) > 0
-    assert 0.0 <= result.chance < 1.0
+    frames = np.full((16, 48, 48, 3), 60, np.uint8)
+    for index, place in enumerate((4, 4, 4, 12, 12, 12, 12, 12, 22, 22, 22, 22, 22, 6, 6, 6)):
+        frames[index, 10:30, place : place + 16] = 220
+    assert motion_peaks_s(frames, 8.0) == [3 / 8, 8 / 8, 13 / 8]
+    sound = np.zeros((1, 2 * RATE), np.float32)
+    for step_s in (3 / 8, 1.0, 13 / 8):
+        sound[:, round(step_s * RATE) :][:, :1600] = tone(1000.0, seconds=0.1) * np.exp(-np.arange(1600) / 200.0)
+    in_step = av_align(frames, sound, fps=8.0, sample_rate=RATE)
+    assert in_step == av_align(frames, sound, fps=8.0, sample_rate=RATE)
+    assert in_step.num_video == 3
+    assert in_step.score >= 0.6
+    assert 0.0 < in_step.chance < in_step.score
+    # a tick every 80 ms meets every movement there is, whatever is seen: the chance level says so
+    for step in range(25):
+        sound[:, 1280 * step : 1280 * step + 300] = tone(1000.0, seconds=300 / RATE) * np.exp(-np.arange(300) / 60.0)
+    ticking = av_align(frames, sound, fps=8.0, sample_rate=RATE)
+    assert ticking.score == pytest.approx(ticking.chance, abs=0.05)
     assert str(AVAlign(0.2, 0.15, 3, 4)) == "0.200 (chance 0.150; 3 heard, 4 seen)"

@@ -87,7 +87,8 @@ def _checked(one: Embeddings, two: Embeddings) -> tuple[npt.NDArray[np.float64],
 
 def _discrepancy(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> float:
     def kernel(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return (a @ b.T / a.shape[1] + 1.0) ** 3
+        similarity: npt.NDArray[np.float64] = (a @ b.T / a.shape[1] + 1.0) ** 3
+        return similarity
 
     size = len(one)
     own = sum(float(matrix.sum() - np.trace(matrix)) for matrix in (kernel(one, one), kernel(two, two)))

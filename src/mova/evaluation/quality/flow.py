@@ -156,9 +156,9 @@ def _improved(first: Floats, second: Floats, flow: Floats, window: int) -> Float
     )
     g_xx, g_xy, g_yy, h_x, h_y = (uniform_filter(plane * weight, window, mode="nearest") for plane in moments)
     determinant = g_xx * g_yy - g_xy * g_xy + 1e-3
-    return np.stack(
-        [(g_yy * h_x - g_xy * h_y) / determinant, (g_xx * h_y - g_xy * h_x) / determinant], axis=-1
-    ).astype(np.float32)
+    return np.stack([(g_yy * h_x - g_xy * h_y) / determinant, (g_xx * h_y - g_xy * h_x) / determinant], axis=-1).astype(
+        np.float32
+    )
 
 
 def _border(length: int) -> Floats:

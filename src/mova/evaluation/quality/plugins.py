@@ -288,17 +288,22 @@ def _summed_up(metric: Metric, scores: Scores, num_samples: int, sha256: str) ->
     num_scored = num_samples - len(scores.reasons)
     if not counts or not max(counts):
         return MetricResult(
-            metric.name, metric.version, "failed", reasons or "nothing was scored", num_failed=len(scores.reasons), weights_sha256=sha256
+            metric.name,
+            metric.version,
+            "failed",
+            reasons or "nothing was scored",
+            num_failed=len(scores.reasons),
+            weights_sha256=sha256,
         )
     values = {name: float(np.mean(column)) for name, column in scores.columns.items()}
     intervals = {} if metric.of_sets else {name: mean_interval(column) for name, column in scores.columns.items()}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         reason = f"{', '.join(broken)} came out as not a number"
-        return MetricResult(metric.name, metric.version, "failed", reason, num_failed=len(scores.reasons), weights_sha256=sha256)
-    return MetricResult(
-        metric.name, metric.version, "ok", reasons, values, intervals, num_scored, len(scores.reasons), sha256
-    )
+        return MetricResult(
+            metric.name, metric.version, "failed", reason, num_failed=len(scores.reasons), weights_sha256=sha256
+        )
+    return MetricResult(metric.name, metric.version, "ok", reasons, values, intervals, num_scored, len(scores.reasons), sha256)
 
 
 def _file_sha256(path: Path) -> str:

@@ -33,13 +33,23 @@ class ClapScore:
         """
         from transformers import AutoFeatureExtractor, AutoTokenizer, ClapModel
 
+        lacks = [name for name in ("config.json", "preprocessor_config.json") if not (weights / name).is_file()]
+        if lacks:
+            raise CheckpointError(f"{weights} is not a CLAP folder: it lacks {', '.join(lacks)}.", f"Give {self.source}.")
         try:
-            model = ClapModel.from_pretrained(weights, local_files_only=True, use_safetensors=True).to(device).eval()
+            model, report = ClapModel.from_pretrained(
+                weights, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
             extractor = AutoFeatureExtractor.from_pretrained(weights, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{weights} is not a CLAP folder: {str(error).splitlines()[0]}", self.source) from error
-        return _ClapScorer(model, tokenizer, extractor, device)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{weights} is not a CLAP folder: {str(error).splitlines()[0]}", f"Give {self.source}."
+            ) from error
+        if report["missing_keys"]:
+            # transformers fills them with random numbers and goes on
+            raise CheckpointError(f"{weights} lacks {min(report['missing_keys'])}.", "Download the folder again.")
+        return _ClapScorer(model.to(device).eval(), tokenizer, extractor, device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mova.evaluation.quality.distances import FEWEST, frechet_distance, kernel_distance
 from mova.evaluation.quality.learned.inputs import filled, sound_at
 from mova.evaluation.quality.plugins import Sample, Scorer, Scores, UnscorableError
-from mova.evaluation.quality.spectra import magnitudes, mel_filters
+from mova.evaluation.quality.spectra import mel_filters
 
 SAMPLE_RATE = 16000
 EXAMPLE_FRAMES = 96
@@ -53,7 +53,8 @@ class VGGish(nn.Module):
 
     def forward(self, examples: Tensor) -> Tensor:
         """``[N, 1, 96, 64]`` to ``[N, width]``."""
-        return self.embeddings(rearrange(self.features(examples), "n c t f -> n (t f c)"))
+        embedding: Tensor = self.embeddings(rearrange(self.features(examples), "n c t f -> n (t f c)"))
+        return embedding
 
 
 def log_mel_examples(sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

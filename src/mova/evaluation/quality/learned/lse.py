@@ -86,11 +86,13 @@ class SyncNet(nn.Module):
 
     def speech(self, cepstra: Tensor) -> Tensor:
         """``[N, 1, 13, 20]`` cepstra to ``[N, width]``."""
-        return self.netfcaud(self.netcnnaud(cepstra).flatten(1))
+        embedding: Tensor = self.netfcaud(self.netcnnaud(cepstra).flatten(1))
+        return embedding
 
     def lips(self, frames: Tensor) -> Tensor:
         """``[N, 3, 5, 224, 224]`` faces, blue first, 0 to 255, to ``[N, width]``."""
-        return self.netfclip(self.netcnnlip(frames).flatten(1))
+        embedding: Tensor = self.netfclip(self.netcnnlip(frames).flatten(1))
+        return embedding
 
 
 @dataclass(frozen=True)
