@@ -117,7 +117,8 @@ def main() -> None:
         if size.on_cuda and not torch.cuda.is_available():
             sys.stderr.write(f"{name}: there is no CUDA device here\n")
             continue
-        results.append(result_of(name, size, measure(size, arguments.repeats)))
+        timing = measure(size, arguments.repeats, branches_per_forward=arguments.branches_per_forward)
+        results.append(result_of(name, size, timing))
     Console().print(table_of(results))
     write(arguments, results)
     wrong = [result["size"] for result in results if not result["agrees"]]
@@ -132,11 +133,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=default)
     parser.add_argument("--repeats", type=int, default=9, help="steps timed of each side, after one that is not")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--branches-per-forward", type=int, default=1, help="guidance branches that share a pass of ours")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "denoise_step.json")
     return parser.parse_args()
 
 
-def measure(size: Size, repeats: int) -> Timing:
+def measure(size: Size, repeats: int, *, branches_per_forward: int = 1) -> Timing:
     """Run the library's loop with a solver that makes every step twice, once in each way, and takes the library's."""
     device, dtype = (torch.device("cuda"), torch.bfloat16) if size.on_cuda else (torch.device("cpu"), torch.float32)
     model = random_model(size.config, device, dtype)
@@ -195,6 +197,7 @@ def measure(size: Size, repeats: int) -> Timing:
         video_noise=noise(1, video["out_dim"], *size.grid),
         audio_noise=noise(1, audio["out_dim"], size.audio),
         solver=both_ways,
+        branches_per_forward=branches_per_forward,
     )
     return timing
 
@@ -255,6 +258,7 @@ def write(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None:
         "torch": torch.__version__,
         "threads": arguments.threads,
         "repeats": arguments.repeats,
+        "branches_per_forward": arguments.branches_per_forward,
         "sizes": results,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ class Index:
     boundary_ratio: float | None = None
     world: ModelWorld = field(default_factory=ModelWorld)
     other: Mapping[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
+    fingerprint: str = field(default="", compare=False)
 
     def values(self) -> dict[str, Any]:
         """As JSON."""

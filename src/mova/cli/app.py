@@ -124,7 +124,7 @@ def generate(
         attention_backend=attention_backend,
     )
     recorded = {} if from_ is None else recorded_request(from_)[0]
-    given = {name: value for name, value in values.items() if value not in (None, "", False)}
+    given = {name: value for name, value in values.items() if value is not None and value is not False and value != ""}
     run(varied({**recorded, **given}, set_ or ()), Choice(model, runtime, parse_loras(lora)), wanted, size=size)
 
 

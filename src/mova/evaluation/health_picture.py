@@ -48,7 +48,7 @@ class PictureLimits:
 
     Args:
         moving: A frame that differs by more than this from the one before, in its liveliest cell, shows movement.
-        rest: A picture that differs by less than this from an earlier or a later one, in the liveliest cell, is a place of
+        rest: A picture that differs by less than this, in the liveliest cell, from one in which nothing moves is a place of
             rest: a codec does not give it back to the level.
         same: Two frames that differ by less than this on average are one and the same.
         black: A frame whose brightest hundredth stays below this is black.

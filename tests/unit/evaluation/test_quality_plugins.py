@@ -267,6 +267,17 @@ def test_clap_scores_each_film_against_its_own_prompt(tmp_path: Path) -> None:
     assert result.values["clap"] == pytest.approx((first + second) / 2)
 
 
+def test_clap_of_a_sound_longer_than_its_window_is_the_same_every_time(tmp_path: Path) -> None:
+    folder = clap_folder(tmp_path / "clap")
+    long = film(2.3, side=8)  # the window lasts 1 s: two whole ones, and a rest that is left out
+    parts = [
+        Sample(Clip(long.frames[:25], piece, long.fps, 16000), "rain") for piece in np.split(long.waveform[:, :32000], 2, 1)
+    ]
+    whole = [measure(ClapScore(), [Sample(long, "rain")], weights=folder).values["clap"] for _ in range(2)]
+    assert whole[0] == whole[1]
+    assert whole[0] == pytest.approx(measure(ClapScore(), parts, weights=folder).values["clap"], abs=1e-5)
+
+
 def test_clap_is_not_computed_with_weights_that_were_never_read(tmp_path: Path) -> None:
     folder = clap_folder(tmp_path / "clap")
     samples = [Sample(film(0.8, side=8), "rain")]

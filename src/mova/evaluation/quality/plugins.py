@@ -1,6 +1,6 @@
 """Metrics that need trained weights, behind one protocol. Weights come from a path the user gives; nothing is downloaded.
 
-    result = measure(METRICS["clap"], samples, weights=Path("clap-htsat-unfused"))
+    result = measure(known_metrics()["clap"], samples, weights=Path("clap-htsat-unfused"))
     result.status            # "ok", "skipped" (and why) or "failed" (and why)
     result.values["clap"]    # the mean; result.interval, result.num_scored, result.num_failed, result.weights_sha256
 
@@ -67,23 +67,37 @@ class Scores:
 
 
 class Metric(Protocol):
-    """A metric that needs weights.
+    """A metric that needs weights."""
 
-    Attributes:
-        name: Key in :data:`METRICS` and in reports.
-        version: Changes when the numbers do.
-        source: Whose definition it follows, and where people find the weights.
-        requires: Of ``"video"``, ``"audio"``, ``"text"``, ``"face"``, ``"references"``.
-        of_sets: True if a value belongs to two sets of films, not to a film.
-        higher_is_better: By column.
-    """
+    @property
+    def name(self) -> str:
+        """Key in :func:`known_metrics` and in reports."""
+        ...
 
-    name: str
-    version: str
-    source: str
-    requires: frozenset[str]
-    of_sets: bool
-    higher_is_better: Mapping[str, bool]
+    @property
+    def version(self) -> str:
+        """Changes when the numbers do."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What the weights are, and where people find them."""
+        ...
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Of ``"video"``, ``"audio"``, ``"text"``, ``"face"``, ``"references"``."""
+        ...
+
+    @property
+    def of_sets(self) -> bool:
+        """True if a value belongs to two sets of films, not to a film."""
+        ...
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """By column."""
+        ...
 
     def load(self, weights: Path, *, device: str) -> Scorer:
         """Read the weights.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from mova.errors import CheckpointError
@@ -64,16 +66,28 @@ class _ClapScorer:
 
     @torch.inference_mode()
     def score(self, sample: Sample) -> dict[str, float]:
-        """Cosine for one film."""
+        """Cosine for one film, mean over pieces of 10 s if it is longer."""
         if not sample.prompt:
             raise UnscorableError("it has no prompt.")
-        rate = int(self.extractor.sampling_rate)
-        sound = self.extractor(sound_at(sample.clip, rate), sampling_rate=rate, return_tensors="pt")
+        rate, longest = int(self.extractor.sampling_rate), int(self.extractor.nb_max_samples)
         words = self.tokenizer(sample.prompt, return_tensors="pt", truncation=True)
-        output = self.model(
-            input_ids=words["input_ids"].to(self.device),
-            attention_mask=words["attention_mask"].to(self.device),
-            input_features=sound["input_features"].to(self.device),
-            is_longer=sound["is_longer"].to(self.device),
-        )
-        return {"clap": float(torch.cosine_similarity(output.audio_embeds, output.text_embeds).item())}
+        cosines = []
+        for piece in _pieces(sound_at(sample.clip, rate), longest):
+            sound = self.extractor(piece, sampling_rate=rate, return_tensors="pt")
+            output = self.model(
+                input_ids=words["input_ids"].to(self.device),
+                attention_mask=words["attention_mask"].to(self.device),
+                input_features=sound["input_features"].to(self.device),
+                is_longer=sound["is_longer"].to(self.device),
+            )
+            cosines.append(float(torch.cosine_similarity(output.audio_embeds, output.text_embeds).item()))
+        return {"clap": sum(cosines) / len(cosines)}
+
+
+def _pieces(sound: npt.NDArray[np.float32], longest: int) -> list[npt.NDArray[np.float32]]:
+    """A sound in pieces that the extractor takes whole: of a longer one it would take a random part.
+
+    A last piece of less than half of the length is left out, unless it is the only one.
+    """
+    pieces = [sound[start : start + longest] for start in range(0, max(sound.size, 1), longest)]
+    return pieces[:-1] if len(pieces) > 1 and pieces[-1].size < longest / 2 else pieces

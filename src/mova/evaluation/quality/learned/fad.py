@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from mova.evaluation.quality.distances import FEWEST, frechet_distance, kernel_distance
 from mova.evaluation.quality.learned.inputs import filled, sound_at
 from mova.evaluation.quality.plugins import Sample, Scorer, Scores, UnscorableError
-from mova.evaluation.quality.spectra import mel_filters
 
 SAMPLE_RATE = 16000
 EXAMPLE_FRAMES = 96
@@ -65,8 +64,7 @@ def log_mel_examples(sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]
     if sound.size < 400 + 160 * (EXAMPLE_FRAMES - 1):
         return np.zeros((0, EXAMPLE_FRAMES, 64), np.float32)
     spectrum = _vggish_magnitudes(sound.astype(np.float64))
-    filters = mel_filters(64, 512, SAMPLE_RATE, low_hz=125.0, high_hz=7500.0, slaney=False)
-    mel = np.log(spectrum @ filters.T + 0.01)
+    mel = np.log(spectrum @ _vggish_filters().T + 0.01)
     count = len(mel) // EXAMPLE_FRAMES
     return rearrange(mel[: count * EXAMPLE_FRAMES], "(n t) f -> n t f", t=EXAMPLE_FRAMES).astype(np.float32)
 
@@ -132,3 +130,15 @@ def _vggish_magnitudes(sound: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(400) / 400)
     frames = np.lib.stride_tricks.sliding_window_view(sound, 400)[::160]
     return np.asarray(np.abs(np.fft.rfft(frames * hann, 512, axis=1)))
+
+
+def _vggish_filters() -> npt.NDArray[np.float64]:
+    """``[64, 257]`` triangles over mel, not over frequency, and nothing of the mean: TensorFlow's, not torchaudio's."""
+    mels = 1127.0 * np.log(1.0 + np.fft.rfftfreq(512, 1.0 / SAMPLE_RATE) / 700.0)
+    low, high = (1127.0 * np.log(1.0 + hertz / 700.0) for hertz in (125.0, 7500.0))
+    edges = np.linspace(low, high, 66)
+    rising = (mels - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - mels) / np.diff(edges)[1:, None]
+    filters: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    filters[:, 0] = 0.0
+    return filters
