@@ -124,14 +124,22 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table_of(document: dict[str, Any]) -> Table:
-    """A row for each way to damage a clip."""
+    """A row for each way to damage a clip; the JSON has every kind of scene."""
     table = Table(title="The health gate")
-    for column in ("damage", "must be named", "found", "no occasion", *KINDS):
-        table.add_column(column, justify="left" if column in ("damage", "must be named") else "right")
+    for column in ("damage", "must be named", "found", "tried", "no occasion", "worst scene"):
+        table.add_column(column, justify="right" if column in ("found", "tried", "no occasion") else "left")
     for name, row in document["faults"].items():
-        share = f"{row['found'] / max(row['tried'], 1):.1%} of {row['tried']}"
-        table.add_row(name, row["kind"], share, str(row["no_occasion"]), *(row["by_scene"][kind] for kind in KINDS))
+        shares = {kind: int(one) / max(int(two), 1) for kind, (one, two) in split(row["by_scene"]).items() if int(two)}
+        worst = min(shares, key=lambda kind: shares[kind])
+        worst_text = f"{worst} {shares[worst]:.0%}" if shares[worst] < 1.0 else ""
+        found = f"{row['found'] / max(row['tried'], 1):.1%}"
+        table.add_row(name, row["kind"], found, str(row["tried"]), str(row["no_occasion"]), worst_text)
     return table
+
+
+def split(by_scene: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """``"3/4"`` as two texts, by kind of scene."""
+    return {kind: (counts.split("/")[0], counts.split("/")[1]) for kind, counts in by_scene.items()}
 
 
 if __name__ == "__main__":

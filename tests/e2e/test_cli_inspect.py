@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mova.cli.inspect import run as inspect
+
 CONFIGS = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "official_full_configs"
 
 
@@ -30,10 +32,9 @@ def test_a_broken_folder_is_shown_and_then_refused(mova, base_folder: Path, tmp_
     assert "video_dit: lacks " in done.stdout and "and 174 more" in done.stdout
 
 
-def test_the_shipped_model_is_told_as_json(mova) -> None:
-    done = mova("inspect", "mova-base", "--json")
-    assert done.returncode == 0, done.stderr
-    facts = json.loads(done.stdout)
+def test_the_shipped_model_is_told_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    inspect("mova-base", is_json=True)
+    facts = json.loads(capsys.readouterr().out)
     assert facts["is_whole"] and facts["has_weights"]
     assert facts["num_parameters"] == sum(component["num_parameters"] for component in facts["components"])
     assert facts["components"][0]["dtypes"] == {"float16": facts["components"][0]["num_parameters"]}

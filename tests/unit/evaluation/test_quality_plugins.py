@@ -117,12 +117,14 @@ def test_films_that_cannot_be_scored_are_counted_and_not_scored_as_nought(tmp_pa
 def test_the_published_syncnet_has_the_published_shapes() -> None:
     with torch.device("meta"):
         network = SyncNet()
-        assert network.lips(torch.zeros(2, 3, 5, 224, 224)).shape == (2, 1024)
-        assert network.speech(torch.zeros(2, 1, 13, 20)).shape == (2, 1024)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     assert shapes["netcnnaud.0.weight"] == (64, 1, 3, 3)
     assert shapes["netcnnlip.0.weight"] == (96, 3, 5, 7, 7)
+    assert shapes["netcnnaud.18.weight"] == (512, 256, 5, 4)
+    assert shapes["netcnnlip.18.weight"] == (512, 256, 1, 6, 6)
     assert shapes["netfcaud.3.weight"] == shapes["netfclip.3.weight"] == (1024, 512)
+    tiny = tiny_syncnet().eval()
+    assert tiny.lips(torch.zeros(2, 3, 5, 224, 224)).shape == tiny.speech(torch.zeros(2, 1, 13, 20)).shape == (2, 8)
 
 
 @pytest.mark.parametrize("late", [-7, 0, 4])
@@ -147,11 +149,11 @@ def test_cepstra_have_a_step_of_ten_milliseconds_and_the_energy_first() -> None:
 def test_the_published_vggish_has_the_published_names_and_shapes() -> None:
     with torch.device("meta"):
         network = VGGish()
-        assert network(torch.zeros(3, 1, 96, 64)).shape == (3, 128)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if name.endswith("weight")}
     convolutions = [shapes[f"features.{index}.weight"][:2] for index in (0, 3, 6, 8, 11, 13)]
     assert convolutions == [(64, 1), (128, 64), (256, 128), (256, 256), (512, 256), (512, 512)]
     assert [shapes[f"embeddings.{index}.weight"] for index in (0, 2, 4)] == [(4096, 12288), (4096, 4096), (128, 4096)]
+    assert tiny_vggish()(torch.zeros(3, 1, 96, 64)).shape == (3, 4)
 
 
 def test_examples_of_sound_are_as_many_as_fit() -> None:
@@ -242,7 +244,13 @@ def clap_folder(folder: Path) -> Path:
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     ClapFeatureExtractor(
-        feature_size=16, sampling_rate=16000, hop_length=100, max_length_s=1, fft_window_size=256, truncation="rand_trunc"
+        feature_size=16,
+        sampling_rate=16000,
+        hop_length=100,
+        max_length_s=1,
+        fft_window_size=512,
+        frequency_max=8000,
+        truncation="rand_trunc",
     ).save_pretrained(folder)
     text = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     audio = {
