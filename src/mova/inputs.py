@@ -7,7 +7,7 @@ A request holds names. A name is a path, or stands for something in memory that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from mova.given import (
     given_sound,
 )
 from mova.media.clip import Clip
-from mova.names import Memory, Picture, name_of, picture_named, sound_named
+from mova.names import Memory, Picture, content_hash, name_of, picture_named, sound_named
 from mova.plan import Canvas, Plan, resolve
-from mova.request import Fit, GenerationRequest
+from mova.request import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds
 from mova.world import ModelWorld, resolve_fps, resolve_size
 
@@ -47,12 +47,14 @@ class Prepared:
         given: What of it is given.
         sound: The given sound at the finished clip's rate and with its channels, ``[C, S]``; ``None`` if none is given.
         film: File whose picture goes into the finished file as it is, where only a sound is made for it.
+        inputs: What is named, with the hash of its content.
     """
 
     plan: Plan
     given: Given
     sound: Waveform | None = None
     film: Path | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def with_seeds(self, seed: int, audio_seed: int) -> Prepared:
         """The same for other seeds."""
@@ -69,22 +71,8 @@ def prepare(request: GenerationRequest, world: ModelWorld, memory: Memory | None
         MediaError: If a file cannot be read.
         RequestError: If the model cannot make what is asked, or what is given does not fit it.
     """
-    memory = memory or {}
-    if request.video is not None:
-        return _with_film(request, world, memory)
-    sound = None
-    if request.audio is not None:
-        sound = sound_named(request.audio, memory)
-        request = _lengthened(request, world, Fraction(sound.waveform.shape[1], sound.sample_rate))
-        request = _at_rate(request, sound.sample_rate)
-    plan = resolve(request, world)
-    given = given_pictures_of(plan.canvas, _pictures(plan), request.fit, memory) if _pictures(plan) else Given()
-    if sound is None:
-        return Prepared(plan, given)
-    own = _on_clock(sound.waveform, sound.sample_rate, plan.canvas.num_samples, plan.timeline.sample_rate, "audio")
-    given = combined(given, given_sound(plan.canvas, _mono(own)))
-    finished = _on_clock(sound.waveform, sound.sample_rate, plan.num_samples, plan.sample_rate, "audio")
-    return Prepared(plan, given, sound=finished)
+    prepared = _prepared(request, world, memory or {})
+    return replace(prepared, inputs={name: content_hash(name) for name in request.inputs})
 
 
 def given_edges(canvas: Canvas, batch: int, image: Any, last_image: Any, *, fit: Fit) -> list[Given]:
@@ -124,11 +112,71 @@ def given_pictures_of(canvas: Canvas, pictures: list[tuple[int, str, str]], fit:
         RequestError: If two are for one frame, or one does not fit.
     """
     found: dict[int, Picture] = {}
-    for index, name, field in pictures:
+    for index, name, label in pictures:
         if index in found:
-            raise RequestError(f"{field} is for frame {index}, for which there is a picture already.", "Give one.", field=field)
-        found[index] = _fitted(picture_named(name, memory, field), canvas, fit, field)
+            raise RequestError(f"{label} is for frame {index}, for which there is a picture already.", "Give one.", field=label)
+        found[index] = _fitted(picture_named(name, memory, label), canvas, fit, label)
     return given_pictures(canvas, found)
+
+
+def given_around(plan: Plan, clip: Clip, retake: Retake) -> Given:
+    """A clip of which a span is made anew.
+
+    Args:
+        plan: As long as the clip.
+        clip: In mono, at the model's sample rate (:func:`mono_at`).
+        retake: The span.
+
+    Raises:
+        RequestError: If it begins after the clip's end.
+    """
+    fps, rate = plan.timeline.fps, plan.timeline.sample_rate
+    begin, end = Fraction(str(retake.from_s)), Fraction(str(retake.to_s))
+    length = plan.num_frames / fps
+    if begin >= length:
+        raise RequestError(
+            f"retake begins at {retake.from_s:g} s; the clip ends at {float(length):g} s.",
+            "Give an earlier span.",
+            field="retake",
+        )
+    frames = (int(begin * fps), -int(-min(end, length) * fps // 1))
+    samples = (int(begin * rate), min(int(end * rate), plan.canvas.num_samples))
+    return given_all_but(
+        plan.canvas,
+        clip,
+        frames=frames if retake.modality in ("video", "both") else None,
+        samples=samples if retake.modality in ("audio", "both") else None,
+    )
+
+
+def mono_at(clip: Clip, sample_rate: int) -> Clip:
+    """The clip in mono at a model's sample rate."""
+    resampled = clip.resampled(sample_rate)
+    return replace(resampled, waveform=mono(resampled.waveform))
+
+
+def mono(waveform: Waveform) -> Waveform:
+    """``[channels, samples]`` as one channel in [-1, 1]."""
+    mean: Waveform = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
+    return np.clip(mean, -1.0, 1.0)
+
+
+def _prepared(request: GenerationRequest, world: ModelWorld, memory: Memory) -> Prepared:
+    if request.video is not None:
+        return _with_film(request, world, memory)
+    sound = None
+    if request.audio is not None:
+        sound = sound_named(request.audio, memory)
+        request = _lengthened(request, world, Fraction(sound.waveform.shape[1], sound.sample_rate))
+        request = _at_rate(request, sound.sample_rate)
+    plan = resolve(request, world)
+    given = given_pictures_of(plan.canvas, _pictures(plan), request.fit, memory) if _pictures(plan) else Given()
+    if sound is None:
+        return Prepared(plan, given)
+    own = _on_clock(sound.waveform, sound.sample_rate, plan.canvas.num_samples, plan.timeline.sample_rate, "audio")
+    given = combined(given, given_sound(plan.canvas, mono(own)))
+    finished = _on_clock(sound.waveform, sound.sample_rate, plan.num_samples, plan.sample_rate, "audio")
+    return Prepared(plan, given, sound=finished)
 
 
 def _pictures(plan: Plan) -> list[tuple[int, str, str]]:
@@ -185,12 +233,12 @@ def _changed(request: GenerationRequest, world: ModelWorld, fps: Fraction, memor
     plan = resolve(_at_rate(request, clip.sample_rate).model_copy(update={**update, "extend_s": None}), world)
     plan = _recorded(plan, {"extend_s": request.extend_s, "num_frames": None})
     canvas, timeline = plan.canvas, plan.timeline
-    own = _mono_at(clip, timeline.sample_rate)
+    own = mono_at(clip, timeline.sample_rate)
     if request.extend_s is not None:
         place = given_end if request.extend_at == "start" else given_beginning
         given = place(canvas, own)
     elif request.retake is not None:
-        given = given_all_but(canvas, own, **_spans(request, plan))
+        given = given_around(plan, own, request.retake)
     else:
         assert request.repaint is not None
         mask = picture_named(request.repaint, memory, "repaint")
@@ -201,34 +249,9 @@ def _changed(request: GenerationRequest, world: ModelWorld, fps: Fraction, memor
     return Prepared(plan, given, sound=np.pad(finished, ((0, 0), pad)) if missing > 0 else finished)
 
 
-def _spans(request: GenerationRequest, plan: Plan) -> dict[str, tuple[int, int] | None]:
-    retake, fps, rate = request.retake, plan.timeline.fps, plan.timeline.sample_rate
-    assert retake is not None
-    begin, end = Fraction(str(retake.from_s)), Fraction(str(retake.to_s))
-    length = plan.num_frames / fps
-    if begin >= length:
-        raise RequestError(
-            f"retake begins at {retake.from_s:g} s; the clip ends at {float(length):g} s.",
-            "Give an earlier span.",
-            field="retake",
-        )
-    frames = (int(begin * fps), -int(-min(end, length) * fps // 1))
-    samples = (int(begin * rate), min(int(end * rate), plan.canvas.num_samples))
-    return {
-        "frames": frames if retake.modality in ("video", "both") else None,
-        "samples": samples if retake.modality in ("audio", "both") else None,
-    }
-
-
 def _recorded(plan: Plan, changes: Mapping[str, Any]) -> Plan:
     """The plan with its request as it was asked."""
     return replace(plan, request=plan.request.model_copy(update=dict(changes)))
-
-
-def _mono_at(clip: Clip, sample_rate: int) -> Clip:
-    """The clip in mono at a model's sample rate."""
-    resampled = clip.resampled(sample_rate)
-    return replace(resampled, waveform=_mono(resampled.waveform))
 
 
 def _lengthened(request: GenerationRequest, world: ModelWorld, seconds: Fraction) -> GenerationRequest:
@@ -262,11 +285,6 @@ def _on_clock(waveform: Waveform, from_rate: int, num_samples: int, rate: int, f
         )
     part = waveform[:, :needed]
     return part[:, :num_samples] if from_rate == rate else resample(part, from_rate, to_rate=rate, num_samples=num_samples)
-
-
-def _mono(waveform: Waveform) -> Waveform:
-    mono: Waveform = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    return np.clip(mono, -1.0, 1.0)
 
 
 def _fitted(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Picture:

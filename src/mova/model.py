@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mova.given import keep_given
 from mova.inputs import Prepared, prepare
 from mova.media.clip import Clip
-from mova.names import Memory, content_hash, name_of, name_of_sound
+from mova.names import Memory, name_of, name_of_sound
 from mova.request import Fit, GenerationRequest, Keyframe, Retake, TextOnly
 from mova.world import ModelWorld, SolverName
 
@@ -280,10 +280,10 @@ class MOVAModel:
         seam_s = timeline.audio_hop / timeline.sample_rate
         clip = keep_given(clip, given, sound=prepared.sound, seam_s=seam_s)
         return replace(
-            clip, request=request.model_dump(exclude_defaults=True), made_by=self.made_by(request), film=prepared.film
+            clip, request=request.model_dump(exclude_defaults=True), made_by=self.made_by(prepared), film=prepared.film
         )
 
-    def made_by(self, request: GenerationRequest) -> dict[str, Any]:
+    def made_by(self, prepared: Prepared) -> dict[str, Any]:
         """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, schedule, inputs."""
         from mova import __version__
 
@@ -293,6 +293,6 @@ class MOVAModel:
             "model": self.world.name,
             "weights": pipeline.index.fingerprint,
             "schedule": asdict(pipeline.scheduler.schedule_config),
-            "inputs": {name: content_hash(name) for name in request.inputs},
+            "inputs": dict(prepared.inputs),
             "loras": pipeline.lora_scales(),
         }

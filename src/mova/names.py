@@ -113,7 +113,7 @@ def content_hash(name: str) -> str:
         with open(name, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise MediaError(f"{name} cannot be read: {error.strerror}.") from None
+        raise MediaError(f"{name} cannot be read: {error.strerror or error}.") from None
 
 
 def _in_memory(name: str, memory: Memory, field: str) -> Picture | SoundInput | None:

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from mova.checkpoints.layout import (
     BUILDERS,
@@ -24,9 +22,9 @@ from mova.checkpoints.layout import (
     read_json,
     resolve_model,
 )
+from mova.checkpoints.load import build_joint, build_module
 from mova.checkpoints.tensors import weight_files
 from mova.errors import CheckpointError
-from mova.models.joint import JointModel
 from mova.models.presets import ours_to_official
 
 Shape = tuple[int, ...]
@@ -158,11 +156,11 @@ def expected_tensors(folder: Path, index: Index) -> dict[str, dict[str, Shape]]:
         if expert == "video_dit_2" and read_json(folder / expert / CONFIG) == read_json(folder / "video_dit" / CONFIG):
             expected[expert] = expected["video_dit"]
             continue
-        for name, value in _empty_joint(folder, expert).state_dict().items():
+        for name, value in build_joint(folder, expert).state_dict().items():
             component, stored = ours_to_official(name)
             expected.setdefault(expert if component == "video_dit" else component, {})[stored] = tuple(value.shape)
     for name in BUILDERS:
-        module = _empty_module(folder, name, index)
+        module = build_module(folder, name, index)
         tied = set(getattr(module, "_tied_weights_keys", None) or {})
         expected[name] = {key: tuple(value.shape) for key, value in module.state_dict().items() if key not in tied}
     return expected
@@ -230,25 +228,3 @@ def _file_report(folder: Path, class_name: str, needed: str) -> ComponentReport:
 
 def _holds_weights(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) is not None for pattern in _WEIGHTS)
-
-
-def _empty_joint(folder: Path, expert: str) -> JointModel:
-    configs = {
-        part: read_json(folder / name / CONFIG)
-        for part, name in (("video", expert), ("audio", "audio_dit"), ("bridge", "dual_tower_bridge"))
-    }
-    try:
-        with torch.device("meta"):
-            model: JointModel = JointModel(**configs)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
-    return model
-
-
-def _empty_module(folder: Path, name: str, index: Index) -> nn.Module:
-    config = read_json(folder / name / CONFIG)
-    try:
-        with torch.device("meta"):
-            return BUILDERS[name][index.classes[name][1]](config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error

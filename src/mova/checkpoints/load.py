@@ -203,13 +203,13 @@ class _Part:
 
 def _build_parts(folder: Path, index: Index) -> dict[str, _Part]:
     """Every component by its folder's name, on the meta device."""
-    first = _build_joint(folder, "video_dit")
+    first = build_joint(folder, "video_dit")
     expected: dict[str, set[str]] = {}
     for name in first.state_dict():
         expected.setdefault(ours_to_official(name)[0], set()).add(name)
     parts = {name: _Part(first, folder / name, frozenset(expected[name]), partial(official_to_ours, name)) for name in expected}
     if "video_dit_2" in index.classes:
-        second = _build_joint(folder, "video_dit_2")
+        second = build_joint(folder, "video_dit_2")
         try:
             share_audio_and_bridge(first, second)
         except ValueError as error:
@@ -217,13 +217,18 @@ def _build_parts(folder: Path, index: Index) -> dict[str, _Part]:
         own = frozenset(name for name in second.state_dict() if ours_to_official(name)[0] == "video_dit")
         parts["video_dit_2"] = _Part(second, folder / "video_dit_2", own, partial(official_to_ours, "video_dit_2"))
     for name in BUILDERS:
-        module = _build_module(folder, name, index)
+        module = build_module(folder, name, index)
         tied: Mapping[str, str] = getattr(module, "_tied_weights_keys", None) or {}
         parts[name] = _Part(module, folder / name, frozenset(set(module.state_dict()) - set(tied)), tied=tied)
     return parts
 
 
-def _build_joint(folder: Path, expert: str) -> JointModel:
+def build_joint(folder: Path, expert: str) -> JointModel:
+    """One expert with sound and bridge, as its configuration says, without weights.
+
+    Raises:
+        CheckpointError: If a configuration is missing or wrong.
+    """
     configs = {
         part: _plain(read_json(folder / name / CONFIG))
         for part, name in (("video", expert), ("audio", "audio_dit"), ("bridge", "dual_tower_bridge"))
@@ -231,17 +236,18 @@ def _build_joint(folder: Path, expert: str) -> JointModel:
     try:
         with init_empty_weights(include_buffers=False):
             model: JointModel = JointModel(**configs)
-    except ValueError as error:
+    except (TypeError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
     return model
 
 
-def _build_module(folder: Path, name: str, index: Index) -> nn.Module:
+def build_module(folder: Path, name: str, index: Index) -> nn.Module:
+    """A codec or the text encoder, likewise."""
     config = _plain(read_json(folder / name / CONFIG))
     try:
         with init_empty_weights(include_buffers=False):
             return BUILDERS[name][index.classes[name][1]](config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error
 
 

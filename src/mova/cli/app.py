@@ -24,6 +24,16 @@ app.add_typer(scenes_app, name="scenes")
 arena_app = typer.Typer(help="Blind comparison by people: a page that works offline, and its votes.", no_args_is_help=True)
 app.add_typer(arena_app, name="arena")
 
+# options that several commands have
+Seconds = Annotated[float | None, typer.Option(help="Length; or give --num-frames.")]
+NumFrames = Annotated[int | None, typer.Option(help="Length; or give --seconds.")]
+Fps = Annotated[float | None, typer.Option(help="Frames per second.")]
+Size = Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")]
+Steps = Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")]
+GuidanceScale = Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")]
+CrossGuidanceScale = Annotated[float | None, typer.Option(help="How far picture and sound are bound; 1 is their own.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")]
+
 
 @app.command()
 def generate(
@@ -38,15 +48,13 @@ def generate(
     ] = "mova-base",
     seed: Annotated[int | None, typer.Option(help="Same seed, same clip. Drawn and shown if not given.")] = None,
     audio_seed: Annotated[int | None, typer.Option(help="Of the sound; follows --seed if not given.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length; or give --num-frames.")] = None,
-    num_frames: Annotated[int | None, typer.Option(help="Length; or give --seconds.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
-    size: Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")] = None,
-    cross_guidance_scale: Annotated[
-        float | None, typer.Option(help="How far picture and sound are bound; 1 is their own.")
-    ] = None,
+    seconds: Seconds = None,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    size: Size = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    cross_guidance_scale: CrossGuidanceScale = None,
     negative_prompt: Annotated[str, typer.Option(help="What to keep away from.")] = "",
     shift: Annotated[float | None, typer.Option(help="Above 1: more steps at high noise.")] = None,
     audio_shift: Annotated[float | None, typer.Option(help="The same for the sound.")] = None,
@@ -79,7 +87,7 @@ def generate(
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
     lora: Annotated[list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; may be repeated.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
     """Make a clip and its sound from a prompt."""
@@ -133,7 +141,7 @@ def replay(
     film: Annotated[Path, typer.Argument(help="A film that mova wrote.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILM-replay if not given.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="The one that made it, if not given.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Make a film again from the request inside it; the same machine gives the same bytes."""
     from mova.cli.recorded import replay
@@ -155,7 +163,7 @@ def film(
         Path | None, typer.Option(help="Folder of finished shots; beside the document, SHOTS.cache, if not given.")
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove finished shots that this film does not use.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
     """Make a film of several shots; only what an edit touched is rendered again."""
@@ -204,7 +212,7 @@ def arena_make(
     keep_loudness: Annotated[
         bool, typer.Option("--keep-loudness", help="Do not turn the louder film of a pair down to the other.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Write a blind pairwise page: a folder to hand out, and a key to keep."""
     from mova.cli.arena import PageOptions, make
@@ -231,7 +239,7 @@ def arena_rank(
     ] = False,
     num_resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals; 0 for none.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Ratings from votes, with intervals, win rates and attention checks."""
     from mova.cli.arena import RankOptions, rank
@@ -250,7 +258,7 @@ def arena_rank(
 @app.command()
 def inspect(
     target: Annotated[str, typer.Argument(help="mova-base, or a folder that holds a model.")],
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Show what a model's folder holds, and what is missing or wrong; read no weights."""
     from mova.cli.inspect import run
@@ -263,19 +271,17 @@ def plan(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, or a folder; configuration files are enough.")
     ] = "mova-base",
-    size: Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length; or give --num-frames.")] = None,
-    num_frames: Annotated[int | None, typer.Option(help="Length; or give --seconds.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")] = None,
-    cross_guidance_scale: Annotated[
-        float | None, typer.Option(help="How far picture and sound are bound; 1 is their own.")
-    ] = None,
+    size: Size = None,
+    seconds: Seconds = None,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    cross_guidance_scale: CrossGuidanceScale = None,
     solver: Annotated[str | None, typer.Option(help="Method of the sampler.")] = None,
     gpu_memory: Annotated[str | None, typer.Option(help="Of the device, such as 24GB: which choices fit?")] = None,
     flops: Annotated[str | None, typer.Option(help="Speed of the device, such as 400TFLOPS: how long does it take?")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Show what a clip costs in operations, memory and time; read no weights."""
     from mova.cli.plan import Device, parse_bytes, parse_speed, run

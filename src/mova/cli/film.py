@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.generate import STAGES
+from mova.cli.generate import STAGES, clip_facts, loudness_words
 from mova.errors import RequestError
 
 if TYPE_CHECKING:
@@ -168,29 +168,15 @@ def _shot_facts(plan: FilmPlan, index: int) -> dict[str, Any]:
 
 
 def _facts(plan: FilmPlan, clip: Clip, path: Path, size_bytes: int, rendered: set[int], seconds_taken: float) -> dict[str, Any]:
-    from mova.media.loudness import loudness_lufs, peak_dbfs
-
-    return {
-        "file": str(path),
-        "bytes": size_bytes,
-        "width": clip.width,
-        "height": clip.height,
-        "num_frames": clip.num_frames,
-        "fps": float(clip.fps),
-        "seconds": float(clip.seconds),
-        "sample_rate": clip.sample_rate,
-        "loudness_lufs": loudness_lufs(clip.waveform, clip.sample_rate),
-        "peak_dbfs": peak_dbfs(clip.waveform),
-        "seconds_taken": round(seconds_taken, 2),
+    return clip_facts(clip, path, size_bytes, seconds_taken) | {
         "shots": [_shot_facts(plan, i) | {"rendered": shot.number in rendered} for i, shot in enumerate(plan.shots)],
     }
 
 
 def _fact_line(fact: dict[str, Any]) -> str:
-    loudness = "silent" if fact["loudness_lufs"] is None else f"{fact['loudness_lufs']:.1f} LUFS"
     rendered = sum(shot["rendered"] for shot in fact["shots"])
     return (
         f"{fact['file']}  {len(fact['shots'])} shots, {rendered} rendered, {fact['width']}x{fact['height']}, "
-        f"{fact['seconds']:.3f} s at {fact['fps']:g} fps, {fact['bytes'] / 1000:.0f} kB, {loudness}, "
+        f"{fact['seconds']:.3f} s at {fact['fps']:g} fps, {fact['bytes'] / 1000:.0f} kB, {loudness_words(fact)}, "
         f"made in {fact['seconds_taken']:.1f} s"
     )

@@ -120,11 +120,10 @@ def _make(
             console.fact(_fact_line(fact))
 
 
-def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float, request: GenerationRequest) -> dict[str, Any]:
-    from mova.evaluation.sync import measure_sync
+def clip_facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
+    """What is said of every clip that was written."""
     from mova.media.loudness import loudness_lufs, peak_dbfs
 
-    sync = measure_sync(clip)
     return {
         "file": str(path),
         "bytes": size_bytes,
@@ -134,11 +133,24 @@ def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float, reques
         "fps": float(clip.fps),
         "seconds": float(clip.seconds),
         "sample_rate": clip.sample_rate,
-        "offset_ms": None if sync is None else round(sync.offset_ms, 1),
-        "num_events": 0 if sync is None else sync.num_events,
         "loudness_lufs": loudness_lufs(clip.waveform, clip.sample_rate),
         "peak_dbfs": peak_dbfs(clip.waveform),
         "seconds_taken": round(seconds_taken, 2),
+    }
+
+
+def loudness_words(fact: dict[str, Any]) -> str:
+    """Its loudness for a line of facts."""
+    return "silent" if fact["loudness_lufs"] is None else f"{fact['loudness_lufs']:.1f} LUFS"
+
+
+def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float, request: GenerationRequest) -> dict[str, Any]:
+    from mova.evaluation.sync import measure_sync
+
+    sync = measure_sync(clip)
+    return clip_facts(clip, path, size_bytes, seconds_taken) | {
+        "offset_ms": None if sync is None else round(sync.offset_ms, 1),
+        "num_events": 0 if sync is None else sync.num_events,
         "request": request.model_dump(),
     }
 
@@ -149,10 +161,9 @@ def _fact_line(fact: dict[str, Any]) -> str:
         if fact["offset_ms"] is None
         else f"sound {fact['offset_ms']:+.0f} ms to picture ({fact['num_events']} events)"
     )
-    loudness = "silent" if fact["loudness_lufs"] is None else f"{fact['loudness_lufs']:.1f} LUFS"
     return (
         f"{fact['file']}  {fact['width']}x{fact['height']}, {fact['seconds']:.3f} s at {fact['fps']:g} fps, "
-        f"{fact['bytes'] / 1000:.0f} kB, {sync}, {loudness}, made in {fact['seconds_taken']:.1f} s"
+        f"{fact['bytes'] / 1000:.0f} kB, {sync}, {loudness_words(fact)}, made in {fact['seconds_taken']:.1f} s"
     )
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from mova import __version__
 from mova.checkpoints.layout import CHECKSUMS, read_json
-from mova.errors import MediaError
 from mova.film.cache import Ending, ShotCache
 from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
+from mova.names import content_hash
 
 _TEXTS = (".md", ".txt")  # model cards and licences change no clip
 _DOCUMENTS = (".json", ".model")
@@ -44,7 +44,7 @@ def model_key_of(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(_TEXTS)):
         state = path.stat()
         is_small = path.suffix in _DOCUMENTS
-        facts[path.relative_to(folder).as_posix()] = _of_file(path) if is_small else [state.st_size, state.st_mtime_ns]
+        facts[path.relative_to(folder).as_posix()] = content_hash(str(path)) if is_small else [state.st_size, state.st_mtime_ns]
     return _hash(facts)
 
 
@@ -91,17 +91,9 @@ def _content(shot: PlannedShot) -> Mapping[str, Any]:
     values = request.model_dump(exclude_none=True)
     for name in FILES:
         if name in values:
-            values[name] = _of_file(Path(values[name]))
-    values["keyframes"] = [[key.time_s, _of_file(Path(key.image))] for key in request.keyframes]
+            values[name] = content_hash(values[name])
+    values["keyframes"] = [[key.time_s, content_hash(key.image)] for key in request.keyframes]
     return values
-
-
-def _of_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _of_array(array: NDArray[np.uint8] | NDArray[np.float32]) -> str:

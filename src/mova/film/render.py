@@ -15,8 +15,8 @@ from mova.film.keys import keys_of_film, shot_keys
 from mova.film.plan import FilmPlan, PlannedShot, as_written, request_of_take, work_of
 from mova.film.shots import Bed, of_shot
 from mova.film.sound import film_sound
-from mova.given import Given, combined, given_all_but
-from mova.inputs import Prepared, prepare
+from mova.given import Given, combined
+from mova.inputs import Prepared, given_around, mono, mono_at, prepare
 from mova.media.clip import Clip
 from mova.media.resample import resample
 from mova.model import MOVAModel
@@ -147,9 +147,8 @@ def prepared_shot(shot: PlannedShot, world: ModelWorld, before: Ending | None) -
     finished = np.zeros((waveform.shape[0], plan.num_samples), np.float32)
     finished[:, : waveform.shape[1]] = waveform
     lead_samples = timeline.samples(shot.lead_frames)
-    mono = np.clip(waveform.mean(axis=0, keepdims=True, dtype=np.float32), -1.0, 1.0)
     own = np.zeros((1, plan.canvas.num_samples), np.float32)
-    own[:, :lead_samples] = resample(mono, rate, to_rate=timeline.sample_rate, num_samples=lead_samples)
+    own[:, :lead_samples] = resample(mono(waveform), rate, to_rate=timeline.sample_rate, num_samples=lead_samples)
     lead = Given(waveform=own, keep_sound=np.arange(plan.canvas.num_samples) < lead_samples)
     return replace(prepared, given=combined(prepared.given, lead), sound=finished)
 
@@ -172,18 +171,7 @@ def prepared_take(shot: PlannedShot, index: int, clip: Clip, world: ModelWorld) 
     nothing = {name: field.get_default() for name, field in GenerationRequest.model_fields.items() if name in _IN_THE_CLIP}
     own = {"seed": seed, "audio_seed": seed, "num_frames": clip.num_frames, "audio_sample_rate": clip.sample_rate}
     plan = resolve(settled.model_copy(update={**nothing, **own}), world)
-    timeline, span = plan.timeline, take.retake
-    begin, end = Fraction(str(span.from_s)), Fraction(str(span.to_s))
-    frames = (int(begin * timeline.fps), min(int(-(-end * timeline.fps // 1)), plan.num_frames))
-    samples = (int(begin * timeline.sample_rate), min(int(end * timeline.sample_rate), plan.canvas.num_samples))
-    at_rate = clip.resampled(timeline.sample_rate)
-    mono = np.clip(at_rate.waveform.mean(axis=0, keepdims=True, dtype=np.float32), -1.0, 1.0)
-    given = given_all_but(
-        plan.canvas,
-        replace(at_rate, waveform=mono),
-        frames=frames if span.modality in ("video", "both") else None,
-        samples=samples if span.modality in ("audio", "both") else None,
-    )
+    given = given_around(plan, mono_at(clip, plan.timeline.sample_rate), take.retake)
     return Prepared(plan, given, sound=clip.waveform)
 
 

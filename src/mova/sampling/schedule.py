@@ -7,7 +7,7 @@ is honoured whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -246,9 +246,3 @@ def schedule_pair(
         schedule(config, num_steps, shift=film_shift, denoising_strength=denoising_strength),
         schedule(config, num_steps, shift=sound_shift, denoising_strength=denoising_strength),
     )
-
-
-def constant_schedule(like: Schedule, sigma: float) -> Schedule:
-    """A schedule of the same length that stays at one level: for a modality that is given."""
-    level = torch.full_like(like.sigmas, sigma)
-    return replace(like, sigmas=level, timesteps=TRAINING_STEPS * level)
