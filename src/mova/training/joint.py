@@ -72,7 +72,7 @@ class JointObjective:
         text: The text encoder, trained along.
         latents: Training latents.
         held_out: Latents for validation.
-        input_ids: Token ids ``[N, S]`` of the training captions; row N is the empty prompt.
+        input_ids: Token ids ``[N K + 1, S]`` of the training captions, K of each clip together; the last is the empty prompt.
         masks: Their masks.
         held_out_ids: Token ids of the validation captions, likewise.
         held_out_masks: Their masks.
@@ -119,7 +119,9 @@ class JointObjective:
         # an epoch-free draw: sampling with replacement needs no state to resume
         index = torch.randint(count, (self.batch_size,), generator=generator, device=self.device).cpu()
         keep = torch.rand(self.batch_size, generator=generator, device=self.device).cpu() >= self.noise.drop_caption
-        rows = torch.where(keep, index, count)
+        per_clip = (len(self.ids) - 1) // count
+        phrasing = torch.randint(per_clip, (self.batch_size,), generator=generator, device=self.device).cpu()
+        rows = torch.where(keep, index * per_clip + phrasing, count * per_clip)
         video = self.normaliser.video(self.latents.video[index].float()).to(self.device)
         audio = self.normaliser.audio(self.latents.audio[index].float()).to(self.device)
         levels = draw_levels(video.shape, audio.shape, self.noise, generator)

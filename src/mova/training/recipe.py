@@ -109,6 +109,8 @@ class JointRecipe(Stage):
     noise: NoiseSettings = NoiseSettings()
     batch_size: int = Field(default=12, ge=1, description="Samples per process.")
     audio_weight: float = Field(default=1.0, gt=0)
+    phrasings: int = Field(default=1, ge=1, description="Captions per clip to choose from at every draw, its own the first.")
+    compile: bool = Field(default=False, description="Fuse the blocks (torch.compile); on a CPU this needs a C++ compiler.")
     start_from: str | None = Field(
         default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
     )

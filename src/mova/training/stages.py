@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from mova.models.joint import JointModel
 from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
+from mova.scenes.captions import write_caption
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
 from mova.training.joint import JointObjective, Normaliser
 from mova.training.processes import process_rank
@@ -133,9 +135,11 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
-    captions = [script["caption"] for script in latents.scripts]
+    captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings)]
     torch.manual_seed(recipe.optim.seed)
     joint, text, tokenizer = _joint_parts(recipe, captions)
+    if recipe.compile:
+        joint.compile_repeated_blocks()
     input_ids, masks = tokenise(tokenizer, [*captions, ""], recipe.max_tokens)
     held_out_ids, held_out_masks = tokenise(tokenizer, [s["caption"] for s in held_out.scripts], recipe.max_tokens)
     objective = JointObjective(
@@ -159,6 +163,12 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         save_module(averaged["joint"], folder / "joint")
         save_module(averaged["text"], folder / "text_encoder")
         tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def phrasings(script: Mapping[str, Any], count: int) -> list[str]:
+    """``count`` captions of a described script: its own, then others, the same ones every time."""
+    rng = np.random.default_rng(script["seed"])
+    return [script["caption"], *(write_caption(script["kind"], script["attributes"], rng) for _ in range(count - 1))]
 
 
 def _joint_parts(recipe: JointRecipe, captions: list[str]) -> tuple[Any, Any, Any]:
