@@ -5,12 +5,9 @@ offsets from -2 to 2 s in steps of 0.2 s, and DeSync is the mean size of the lik
 anything below 0.1 s scores 0, shorter films cannot be scored at all, and the middle of longer ones is not looked at. For
 offsets that people notice (45 ms), use :mod:`mova.evaluation.sync`.
 
-The network is given as an exported program, which holds graph and weights but no code of its own::
-
-    torch.export.save(torch.export.export(model, (video, audio)), "desync.pt2")
-
-with ``model(video [1, 14, 16, 3, 224, 224], audio [1, 14, 128, 66]) -> logits [1, 21]``: Synchformer's ``compare_v_a`` on
-the features of both. Nothing else is asked of it, so another model of the same kind may take its place.
+The network's code is not part of this package: a function that reads its weights (safetensors) and builds it is given from
+Python, ``DeSync(build=...)``, and makes a model ``(video [1, 14, 16, 3, 224, 224], audio [1, 14, 128, 66]) -> logits [1, 21]``:
+Synchformer's ``compare_v_a`` on the features of both. Another model of the same kind may take its place.
 """
 
 from __future__ import annotations
@@ -47,24 +44,29 @@ class DeSync:
     """Mean size of the offset, in seconds, in steps of 0.2 s.
 
     Args:
-        model: A network that is already loaded; the weights are then only hashed.
+        build: Reads weights and gives the network.
     """
 
     name: str = "desync"
     version: str = "1"
-    source: str = "Synchformer 24-01-04T16-39-21 (github.com/v-iashin/Synchformer), exported with torch.export"
+    source: str = "Synchformer 24-01-04T16-39-21 (github.com/v-iashin/Synchformer)"
     requires: frozenset[str] = frozenset({"video", "audio"})
     of_sets: bool = False
     higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"desync_s": False})
-    model: SyncModel | None = None
+    build: Callable[[Path], SyncModel] | None = None
 
     def load(self, weights: Path, *, device: str) -> Scorer:
-        """Read the exported program.
+        """Build the network.
 
         Raises:
-            CheckpointError: If it is not one.
+            CheckpointError: If nothing was given that can.
         """
-        return DeSyncScorer(self.model if self.model is not None else _exported(weights, device), device)
+        if self.build is None:
+            raise CheckpointError(
+                "the code of Synchformer is not part of this package, so its weights cannot be read.",
+                "Measure from Python with DeSync(build=...), a function from the weights' path to the network.",
+            )
+        return DeSyncScorer(self.build(weights), device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +124,3 @@ def _log_mel(piece: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     mel = np.log(power @ mel_filters(128, 1024, SAMPLE_RATE, slaney=False).T + 1e-6)
     mel = np.pad(mel, ((0, MEL_STEPS - len(mel)), (0, 0)))
     return rearrange((mel - _MEAN) / _TWICE_DEVIATION, "t f -> f t").astype(np.float32)
-
-
-def _exported(weights: Path, device: str) -> SyncModel:
-    try:
-        program = torch.export.load(weights)
-    except Exception as error:  # torch.export raises whatever its reader met
-        raise CheckpointError(
-            f"{weights} is not an exported program: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            "Make it with torch.export.save(torch.export.export(model, (video, audio)), path).",
-        ) from error
-    module = program.module().to(device)
-
-    def judge(video: Tensor, audio: Tensor) -> Tensor:
-        logits: Tensor = module(video, audio)
-        return logits
-
-    return judge
