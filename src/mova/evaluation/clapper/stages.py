@@ -1,0 +1,159 @@
+"""Pictures that only the measuring suite has: a lamp, a moving lamp, two pucks on a rail, and a block that is dragged.
+
+All lengths are in lengths of the short side around the middle of the picture, so that a contact is a contact in a picture
+of any shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
+from mova.scenes.raster import Box, Disc, Exposure, View, gradient, mix, paint, repeat, shine
+from mova.scenes.script import Image, Script
+
+RAIL_Y = 0.10
+PUCK_RADIUS = 0.085
+WALL_X = 0.44
+BLOCK = (0.10, 0.085)
+STROKE_S = 0.30
+_WASH = 0.10
+
+
+@dataclass(frozen=True)
+class LampMotion:
+    """A lamp that is lit during ``spans_s``.
+
+    Args:
+        spans_s: ``(on, off)`` in seconds.
+        way: ``(x, y)`` at the start and speed ``(dx, dy)`` per second, from the middle of the picture.
+        radius: Of the lamp.
+        wall: Choice of wall.
+    """
+
+    spans_s: tuple[tuple[float, float], ...]
+    way: tuple[float, float, float, float]
+    radius: float
+    wall: int
+
+
+@dataclass(frozen=True)
+class RailMotion:
+    """Bodies on a level rail, each at ``places[i]`` at ``knots_s[i]`` and on a straight way in between."""
+
+    knots_s: tuple[float, ...]
+    places: tuple[tuple[float, ...], ...]
+    colours: tuple[str, ...]
+    wall: int
+
+
+@dataclass(frozen=True)
+class StrokeMotion:
+    """A block that is dragged in strokes; in each the speed rises and falls as a squared sine over ``STROKE_S``.
+
+    Args:
+        middles_s: When each stroke is fastest.
+        lengths: How far each stroke goes, signed.
+        start_x: Where the block is before the first.
+        colour: Name of its colour.
+        wall: Choice of wall.
+    """
+
+    middles_s: tuple[float, ...]
+    lengths: tuple[float, ...]
+    start_x: float
+    colour: str
+    wall: int
+
+    def across(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the block's middle is."""
+        place = np.full(time_s.shape, self.start_x)
+        for middle, length in zip(self.middles_s, self.lengths, strict=True):
+            share = np.clip((time_s - middle) / STROKE_S + 0.5, 0.0, 1.0)
+            place += length * (share - np.sin(2 * np.pi * share) / (2 * np.pi))
+        return place
+
+    def speed(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Its speed, not negative, in lengths per second."""
+        speed = np.zeros(time_s.shape)
+        for middle, length in zip(self.middles_s, self.lengths, strict=True):
+            share = np.clip((time_s - middle) / STROKE_S + 0.5, 0.0, 1.0)
+            speed += abs(length) / STROKE_S * (1.0 - np.cos(2 * np.pi * share))
+        return speed
+
+
+def draw_lamp(script: Script, view: View, exposure: Exposure) -> Image:
+    """A lamp that does not move; where it shines the whole room is a little brighter."""
+    motion, colour = script.motion, COLOURS[str(script.attributes["colour"])]
+    assert isinstance(motion, LampMotion)
+    x, y, _, _ = motion.way
+    dark = gradient(view, *(mix(part, BLACK, 0.6) for part in WALLS[motion.wall]))
+    bright = dark + np.float32(_WASH) * (np.asarray(colour, np.float32) - dark)
+    for image, lit in ((dark, False), (bright, True)):
+        paint(image, Disc(view.near((0.5, 0.5), x, y), (motion.radius + 0.02) * view.unit), colour=(0.3, 0.3, 0.32))
+        glass = mix(colour, WHITE, 0.2) if lit else mix(colour, BLACK, 0.75)
+        paint(image, Disc(view.near((0.5, 0.5), x, y), motion.radius * view.unit), colour=glass)
+    frames = repeat(dark, exposure.num_frames)
+    shine(frames, dark, bright, exposure.lit(motion.spans_s))
+    return frames
+
+
+def draw_mover(script: Script, view: View, exposure: Exposure) -> Image:
+    """A dark body that crosses the picture; when its lamp is lit the whole wall is brighter."""
+    motion, colour = script.motion, COLOURS[str(script.attributes["colour"])]
+    assert isinstance(motion, LampMotion)
+    x, y, dx, dy = motion.way
+    dark = gradient(view, *(mix(part, BLACK, 0.45) for part in WALLS[motion.wall]))
+    frames = repeat(dark, exposure.num_frames)
+    light = exposure.lit(motion.spans_s)
+    shine(frames, dark, dark + np.float32(0.25) * (np.asarray(WHITE, np.float32) - dark), light)
+    for image, moments, share in zip(frames, exposure.moments(), light, strict=True):
+        centres = [view.near((0.5, 0.5), x + dx * float(time), y + dy * float(time)) for time in moments]
+        paint(image, [Disc(centre, motion.radius * view.unit) for centre in centres], colour=BLACK)
+        glass = mix(mix(colour, BLACK, 0.3), colour, float(share))
+        paint(image, [Disc(centre, 0.7 * motion.radius * view.unit) for centre in centres], colour=glass)
+    return frames
+
+
+def draw_rail(script: Script, view: View, exposure: Exposure) -> Image:
+    """Two pucks on a rail between two walls."""
+    motion = script.motion
+    assert isinstance(motion, RailMotion)
+    room = _rail(view, motion.wall)
+    frames = repeat(room, exposure.num_frames)
+    moments = exposure.moments()
+    for places, colour in zip(motion.places, motion.colours, strict=True):
+        for image, xs in zip(frames, np.interp(moments, motion.knots_s, places), strict=True):
+            centres = [view.near((0.5, 0.5), float(x), RAIL_Y - PUCK_RADIUS) for x in xs]
+            paint(image, [Disc(centre, PUCK_RADIUS * view.unit) for centre in centres], colour=COLOURS[colour])
+    return frames
+
+
+def draw_block(script: Script, view: View, exposure: Exposure) -> Image:
+    """A block that is dragged to and fro over the floor."""
+    motion = script.motion
+    assert isinstance(motion, StrokeMotion)
+    frames = repeat(_rail(view, motion.wall), exposure.num_frames)
+    half_w, height = BLOCK[0], 2 * BLOCK[1]
+    for image, xs in zip(frames, motion.across(exposure.moments()), strict=True):
+        boxes = []
+        for x in xs:
+            left, top = view.near((0.5, 0.5), float(x) - half_w, RAIL_Y - height)
+            right, bottom = view.near((0.5, 0.5), float(x) + half_w, RAIL_Y)
+            boxes.append(Box(left, top, right, bottom, 0.01 * view.unit))
+        paint(image, boxes, colour=COLOURS[motion.colour])
+    return frames
+
+
+def _rail(view: View, wall: int) -> Image:
+    image = gradient(view, *(mix(part, BLACK, 0.35) for part in WALLS[wall]))
+    floor = view.near((0.5, 0.5), 0.0, RAIL_Y)[1]
+    paint(image, Box(-view.unit, floor, view.width + view.unit, view.height + view.unit), colour=(0.16, 0.17, 0.19))
+    for side in (-1, 1):
+        inner, outer = sorted((side * WALL_X, side * (WALL_X + 0.04)))
+        corners = view.near((0.5, 0.5), inner, RAIL_Y - 0.3), view.near((0.5, 0.5), outer, RAIL_Y)
+        paint(image, Box(*corners[0], *corners[1]), colour=(0.30, 0.31, 0.34))
+    return image
