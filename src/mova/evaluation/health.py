@@ -15,11 +15,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from mova.errors import RequestError
 from mova.evaluation import health_picture, health_sound
 from mova.evaluation.health_picture import Finding, PictureLimits
 from mova.evaluation.health_sound import SoundLimits
@@ -27,6 +28,7 @@ from mova.media.clip import Clip
 
 Modality = Literal["video", "audio", "both"]
 Remedy = Literal["decode_fp32", "redecode", "reroll_video", "reroll_audio"]
+OnFault = Literal["keep", "repair", "fail"]
 KINDS = (
     "nonfinite", "frozen", "duplicated", "black", "colour_shift", "tile_grid",
     "dc_offset", "clipping", "pop", "silence", "lost_band", "length",
@@ -135,7 +137,7 @@ def check_arrays(
 def check_file(path: str | Path) -> Health:
     """Look a film on disk over; picture and sound are read apart, so that one may be longer than the other.
 
-    A film without a sound stream is judged by its picture alone, and says so in ``looked_at``.
+    A file without a sound or a picture stream is judged by what there is, and says so in ``looked_at``.
 
     Raises:
         MediaError: If the file cannot be read.
@@ -144,6 +146,9 @@ def check_file(path: str | Path) -> Health:
     from mova.media.probe import probe
 
     info = probe(path)
+    if info.video is None:
+        sound = read_waveform(path)
+        return check_arrays(None, sound.waveform, fps=1, sample_rate=sound.sample_rate)
     film = read_frames(path)
     if info.audio is None:
         return check_arrays(film.frames, None, fps=film.fps, sample_rate=1)
@@ -166,6 +171,22 @@ def next_remedy(health: Health, tried: Collection[str]) -> Remedy | None:
     """
     wanted = {rung for fault in health.faults for rung in _rungs_for(fault)}
     return next((rung for rung in get_args(Remedy) if rung in wanted and rung not in tried), None)
+
+
+def checked_on_fault(value: str) -> OnFault:
+    """What to do about a faulty clip.
+
+    Raises:
+        RequestError: If it is none of the three.
+    """
+    for allowed in get_args(OnFault):
+        if value == allowed:
+            return cast(OnFault, allowed)
+    raise RequestError(
+        f"on_fault must be one of {', '.join(get_args(OnFault))}; got {value!r}.",
+        "keep writes a faulty clip and says so.",
+        field="on_fault",
+    )
 
 
 _DECODING: Mapping[str, tuple[Remedy, ...]] = {

@@ -12,19 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
-
-from mova.evaluation.audio_events import hear, onsets
-from mova.evaluation.video_events import changes, see
-from mova.scenes.recognise import kind_of
-from mova.scenes.storm import THUNDER_LAG_S
-
-if TYPE_CHECKING:
-    from mova.media.clip import Clip
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -114,57 +105,6 @@ class SyncScore:
     windows: Mapping[str, WindowScore]
 
 
-@dataclass(frozen=True)
-class SyncEstimate:
-    """Sync of one film.
-
-    Args:
-        offset_ms: Heard - seen, median of the pairs; positive: the sound is late.
-        mad_ms: Median distance of the pairs from it.
-        num_events: Pairs.
-        confidence: Pairs over the events of the modality that has more, 0.5 to 1.
-    """
-
-    offset_ms: float
-    mad_ms: float
-    num_events: int
-    confidence: float
-
-
-def measure_sync(clip: Clip) -> SyncEstimate | None:
-    """How far sound and picture of any film are apart, or None if it cannot be told.
-
-    A clip whose own request asks for a kind of the rendered world is read by that kind's detectors, and a far thunder's
-    lag is taken off. Of any other film, sudden changes of the picture are paired with onsets of the sound; an offset is
-    sought within 0.6 s. It cannot be told if less than half of the events find a partner, or a lone pair is more than
-    0.3 s apart.
-
-    Args:
-        clip: The film.
-    """
-    prompt = str((clip.request or {}).get("prompt", ""))
-    kind = kind_of(prompt) if prompt else None
-    fps = float(clip.fps)
-    if kind is None:
-        seen, heard = changes(clip.frames, fps), onsets(clip.waveform, clip.sample_rate)
-    else:
-        seen, heard = see(clip.frames, fps, kind=kind), hear(clip.waveform, clip.sample_rate, kind=kind)
-    video = np.array([event.time_s for event in seen])
-    audio = np.array([event.time_s for event in heard])
-    if kind == "storm" and sum(event.label == "far" for event in heard) > len(heard) / 2:
-        audio -= THUNDER_LAG_S["far"]
-    if not video.size or not audio.size:
-        return None
-    shift_s = _best_shift_s(video, audio)
-    pairs = match(video, audio - shift_s, low_ms=-80.0, high_ms=80.0)
-    confidence = len(pairs) / max(video.size, audio.size)
-    delta_ms = np.array([1000.0 * (audio[second] - video[first]) for first, second in pairs])
-    if confidence < 0.5 or (len(pairs) == 1 and abs(delta_ms[0]) > 300.0):
-        return None
-    offset_ms = float(np.median(delta_ms))
-    return SyncEstimate(offset_ms, float(np.median(np.abs(delta_ms - offset_ms))), len(pairs), confidence)
-
-
 def score_clips(clips: Sequence[ClipEvents], *, num_resamples: int = 1000, seed: int = 0) -> SyncScore:
     """Score a set of clips together; every event counts the same.
 
@@ -245,6 +185,50 @@ def offsets_ms(clip: ClipEvents) -> Floats:
     return np.array([delta_ms[pair] for pair in pairs], dtype=np.float64)
 
 
+def best_shift_s(video_s: Floats, audio_s: Floats) -> float:
+    """The shift within 0.6 s that brings most events together, each pair weighing ``exp(-(apart / 30 ms)^2 / 2)``.
+
+    A beat matches itself one beat later, too: of equals the smaller shift wins.
+    """
+    shifts = np.arange(-0.6, 0.6005, 0.002)
+    apart = (audio_s[None, :] - video_s[:, None]).reshape(-1, 1) - shifts
+    gains = np.exp(-0.5 * np.square(apart / 0.03)).sum(axis=0) * (1.0 - 0.5 * np.abs(shifts))
+    return float(shifts[int(np.argmax(gains))])
+
+
+def aligned_pairs(
+    video_s: Sequence[float] | Floats, audio_s: Sequence[float] | Floats, *, within_ms: float = 80.0
+) -> list[tuple[int, int]]:
+    """Pairs ``(seen, heard)`` once the shift that brings most events together is taken off: an offset costs no pairs.
+
+    The shift is sought within 0.6 s; pairs then lie ``within_ms`` of it. Without the shift, an offset near half of the
+    distance between events would pair each with its neighbour.
+    """
+    video, audio = np.asarray(video_s, dtype=np.float64), np.asarray(audio_s, dtype=np.float64)
+    if not video.size or not audio.size:
+        return []
+    return match(video, audio - best_shift_s(video, audio), low_ms=-within_ms, high_ms=within_ms)
+
+
+def drift_ms_per_s(times_s: Sequence[float] | Floats, apart_ms: Sequence[float] | Floats) -> float:
+    """How fast sound and picture run apart: the median slope over all pairs of events (Theil 1950; Sen 1968).
+
+    Args:
+        times_s: ``[K]`` when things are seen.
+        apart_ms: ``[K]`` heard - seen.
+
+    Returns:
+        Milliseconds per second, positive if the sound falls behind; nan with fewer than 3 events.
+    """
+    times, apart = np.asarray(times_s, dtype=np.float64), np.asarray(apart_ms, dtype=np.float64)
+    if times.size < 3:
+        return float("nan")
+    first, second = np.triu_indices(times.size, k=1)
+    span = times[second] - times[first]
+    slopes = (apart[second] - apart[first])[span != 0.0] / span[span != 0.0]
+    return _median(slopes)
+
+
 def shuffled_within_kind(clips: Sequence[ClipEvents], *, num_rounds: int = 5, seed: int = 0) -> list[ClipEvents]:
     """Every picture with the sound of another clip of its kind: what sync is worth by chance.
 
@@ -281,17 +265,6 @@ def mean_interval(values: Sequence[float] | Floats, *, num_resamples: int = 1000
         return float("nan"), float("nan")
     picks = np.random.default_rng(seed).integers(array.size, size=(num_resamples, array.size))
     return interval(array[picks].mean(axis=1))
-
-
-def _best_shift_s(video_s: Floats, audio_s: Floats) -> float:
-    """The shift within 0.6 s that brings most events together, each pair weighing ``exp(-(apart / 30 ms)^2 / 2)``.
-
-    A beat matches itself one beat later, too: of equals the smaller shift wins.
-    """
-    shifts = np.arange(-0.6, 0.6005, 0.002)
-    apart = (audio_s[None, :] - video_s[:, None]).reshape(-1, 1) - shifts
-    gains = np.exp(-0.5 * np.square(apart / 0.03)).sum(axis=0) * (1.0 - 0.5 * np.abs(shifts))
-    return float(shifts[int(np.argmax(gains))])
 
 
 def _assign(cost: Floats, allowed: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

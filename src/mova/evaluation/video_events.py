@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mova.evaluation import ball_track
 from mova.evaluation.events import Detection
-from mova.evaluation.light import SHUTTER, flashes, pulses, switches
+from mova.evaluation.light import flashes, pulses, switches
 from mova.scenes import drums, fireworks, metronome, mouth, piano, storm
 from mova.scenes.palette import BLACK, COLOURS, WHITE
 from mova.scenes.raster import Exposure, mix
@@ -45,37 +45,6 @@ def see(frames: Frames, fps: float, *, kind: str) -> list[Detection]:
     if frames.shape[0] < 4:
         return []
     return READERS[kind](frames, float(fps))
-
-
-def changes(frames: Frames, fps: float) -> list[Detection]:
-    """Sudden changes of any film, without labels, in order of time: lights, cuts, things that start or stop.
-
-    The mean change of 16 x 16 blocks from frame to frame, as far as it stands out of its surroundings; the shares of a
-    change that fall into two frames tell when between them it was.
-
-    Args:
-        frames: ``[T, H, W, 3]`` uint8.
-        fps: Frames per second.
-    """
-    if frames.shape[0] < 5:
-        return []
-    rows, columns = (np.linspace(0, side, 17).astype(np.int64)[:-1] for side in frames.shape[1:3])
-    sums = np.add.reduceat(np.add.reduceat(frames.astype(np.float64), rows, axis=1), columns, axis=2)
-    blocks = sums * 256.0 / (frames.shape[1] * frames.shape[2] * 255.0)
-    change = np.abs(np.diff(blocks, axis=0, prepend=blocks[:1])).mean(axis=(1, 2, 3))
-    usual = np.array([np.median(change[max(1, n - 4) : n + 5]) for n in range(change.size)])
-    fresh = np.clip(change - usual, 0.0, None)
-    height = fresh + np.append(fresh[1:], 0.0)
-    threshold = max(0.25 * float(height.max()), 4.0 * float(np.median(change[1:])), 0.004)
-    found: list[Detection] = []
-    for frame in np.argsort(-height):
-        if height[frame] < threshold:
-            break
-        share = fresh[frame] / height[frame]
-        time_s = float((frame + SHUTTER * (1.0 - share)) / fps)
-        if share > 0.1 and all(abs(time_s - other.time_s) > 0.15 for other in found):
-            found.append(Detection(time_s, "", float(height[frame])))
-    return sorted(found, key=lambda detection: detection.time_s)
 
 
 def _drums(frames: Frames, fps: float) -> list[Detection]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.errors import MediaError
+from mova.errors import MediaError, RequestError
 from mova.timeline import exact_fps, samples_in_frames
 
 if TYPE_CHECKING:
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 MAX_CHANNELS = 8
 SINGLE_KINDS = (".wav", ".gif")
 """Files of sound alone, or of picture alone."""
+
+
+class Maker(Protocol):
+    """What made a clip, and can make a part of it anew."""
+
+    def reroll(self, clip: Clip, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
+        """The clip with its sound or its film made anew."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,8 @@ class Clip:
         made_by: What made it besides: version, model, weights, inputs; written beside the request.
         film: A file whose picture stream :meth:`save` writes as it is, in place of ``frames`` (which show it on a model's
             clock and at its size): where only a sound was made for a film.
+        only: What :meth:`save` writes, where it is not both: the sound, or the film without any sound stream.
+        maker: Gives the model that made the clip while that is in memory; it is not kept there for the clip's sake.
 
     Raises:
         MediaError: If a part has the wrong type, shape or range, or if ``samples`` is not exactly
@@ -51,6 +61,8 @@ class Clip:
     request: Mapping[str, Any] | None = None
     made_by: Mapping[str, Any] | None = None
     film: Path | None = None
+    only: Literal["audio", "video"] | None = None
+    maker: Callable[[], Maker | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", _checked_fps(self.fps))
@@ -59,6 +71,8 @@ class Clip:
         _check_waveform(self.waveform)
         if self.request is not None and not isinstance(self.request, Mapping):
             raise MediaError(f"request must be a mapping or None; got {type(self.request).__name__}.")
+        if self.only not in (None, "audio", "video"):
+            raise MediaError(f"only must be audio, video or None; got {self.only!r}.")
         needed, given = samples_in_frames(self.num_frames, self.fps, self.sample_rate), self.waveform.shape[1]
         if given != needed:
             raise MediaError(
@@ -98,6 +112,9 @@ class Clip:
         """Exact length: ``num_frames / fps``."""
         return self.num_frames / self.fps
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "maker": None}  # a copy elsewhere has no model beside it
+
     def resampled(self, sample_rate: int) -> Clip:
         """The same clip with its sound at another rate, in step to the sample.
 
@@ -133,8 +150,12 @@ class Clip:
             MediaError: If the clip cannot be written as asked; nothing is left behind.
         """
         from mova.media.encode import request_comment, write_clip
+        from mova.media.silent import write_silent
         from mova.media.soundtrack import film_seconds, write_soundtrack
 
+        check_only(path, self.only)
+        if self.only == "video" and Path(path).suffix.lower() not in SINGLE_KINDS:
+            return write_silent(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
         if self.film is not None and Path(path).suffix.lower() not in SINGLE_KINDS:
             if crf is not None:
                 raise MediaError("crf has nothing to do: the picture is copied as it is.", "Leave crf out.")
@@ -149,6 +170,26 @@ class Clip:
                 metadata={**(metadata or {}), **comment},
             )
         return write_clip(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
+
+    def reroll(self, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
+        """The clip with its sound or its film made anew for the other, which stays as it is to the last bit.
+
+        Args:
+            modality: What is made anew: ``"audio"`` or ``"video"``.
+            seed: Of what is made anew; drawn if not given, and recorded in ``request``.
+
+        Raises:
+            RequestError: If the model that made the clip is not in memory; any model's own ``reroll`` takes the clip.
+        """
+        model = None if self.maker is None else self.maker()
+        if model is None:
+            name = (self.made_by or {}).get("model", "mova-base")
+            raise RequestError(
+                "the model that made this clip is not in memory.",
+                f"Load one: MOVAModel.from_pretrained({name!r}).reroll(clip, {modality!r}).",
+                field="reroll",
+            )
+        return model.reroll(self, modality, seed=seed)
 
     def sheet(
         self, *, num_frames: int = 8, events: Sequence[float] | None = None, title: str | None = None
@@ -166,6 +207,20 @@ class Clip:
             ipython.display.display(image)
         else:
             image.show()
+
+
+def check_only(path: str | Path, only: Literal["audio", "video"] | None) -> None:
+    """Refuse a kind of file that does not hold what alone is wanted.
+
+    Raises:
+        MediaError: If a sound is to go into a film's file, or a film into a sound's.
+    """
+    path = Path(path)
+    is_sound = path.suffix.lower() == ".wav"
+    if only == "audio" and not is_sound:
+        raise MediaError(f"cannot write {path}: only the sound is wanted.", f"Use {path.with_suffix('.wav').name}.")
+    if only == "video" and is_sound:
+        raise MediaError(f"cannot write {path}: only the film is wanted.", f"Use {path.with_suffix('.mp4').name}.")
 
 
 def _checked_fps(fps: Any) -> Fraction:

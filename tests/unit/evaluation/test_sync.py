@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from mova.evaluation.sync import ClipEvents, match, mean_interval, measure_sync, score_clips, shuffled_within_kind
-from mova.media.clip import Clip
-from mova.scenes.world import render, write_script
+from mova.evaluation.sync import ClipEvents, match, mean_interval, score_clips, shuffled_within_kind
 
 
 def clips(num_clips: int = 40, *, jitter_s: float = 0.0, offset_s: float = 0.0, seed: int = 0) -> list[ClipEvents]:
@@ -18,10 +14,6 @@ def clips(num_clips: int = 40, *, jitter_s: float = 0.0, offset_s: float = 0.0, 
         heard = seen + offset_s + jitter_s * rng.standard_normal(4)
         made.append(ClipEvents("drums", tuple(seen.tolist()), tuple(heard.tolist())))
     return made
-
-
-def shifted(clip: Clip, offset_s: float) -> Clip:
-    return replace(clip, waveform=np.roll(clip.waveform, round(offset_s * clip.sample_rate), axis=1))
 
 
 def test_sound_that_is_late_has_a_positive_offset() -> None:
@@ -100,35 +92,3 @@ def test_clips_without_events_are_no_division_by_zero() -> None:
     assert np.isnan(score.offset_ms)
     with pytest.raises(ValueError, match="at least one clip"):
         score_clips([])
-
-
-@pytest.mark.parametrize("kind", ["ball", "piano"])
-def test_an_injected_offset_is_recovered_within_three_milliseconds(kind: str) -> None:
-    script = write_script(kind, 6, attributes={"count": 3})
-    clip = replace(render(script).clip(), request={"prompt": script.caption})
-    truth = measure_sync(clip)
-    assert truth is not None and abs(truth.offset_ms) < 4.0
-    for offset_ms in (-90, -45, 45, 90):
-        found = measure_sync(shifted(clip, offset_ms / 1000.0))
-        assert found is not None
-        assert found.offset_ms - truth.offset_ms == pytest.approx(offset_ms, abs=3.0)
-
-
-def test_far_thunder_is_in_step_half_a_second_late() -> None:
-    script = write_script("storm", 9, attributes={"distance": "far", "count": 1})
-    found = measure_sync(replace(render(script).clip(), request={"prompt": script.caption}))
-    assert found is not None
-    assert abs(found.offset_ms) < 20.0
-
-
-def test_a_film_that_says_nothing_of_itself_is_measured_by_its_changes() -> None:
-    clip = render(write_script("siren", 5)).clip()
-    found = measure_sync(clip)
-    assert found is not None
-    assert abs(found.offset_ms) < 40.0
-
-
-def test_a_silent_or_a_still_film_cannot_be_told() -> None:
-    clip = render(write_script("drums", 5)).clip()
-    assert measure_sync(replace(clip, waveform=np.zeros_like(clip.waveform))) is None
-    assert measure_sync(replace(clip, frames=np.zeros_like(clip.frames))) is None

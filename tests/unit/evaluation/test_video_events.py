@@ -6,7 +6,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from mova.evaluation.attributes import COLOURED, read_colours
-from mova.evaluation.video_events import changes, see
+from mova.evaluation.video_events import see
 from mova.scenes.world import KINDS, draw, sample_scripts, write_script
 
 FPS = 16
@@ -48,7 +48,6 @@ def test_a_still_picture_and_a_black_one_have_no_events(kind: str) -> None:
     still = np.repeat(film(write_script(kind, 2))[:1], 33, axis=0)
     assert see(still, FPS, kind=kind) == []
     assert see(np.zeros_like(still), FPS, kind=kind) == []
-    assert changes(still, FPS) == []
 
 
 def test_pads_and_keys_are_named_in_order() -> None:
@@ -72,14 +71,6 @@ def test_two_balls_are_followed_apart() -> None:
     seen = see(frames, FPS, kind="ball")
     np.testing.assert_allclose([e.time_s for e in seen], [e.time_s for e in script.events], atol=0.005)
     assert {event.label for event in seen} == {"blue", "yellow"}
-
-
-def test_a_flash_in_any_film_is_seen_within_a_frame() -> None:
-    rng = np.random.default_rng(3)
-    frames = rng.integers(60, 70, (40, 48, 64, 3)).astype(np.uint8)
-    frames[20:24, :24] = 220
-    seen = changes(frames, 25.0)
-    assert abs(seen[0].time_s - 20 / 25.0) <= 1 / 25.0
 
 
 def test_an_unknown_kind_and_another_shape_are_refused() -> None:

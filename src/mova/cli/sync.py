@@ -1,0 +1,59 @@
+"""``mova sync``: how far the sound of a film is from its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mova.cli import console
+from mova.cli.generate import check_picture_target, save_picture
+from mova.cli.options import in_typed_words
+from mova.errors import RequestError
+from mova.evaluation.film_sync_result import FilmSync
+
+
+def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> None:
+    """Measure a film and say what was found; that it cannot be told is an answer, not an error.
+
+    Raises:
+        MediaError: If the film cannot be read, or the plot not written.
+        RequestError: If there is no such kind.
+    """
+    from mova.evaluation.film_sync import measure, read_film
+
+    if plot is not None:
+        check_picture_target(plot, "--plot")
+    film = read_film(path)
+    try:
+        sync = measure(film, kind=kind)
+    except RequestError as problem:
+        raise in_typed_words(problem) from None
+    if plot is not None:
+        from mova.evaluation.film_sync_plot import sync_plot
+
+        save_picture(sync_plot(sync, film, title=path.name), plot, "--plot")
+    if is_json:
+        console.facts_json({"file": str(path), **sync.as_dict()})
+        return
+    console.fact(f"{path}  {sync.verdict}: {sync.why}")
+    for line in _details(sync):
+        console.fact(f"  {line}")
+
+
+def _details(sync: FilmSync) -> list[str]:
+    counts = f"{len(sync.seen_s)} event{'' if len(sync.seen_s) == 1 else 's'} seen, {len(sync.heard_s)} heard"
+    read_as = f"read as {sync.read_as}"
+    if sync.offset_ms is None:
+        return [f"{counts}, {read_as}"]
+    assert sync.offset_interval_ms is not None and sync.mad_ms is not None
+    low, high = sync.offset_interval_ms
+    lines = [
+        f"offset {sync.offset_ms:+.1f} ms, 95 % {low:+.1f} to {high:+.1f}, spread {sync.mad_ms:.1f} ms; + is late"
+        + ("" if sync.is_sure else "; the verdict is not sure"),
+        f"{sync.num_events} pairs from {counts}, {read_as}",
+    ]
+    if sync.drift_ms_per_s is not None and sync.drift_interval_ms_per_s is not None:
+        low, high = sync.drift_interval_ms_per_s
+        lines.append(f"drift {sync.drift_ms_per_s:+.2f} ms/s, 95 % {low:+.2f} to {high:+.2f}")
+    if sync.beat_s is not None:
+        lines.append(f"the film beats every {sync.beat_s:.2f} s: the offset is known but for multiples of it")
+    return lines
