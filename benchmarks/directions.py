@@ -1,20 +1,24 @@
 """Measures every direction of the shipped model against the rendered world: given one thing, how good is the rest?
 
-    python benchmarks/directions.py
-    python benchmarks/directions.py --tasks video_to_audio,extend --per-kind 4 --seeds 1
+    python benchmarks/directions.py                                   # 24 clips a task, some minutes on two cores
+    python benchmarks/directions.py --per-kind 3 --seeds 3            # 72 clips a task
+    python benchmarks/directions.py --tasks video_to_audio,extend --kinds drums --per-kind 4 --steps 4
 
 Films and sounds are rendered from scripts that training never used; what is given is the truth, what is made is judged by
-the same detectors as in ``base_model.py``. Prints one line a task and writes JSON.
+the same detectors as in ``base_model.py``. Prints a line a task as it is done, then a Markdown table of what must be reached
+and what is, and writes JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -50,7 +54,6 @@ TEST_SEED = 991_000
 FPS, RATE = Fraction(16), 16000
 SEAM_S = 500 / 16000
 BATCH = 10
-LONG_S = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,51 @@ class Case:
 
 
 Reading = dict[str, Any]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """The model and how it is run."""
+
+    pipeline: MOVAPipeline
+    steps: int | None
+    long_s: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """One worker's share of one task."""
+
+    task: str
+    checkpoint: str
+    kinds: tuple[str, ...]
+    per_kind: int
+    seeds: int
+    steps: int | None
+    long_s: float
+    long_clips: int
+    first: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A line of the table: a number of a task, and what it must reach.
+
+    Args:
+        task: Which.
+        words: What it is.
+        value: From the results of all tasks.
+        limit: Likewise; at most this where ``is_ceiling``, else at least.
+        is_ceiling: Whether less is better.
+    """
+
+    task: str
+    words: str
+    value: Callable[[Mapping[str, Any]], float]
+    limit: Callable[[Mapping[str, Any]], float]
+    is_ceiling: bool = False
 
 
 def main() -> None:
@@ -71,43 +119,88 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="mova-base", help="name or folder of the model")
     parser.add_argument("--tasks", default=",".join(TASKS), help="tasks to measure")
     parser.add_argument("--per-kind", type=int, default=3, help="scripts per kind and seed")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds per script")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds per script")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of scene")
+    parser.add_argument("--steps", type=int, help="steps of the sampler; the model's own if not given")
+    parser.add_argument("--long-seconds", type=float, default=20.0, help="length of the long clips")
+    parser.add_argument("--long-clips", type=int, default=1, help="long clips per worker")
     parser.add_argument("--processes", type=int, default=2, help="worker processes of one thread each")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "directions.json")
     arguments = parser.parse_args()
     began = time.monotonic()
     console = Console(width=140)
     results: dict[str, Any] = {}
-    for task in arguments.tasks.split(","):
-        parts = [(task, arguments.checkpoint, arguments.per_kind, arguments.seeds, n, arguments.processes)
-                 for n in range(arguments.processes)]  # fmt: skip
-        with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
-            readings = [reading for part in pool.map(measure, parts) for reading in part]
-        results[task] = summary(readings)
-        console.print(f"{task}: " + ", ".join(f"{name} {shown(value)}" for name, value in results[task].items()))
+    asked = arguments.tasks.split(",")
+    unknown = [task for task in asked if task not in TASKS]
+    if unknown:
+        parser.error(f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}")
+    with pool_of(arguments.processes) as run:
+        for task in (name for name in TASKS if name in asked):  # in this order: memory is measured first
+            work = Work(
+                task=task,
+                checkpoint=arguments.checkpoint,
+                kinds=tuple(arguments.kinds.split(",")),
+                per_kind=arguments.per_kind,
+                seeds=arguments.seeds,
+                steps=arguments.steps,
+                long_s=arguments.long_seconds,
+                long_clips=arguments.long_clips,
+                first=0,
+                step=arguments.processes,
+            )
+            parts = [replace(work, first=first) for first in range(arguments.processes)]
+            results[task] = summary([reading for part in run(measure, parts) for reading in part])
+            console.print(f"{task}: " + ", ".join(f"{name} {shown(value)}" for name, value in results[task].items()))
+    rows = table(results)
+    console.print("\n" + markdown(rows), highlight=False)
     write_json(
         arguments.output,
         {
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
-            "options": {"per_kind": arguments.per_kind, "seeds": arguments.seeds, "seed": TEST_SEED},
+            "options": {**vars(arguments), "output": str(arguments.output.name), "seed": TEST_SEED},
             "minutes": round((time.monotonic() - began) / 60.0, 2),
             "tasks": results,
+            "table": rows,
         },
     )
     console.print(f"written to {arguments.output}")
 
 
-@torch.no_grad()
-def measure(part: tuple[str, str, int, int, int, int]) -> list[Reading]:
-    """One worker's share of one task."""
-    task, checkpoint, per_kind, seeds, first, step = part
+@contextmanager
+def pool_of(processes: int) -> Iterator[Callable[..., Any]]:
+    """A ``map`` over worker processes; one process is this one."""
+    if processes == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield pool.map
+
+
+def measure(work: Work) -> list[Reading]:
+    """One worker's share of one task; model and truth are kept from task to task."""
     torch.set_num_threads(1)
-    pipeline = MOVAPipeline.from_pretrained(checkpoint)
-    scripts = [script for kind in KINDS for script in sample_scripts(TEST_SEED, per_kind, [kind])]
-    cases = [(script, seed) for script in scripts for seed in range(seeds)][first::step]
-    rendered = [Case(script, as_clip(render(script)), seed) for script, seed in cases]
-    return [reading for start in range(0, len(rendered), BATCH) for reading in TASKS[task](pipeline, rendered[start:][:BATCH])]
+    maker = loaded(work.checkpoint, work.steps, work.long_s)
+    cases = rendered(work.kinds, work.per_kind, work.seeds)[work.first :: work.step]
+    if work.task == "long":  # ten times as long, so fewer
+        cases = cases[: work.long_clips]
+    return [reading for start in range(0, len(cases), BATCH) for reading in TASKS[work.task](maker, cases[start:][:BATCH])]
+
+
+@functools.cache
+def loaded(checkpoint: str, steps: int | None, long_s: float) -> Maker:
+    """The model, once a worker."""
+    return Maker(MOVAPipeline.from_pretrained(checkpoint), steps, long_s)
+
+
+@functools.cache
+def rendered(kinds: tuple[str, ...], per_kind: int, seeds: int) -> list[Case]:
+    """All cases, kinds in turn, so that every worker has some of each."""
+    scripts = [list(sample_scripts(TEST_SEED, per_kind, [kind])) for kind in kinds]
+    return [
+        Case(script, as_clip(render(script)), seed) for column in zip(*scripts, strict=True) for script in column
+        for seed in range(seeds)
+    ]  # fmt: skip
 
 
 def as_clip(scene: Any) -> Clip:
@@ -115,12 +208,14 @@ def as_clip(scene: Any) -> Clip:
     return Clip(scene.frames, scene.waveform, FPS, RATE)
 
 
+@torch.no_grad()
 def made(
-    pipeline: MOVAPipeline, cases: Sequence[Case], given: Sequence[Given], *, guidance: Any = None, num_frames: int = 33
+    maker: Maker, cases: Sequence[Case], given: Sequence[Given], *, guidance: Any = None, num_frames: int = 33
 ) -> list[Clip]:
     """Clips made of what is given, which is in them as it was."""
-    output = pipeline(
+    output = maker.pipeline(
         [case.script.caption for case in cases],
+        num_inference_steps=maker.steps,
         seed=[(case.script.seed + 7919 * case.seed) % 2**62 for case in cases],
         given=given,
         guidance=guidance,
@@ -141,49 +236,49 @@ def judged(case: Case, clip: Clip) -> Reading:
     return {"verdict": judge(case.script, clip.frames, clip.waveform, fps=16.0, sample_rate=RATE)}
 
 
-def text(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
+def text(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """Nothing is given: what the other tasks are compared with."""
-    for case, clip in zip(cases, made(pipeline, cases, [Given()] * len(cases)), strict=True):
+    for case, clip in zip(cases, made(maker, cases, [Given()] * len(cases)), strict=True):
         yield judged(case, clip)
 
 
-def video_to_audio(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
+def video_to_audio(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """The rendered film is given, its sound is made; the same with the bridge cut."""
     given = [given_film(canvas(), case.truth.frames) for case in cases]
-    clips = made(pipeline, cases, given)
-    cut = made(pipeline, cases, given, guidance=BridgeOff(pipeline.world.guidance_scale))
+    clips = made(maker, cases, given)
+    cut = made(maker, cases, given, guidance=BridgeOff(maker.pipeline.world.guidance_scale))
     for case, clip, other in zip(cases, clips, cut, strict=True):
         without = judged(case, other)["verdict"]
         yield {**judged(case, clip), "bridge_off": without, "film kept": np.array_equal(clip.frames, case.truth.frames)}
 
 
-def audio_to_video(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
+def audio_to_video(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """The rendered sound is given, its film is made."""
     given = [given_sound(canvas(), case.truth.waveform) for case in cases]
-    for case, clip in zip(cases, made(pipeline, cases, given), strict=True):
+    for case, clip in zip(cases, made(maker, cases, given), strict=True):
         yield {**judged(case, clip), "sound kept": np.array_equal(clip.waveform, case.truth.waveform)}
 
 
-def first_frame(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
-    """The first frame is given: things keep their colour, size and place in the next frames."""
+def first_frame(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
+    """The first frame is given: things keep their colour, size and place in the next."""
     given = [given_pictures(canvas(), {0: case.truth.frames[0]}) for case in cases]
-    for case, clip in zip(cases, made(pipeline, cases, given), strict=True):
+    for case, clip in zip(cases, made(maker, cases, given), strict=True):
         yield {**judged(case, clip), "kept": holds(clip.frames, case.truth.frames)}
 
 
-def key_frame(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
+def key_frame(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """A frame in the middle is given."""
     given = [given_pictures(canvas(), {16: case.truth.frames[16]}) for case in cases]
-    for case, clip in zip(cases, made(pipeline, cases, given), strict=True):
+    for case, clip in zip(cases, made(maker, cases, given), strict=True):
         exact = np.array_equal(clip.frames[16], case.truth.frames[16])
-        yield {**judged(case, clip), "exact": exact, "continuous": is_continuous(clip.frames, (15, 16), case.truth.frames)}
+        yield {**judged(case, clip), "exact": exact, **continuity(clip.frames, (15, 16), case.truth.frames)}
 
 
-def retake(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
+def retake(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """The sound from 0.8 s to 1.6 s is made anew."""
     span = (12800, 25600)
     given = [given_all_but(canvas(), case.truth, frames=None, samples=span) for case in cases]
-    for case, clip in zip(cases, made(pipeline, cases, given), strict=True):
+    for case, clip in zip(cases, made(maker, cases, given), strict=True):
         seam = round(SEAM_S * RATE)
         outside = np.r_[: span[0] - seam, span[1] + seam : clip.waveform.shape[1]]
         kept = np.array_equal(clip.waveform[:, outside], case.truth.waveform[:, outside])
@@ -192,24 +287,25 @@ def retake(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
         yield {**judged(case, clip), "rest equal": kept, "new differs": differs}
 
 
-def extend(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
+def extend(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """The first 17 frames are given, the clip goes on to 33."""
     halves = [replace(case.truth, frames=case.truth.frames[:17], waveform=case.truth.waveform[:, :17000]) for case in cases]
     given = [given_beginning(canvas(), half) for half in halves]
-    for case, clip in zip(cases, made(pipeline, cases, given), strict=True):
-        yield {**judged(case, clip), "continuous": is_continuous(clip.frames, (16,), case.truth.frames)}
+    for case, clip in zip(cases, made(maker, cases, given), strict=True):
+        yield {**judged(case, clip), **continuity(clip.frames, (16,), case.truth.frames)}
 
 
-def long(pipeline: MOVAPipeline, cases: Sequence[Case]) -> Iterator[Reading]:
-    """20 s from the 2 s model, in overlapping windows; the memory it took."""
-    frames = round(LONG_S * float(FPS))
-    for case in cases[:2]:  # ten times as long, so fewer
-        before = peak_bytes()
-        (clip,) = made(pipeline, [case], [Given()], num_frames=frames)
-        yield {**judged(case, clip), "grown by MB": (peak_bytes() - before) / 1e6}
+def long(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
+    """20 s from the 2 s model, in overlapping windows; the memory that it took, against that of 4 s."""
+    made(maker, cases[:1], [Given()], num_frames=65)
+    before = peak_bytes()
+    for case in cases:
+        (clip,) = made(maker, [case], [Given()], num_frames=round(maker.long_s * float(FPS)))
+        yield {**judged(case, clip), "memory ratio": peak_bytes() / before}
 
 
-TASKS: dict[str, Callable[[MOVAPipeline, Sequence[Case]], Iterator[Reading]]] = {
+TASKS: dict[str, Callable[[Maker, Sequence[Case]], Iterator[Reading]]] = {
+    "long": long,
     "text": text,
     "video_to_audio": video_to_audio,
     "audio_to_video": audio_to_video,
@@ -217,32 +313,120 @@ TASKS: dict[str, Callable[[MOVAPipeline, Sequence[Case]], Iterator[Reading]]] = 
     "key_frame": key_frame,
     "retake": retake,
     "extend": extend,
-    "long": long,
 }
 
 
-def holds(frames: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> bool:
-    """Whether frames 1 to 4 show what the given frame shows, as far as the true film's own frames do.
+def at_least(task: str, words: str, name: str, limit: float) -> Floor:
+    """A number that must reach a fixed one."""
+    return Floor(task, words, lambda results: results[task][name], lambda results: limit)
 
-    The share of pixels that differ from the given frame by more than 40 of 255 may be above the true film's by 4 %: a
-    thing of another colour, size or place would cover more.
+
+FLOORS = (
+    at_least("video_to_audio", "event F1 at 45 ms", "F1@45", 0.8),
+    Floor("video_to_audio", "its gain over the bridge-off run",
+          lambda results: results["video_to_audio"]["F1@45"] - results["video_to_audio"]["bridge off F1@45"],
+          lambda results: 0.5),
+    Floor("video_to_audio", "median offset, ms",
+          lambda results: results["video_to_audio"]["median ms"], lambda results: 25.0, is_ceiling=True),
+    at_least("video_to_audio", "film kept to the bit", "film kept", 1.0),
+    at_least("audio_to_video", "event F1 at 45 ms", "F1@45", 0.7),
+    at_least("audio_to_video", "sound kept to the bit", "sound kept", 1.0),
+    at_least("first_frame", "colour, size and place kept", "kept", 0.95),
+    at_least("key_frame", "the frame is at its time, to the bit", "exact", 1.0),
+    Floor("key_frame", "motion through it continuous, as often as in rendered films",
+          lambda results: results["key_frame"]["continuous"], lambda results: results["key_frame"]["truth continuous"]),
+    at_least("retake", "untouched part kept to the bit", "rest equal", 1.0),
+    at_least("retake", "new part differs", "new differs", 1.0),
+    Floor("retake", "event F1 at 45 ms, as in text",
+          lambda results: results["retake"]["F1@45"], lambda results: results["text"]["F1@45"]),
+    Floor("extend", "goes on in place and velocity, as often as rendered films",
+          lambda results: results["extend"]["continuous"], lambda results: results["extend"]["truth continuous"]),
+    Floor("long", "event F1 at 45 ms, within 5 points of text",
+          lambda results: results["long"]["F1@45"], lambda results: results["text"]["F1@45"] - 0.05),
+    Floor("long", "peak memory over that of 4 s",
+          lambda results: results["long"]["memory ratio"], lambda results: 1.1, is_ceiling=True),
+)  # fmt: skip
+
+
+def table(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines whose tasks were measured."""
+    rows: list[dict[str, Any]] = []
+    for floor in FLOORS:
+        try:
+            value, limit = floor.value(results), floor.limit(results)
+        except KeyError:
+            continue
+        is_met = value <= limit if floor.is_ceiling else value >= limit
+        sign = "<=" if floor.is_ceiling else ">="
+        rows.append({"task": floor.task, "what": floor.words, "sign": sign, "floor": limit, "value": value, "met": is_met})
+    return rows
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table as it goes into a report."""
+    lines = ["| task | what | floor | value | met |", "|---|---|---|---|---|"]
+    for row in rows:
+        floor, value = f"{row['sign']} {row['floor']:.2f}", f"{row['value']:.2f}"
+        lines.append(f"| {row['task']} | {row['what']} | {floor} | {value} | {'yes' if row['met'] else 'no'} |")
+    return "\n".join(lines)
+
+
+def holds(frames: Pixels, truth: Pixels) -> bool:
+    """Whether the frame after the given one shows the same things, as far as the true film's does.
+
+    Every pixel of a thing (what stands out of the commonest colour by more than 40 of 255) must have one of its colour within
+    5 pixels in the other frame, both ways: so colour, size and place are kept, and a thing that moves a little is too.
     """
-    def changed(film: np.ndarray[Any, Any]) -> float:
-        away = np.abs(film[1:5].astype(np.int16) - film[:1].astype(np.int16)).max(axis=-1)
-        return float((away > 40).mean())
-
-    return changed(frames) <= changed(truth) + 0.04
+    return alike(frames[0], frames[1]) >= alike(truth[0], truth[1]) - 0.05
 
 
-def is_continuous(frames: np.ndarray[Any, Any], seams: Sequence[int], truth: np.ndarray[Any, Any]) -> bool:
-    """Whether the change over each seam is within the 95th percentile of the changes inside, of the clip or of the truth."""
-    def jumps(film: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.abs(np.diff(film.astype(np.int16), axis=0)).mean(axis=(1, 2, 3))
+def alike(first: Pixels, second: Pixels, *, reach: int = 5, far: int = 40) -> float:
+    """The share of the things' pixels, of both pictures, that are found in the other."""
+    def found(one: Pixels, other: Pixels) -> float:
+        coarse = one.reshape(-1, 3) // 16
+        _, index, counts = np.unique(coarse, axis=0, return_index=True, return_counts=True)
+        ground = one.reshape(-1, 3)[index[counts.argmax()]].astype(np.int16)
+        thing = np.abs(one.astype(np.int16) - ground).max(axis=-1) > far
+        padded = np.pad(other.astype(np.int16), ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+        nearest = np.full(one.shape[:2], 255, np.int16)
+        for down in range(2 * reach + 1):
+            for right in range(2 * reach + 1):
+                part = padded[down : down + one.shape[0], right : right + one.shape[1]]
+                nearest = np.minimum(nearest, np.abs(part - one).max(axis=-1))
+        return float((nearest[thing] <= far).mean()) if thing.any() else 1.0
 
-    change = jumps(frames)
-    inside = np.delete(change, list(seams))
-    limit = max(float(np.quantile(inside, 0.95)), float(np.quantile(jumps(truth), 0.95)))
-    return bool(change[list(seams)].max() <= limit)
+    return min(found(first, second), found(second, first))
+
+
+def continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> Reading:
+    """Whether a film goes on over its seams in place and velocity, and whether the true film does by the same measure.
+
+    Args:
+        frames: The film.
+        seams: Each the frame before a border of given and made.
+        truth: The rendered film.
+    """
+    return {"continuous": is_continuous(frames, seams, truth), "truth continuous": is_continuous(truth, seams, truth)}
+
+
+def is_continuous(frames: Pixels, seams: Sequence[int], truth: Pixels) -> bool:
+    """Whether the change over the seams, and the change of that change, is within the 95th percentile of those inside, of the
+    film or of the true one.
+    """
+    for order in (1, 2):
+        change, usual = jumps(frames, order), jumps(truth, order)
+        over = sorted({index for seam in seams for index in range(seam - order + 1, seam + 1)})
+        limit = max(np.quantile(np.delete(change, over), 0.95), np.quantile(usual, 0.95))
+        if change[over].max() > limit:
+            return False
+    return True
+
+
+def jumps(film: Pixels, order: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Mean absolute difference of an order along time."""
+    difference = np.diff(film.astype(np.int16), n=order, axis=0)
+    mean: np.ndarray[Any, np.dtype[np.float64]] = np.abs(difference).mean(axis=(1, 2, 3))
+    return mean
 
 
 def summary(readings: Sequence[Reading]) -> dict[str, Any]:
@@ -260,7 +444,7 @@ def summary(readings: Sequence[Reading]) -> dict[str, Any]:
             result |= {name: found.means[name].value for name in ("colour", "count") if name in found.means}
     for name in sorted({name for reading in readings for name in reading} - {"verdict", "bridge_off"}):
         values = [float(reading[name]) for reading in readings if name in reading]
-        result[name] = max(values) if name.endswith("MB") else float(np.mean(values))
+        result[name] = max(values) if name == "memory ratio" else float(np.mean(values))
     return result
 
 

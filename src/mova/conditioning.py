@@ -20,7 +20,7 @@ from mova.errors import RequestError
 from mova.given import Given
 from mova.models.image_condition import image_condition, picture_tensor, text_only_condition
 from mova.request import TextOnly
-from mova.sampling.tasks import Grid, Task
+from mova.sampling.tasks import Grid, Task, latent_of_frame, masked
 from mova.timeline import Timeline
 
 Encode = Callable[[Tensor], Tensor]
@@ -56,7 +56,7 @@ def task_of(
         waveform = torch.from_numpy(np.ascontiguousarray(given.waveform))[:, :samples]
         padded = torch.nn.functional.pad(waveform, (0, samples - waveform.shape[1]))
         audio = encode_audio(padded[None])[0]
-    return Task(video_level=video_level, audio_level=audio_level, video=video, audio=audio, video_condition=video_condition)
+    return replace(masked(video_level > 0, audio_level > 0, video=video, audio=audio), video_condition=video_condition)
 
 
 def channel_condition(
@@ -126,7 +126,8 @@ def batched(tasks: Sequence[Task]) -> Task:
         values = [getattr(task, name) for task in tasks]
         return None if values[0] is None else torch.stack(values)
 
-    return Task(first.video_level, first.audio_level, stacked("video"), stacked("audio"), stacked("video_condition"))
+    condition = stacked("video_condition")
+    return replace(first, video=stacked("video"), audio=stacked("audio"), video_condition=condition)
 
 
 def video_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
@@ -147,7 +148,7 @@ def video_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     rest = rearrange(whole[1:], "(t s) h w -> t s h w", s=timeline.video_stride).all(axis=1)
     levels = 1.0 - np.concatenate([whole[:1], rest]).astype(np.float32)
     for index in given.stills:
-        levels[_latent_of(index, timeline)] = 0.0
+        levels[latent_of_frame(index, timeline)] = 0.0
     return torch.from_numpy(levels)
 
 
@@ -172,15 +173,11 @@ def held_film(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     known = np.flatnonzero(has_frame)
     source = known[np.abs(np.arange(len(frames))[:, None] - known[None, :]).argmin(axis=1)]
     for still in given.stills:
-        latent = _latent_of(still, timeline)
+        latent = latent_of_frame(still, timeline)
         first = 0 if latent == 0 else 1 + (latent - 1) * timeline.video_stride
         source[first : 1 + latent * timeline.video_stride] = still
     film = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
     return rearrange(film, "t h w c -> 1 c t h w")
-
-
-def _latent_of(frame: int, timeline: Timeline) -> int:
-    return -(-frame // timeline.video_stride)
 
 
 def _lengthened(values: NDArray[_Kind], length: int) -> NDArray[_Kind]:

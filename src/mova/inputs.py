@@ -28,7 +28,7 @@ from mova.given import (
     given_sound,
 )
 from mova.media.clip import Clip
-from mova.names import Memory, Picture, content_hash, name_of, picture_named, sound_named
+from mova.names import PREFIX, Memory, Picture, content_hash, name_of, picture_named, sound_named
 from mova.plan import Canvas, Plan, resolve
 from mova.request import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds
@@ -202,6 +202,9 @@ def _with_film(request: GenerationRequest, world: ModelWorld, memory: Memory) ->
     from mova.media.on_clock import read_film_on_clock
 
     assert request.video is not None
+    if request.video.startswith(PREFIX):
+        plan = resolve(request, world)
+        return Prepared(plan, given_film(plan.canvas, _film_in_memory(request.video, memory)))
     width, height = resolve_size(world, request.width, request.height)
     asked = request.num_frames or (None if request.seconds is None else frames_in_seconds(request.seconds, fps))
     limit = float(world.longest / fps)
@@ -214,6 +217,14 @@ def _with_film(request: GenerationRequest, world: ModelWorld, memory: Memory) ->
         return Prepared(plan, given)
     # recorded as it was asked: the length is the film's
     return Prepared(_recorded(plan, {"num_frames": None}), given, film=Path(request.video))
+
+
+def _film_in_memory(name: str, memory: Memory) -> Picture:
+    """Frames ``[T, H, W, 3]`` on the clip's own clock (:mod:`mova.reroll`)."""
+    found = memory.get(name)
+    if not isinstance(found, np.ndarray):
+        raise RequestError(f"what video names was in memory and is not there ({name}).", "Give a file.", field="video")
+    return found
 
 
 def _changed(request: GenerationRequest, world: ModelWorld, fps: Fraction, memory: Memory) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from mova.given import keep_given
 from mova.inputs import Prepared, prepare
 from mova.media.clip import Clip
 from mova.names import Memory, name_of, name_of_sound
-from mova.request import Fit, GenerationRequest, Keyframe, Retake, TextOnly
+from mova.request import Fit, GenerationRequest, Keyframe, Modality, Retake, TextOnly
+from mova.reroll import rerolled
 from mova.world import ModelWorld, SolverName
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class MOVAModel:
         prompt: str,
         *,
         negative_prompt: str = "",
+        audio_negative_prompt: str | None = None,
         seed: int | None = None,
         audio_seed: int | None = None,
         seconds: float | None = None,
@@ -116,8 +119,16 @@ class MOVAModel:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         cross_guidance_scale: float | None = None,
+        self_guidance_scale: float = 0.0,
+        audio_guidance_scale: float | None = None,
+        audio_cross_guidance_scale: float | None = None,
+        audio_self_guidance_scale: float | None = None,
         guidance_from: float = 1.0,
         guidance_to: float = 0.0,
+        cross_guidance_from: float | None = None,
+        cross_guidance_to: float | None = None,
+        self_guidance_from: float | None = None,
+        self_guidance_to: float | None = None,
         guidance_rescale: float = 0.0,
         shift: float | None = None,
         audio_shift: float | None = None,
@@ -132,6 +143,7 @@ class MOVAModel:
         extend_at: Literal["end", "start"] = "end",
         retake: tuple[Literal["audio", "video", "both"], float, float] | None = None,
         repaint: Any = None,
+        only: Modality | None = None,
         fit: Fit = "exact",
         text_only: TextOnly | None = None,
         truncate: bool = False,
@@ -142,6 +154,7 @@ class MOVAModel:
         Args:
             prompt: What to see and hear.
             negative_prompt: What to keep away from.
+            audio_negative_prompt: What the sound keeps away from, if not from ``negative_prompt``.
             seed: Of the film; drawn if not given, and recorded in ``clip.request``.
             audio_seed: Of the sound; follows from ``seed`` if not given.
             seconds: Length; excludes ``num_frames``. The model's own length if neither is given.
@@ -152,8 +165,16 @@ class MOVAModel:
             num_inference_steps: Steps of the sampler.
             guidance_scale: Strength of the text.
             cross_guidance_scale: How far picture and sound are bound.
+            self_guidance_scale: How far the model is led away from its own weak side; 0 is off.
+            audio_guidance_scale: ``guidance_scale`` of the sound; the film's if not given, as the next two.
+            audio_cross_guidance_scale: ``cross_guidance_scale`` of the sound.
+            audio_self_guidance_scale: ``self_guidance_scale`` of the sound.
             guidance_from: Noise level at which guidance begins.
             guidance_to: Noise level at which it ends.
+            cross_guidance_from: The same for cross guidance; ``guidance_from`` if not given, and so the next three.
+            cross_guidance_to: The same for cross guidance.
+            self_guidance_from: The same for self-guidance.
+            self_guidance_to: The same for self-guidance.
             guidance_rescale: How far guidance's gain in contrast is taken back.
             shift: Above 1: more steps at high noise.
             audio_shift: The same for the sound.
@@ -168,6 +189,7 @@ class MOVAModel:
             extend_at: Where they are added.
             retake: Modality, begin and end in seconds of the span of that clip to make anew.
             repaint: Mask of its size, a picture: what is white is painted anew.
+            only: Write the sound ("audio") or the film ("video") alone; both are made, each with the other.
             fit: What to do with a picture of another shape: refuse it ("exact"), "crop", "pad" or "stretch".
             text_only: For a model that was trained with a first picture, when none is given: what takes its place.
             truncate: Cut a prompt that has more tokens than the model reads.
@@ -180,6 +202,7 @@ class MOVAModel:
         request = GenerationRequest(
             prompt=prompt,
             negative_prompt=negative_prompt,
+            audio_negative_prompt=audio_negative_prompt,
             seed=seed,
             audio_seed=audio_seed,
             seconds=seconds,
@@ -190,8 +213,16 @@ class MOVAModel:
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             cross_guidance_scale=cross_guidance_scale,
+            self_guidance_scale=self_guidance_scale,
+            audio_guidance_scale=audio_guidance_scale,
+            audio_cross_guidance_scale=audio_cross_guidance_scale,
+            audio_self_guidance_scale=audio_self_guidance_scale,
             guidance_from=guidance_from,
             guidance_to=guidance_to,
+            cross_guidance_from=cross_guidance_from,
+            cross_guidance_to=cross_guidance_to,
+            self_guidance_from=self_guidance_from,
+            self_guidance_to=self_guidance_to,
             guidance_rescale=guidance_rescale,
             shift=shift,
             audio_shift=audio_shift,
@@ -209,6 +240,7 @@ class MOVAModel:
             extend_at=extend_at,
             retake=None if retake is None else Retake(modality=retake[0], from_s=retake[1], to_s=retake[2]),
             repaint=name_of(repaint, "repaint", memory),
+            only=only,
             fit=fit,
             text_only=text_only,
             truncate=truncate,
@@ -228,6 +260,23 @@ class MOVAModel:
             MediaError: If a file that it names cannot be read.
         """
         return self.run_prepared(self.prepare(request, memory=memory), on_progress=on_progress)
+
+    def reroll(
+        self, clip: Clip, modality: Modality, *, seed: int | None = None, on_progress: OnProgress | None = None
+    ) -> Clip:
+        """The clip with its sound or its film made anew for the other, which stays as it is to the last bit.
+
+        Args:
+            clip: One that this model or another made, or that was read from a file and says how it was made.
+            modality: What is made anew: ``"audio"`` or ``"video"``.
+            seed: Of what is made anew; drawn if not given, and recorded in ``clip.request``.
+            on_progress: As in :meth:`generate`.
+
+        Raises:
+            RequestError: If the clip does not say how it was made, or this model cannot make clips of its size and rate.
+        """
+        request, memory = rerolled(clip, modality, seed=seed)
+        return self.run(request, memory=memory, on_progress=on_progress)
 
     def prepare(self, request: GenerationRequest, *, memory: Memory | None = None) -> Prepared:
         """The request with every value settled for this model, and the files that it names; nothing is computed.
@@ -256,9 +305,16 @@ class MOVAModel:
             guidance=Guidance(
                 text_scale=plan.guidance_scale,
                 cross_scale=plan.cross_guidance_scale,
-                interval=(request.guidance_to, request.guidance_from),
+                self_scale=request.self_guidance_scale,
+                audio_text_scale=request.audio_guidance_scale,
+                audio_cross_scale=request.audio_cross_guidance_scale,
+                audio_self_scale=request.audio_self_guidance_scale,
+                interval=request.guidance_span(),
+                cross_interval=request.guidance_span("cross_"),
+                self_interval=request.guidance_span("self_"),
                 rescale=request.guidance_rescale,
             ),
+            audio_negative_prompt=request.audio_negative_prompt,
             shift=request.shift,
             audio_shift=request.audio_shift,
             solver=plan.solver,
@@ -280,7 +336,12 @@ class MOVAModel:
         seam_s = timeline.audio_hop / timeline.sample_rate
         clip = keep_given(clip, given, sound=prepared.sound, seam_s=seam_s)
         return replace(
-            clip, request=request.model_dump(exclude_defaults=True), made_by=self.made_by(prepared), film=prepared.film
+            clip,
+            request=request.model_dump(exclude_defaults=True),
+            made_by=self.made_by(prepared),
+            film=prepared.film,
+            only=request.only,
+            maker=weakref.ref(self),
         )
 
     def made_by(self, prepared: Prepared) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,7 +41,15 @@ class MOVAPipelineOutput(BaseOutput):
         return self.clips[0]
 
 
-def finished(video: Tensor, sound: Tensor, output_type: str, fps: Fraction, rate: int) -> MOVAPipelineOutput:
+def finished(
+    video: Tensor,
+    sound: Tensor,
+    output_type: str,
+    *,
+    fps: Fraction,
+    rate: int,
+    only: Literal["audio", "video"] | None = None,
+) -> MOVAPipelineOutput:
     """The output of a decoded run.
 
     Args:
@@ -50,11 +58,12 @@ def finished(video: Tensor, sound: Tensor, output_type: str, fps: Fraction, rate
         output_type: ``"np"``, ``"pt"`` or ``"pil"``.
         fps: Frames per second.
         rate: Samples per second.
+        only: The one modality that the clips are to write.
     """
     video, sound = (video / 2 + 0.5).cpu(), sound.cpu().contiguous()
     pixels = rearrange((video * 255.0).round().to(torch.uint8), "b c t h w -> b t h w c").contiguous().numpy()
     waves: Any = sound.numpy()
-    clips = [Clip(frames=frames, waveform=wave, fps=fps, sample_rate=rate) for frames, wave in zip(pixels, waves, strict=True)]
+    clips = [Clip(frames, wave, fps, rate, only=only) for frames, wave in zip(pixels, waves, strict=True)]
     frames: Any
     if output_type == "pil":
         from PIL import Image

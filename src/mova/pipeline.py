@@ -6,6 +6,7 @@ clip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -32,13 +33,13 @@ from mova.runtime.apply import apply_runtime
 from mova.runtime.offload import keep_shared_parts
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.settle import Runtime
-from mova.sampling.denoise import Experts, Progress, denoise
+from mova.sampling.denoise import Experts, Progress, branches_that_share, denoise
 from mova.sampling.guidance import Guidance, Guider
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.pair import Pair
 from mova.sampling.solvers import SOLVERS, Solver
 from mova.sampling.tasks import Grid, Task
-from mova.sampling.windows import plan_windows
+from mova.sampling.windows import Window, plan_windows
 from mova.seeds import Generator, draw_seeds
 from mova.timeline import Timeline
 from mova.world import ModelWorld, grid_frames, resolve_fps, resolve_length, resolve_size, value_or
@@ -158,6 +159,11 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         cross_guidance_scale: float | None = None,
+        self_guidance_scale: float = 0.0,
+        audio_guidance_scale: float | None = None,
+        audio_cross_guidance_scale: float | None = None,
+        audio_self_guidance_scale: float | None = None,
+        audio_negative_prompt: str | list[str] | tuple[str, ...] | None = None,
         guidance: Guider | None = None,
         shift: float | None = None,
         audio_shift: float | None = None,
@@ -193,7 +199,12 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             num_inference_steps: Steps of the sampler.
             guidance_scale: Strength of the text; 1 is its own.
             cross_guidance_scale: Strength of the bridge; 1 is its own.
-            guidance: In place of both scales: any object with the two methods of ``Guider``.
+            self_guidance_scale: Strength against the network with its middle layers perturbed; 0 is off.
+            audio_guidance_scale: The sound's; the film's if not given, as the next two.
+            audio_cross_guidance_scale: The sound's.
+            audio_self_guidance_scale: The sound's.
+            audio_negative_prompt: What the sound keeps away from, if not from ``negative_prompt``.
+            guidance: In place of all scales: any object with the two methods of ``Guider``.
             shift: Above 1: more steps at high noise.
             audio_shift: The same for the sound.
             solver: ``"euler"``, ``"heun"``, ``"adams"``, ``"dpmpp"``, ``"unipc"``, or a step function.
@@ -236,6 +247,10 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
         guider = guidance or Guidance(
             text_scale=value_or(guidance_scale, world.guidance_scale),
             cross_scale=value_or(cross_guidance_scale, world.cross_guidance_scale),
+            self_scale=self_guidance_scale,
+            audio_text_scale=audio_guidance_scale,
+            audio_cross_scale=audio_cross_guidance_scale,
+            audio_self_scale=audio_self_guidance_scale,
         )
 
         report("text", 0, 1)
@@ -243,11 +258,12 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             value_or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
         )
         needs_negative = any(not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma)))
-        positive, negative = self._embeddings(
+        positive, negative, audio_negative = self._embeddings(
             prompt,
             negative_prompt,
             prompt_embeds,
             negative_prompt_embeds,
+            audio_negative_prompt=audio_negative_prompt,
             needs_negative=needs_negative,
             truncate=truncate,
         )
@@ -273,35 +289,40 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             report("denoise", progress.step, progress.num_steps)
             return self._call_back(callback_on_step_end, progress)
 
-        report("denoise", 0, schedules[0].num_steps)
-        result = denoise(
-            self.experts,
-            _on_device(task, device),
-            text_embeds=positive,
-            negative_embeds=negative,
-            video_schedule=schedules[0],
-            audio_schedule=schedules[1],
-            guidance=guider,
-            video_fps=float(exact_fps),
-            video_noise=noise.to(device),
-            audio_noise=sound_noise.to(device),
-            solver=chosen,
-            on_step=after_step,
-            windows=plan_windows(
-                grid.frames, grid.audio_length, timeline=timeline, max_video=timeline.video_latents(world.max_frames)
-            ),
+        windows = plan_windows(
+            grid.frames, grid.audio_length, timeline=timeline, max_video=timeline.video_latents(world.max_frames)
         )
-        rate = world.sample_rate
-        if output_type == "latent":
-            output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
-        else:
-            report("decode", 0, 1)
-            num_samples = timeline.samples(num_frames)
-            video = self.decode_video(result.video)[:, :, :num_frames]
-            sound = self.decode_audio(result.audio)[:, :, :num_samples]
-            output = finished(video, sound, output_type, exact_fps, rate)
-            report("decode", 1, 1)
-        self.maybe_free_model_hooks()
+        try:
+            report("denoise", 0, schedules[0].num_steps)
+            result = denoise(
+                self.experts,
+                _on_device(task, device),
+                text_embeds=positive,
+                negative_embeds=negative,
+                audio_negative_embeds=audio_negative,
+                video_schedule=schedules[0],
+                audio_schedule=schedules[1],
+                guidance=guider,
+                video_fps=float(exact_fps),
+                video_noise=noise.to(device),
+                audio_noise=sound_noise.to(device),
+                solver=chosen,
+                on_step=after_step,
+                branches_per_forward=self._branches_per_forward(batch, grid, windows),
+                windows=windows,
+            )
+            rate = world.sample_rate
+            if output_type == "latent":
+                output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
+            else:
+                report("decode", 0, 1)
+                num_samples = timeline.samples(num_frames)
+                video = self.decode_video(result.video)[:, :, :num_frames]
+                sound = self.decode_audio(result.audio)[:, :, :num_samples]
+                output = finished(video, sound, output_type, fps=exact_fps, rate=rate, only=task.only)
+                report("decode", 1, 1)
+        finally:  # what was moved to the device, and what step caches keep, must not outlive a run that failed
+            self.maybe_free_model_hooks()
         return output if return_dict else (output.frames, output.audio)
 
     @property
@@ -391,9 +412,10 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
         prompt_embeds: Tensor | None,
         negative_prompt_embeds: Tensor | None,
         *,
+        audio_negative_prompt: str | list[str] | tuple[str, ...] | None,
         needs_negative: bool,
         truncate: bool,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if (prompt is None) == (prompt_embeds is None):
             raise RequestError("give either prompt or prompt_embeds.", field="prompt")
         if negative_prompt is not None and negative_prompt_embeds is not None:
@@ -406,17 +428,29 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, prompts, length, truncate=truncate)
         batch = prompt_embeds.shape[0]
         if not needs_negative:
-            return prompt_embeds.to(device), None
-        if negative_prompt_embeds is None:
-            given = list(negative_prompt) if isinstance(negative_prompt, list | tuple) else [negative_prompt or ""]
-            if len(given) not in (1, batch):
+            return prompt_embeds.to(device), None, None
+
+        def negative(given: str | list[str] | tuple[str, ...] | None, field: str) -> Tensor:
+            texts = list(given) if isinstance(given, list | tuple) else [given or ""]
+            if len(texts) not in (1, batch):
                 raise RequestError(
-                    f"there are {len(given)} negative prompts for {batch} prompts.",
-                    "Give one, or as many.",
-                    field="negative_prompt",
+                    f"there are {len(texts)} negative prompts for {batch} prompts.", "Give one, or as many.", field=field
                 )
-            negative_prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, given, length, truncate=truncate)
-        return prompt_embeds.to(device), negative_prompt_embeds.to(device).expand(batch, -1, -1)
+            return embed_prompts(self.tokenizer, self.text_encoder, texts, length, truncate=truncate)
+
+        if negative_prompt_embeds is None:
+            negative_prompt_embeds = negative(negative_prompt, "negative_prompt")
+        of_sound = None
+        if audio_negative_prompt is not None and audio_negative_prompt != negative_prompt:
+            of_sound = negative(audio_negative_prompt, "audio_negative_prompt").to(device).expand(batch, -1, -1)
+        return prompt_embeds.to(device), negative_prompt_embeds.to(device).expand(batch, -1, -1), of_sound
+
+    def _branches_per_forward(self, batch: int, grid: Grid, windows: Sequence[Window]) -> int:
+        """How many branches of guidance share a pass: see :data:`mova.sampling.denoise.FEW_TOKENS`."""
+        frames = max(window.video[1] - window.video[0] for window in windows)
+        sound = max(window.audio[1] - window.audio[0] for window in windows)
+        film = frames * grid.height * grid.width // math.prod(self.transformer.video_embed.patch_size)
+        return branches_that_share(batch * (film + sound))
 
     def _shapes(self, grid: Grid) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
         video, audio = self.transformer.config["video"], self.transformer.config["audio"]

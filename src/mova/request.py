@@ -22,6 +22,10 @@ MAX_SEED = 2**63 - 1
 MAX_PATH_CHARACTERS = 4096
 Fit = Literal["exact", "crop", "pad", "stretch"]
 TextOnly = Literal["white", "unmasked"]
+Modality = Literal["audio", "video"]
+Term = Literal["", "cross_", "self_"]
+TERMS: tuple[Term, ...] = ("", "cross_", "self_")
+"""Beginnings of the fields of the terms of guidance: the text's, the bridge's and the model's own."""
 
 
 class Keyframe(BaseModel):
@@ -55,6 +59,11 @@ class GenerationRequest(BaseModel):
 
     prompt: str = Field(description="What to see and hear.", max_length=MAX_PROMPT_CHARACTERS)
     negative_prompt: str = Field(default="", description="What to keep away from.", max_length=MAX_PROMPT_CHARACTERS)
+    audio_negative_prompt: str | None = Field(
+        default=None,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="What the sound keeps away from, if not from negative_prompt.",
+    )
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Of the film; drawn if not given.")
     audio_seed: int | None = Field(
         default=None,
@@ -78,6 +87,30 @@ class GenerationRequest(BaseModel):
         allow_inf_nan=False,
         description="How far picture and sound are bound; 1 is their own.",
     )
+    self_guidance_scale: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="How far the model is led away from its own weak side; 0 is off.",
+    )
+    audio_guidance_scale: float | None = Field(
+        default=None, ge=0, le=100, allow_inf_nan=False, description="guidance_scale of the sound; the film's if not given."
+    )
+    audio_cross_guidance_scale: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="cross_guidance_scale of the sound; the film's if not given.",
+    )
+    audio_self_guidance_scale: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="self_guidance_scale of the sound; the film's if not given.",
+    )
     guidance_from: float = Field(
         default=1.0,
         ge=0,
@@ -86,6 +119,18 @@ class GenerationRequest(BaseModel):
         description="Noise level at which guidance begins (1 is pure noise).",
     )
     guidance_to: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Noise level at which guidance ends.")
+    cross_guidance_from: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for cross guidance; guidance_from if not given."
+    )
+    cross_guidance_to: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for cross guidance; guidance_to if not given."
+    )
+    self_guidance_from: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for self-guidance; guidance_from if not given."
+    )
+    self_guidance_to: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for self-guidance; guidance_to if not given."
+    )
     guidance_rescale: float = Field(
         default=0.0,
         ge=0,
@@ -131,6 +176,9 @@ class GenerationRequest(BaseModel):
         max_length=MAX_PATH_CHARACTERS,
         description="Mask, a picture: what is white is painted anew in the clip given as video.",
     )
+    only: Modality | None = Field(
+        default=None, description="Write the sound (audio) or the film (video) alone; both are made, each with the other."
+    )
     fit: Fit = Field(
         default="exact", description="What to do with a picture of another shape: refuse it (exact), crop, pad or stretch it."
     )
@@ -138,6 +186,11 @@ class GenerationRequest(BaseModel):
         default=None, description="For a model that was trained with a first picture, when none is given: what takes its place."
     )
     truncate: bool = Field(default=False, description="Cut a prompt that has more tokens than the model reads.")
+
+    def guidance_span(self, term: Term = "") -> tuple[float, float]:
+        """Lowest and highest noise level at which the text's term, or another, guides."""
+        low, high = getattr(self, f"{term}guidance_to"), getattr(self, f"{term}guidance_from")
+        return self.guidance_to if low is None else low, self.guidance_from if high is None else high
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -173,12 +226,20 @@ def explain(error: ValidationError, known: tuple[str, ...]) -> RequestError:
     field = ".".join(str(part) for part in problem["loc"]) or "request"
     if problem["type"] == "extra_forbidden":
         close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-        hint = f"Did you mean {close[0]}?" if close else f"The fields are {', '.join(known)}."
+        hint = f"Did you mean {close[0]}?" if close else _listed(known)
         return RequestError(f"there is no field {field!r}.", hint, field=field)
     if problem["type"] == "missing":
         return RequestError(f"{field} is missing.", f"Give a {field}.", field=field)
     what, hint = _in_words(problem)
     return RequestError(f"{field} {what}; got {_shown(problem['input'])}.", hint, field=field)
+
+
+def _listed(known: tuple[str, ...]) -> str:
+    """The fields; those that only say more of another one are left to be guessed from it."""
+    finer = ("audio_", "cross_", "self_")
+    shown = [name for name in known if not any(name.startswith(one) and name.removeprefix(one) in known for one in finer)]
+    rest = "; some also with audio_, cross_ or self_ in front" if len(shown) < len(known) else ""
+    return f"The fields are {', '.join(shown)}{rest}."
 
 
 def _in_words(problem: ErrorDetails) -> tuple[str, str]:
@@ -219,12 +280,7 @@ def _check_together(request: GenerationRequest) -> None:
     if request.seconds is not None and request.num_frames is not None:
         raise both_lengths()
     _check_given(request)
-    if request.guidance_from < request.guidance_to:
-        raise RequestError(
-            f"guidance_from must not be below guidance_to; got {request.guidance_from} and {request.guidance_to}.",
-            "Noise falls during a run: guidance begins at the higher level.",
-            field="guidance_from",
-        )
+    _check_spans(request)
 
 
 def _check_given(request: GenerationRequest) -> None:
@@ -240,6 +296,7 @@ def _check_given(request: GenerationRequest) -> None:
         if others:
             reason = "a film is given whole" if not asked else "a clip is given"
             raise RequestError(f"{others[0]} contradicts video: {reason}.", "Leave one of them out.", field=others[0])
+    _check_only(request, asked)
     if request.retake is not None and request.retake.from_s >= request.retake.to_s:
         raise RequestError(
             f"retake must end after it begins; got {request.retake.from_s:g} to {request.retake.to_s:g} s.",
@@ -248,6 +305,32 @@ def _check_given(request: GenerationRequest) -> None:
         )
     if request.extend_s is not None and (request.seconds is not None or request.num_frames is not None):
         raise RequestError("extend_s and a length are both given.", "Say how much to add, or leave it out.", field="extend_s")
+
+
+def _check_spans(request: GenerationRequest) -> None:
+    for term in TERMS:
+        low, high = request.guidance_span(term)
+        if high < low:
+            raise RequestError(
+                f"{term}guidance_from must not be below {term}guidance_to; got {high} and {low}.",
+                "Noise falls during a run: guidance begins at the higher level.",
+                field=f"{term}guidance_from",
+            )
+
+
+def _check_only(request: GenerationRequest, changes: list[str]) -> None:
+    """Refuse to write alone what is given whole: nothing that was made would be in the file."""
+    retakes = request.retake.modality if request.retake is not None else "both"
+    is_kept = {
+        "audio": request.audio is not None or request.repaint is not None or retakes == "video",
+        "video": (request.video is not None and not changes) or retakes == "audio",
+    }
+    if request.only is not None and is_kept[request.only]:
+        raise RequestError(
+            f"only the {request.only} is wanted, and it is given whole: nothing that is made would be written.",
+            f"Leave only={request.only} out.",
+            field="only",
+        )
 
 
 def _plain_numbers(data: Any) -> Any:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mova.cli.inspect import run as inspect
+from mova.media.clip import Clip
 
 CONFIGS = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "official_full_configs"
 
@@ -40,12 +43,34 @@ def test_the_shipped_model_is_told_as_json(capsys: pytest.CaptureFixture[str]) -
     assert facts["components"][0]["dtypes"] == {"float16": facts["components"][0]["num_parameters"]}
 
 
-def test_a_file_or_nothing_is_refused_in_two_lines(mova, tmp_path: Path) -> None:
+def test_a_broken_file_or_nothing_is_refused_in_two_lines(mova, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    for target, words in (("clip.mp4", "is a file"), ("nowhere", "no model folder 'nowhere'")):
+    for target, words, code in (("clip.mp4", "cannot be opened", 1), ("nowhere", "no model folder 'nowhere'", 3)):
         done = mova("inspect", target)
-        assert done.returncode == 3 and done.stdout == ""
+        assert done.returncode == code and done.stdout == ""
         assert words in done.stderr and len(done.stderr.strip().splitlines()) == 2
+
+
+def test_a_film_says_how_it_was_made_and_one_that_does_not_is_said_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    frames, sound = np.zeros((8, 16, 16, 3), np.uint8), np.zeros((1, 8000), np.float32)
+    made_by = {"mova": "0.1.0", "model": "mova-base", "weights": "a1b2", "schedule": {"shift": 2.0}, "loras": {}}
+    request = {"prompt": "rain", "seed": 3, "audio_seed": 4}
+    Clip(frames, sound, Fraction(16), 16000, request=request, made_by=made_by).save(tmp_path / "clip.mp4")
+    inspect(str(tmp_path / "clip.mp4"), is_json=True)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["request"], facts["made_by"]) == (request, made_by)
+    assert (facts["video"]["num_frames"], facts["video"]["fps"], facts["audio"]["sample_rate"]) == (8, 16.0, 16000)
+    inspect(str(tmp_path / "clip.mp4"), is_json=False)
+    shown = capsys.readouterr().out
+    rows = {line.split("  ")[0]: line for line in shown.splitlines()}
+    assert "h264, 16x16 at 16 fps, 8 frames, 0.5000 s" in shown and "aac, 16000 Hz, mono" in shown
+    assert rows["audio_seed"].endswith("4") and rows["weights"].endswith("a1b2") and rows["schedule"].endswith("shift 2.0")
+    Clip(frames, sound, Fraction(16), 16000).save(tmp_path / "foreign.wav")
+    inspect(str(tmp_path / "foreign.wav"), is_json=False)
+    shown = capsys.readouterr().out
+    assert "film: none" in shown and "does not say how it was made" in shown
 
 
 def test_the_full_model_is_planned_from_its_configuration(mova, official: str) -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from mova.cli.app import app
+from mova.errors import MediaError, RequestError
 from mova.media.clip import Clip
-from mova.media.decode import read_clip
+from mova.media.decode import read_clip, read_frames
 from mova.media.probe import probe
 from mova.model import MOVAModel
 from mova.scenes.world import render, sample_scripts
@@ -147,3 +150,27 @@ def test_real_films_sounds_and_pictures(mova: Mova, tmp_path: Path) -> None:
     assert made.audio is not None
     assert (made.video.width, made.video.height, made.video.fps) == (source.video.width, source.video.height, source.video.fps)
     assert read_clip(tmp_path / "seen.mp4").num_frames == 32
+
+
+def test_a_clip_is_rerolled_written_alone_and_has_a_sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> None:
+        assert CliRunner().invoke(app, ["generate", *arguments, "--on-fault", "keep"], catch_exceptions=False).exit_code == 0
+
+    run("drums", "--steps", "1", "--seed", "3", "-o", "a.mp4", "--sidecar")
+    run("--from", "a.mp4", "--reroll", "audio", "--audio-seed", "8", "-o", "b.mp4")
+    run("--from", "a.mp4", "--only", "video", "-o", "c.mp4")
+    document, first, second = json.loads(Path("a.json").read_text(encoding="utf-8")), read_clip("a.mp4"), read_clip("b.mp4")
+    assert (document["request"], document["made_by"]) == (first.request, first.made_by)
+    assert (document["file"], document["facts"]["num_frames"]) == ("a.mp4", 33)
+    assert np.array_equal(first.frames, second.frames)
+    assert not np.array_equal(first.waveform, second.waveform)
+    assert second.request is not None
+    assert (second.request["video"], second.request["audio_seed"], second.request["seed"]) == ("a.mp4", 8, 3)
+    assert probe("c.mp4").audio is None
+    assert np.array_equal(read_frames("c.mp4").frames, first.frames)
+    with pytest.raises(MediaError, match="not what was written beside"):
+        run("drums", "--steps", "1", "-o", "a.mkv", "--sidecar")
+    with pytest.raises(RequestError, match="--reroll: needs a clip"):
+        run("drums", "--reroll", "audio")

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mova.conditioning import audio_levels, video_levels
+from mova.given import Given, given_all_but, given_beginning, given_end, given_outside, given_pictures
+from mova.media.clip import Clip
+from mova.plan import Canvas
 from mova.sampling.pair import Pair
 from mova.sampling.solvers import SOLVERS, Memory, Step
-from mova.sampling.tasks import Grid, Task, audio_to_video, first_frame, text, video_to_audio
+from mova.sampling.tasks import (
+    Grid,
+    Task,
+    audio_to_video,
+    combined,
+    extend,
+    first_frame,
+    key_frames,
+    last_frame,
+    repaint,
+    retake,
+    text,
+    text_to_audio,
+    text_to_video,
+    video_to_audio,
+)
+from mova.timeline import Timeline
 
 GRID = Grid(frames=3, height=2, width=4, audio_length=5)
+CLOCK = Timeline(fps=Fraction(16), sample_rate=16000, video_stride=4, audio_hop=500)
+CANVAS = Canvas(width=24, height=16, num_frames=17, num_samples=17000)
+WHOLE = Grid(frames=5, height=2, width=3, audio_length=34)  # of that canvas
+FILM, SOUND = torch.randn(6, 5, 2, 3), torch.randn(7, 34)
+
+
+def some_clip(num_frames: int) -> Clip:
+    frames = np.zeros((num_frames, 16, 24, 3), np.uint8)
+    return Clip(frames, np.zeros((1, num_frames * 1000), np.float32), Fraction(16), 16000)
+
+
+def assert_told_as(task: Task, given: Given) -> None:
+    """The sampler is told the same as of what is given in frames and samples."""
+    assert torch.equal(task.video_level, video_levels(given, task.grid, CLOCK))
+    assert torch.equal(task.audio_level, audio_levels(given, task.grid, CLOCK))
 
 
 def test_text_gives_nothing() -> None:
@@ -35,6 +73,108 @@ def test_a_film_is_given_to_its_sound_and_a_sound_to_its_film() -> None:
     film, sound = torch.randn(2, 6, 3, 2, 4), torch.randn(2, 7, 5)
     assert (video_to_audio(GRID, film).video_level.max(), video_to_audio(GRID, film).audio_level.min()) == (0, 1)
     assert (audio_to_video(GRID, sound).audio_level.max(), audio_to_video(GRID, sound).video_level.min()) == (0, 1)
+
+
+def test_a_sound_or_a_film_alone_is_made_with_the_other_and_wanted_without_it() -> None:
+    for task, only in ((text_to_audio(GRID), "audio"), (text_to_video(GRID), "video")):
+        assert task.only == only
+        assert float(task.video_level.min()) == float(task.audio_level.min()) == 1.0
+
+
+@given(st.integers(0, 16))
+def test_a_key_frame_is_in_the_latent_of_its_frame_whichever_way_it_is_said(frame: int) -> None:
+    image = torch.randn(6, 1, 2, 3)
+    task = key_frames(WHOLE, {frame / 16: image}, timeline=CLOCK)
+    assert_told_as(task, given_pictures(CANVAS, {frame: np.zeros((16, 24, 3), np.uint8)}))
+    assert task.video is not None
+    assert torch.equal(task.video[:, task.video_level[:, 0, 0] == 0], image)
+
+
+def test_a_last_frame_is_given_and_joins_a_first_one() -> None:
+    first, last = torch.randn(6, 1, 2, 4), torch.randn(6, 1, 2, 4)
+    task = combined(first_frame(GRID, first), last_frame(GRID, last))
+    assert task.video is not None
+    assert torch.equal(task.video[:, [0, 2]], torch.cat([first, last], dim=1))
+    assert task.video_level[:, 0, 0].tolist() == [0, 1, 0]
+
+
+@given(st.floats(0, 1.0), st.floats(0.01, 1.2), st.sampled_from(["audio", "video", "both"]))
+def test_a_retake_makes_every_latent_that_its_span_touches(from_s: float, length_s: float, modality: str) -> None:
+    begin, end = Fraction(round(from_s * 1000), 1000), Fraction(round((from_s + length_s) * 1000), 1000)
+    task = retake(FILM, SOUND, modality=modality, from_s=begin, to_s=end, timeline=CLOCK)  # type: ignore[arg-type]
+    frames = (int(begin * 16), min(17, -int(-end * 16 // 1)))
+    samples = (int(begin * 16000), min(int(end * 16000), 17000))
+    wanted = {
+        "frames": frames if modality != "audio" else None,
+        "samples": samples if modality != "video" else None,
+    }
+    assert_told_as(task, given_all_but(CANVAS, some_clip(17), **wanted))
+    assert task.video is FILM
+    assert task.audio is SOUND
+
+
+@pytest.mark.parametrize("at", ["end", "start"])
+@pytest.mark.parametrize("latents", [1, 2, 4])
+def test_an_extended_clip_keeps_its_latents_in_their_place(latents: int, at: str) -> None:
+    frames = 1 + 4 * (latents - 1)
+    film, sound = FILM[:, :latents], SOUND[:, : 2 * frames]
+    task = extend(film, sound, seconds=(17 - frames) / 16, timeline=CLOCK, at=at)  # type: ignore[arg-type]
+    assert task.grid == WHOLE
+    assert task.video is not None
+    assert task.audio is not None
+    place = given_end if at == "start" else given_beginning
+    assert_told_as(task, place(CANVAS, some_clip(frames)))
+    kept = film if at == "end" else film[:, 1:]
+    assert torch.equal(task.video[:, task.video_level[:, 0, 0] == 0], kept)
+    assert torch.equal(task.audio[:, task.audio_level == 0], sound)
+
+
+def test_audio_latents_that_would_lie_between_the_others_are_refused() -> None:
+    official = Timeline(fps=Fraction(24), sample_rate=48000, video_stride=4, audio_hop=960)
+    with pytest.raises(ValueError, match="no whole number of audio latents"):
+        extend(FILM, torch.randn(7, 35), seconds=0.1, timeline=official, at="start")
+    task = extend(FILM, torch.randn(7, 35), seconds=0.1, timeline=official)
+    assert task.audio_level.tolist() == [0.0] * 35 + [1.0] * 9  # 17 frames last 35.4 latents, of which 35 are there
+
+
+def test_a_region_is_painted_anew_and_the_rest_is_kept() -> None:
+    region = torch.zeros(2, 3, dtype=torch.bool)
+    region[0, 1] = True
+    pixels = np.zeros((16, 24), np.bool_)
+    pixels[3, 9] = True
+    assert_told_as(repaint(region, FILM, SOUND), given_outside(CANVAS, some_clip(17), pixels))
+
+
+def test_tasks_that_do_not_contradict_each_other_are_combined() -> None:
+    film = torch.randn(2, 6, 3, 2, 4)
+    foley = combined(text_to_audio(GRID), video_to_audio(GRID, film))
+    assert (foley.only, foley.video is film, float(foley.audio_level.min())) == ("audio", True, 1.0)
+    to_sound = combined(audio_to_video(GRID, torch.randn(7, 5)), first_frame(GRID, torch.randn(6, 1, 2, 4)))
+    assert to_sound.video is not None
+    assert to_sound.audio is not None
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: combined(text(GRID), text(WHOLE)), "different grids"),
+        (lambda: combined(first_frame(GRID, torch.ones(6, 1, 2, 4)), video_to_audio(GRID, torch.ones(6, 3, 2, 4))), "both"),
+        (lambda: combined(text_to_audio(GRID), text_to_video(GRID)), "one task wants"),
+        (lambda: combined(text_to_video(GRID), video_to_audio(GRID, torch.ones(6, 3, 2, 4))), "all of it is given"),
+        (
+            lambda: combined(audio_to_video(GRID, torch.ones(7, 5)), video_to_audio(GRID, torch.ones(6, 3, 2, 4))),
+            "nothing would be made",
+        ),
+        (lambda: key_frames(WHOLE, {1.5: torch.ones(6, 1, 2, 3)}, timeline=CLOCK), "last frame is at"),
+        (lambda: key_frames(WHOLE, dict.fromkeys((0.25, 0.2), FILM[:, :1]), timeline=CLOCK), "two pictures"),
+        (lambda: retake(FILM, SOUND, modality="both", from_s=0.8, to_s=0.8, timeline=CLOCK), "holds nothing"),
+        (lambda: retake(FILM, SOUND, modality="both", from_s=1.2, to_s=2, timeline=CLOCK), "holds nothing"),
+        (lambda: repaint(torch.zeros(2, 3, dtype=torch.bool), FILM, SOUND), "empty"),
+    ],
+)
+def test_a_contradiction_is_refused(make: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

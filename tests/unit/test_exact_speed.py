@@ -9,20 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 from torch import Tensor, nn
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.models.rope import bridge_angles, bridge_positions, dac_angles, video_angles
+from mova.models.layers import gather_rows
+from mova.models.rope import VideoRope, bridge_angles, bridge_positions, dac_angles, rotate_adjacent, video_angles
 from mova.models.tower import TextContext
 from mova.pipeline import MOVAPipeline
-from mova.sampling.denoise import Experts, denoise
+from mova.sampling.denoise import FEW_TOKENS, Experts, branches_that_share, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.pair import Pair
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
-from mova.sampling.tasks import Grid, text
+from mova.sampling.tasks import Grid, Task, text
 
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
 NUM_STEPS = 3
@@ -184,3 +186,124 @@ def test_position_tables_are_made_once_a_shape_and_are_the_right_ones(tiny_compo
         expected = [turn(part).float() for part in parts for turn in (torch.cos, torch.sin)]
         for table, values in zip(tables[name][0], expected, strict=True):
             assert torch.equal(table[0, :, 0], values)
+
+
+def test_a_table_is_made_complex_once_and_turns_as_a_new_one_does() -> None:
+    made = []
+
+    class Counted(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made.extend([func] if func is torch.complex else [])
+            return func(*args, **(kwargs or {}))
+
+    cos, sin = VideoRope(36)((3, 5, 7), torch.device("cpu"))
+    x = torch.randn(2, 105, 3, 36, generator=torch.Generator().manual_seed(0))
+    with Counted():
+        turned = [rotate_adjacent(x, (cos, sin)) for _ in range(3)]
+    assert len(made) == 1
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    anew = torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+    assert all(torch.equal(one, anew) for one in turned)
+    # the other way round is another table
+    torch.testing.assert_close(rotate_adjacent(turned[0], (cos, -sin)), x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("num_levels", [1, 2])
+def test_modulation_gathered_at_once_is_that_of_each_part_to_the_bit(
+    tiny_components: Components, per_token: bool, num_levels: int
+) -> None:
+    model, generator = tiny_components.transformer, torch.Generator().manual_seed(0)
+    head = model.video_head
+    dim = head.modulation.shape[-1]
+    tokens, time = torch.randn(2, 7, dim, generator=generator), torch.randn(num_levels, dim, generator=generator)
+    index = torch.randint(num_levels, (2, 7) if per_token else (2,), generator=generator)
+    shift, scale = (gather_rows(row, index) for row in (head.modulation + time[:, None]).unbind(1))
+    with torch.no_grad():
+        assert torch.equal(head(tokens, time, index), head.head(head.norm(tokens) * (1 + scale) + shift))
+
+
+class Written(nn.Module):
+    """A network that keeps the timesteps it is told."""
+
+    def __init__(self, model: JointModel) -> None:
+        super().__init__()
+        self.model, self.told = model, []
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("model"), name)
+
+    def forward(self, *latents: Tensor, video_timestep: Tensor, audio_timestep: Tensor, **rest: Any) -> Any:
+        self.told.append((video_timestep, audio_timestep))
+        return self.model(*latents, video_timestep=video_timestep, audio_timestep=audio_timestep, **rest)
+
+
+def test_a_map_of_levels_is_told_only_where_tokens_differ_and_never_looked_at_again(tiny_components: Components) -> None:
+    level = torch.full((2, 4, 4), 0.9)
+    level[0] = 0.6
+    task = Task(level, torch.ones(10), video=torch.zeros(4, 2, 4, 4))
+    model = Written(tiny_components.transformer)
+    schedules = schedule_pair(CONFIG, 8)
+    generator = torch.Generator().manual_seed(0)
+    denoise(
+        Experts([model]),
+        task,
+        text_embeds=torch.randn(1, 5, 32, generator=generator),
+        negative_embeds=None,
+        video_schedule=schedules[0],
+        audio_schedule=schedules[1],
+        guidance=Guidance(1.0),
+        video_fps=16.0,
+        video_noise=video_noise(1, (4, 2, 4, 4))[None],
+        audio_noise=audio_noise(1, (6, 10))[None],
+    )
+    kinds = set()
+    for (video, audio), timestep in zip(model.told, schedules[0].timesteps, strict=False):
+        limited = torch.minimum(1000.0 * level, timestep)
+        assert torch.equal(video.expand(2, 4, 4) if video.ndim == 1 else video[0], limited)
+        assert (video.ndim == 1) == bool((limited == limited[0, 0, 0]).all())
+        assert torch.equal(audio, timestep.reshape(1))
+        kinds.add(video.ndim)
+    assert kinds == {1, 4}
+
+
+def test_few_tokens_share_a_pass_between_two_branches_and_many_do_not(
+    tiny_components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [branches_that_share(count) for count in (1, FEW_TOKENS, FEW_TOKENS + 1)] == [2, 2, 1]
+    pipeline, made = MOVAPipeline.from_components(tiny_components), {}
+    for limit in (FEW_TOKENS, 0):
+        monkeypatch.setattr("mova.sampling.denoise.FEW_TOKENS", limit)
+        with calls_of(pipeline.transformer) as counts:
+            made[limit] = pipeline(
+                "a ball", num_frames=5, num_inference_steps=3, guidance_scale=3.0, seed=1, solver="euler", output_type="latent"
+            )
+        assert counts["0."] == (3 if limit else 6)
+    together, apart = made.values()
+    torch.testing.assert_close(together.frames, apart.frames, rtol=0, atol=1e-4)
+    torch.testing.assert_close(together.audio, apart.audio, rtol=0, atol=1e-4)
+
+
+def test_a_run_that_failed_leaves_nothing_in_step_caches(tiny_components: Components) -> None:
+    pipeline = MOVAPipeline.from_components(tiny_components)
+
+    def make(prompt: str, callback: Any = None) -> Tensor:
+        output = pipeline(
+            prompt, num_frames=5, num_inference_steps=3, seed=1, output_type="latent", callback_on_step_end=callback
+        )
+        return output.frames
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("stop")
+
+    pipeline.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e3))  # whatever was kept is used again
+    try:
+        before = make("a ball")
+        with pytest.raises(RuntimeError, match="stop"):
+            make("rain", fail)
+        assert torch.equal(make("a ball"), before)
+    finally:
+        pipeline.transformer.disable_cache()

@@ -24,6 +24,7 @@ BEGIN = {"prompt": "a red ball", "seed": 1, "num_inference_steps": 3, "num_frame
 CHANGES = {
     "prompt": {"prompt": "two drums"},
     "negative_prompt": {"negative_prompt": "rain"},
+    "audio_negative_prompt": {"audio_negative_prompt": "rain"},
     "seed": {"seed": 2, "audio_seed": 1},
     "audio_seed": {"audio_seed": 2},
     "seconds": {"seconds": 0.5, "num_frames": None},
@@ -34,8 +35,16 @@ CHANGES = {
     "num_inference_steps": {"num_inference_steps": 4},
     "guidance_scale": {"guidance_scale": 1.5},
     "cross_guidance_scale": {"cross_guidance_scale": 2.0},
+    "self_guidance_scale": {"self_guidance_scale": 1.5},
+    "audio_guidance_scale": {"audio_guidance_scale": 1.5},
+    "audio_cross_guidance_scale": {"audio_cross_guidance_scale": 2.0},
+    "audio_self_guidance_scale": {"audio_self_guidance_scale": 1.5},
     "guidance_from": {"guidance_from": 0.9},
     "guidance_to": {"guidance_to": 0.9},
+    "cross_guidance_from": {"cross_guidance_scale": 2.0, "cross_guidance_from": 0.9},
+    "cross_guidance_to": {"cross_guidance_scale": 2.0, "cross_guidance_to": 0.9},
+    "self_guidance_from": {"self_guidance_scale": 1.5, "self_guidance_from": 0.9},
+    "self_guidance_to": {"self_guidance_scale": 1.5, "self_guidance_to": 0.9},
     "guidance_rescale": {"guidance_rescale": 0.7},
     "shift": {"shift": 4.0},
     "audio_shift": {"audio_shift": 4.0},
@@ -56,6 +65,8 @@ CHANGES = {
 }
 # what to compare with, where it is not the beginning
 BEFORE = {
+    **{field: {"cross_guidance_scale": 2.0} for field in ("cross_guidance_from", "cross_guidance_to")},
+    **{field: {"self_guidance_scale": 1.5} for field in ("self_guidance_from", "self_guidance_to")},
     "fit": {"image": STRIPES, "fit": "crop"},
     "extend_s": {"video": FILM, "num_frames": None, "extend_s": 0.25},
     "extend_at": {"video": FILM, "num_frames": None, "extend_s": 0.25},
@@ -63,6 +74,7 @@ BEFORE = {
     "repaint": {"video": FILM, "num_frames": None, "repaint": LEFT[:, ::-1]},
 }
 ON_OTHER_MODELS = {"text_only"}  # tested on a checkpoint that takes a first frame: tests/parity/test_golden_run.py
+ON_THE_FILE = {"only"}  # says what is written: tests/unit/test_only.py
 PICTURE_ONLY_KEPT = {"audio_sample_rate"}  # changes the finished sound alone
 SOUND_ONLY_KEPT = {"repaint"}  # changes the picture alone
 
@@ -88,7 +100,7 @@ def same(first: np.ndarray, second: np.ndarray) -> bool:
     return first.shape == second.shape and bool((first == second).all())
 
 
-@pytest.mark.parametrize("field", sorted(set(GenerationRequest.model_fields) - ON_OTHER_MODELS))
+@pytest.mark.parametrize("field", sorted(set(GenerationRequest.model_fields) - ON_OTHER_MODELS - ON_THE_FILE))
 def test_changing_one_field_changes_the_clip(
     model: MOVAModel, begin: Clip, folder: Path, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

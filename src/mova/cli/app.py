@@ -41,8 +41,11 @@ def generate(
         str | None, typer.Argument(help="What to see and hear. '-' reads standard input, '@file' a file.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Film: .mp4 .webm .mkv .mov; .gif picture only, .wav sound only.")
-    ] = Path("mova.mp4"),
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Film: .mp4 .webm .mkv .mov; .gif picture only, .wav sound only. mova.mp4 if not given."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, or a hub id.")
     ] = "mova-base",
@@ -55,7 +58,20 @@ def generate(
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     cross_guidance_scale: CrossGuidanceScale = None,
-    negative_prompt: Annotated[str, typer.Option(help="What to keep away from.")] = "",
+    self_guidance_scale: Annotated[
+        float | None, typer.Option(help="How far the model is led away from its own weak side; 0 is off.")
+    ] = None,
+    audio_guidance_scale: Annotated[float | None, typer.Option(help="--guidance-scale of the sound, if another.")] = None,
+    audio_cross_guidance_scale: Annotated[
+        float | None, typer.Option(help="--cross-guidance-scale of the sound, if another.")
+    ] = None,
+    audio_self_guidance_scale: Annotated[
+        float | None, typer.Option(help="--self-guidance-scale of the sound, if another.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    audio_negative_prompt: Annotated[
+        str | None, typer.Option(help="What the sound keeps away from, if not from --negative-prompt.")
+    ] = None,
     shift: Annotated[float | None, typer.Option(help="Above 1: more steps at high noise.")] = None,
     audio_shift: Annotated[float | None, typer.Option(help="The same for the sound.")] = None,
     solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams, dpmpp, unipc.")] = None,
@@ -70,6 +86,9 @@ def generate(
     extend: Annotated[str | None, typer.Option(help="Add to --video: 2s at its end, start:2s before it.")] = None,
     retake: Annotated[str | None, typer.Option(help="Make a span of --video anew: audio:0.8-1.6, video:..., both:...")] = None,
     repaint: Annotated[str | None, typer.Option(help="Mask of --video, a picture: what is white is painted anew.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Write one alone, made with the other all the same: audio (.wav) or video.")
+    ] = None,
     fit: Annotated[
         str | None, typer.Option(help="A picture of another shape: exact (refuse it), crop, pad or stretch.")
     ] = None,
@@ -79,13 +98,20 @@ def generate(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut a prompt that is too long.")] = False,
     from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this film.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.")] = None,
+    reroll: Annotated[
+        str | None, typer.Option(help="Of the clip given as --from, make only the sound (audio) or the film (video) anew.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     offload: Annotated[str, typer.Option(help="What waits in host memory: none, component or block.")] = "none",
     quantisation: Annotated[str, typer.Option(help="Weights of the film's blocks: none, fp8, fp8_scaled or int8.")] = "none",
     attention_backend: Annotated[str, typer.Option(help="auto, sdpa, flash, flex or sage.")] = "auto",
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
+    on_fault: Annotated[
+        str, typer.Option(help="A clip with a fault: keep (write it and say so), repair (try again), fail (write nothing).")
+    ] = "keep",
     lora: Annotated[list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; may be repeated.")] = None,
+    sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write request, maker and facts as CLIP.json.")] = False,
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
     json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
@@ -93,7 +119,7 @@ def generate(
     """Make a clip and its sound from a prompt."""
     from mova.cli.generate import Choice, Output, run
     from mova.cli.options import parse_extend, parse_keyframes, parse_loras, parse_retake
-    from mova.cli.recorded import recorded_request, varied
+    from mova.cli.recorded import recorded_request, rerolled_from, varied
     from mova.runtime.options import RuntimeOptions
 
     values = {
@@ -106,7 +132,12 @@ def generate(
         "num_inference_steps": steps,
         "guidance_scale": guidance_scale,
         "cross_guidance_scale": cross_guidance_scale,
+        "self_guidance_scale": self_guidance_scale,
+        "audio_guidance_scale": audio_guidance_scale,
+        "audio_cross_guidance_scale": audio_cross_guidance_scale,
+        "audio_self_guidance_scale": audio_self_guidance_scale,
         "negative_prompt": negative_prompt,
+        "audio_negative_prompt": audio_negative_prompt,
         "shift": shift,
         "audio_shift": audio_shift,
         "solver": solver,
@@ -119,11 +150,11 @@ def generate(
         **parse_extend(extend),
         "retake": parse_retake(retake),
         "repaint": repaint,
+        "only": only,
         "fit": fit,
         "text_only": text_only,
         "truncate": truncate,
     }
-    wanted = Output(path=output, sheet=sheet, is_json=json, is_dry_run=dry_run, num_clips=num_clips)
     runtime = RuntimeOptions(
         device=device,
         dtype=dtype,
@@ -132,8 +163,20 @@ def generate(
         attention_backend=attention_backend,
     )
     recorded = {} if from_ is None else recorded_request(from_)[0]
-    given = {name: value for name, value in values.items() if value is not None and value is not False and value != ""}
-    run(varied({**recorded, **given}, set_ or ()), Choice(model, runtime, parse_loras(lora)), wanted, size=size)
+    if reroll is not None:
+        recorded = rerolled_from(from_, recorded, reroll)
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
+    request = varied({**recorded, **given}, set_ or ())
+    wanted = Output(
+        path=output or Path("mova.wav" if request.get("only") == "audio" else "mova.mp4"),
+        sheet=sheet,
+        has_sidecar=sidecar,
+        is_json=json,
+        is_dry_run=dry_run,
+        num_clips=num_clips,
+        on_fault=cast(Any, on_fault),  # checked by run
+    )
+    run(request, Choice(model, runtime, parse_loras(lora)), wanted, size=size)
 
 
 @app.command()
@@ -256,11 +299,38 @@ def arena_rank(
 
 
 @app.command()
-def inspect(
-    target: Annotated[str, typer.Argument(help="mova-base, or a folder that holds a model.")],
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Films or sounds.")],
     json: AsJson = False,
 ) -> None:
-    """Show what a model's folder holds, and what is missing or wrong; read no weights."""
+    """Look for frozen or black frames, pops, clipping, silence and other faults; exit code 1 if there is one."""
+    from mova.cli.health import run
+
+    if not run(files, is_json=json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sync(
+    file: Annotated[Path, typer.Argument(help="A film with its sound.")],
+    kind: Annotated[
+        str | None, typer.Option(help="Kind of scene, if the film does not say it; any: whatever it says.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw events, pairs and offsets as a .png.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Measure how far the sound is from the picture, in milliseconds, or say that it cannot be told."""
+    from mova.cli.sync import run
+
+    run(file, kind=kind, plot=plot, is_json=json)
+
+
+@app.command()
+def inspect(
+    target: Annotated[str, typer.Argument(help="mova-base, a folder that holds a model, or a film or sound.")],
+    json: AsJson = False,
+) -> None:
+    """Show how a film was made; or what a model's folder holds and what is wrong with it. Reads no weights."""
     from mova.cli.inspect import run
 
     run(target, is_json=json)
@@ -297,6 +367,45 @@ def plan(
     }
     device = Device(memory_bytes=parse_bytes(gpu_memory), speed=parse_speed(flops))
     run(values, size=size, model=model, device=device, is_json=json)
+
+
+@app.command("tune-guidance")
+def tune_guidance(
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, or a hub id.")
+    ] = "mova-base",
+    scales: Annotated[str, typer.Option(help="Of the text, with commas.")] = "1,1.5,2,3",
+    cross: Annotated[str, typer.Option(help="Of the bridge, with commas.")] = "1,1.5",
+    self_: Annotated[str, typer.Option("--self", help="Of self-guidance, with commas.")] = "0",
+    audio_scales: Annotated[str, typer.Option(help="Of the text for the sound, with commas, if not the film's.")] = "",
+    per_kind: Annotated[int, typer.Option("-n", "--per-kind", min=1, max=1000, help="Prompts of each kind.")] = 2,
+    kinds: Annotated[str, typer.Option(help="Kinds of scene, with commas; all that the model knows if not given.")] = "",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the rows and the plot.")] = Path("guidance"),
+    steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Sampler steps; the model's own.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**31, help="Of the prompts.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Clips made at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
+    json: AsJson = False,
+) -> None:
+    """Try guidance scales on a few prompts: sync against adherence, as a table and a plot. A second call goes on."""
+    from mova.cli.tune import SEED, TuneOptions, run
+
+    options = TuneOptions(
+        model=model,
+        scales=scales,
+        cross=cross,
+        own=self_,
+        audio=audio_scales,
+        per_kind=per_kind,
+        kinds=kinds,
+        output=output,
+        steps=steps,
+        seed=SEED if seed is None else seed,
+        batch_size=batch_size,
+        device=device,
+        is_json=json,
+    )
+    run(options)
 
 
 @app.command()

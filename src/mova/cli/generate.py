@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
 from mova.cli.options import in_typed_words, numbered, parse_size, read_prompt
-from mova.errors import MediaError, RequestError
+from mova.errors import MediaError, MovaError, RequestError
 from mova.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from mova.evaluation.health import Health, OnFault
     from mova.inputs import Prepared
     from mova.media.clip import Clip
     from mova.plan import Plan
-    from mova.request import GenerationRequest
     from mova.world import ModelWorld
 
+REMEDIES = {
+    "decode_fp32": "its codecs in float32",
+    "redecode": "its codecs without tiles",
+    "reroll_video": "another seed for the picture",
+    "reroll_audio": "another seed for the sound",
+}
 STAGES = {"text": "reading the prompt", "denoise": "steps", "decode": "decoding", "resample": "resampling"}
 
 
@@ -30,16 +38,20 @@ class Output:
     Args:
         path: Film, or the pattern of several.
         sheet: Picture of the first clip, if wanted.
+        has_sidecar: Whether request, maker and facts go into a JSON document beside every clip.
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
         num_clips: Clips with consecutive seeds.
+        on_fault: What to do about a faulty clip (:mod:`mova.evaluation.health_repair`).
     """
 
     path: Path
     sheet: Path | None
+    has_sidecar: bool
     is_json: bool
     is_dry_run: bool
     num_clips: int
+    on_fault: OnFault = "keep"
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class Choice:
 def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | None = None) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
+    from mova.evaluation.health import checked_on_fault
     from mova.inputs import prepare
     from mova.request import make_request
 
@@ -68,6 +81,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
         given: dict[str, Any] = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
         if "prompt" in values:
             given["prompt"] = read_prompt(values["prompt"])
+        checked_on_fault(output.on_fault)
         request = make_request(values | given)
         folder = resolve_model(choice.model)
         world = read_index(folder).world
@@ -76,7 +90,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
         raise in_typed_words(problem) from None
     paths = numbered(output.path, output.num_clips)
     plan = prepared.plan
-    _check_writable(paths, output.sheet, prepared)
+    _check_writable(paths, output, prepared)
     _check_loras(choice.loras)
     _say_plan(plan, world, output)
     if output.is_dry_run:
@@ -86,10 +100,10 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
     _make(prepared, choice, folder, world, paths, output)
 
 
-def _make(
-    prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, paths: list[Path], output: Output
-) -> None:
+def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
     began = time.monotonic()
+    from mova.evaluation.health_repair import generate_checked
+    from mova.media.sidecar import write_sidecar
     from mova.model import MOVAModel
 
     model = MOVAModel.from_pretrained(folder, runtime=choice.runtime)
@@ -97,6 +111,7 @@ def _make(
     for path, scale in choice.loras:
         console.say(f"LoRA {model.load_lora(path, scale=scale)} from {path}, scale {scale:g}")
     facts = []
+    refused: list[tuple[Path, Health]] = []
     plan = prepared.plan
     for number, path in enumerate(paths):
         wanted = prepared.with_seeds(plan.seed + number, plan.audio_seed + number)
@@ -106,18 +121,71 @@ def _make(
         def on_progress(stage: str, done: int, total: int, label: str = label, lines: Any = lines) -> None:
             lines.setdefault(stage, console.ProgressLine(label + STAGES.get(stage, stage))).update(done, total)
 
+        def on_remedy(health: Health, remedy: str, label: str = label, lines: Any = lines) -> None:
+            console.say(f"{label}{_fault_words(health)}; next: {REMEDIES[remedy]}")
+            lines.clear()
+
         begin = time.monotonic()
-        clip = model.run_prepared(wanted, on_progress=on_progress)
+        checked = generate_checked(
+            model,
+            wanted,
+            on_fault=output.on_fault,
+            seed_step=len(paths),  # the seeds between are those of the other clips
+            on_progress=on_progress,
+            on_remedy=on_remedy,
+        )
+        clip, health, request = checked.clip, checked.health, checked.prepared.plan.request
+        verdict = {"health": {**health.as_dict(), "remedies": list(checked.remedies)}, "request": request.model_dump()}
+        if clip is None or (health.faults and output.on_fault == "fail"):
+            refused.append((path, health))
+            facts.append({"file": None, **verdict})
+            continue
         written = clip.save(path)
         elapsed = time.monotonic() - begin
+        if health.faults:
+            console.say(f"warning: {label}{_fault_words(health)}; see --on-fault")
         if number == 0 and output.sheet is not None:
-            _save_sheet(clip, output.sheet, wanted.plan.request.prompt)
-        facts.append(_facts(clip, path, written.size_bytes, elapsed, wanted.plan.request))
+            save_picture(clip.sheet(title=request.prompt), output.sheet, "--sheet")
+        facts.append({**_facts(clip, path, written.size_bytes, elapsed), **verdict})
+        if output.has_sidecar:
+            beside = write_sidecar(clip, path, facts={name: fact for name, fact in facts[-1].items() if name != "request"})
+            console.say(f"request and facts in {beside}")
     if output.is_json:
         console.facts_json(facts[0] if len(facts) == 1 else facts)
     else:
         for fact in facts:
-            console.fact(_fact_line(fact))
+            if fact["file"] is not None:
+                console.fact(_fact_line(fact))
+    if refused:
+        raise _refusal(refused, len(paths))
+
+
+def check_picture_target(path: Path, option: str) -> None:
+    """Refuse a picture that cannot be written, before anything is computed.
+
+    Raises:
+        MediaError: If the folder is not there, or the suffix is not .png; the message names the option.
+    """
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise MediaError(f"{option}: the folder {path.parent} cannot be written.", "Choose a folder that exists.")
+    if path.suffix.lower() != ".png":
+        raise MediaError(f"{option}: writes .png; got {path.name!r}.", f"Use {path.with_suffix('.png').name}.")
+
+
+def save_picture(image: Image.Image, path: Path, option: str) -> None:
+    """Write a picture beside its place, then put it there.
+
+    Raises:
+        MediaError: If it cannot be written.
+    """
+    beside = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
+    try:
+        image.save(beside)
+        os.replace(beside, path)
+    except OSError as problem:
+        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", f"Choose another {option}.") from problem
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def clip_facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
@@ -144,20 +212,19 @@ def loudness_words(fact: dict[str, Any]) -> str:
     return "silent" if fact["loudness_lufs"] is None else f"{fact['loudness_lufs']:.1f} LUFS"
 
 
-def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float, request: GenerationRequest) -> dict[str, Any]:
-    from mova.evaluation.sync import measure_sync
+def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
+    from mova.evaluation.film_sync import measure_clip
 
-    sync = measure_sync(clip)
+    sync = measure_clip(clip)
     return clip_facts(clip, path, size_bytes, seconds_taken) | {
-        "offset_ms": None if sync is None else round(sync.offset_ms, 1),
-        "num_events": 0 if sync is None else sync.num_events,
-        "request": request.model_dump(),
+        "offset_ms": None if sync.offset_ms is None else round(sync.offset_ms, 1),
+        "num_events": sync.num_events,
     }
 
 
 def _fact_line(fact: dict[str, Any]) -> str:
     sync = (
-        "sync: no events to measure"
+        "sync cannot be told"
         if fact["offset_ms"] is None
         else f"sound {fact['offset_ms']:+.0f} ms to picture ({fact['num_events']} events)"
     )
@@ -165,6 +232,21 @@ def _fact_line(fact: dict[str, Any]) -> str:
         f"{fact['file']}  {fact['width']}x{fact['height']}, {fact['seconds']:.3f} s at {fact['fps']:g} fps, "
         f"{fact['bytes'] / 1000:.0f} kB, {sync}, {loudness_words(fact)}, made in {fact['seconds_taken']:.1f} s"
     )
+
+
+def _fault_words(health: Health) -> str:
+    """The first fault, and how many more there are."""
+    more = len(health.faults) - 1
+    return health.faults[0].message + (f", and {more} more" if more else "")
+
+
+def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
+    hint = "Try another --seed, or --on-fault repair, or keep."
+    if num_clips == 1:
+        path, health = refused[0]
+        return MovaError(f"{path} was not written: {_fault_words(health)}.", hint)
+    names = "; ".join(f"{path.name}: {_fault_words(health)}" for path, health in refused)
+    return MovaError(f"{len(refused)} of {num_clips} clips were not written: {names}.", hint)
 
 
 def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
@@ -193,29 +275,21 @@ def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:
             read_lora(path)
 
 
-def _check_writable(paths: list[Path], sheet: Path | None, prepared: Prepared) -> None:
+def _check_writable(paths: list[Path], output: Output, prepared: Prepared) -> None:
     """Refuse what cannot be written before any weight is read."""
-    from mova.media.clip import SINGLE_KINDS
+    from mova.media.clip import SINGLE_KINDS, check_only
     from mova.media.encode import check_target
+    from mova.media.sidecar import check_sidecar
     from mova.media.soundtrack import check_soundtrack_target
 
+    sheet = output.sheet
     for path in paths:
+        check_only(path, prepared.plan.request.only)
+        if output.has_sidecar:
+            check_sidecar(path)
         if prepared.film is not None and path.suffix.lower() not in SINGLE_KINDS:
             check_soundtrack_target(prepared.film, path)
         else:
             check_target(path, width=prepared.plan.width, height=prepared.plan.height)
-    if sheet is not None and (not sheet.parent.is_dir() or not os.access(sheet.parent, os.W_OK)):
-        raise MediaError(f"--sheet: the folder {sheet.parent} cannot be written.", "Choose a folder that exists.")
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise MediaError(f"--sheet: writes .png; got {sheet.name!r}.", f"Use {sheet.with_suffix('.png').name}.")
-
-
-def _save_sheet(clip: Clip, path: Path, title: str) -> None:
-    beside = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
-    try:
-        clip.sheet(title=title).save(beside)
-        os.replace(beside, path)
-    except OSError as problem:
-        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another --sheet.") from problem
-    finally:
-        beside.unlink(missing_ok=True)
+    if sheet is not None:
+        check_picture_target(sheet, "--sheet")

@@ -1,10 +1,13 @@
-"""``mova inspect``: what a folder holds, and what is wrong with it."""
+"""``mova inspect``: how a film was made; what a model's folder holds, and what is wrong with it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mova.checkpoints.layout import BASE_NAME, resolve_model
 from mova.cli import console
@@ -12,8 +15,11 @@ from mova.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mova.checkpoints.inspect import CheckpointReport, ComponentReport
+    from mova.media.probe import AudioInfo, MediaInfo, VideoInfo
 
 SHOWN = 3  # names of each problem; all of them are in the JSON
+MAKER = {"mova": "made by mova", "model": "model", "weights": "weights", "schedule": "schedule", "loras": "LoRAs",
+         "inputs": "made from"}  # fmt: skip
 
 
 def run(target: str, *, is_json: bool) -> None:
@@ -21,8 +27,12 @@ def run(target: str, *, is_json: bool) -> None:
 
     Raises:
         CheckpointError: If it is no checkpoint, or not a whole one; what is there has been shown by then.
+        MediaError: If it is a file, and neither film nor sound.
     """
-    _inspect_model(local_model(target), is_json=is_json)
+    if Path(target).expanduser().is_file():
+        _inspect_film(Path(target).expanduser(), is_json=is_json)
+    else:
+        _inspect_model(local_model(target), is_json=is_json)
 
 
 def local_model(name: str) -> Path:
@@ -37,6 +47,67 @@ def local_model(name: str) -> Path:
             f"Give {BASE_NAME}, or a folder; of one that is on the hub the JSON files are enough.",
         )
     return resolve_model(name)
+
+
+def _inspect_film(path: Path, *, is_json: bool) -> None:
+    from mova.media.probe import probe
+
+    info = probe(path)
+    if is_json:
+        console.facts_json(_film_facts(info))
+        return
+    console.fact(f"{info.path}: {info.format}, {info.size_bytes / 1000:.0f} kB")
+    console.fact(f"film: {_film_words(info.video)}")
+    console.fact(f"sound: {_sound_words(info.audio)}")
+    if info.request is None:
+        console.fact("it does not say how it was made")
+        return
+    made_by = info.made_by or {}
+    rows = [(name, _value_text(value)) for name, value in info.request.items()]
+    rows += [(MAKER.get(name, name), _value_text(value)) for name, value in made_by.items() if value not in (None, {}, [])]
+    console.table(("of the request", "value"), rows, left=(0, 1))
+
+
+def _film_facts(info: MediaInfo) -> dict[str, Any]:
+    return {
+        "file": str(info.path),
+        "format": info.format,
+        "bytes": info.size_bytes,
+        "seconds": _plain(info.duration_s),
+        "video": None if info.video is None else {name: _plain(value) for name, value in asdict(info.video).items()},
+        "audio": None if info.audio is None else {name: _plain(value) for name, value in asdict(info.audio).items()},
+        "request": info.request,
+        "made_by": info.made_by,
+    }
+
+
+def _film_words(video: VideoInfo | None) -> str:
+    if video is None:
+        return "none"
+    rate = "" if video.fps is None else f" at {float(video.fps):g} fps"
+    frames = "" if video.num_frames is None else f", {video.num_frames} frames"
+    return f"{video.codec}, {video.width}x{video.height}{rate}{frames}{_length_words(video.duration_s)}"
+
+
+def _sound_words(audio: AudioInfo | None) -> str:
+    if audio is None:
+        return "none"
+    channels = {1: "mono", 2: "stereo"}.get(audio.channels, f"{audio.channels} channels")
+    return f"{audio.codec}, {audio.sample_rate} Hz, {channels}{_length_words(audio.duration_s)}"
+
+
+def _length_words(seconds: Fraction | None) -> str:
+    return "" if seconds is None else f", {float(seconds):.4f} s"
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value_text(item)}" for name, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Fraction) else value
 
 
 def _inspect_model(folder: Path, *, is_json: bool) -> None:

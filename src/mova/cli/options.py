@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mova.errors import RequestError
+from mova.request import GenerationRequest
 
 # how a field of GenerationRequest is typed, where it is not its own name with dashes
 FLAGS = {
@@ -32,8 +33,9 @@ def in_typed_words(problem: RequestError) -> RequestError:
     message = problem.message
     if message.startswith(problem.field):
         message = message.removeprefix(problem.field).lstrip(":").strip()
-    # other fields that the message names; only those that cannot be ordinary words of it
-    message = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda found: flag(found[0]), message)
+    # other fields that the message names; only those that cannot be ordinary words of it, and no names of other things
+    fields = GenerationRequest.model_fields
+    message = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda found: flag(found[0]) if found[0] in fields else found[0], message)
     return RequestError(f"{flag(problem.field)}: {message}", problem.hint, field=problem.field)
 
 

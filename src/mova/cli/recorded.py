@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -48,6 +48,27 @@ def varied(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
     return {name: value for name, value in values.items() if value is not None}
 
 
+def rerolled_from(path: Path | None, recorded: Mapping[str, Any], modality: str) -> dict[str, Any]:
+    """The request that makes the sound or the film of a film's file anew, for the other as it is in the file.
+
+    Args:
+        path: The film.
+        recorded: The request inside it.
+        modality: What is made anew.
+
+    Raises:
+        RequestError: If there is no film, or ``modality`` is none.
+    """
+    from mova.reroll import reroll_values
+
+    if path is None:
+        raise RequestError("--reroll: needs a clip of which a part is kept.", "Give it as --from clip.mp4.")
+    values = reroll_values(recorded, cast(Any, modality), kept=str(path))  # which checks the modality
+    if modality == "audio":
+        values.pop("num_frames", None)  # the length is the film's, whose picture stream is then copied
+    return values
+
+
 def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool) -> None:
     """Make a film again from what it says of itself, and say whether it is the same.
 
@@ -65,7 +86,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
     index = read_index(resolve_model(name))
     if made_by.get("weights") not in (None, index.fingerprint):
         console.say(f"note: {path.name} was made with other weights ({made_by['weights']}, here {index.fingerprint})")
-    wanted = Output(target, sheet=None, is_json=is_json, is_dry_run=False, num_clips=1)
+    wanted = Output(target, sheet=None, has_sidecar=False, is_json=is_json, is_dry_run=False, num_clips=1)
     run(request, Choice(name), wanted)
     same = target.read_bytes() == path.read_bytes()
     console.say(f"{target.name} {'is' if same else 'is not'} the same as {path.name}, byte by byte")

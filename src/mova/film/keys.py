@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +20,51 @@ from mova.checkpoints.layout import CHECKSUMS, read_json
 from mova.film.cache import Ending, ShotCache
 from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
 from mova.names import content_hash
+from mova.runtime.options import RuntimeOptions
 
 _TEXTS = (".md", ".txt")  # model cards and licences change no clip
 _DOCUMENTS = (".json", ".model")
 
 
-def model_key_of(folder: Path) -> str:
-    """Says which model is in a checkpoint folder.
-
-    The checksums of its files where the folder lists them (they are verified when it is loaded); else its configuration,
-    and size and time of change of its weights.
+def model_key_of(
+    folder: Path, *, runtime: RuntimeOptions | None = None, loras: Sequence[tuple[Path, float]] = ()
+) -> str:
+    """Says which model is in a checkpoint folder, and how it is loaded as far as that changes what it makes.
 
     Args:
         folder: The checkpoint.
+        runtime: How it is loaded: its number format, quantisation, tiling and attention backend count.
+        loras: Files that are attached, and their strengths.
 
     Raises:
         CheckpointError: If the list of checksums cannot be read.
+        MediaError: If a LoRA's file cannot be read.
+    """
+    options = runtime or RuntimeOptions()
+    how = [options.dtype_name, options.quantisation, options.attention_backend, options.vae_tiling]
+    attached = sorted([_lora_hash(path), scale] for path, scale in loras if scale != 0)
+    return _hash({"files": _files_of(folder), "options": how, "loras": attached})
+
+
+def _files_of(folder: Path) -> dict[str, Any]:
+    """The checksums of a checkpoint's files where the folder lists them (they are verified when it is loaded); else its
+    configuration, and size and time of change of its weights.
     """
     if (folder / CHECKSUMS).is_file():
         listed = read_json(folder / CHECKSUMS)
-        return _hash({name: value for name, value in listed.items() if not name.endswith(_TEXTS)})
+        return {name: value for name, value in listed.items() if not name.endswith(_TEXTS)}
     facts: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(_TEXTS)):
         state = path.stat()
         is_small = path.suffix in _DOCUMENTS
         facts[path.relative_to(folder).as_posix()] = content_hash(str(path)) if is_small else [state.st_size, state.st_mtime_ns]
-    return _hash(facts)
+    return facts
+
+
+def _lora_hash(path: Path) -> str:
+    """Of a LoRA's file, or of those in its folder."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    return _hash([content_hash(str(file)) for file in files])
 
 
 def shot_keys(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> tuple[str, ...]:

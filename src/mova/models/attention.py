@@ -115,6 +115,11 @@ class Attention(nn.Module, AttentionModuleMixin):
         key = self.norm_k(self.to_k(context))
         return key.unflatten(-1, (self.heads, -1)), self.to_v(context).unflatten(-1, (self.heads, -1))
 
+    def alone(self, hidden_states: Tensor) -> Tensor:
+        """``[B, L, D]``: what the tokens read when each attends to itself only (arXiv 2403.17377, section 4)."""
+        out: Tensor = self.to_out(self.to_v(hidden_states))
+        return out
+
     def gathered(self, x: Tensor) -> Tensor:
         """All ranks' tokens of ``x [B, C, ...]`` where a replicated reader reads split tokens; else ``x``."""
         parallel = getattr(self.processor, "_parallel_config", None)

@@ -7,7 +7,8 @@ and parallel hooks see one ordinary transformer with two streams.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -101,6 +102,7 @@ class DualTowerBlock(nn.Module):
             video = video + from_audio
         if from_video is not None:
             audio = audio + from_video
+        del from_audio, from_video  # as large as the tokens themselves, while the blocks need the memory
 
         if self.video is not None:
             video = self.video(video, video_inputs, self.video.text_key_value(video_inputs))
@@ -175,12 +177,23 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             if isinstance(module, CrossModalConditioner):
                 init_conditioner(module)
 
-    def encode_text(self, text_embeds: Tensor) -> TextContext:
+    @property
+    def middle_layers(self) -> range:
+        """The middle quarter of the layers that both towers have: where self-guidance perturbs."""
+        depth = min(self.config["video"]["num_layers"], self.config["audio"]["num_layers"])
+        first = 3 * depth // 8
+        return range(first, max(5 * depth // 8, first + 1))
+
+    def encode_text(self, text_embeds: Tensor, audio_text_embeds: Tensor | None = None) -> TextContext:
         """A keeper for a prompt ``[B, S, text_dim]``: pass it to every step of a run instead of ``text_embeds``.
 
         Nothing is computed yet; the first forward of each network fills in its part.
+
+        Args:
+            text_embeds: What the towers are told.
+            audio_text_embeds: What the audio tower is told, where that is something else.
         """
-        return TextContext(text_embeds)
+        return TextContext(text_embeds, audio_text_embeds)
 
     def forward(
         self,
@@ -195,6 +208,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         a2v_scale: Scale = None,
         v2a_scale: Scale = None,
         bridge_scale: Scale = None,
+        alone_layers: Collection[int] = (),
         return_dict: bool = True,
     ) -> JointOutput | tuple[Tensor, Tensor]:
         """Velocities of both modalities.
@@ -211,6 +225,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
                 stored scale when None, which is 1 unless it was trained.
             v2a_scale: Strength of film on sound, likewise.
             bridge_scale: Both, where the specific one is None.
+            alone_layers: Layers in which self-attention's map is the identity, in both towers: a token reads itself only.
             return_dict: Whether to return a :class:`JointOutput` instead of a tuple.
 
         Raises:
@@ -220,6 +235,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             raise ValueError("give either text_embeds or text_context.")
         prompt = TextContext(text_embeds) if text_embeds is not None else text_context
         assert prompt is not None
+        audio_embeds = prompt.embeds if prompt.audio_embeds is None else prompt.audio_embeds
         device = video_latents.device
         video, video_levels, video_time, video_index = self.video_embed(video_latents, video_timestep)
         audio, audio_levels, audio_time, audio_index = self.audio_embed(audio_latents, audio_timestep)
@@ -231,14 +247,14 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         video_inputs = TowerInputs(
             levels=video_levels,
             index=video_index,
-            text=prompt.tokens(self.video_embed.text_embedding, video.dtype),
+            text=prompt.tokens(self.video_embed.text_embedding, prompt.embeds, video.dtype),
             rope=self.video_rope(grid, device),
             context=text_context,
         )
         audio_inputs = TowerInputs(
             levels=audio_levels,
             index=audio_index,
-            text=prompt.tokens(self.audio_embed.text_embedding, audio.dtype),
+            text=prompt.tokens(self.audio_embed.text_embedding, audio_embeds, audio.dtype),
             rope=self.audio_rope(length, device),
             context=text_context,
         )
@@ -251,7 +267,10 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             v2a_scale=choose_scale(v2a_scale, bridge_scale),
         )
 
-        for block in self.transformer_blocks:
+        usual = video_inputs, audio_inputs
+        alone = (replace(video_inputs, attends=False), replace(audio_inputs, attends=False)) if alone_layers else usual
+        for layer, block in enumerate(self.transformer_blocks):
+            video_inputs, audio_inputs = alone if layer in alone_layers else usual
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 video, audio = self._gradient_checkpointing_func(block, video, audio, video_inputs, audio_inputs, bridge_inputs)
             else:

@@ -27,7 +27,7 @@ def rotate_adjacent(x: Tensor, rope: Rope) -> Tensor:
     pairs = x.to(cos.dtype).unflatten(-1, (-1, 2))
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
         # eager complex multiplication is one pass over memory: a third of the time of the real form on a CPU
-        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * _as_complex(cos, sin))
     else:
         even, odd = pairs.unbind(-1)
         turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
@@ -182,6 +182,13 @@ def _bridge_tables(
     video = _table(bridge_angles(positions, head_dim), torch.float32, device)
     audio = _table(bridge_angles(torch.arange(length), head_dim), torch.float32, device)
     return *video, *audio
+
+
+@lru_cache(maxsize=16)
+def _as_complex(cos: Tensor, sin: Tensor) -> Tensor:
+    """The same table as complex numbers; kept, as tables themselves are (the key is which tensors they are)."""
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.complex(cos, sin)
 
 
 def _table(angles: Tensor, dtype: torch.dtype, device: torch.device) -> Rope:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
@@ -84,15 +85,17 @@ class TextContext:
 
     Attributes:
         embeds: ``[B, S, text_dim]`` prompt embeddings.
+        audio_embeds: Those that the audio tower reads, where it is told something else.
     """
 
     embeds: Tensor
+    audio_embeds: Tensor | None = None
     kept: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
-    def tokens(self, projection: nn.Module, dtype: torch.dtype) -> Tensor:
-        """``[B, S, D]``: the prompt in a tower's width."""
+    def tokens(self, projection: nn.Module, embeds: Tensor, dtype: torch.dtype) -> Tensor:
+        """``[B, S, D]``: ``embeds``, which are those of this context, in a tower's width."""
         if projection not in self.kept:
-            self.kept[projection] = projection(self.embeds.to(dtype))
+            self.kept[projection] = projection(embeds.to(dtype))
         kept: Tensor = self.kept[projection]
         return kept
 
@@ -114,6 +117,7 @@ class TowerInputs:
         text: ``[B, S, D]`` the prompt.
         rope: Positions of the tokens.
         context: Keeper of text keys and values over steps; None computes them at every call.
+        attends: False puts the identity in place of the map of self-attention: a token reads itself only.
     """
 
     levels: Tensor
@@ -121,6 +125,15 @@ class TowerInputs:
     text: Tensor
     rope: Rope
     context: TextContext | None = None
+    attends: bool = True
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32 whatever its weights are stored in."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[..., out_features]`` in float32."""
+        return F.linear(input.float(), self.weight.float(), self.bias.float())
 
 
 class TowerEmbed(nn.Module):
@@ -135,8 +148,8 @@ class TowerEmbed(nn.Module):
         self.patch_size, self.freq_dim = patch, config.freq_dim
         self.patch_embedding = conv(config.in_dim, dim, kernel_size=patch, stride=patch)  # type: ignore[arg-type]
         self.text_embedding = nn.Sequential(nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim))
-        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.time_embedding = nn.Sequential(Float32Linear(config.freq_dim, dim), nn.SiLU(), Float32Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), Float32Linear(dim, 6 * dim))
 
     def forward(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Tokens ``[B, L, D]``, levels ``[U, 6, D]``, time embedding ``[U, D]``, and the index ``[B]`` or ``[B, L]``.
@@ -153,10 +166,9 @@ class TowerEmbed(nn.Module):
         # the residual stream keeps the layout it starts with: channels last
         tokens = self.patch_embedding(latents.to(dtype)).flatten(2).transpose(1, 2).contiguous()
         values, index = distinct_levels(self._per_token(timestep))
-        # noise levels keep full precision (MOVA_SPEC 3.1)
+        # noise levels keep full precision until here, in 16-bit runs as well (MOVA_SPEC 3.1)
         with torch.autocast(latents.device.type, enabled=False):
-            first: nn.Linear = self.time_embedding[0]  # type: ignore[assignment]
-            time = self.time_embedding(sinusoid(values, self.freq_dim).to(first.weight.dtype))
+            time = self.time_embedding(sinusoid(values, self.freq_dim))
             levels = self.time_projection(time).unflatten(-1, (6, -1))
         return tokens, levels.to(dtype), time.to(dtype), index
 
@@ -196,15 +208,18 @@ class TowerBlock(nn.Module):
 
     def forward(self, hidden_states: Tensor, inputs: TowerInputs, text_key_value: KeyValue | None = None) -> Tensor:
         """Tokens ``[B, L, D]`` one block later; ``text_key_value`` is :meth:`text_key_value` when kept over steps."""
-        x, index = hidden_states, inputs.index
-        rows = (self.modulation.to(inputs.levels.dtype) + inputs.levels).unbind(1)
-        shift1, scale1, gate1, shift2, scale2, gate2 = (gather_rows(row, index) for row in rows)
+        x, rows = hidden_states, self.modulation.to(inputs.levels.dtype) + inputs.levels
 
+        shift1, scale1, gate1 = _spread(rows[:, :3], inputs.index)
         h = modulate(self.norm1(x), shift1, scale1)
-        x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
+        if inputs.attends:
+            x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
+        else:
+            x = x + gate1 * self.self_attn.alone(h)
 
         x = x + self.cross_attn(self.norm3(x), inputs.text, key_value=text_key_value)
 
+        shift2, scale2, gate2 = _spread(rows[:, 3:], inputs.index)
         h = modulate(self.norm2(x), shift2, scale2)
         return x + gate2 * self.ffn(h)  # type: ignore[no-any-return]
 
@@ -228,8 +243,7 @@ class TowerHead(nn.Module):
 
     def forward(self, hidden_states: Tensor, time: Tensor, index: Tensor) -> Tensor:
         """``[B, L, out_dim * patch]`` of tokens ``[B, L, D]`` with the time embedding ``[U, D]`` and its index."""
-        rows = self.modulation.to(time.dtype) + time.unsqueeze(1)
-        shift, scale = (gather_rows(row, index) for row in rows.unbind(1))
+        shift, scale = _spread(self.modulation.to(time.dtype) + time.unsqueeze(1), index)
         out: Tensor = self.head(modulate(self.norm(hidden_states), shift, scale))
         return out
 
@@ -240,6 +254,16 @@ class TowerHead(nn.Module):
         f, h, w = self.patch_size
         t, y, _ = grid
         return rearrange(tokens, "b (t y x) (f h w c) -> b c (t f) (y h) (x w)", t=t, y=y, f=f, h=h, w=w)
+
+
+def _spread(rows: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """The R rows of ``[U, R, D]`` for every sample, ``[B, 1, D]`` each, or token, ``[B, L, D]``.
+
+    One level for all is ``[1, 1, D]``: it broadcasts, and nothing is copied.
+    """
+    together = rows.flatten(1)
+    picked = together[None] if len(rows) == 1 else gather_rows(together, index)
+    return picked.chunk(rows.shape[1], dim=-1)
 
 
 def init_tower(module: nn.Module) -> None:

@@ -114,7 +114,7 @@ def denoise_tensors(network: Network, lengths: Lengths, branches: Sequence[Branc
     """Largest memory of tensors during the steps: the film's block at work, the kept text, the positions, the latents.
 
     At the largest moment a block of the film's tower holds, in units of ``L D a``: the tokens as they came in (and, where
-    the bridge reads, what it read and their sum); the normed tokens, query, key before and after turning, and value; and
+    the bridge reads, their sum with what it read); the normed tokens, query, key before and after turning, and value; and
     while positions turn the key, float32 copies: ``4 L D`` bytes where a is not 4, and ``8 L D`` for the products. Or, if
     that is more, the feed-forward layer's ``2 L F a`` with two ``L D a``.
 
@@ -127,7 +127,7 @@ def denoise_tensors(network: Network, lengths: Lengths, branches: Sequence[Branc
     """
     video, audio = network.video, network.audio
     state = lengths.video * video.dim
-    came_in = 3 if network.bridge.num_layers else 1
+    came_in = 2 if network.bridge.num_layers else 1
     turning = (came_in + 4) * state * width + state * (8 + (0 if width == FLOAT else 4))
     feeding = (came_in + 2) * state * width + 2 * lengths.video * video.ffn_dim * width
     texts = len({has_text for has_text, _ in branches})

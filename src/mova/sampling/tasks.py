@@ -7,10 +7,15 @@ the two maps and the given latents: no other part of the library has to know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from mova.timeline import Number, Timeline, frames_in_seconds
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,12 @@ class Task:
         audio: Given latents ``[C, L]`` or ``[B, C, L]``, likewise.
         video_condition: Channels ``[C', T, H, W]`` or ``[B, C', T, H, W]`` that are appended to the noisy
             video at the network's door, for checkpoints that condition so.
+        only: The one modality that is wanted. Each is made with the other in any case, as the network has learnt to make
+            them; what is not wanted is left out of the file (:meth:`mova.media.clip.Clip.save`).
 
     Raises:
-        ValueError: If a level is outside [0, 1], a shape does not fit, or a level below 1 has nothing given.
+        ValueError: If a level is outside [0, 1], a shape does not fit, a level below 1 has nothing given, or nothing of
+            what alone is wanted is made.
     """
 
     video_level: Tensor
@@ -52,10 +60,14 @@ class Task:
     video: Tensor | None = None
     audio: Tensor | None = None
     video_condition: Tensor | None = None
+    only: Literal["audio", "video"] | None = None
 
     def __post_init__(self) -> None:
         _check("video", self.video_level, self.video, dims=3)
         _check("audio", self.audio_level, self.audio, dims=1)
+        wanted = {"audio": self.audio_level, "video": self.video_level}
+        if self.only is not None and not bool((wanted[self.only] > 0).any()):
+            raise ValueError(f"only the {self.only} is wanted, and all of it is given.")
 
     @property
     def grid(self) -> Grid:
@@ -66,10 +78,17 @@ class Task:
 
 def text(grid: Grid) -> Task:
     """Everything is made: from a prompt to a clip."""
-    return Task(
-        video_level=torch.ones(grid.frames, grid.height, grid.width),
-        audio_level=torch.ones(grid.audio_length),
-    )
+    return masked(*_everything(grid))
+
+
+def text_to_audio(grid: Grid) -> Task:
+    """Everything is made, and the sound alone is wanted: from a prompt to a sound."""
+    return replace(text(grid), only="audio")
+
+
+def text_to_video(grid: Grid) -> Task:
+    """Everything is made, and the film alone is wanted: from a prompt to a silent film."""
+    return replace(text(grid), only="video")
 
 
 def first_frame(grid: Grid, image: Tensor) -> Task:
@@ -77,15 +96,41 @@ def first_frame(grid: Grid, image: Tensor) -> Task:
 
     Args:
         grid: Of the clip.
-        image: Its latents ``[C, 1, H, W]`` or ``[B, C, 1, H, W]``, normalised.
+        image: Its latents ``[C, 1, H, W]`` or ``[B, C, 1, H, W]``, normalised; or those of several first frames.
+
+    Raises:
+        ValueError: If there are more than the clip has.
     """
-    level = torch.ones(grid.frames, grid.height, grid.width)
-    level[0] = 0.0
-    return Task(
-        video_level=level,
-        audio_level=torch.ones(grid.audio_length),
-        video=_padded(image, grid.frames, axis=-3),
-    )
+    return _with_pictures(grid, {0: image})
+
+
+def last_frame(grid: Grid, image: Tensor) -> Task:
+    """The last latent frame is given; ``image`` as for :func:`first_frame`, of a picture that stands still for a latent."""
+    return _with_pictures(grid, {grid.frames - 1: image})
+
+
+def key_frames(grid: Grid, images: Mapping[Number, Tensor], *, timeline: Timeline) -> Task:
+    """The latents that hold some moments are given.
+
+    Args:
+        grid: Of the clip.
+        images: Seconds to latents as for :func:`last_frame`.
+        timeline: The clip's clock.
+
+    Raises:
+        ValueError: If a time is outside the clip, or two are in one latent.
+    """
+    last = timeline.frames_of_latents(grid.frames) - 1
+    found: dict[int, Tensor] = {}
+    for time_s, image in images.items():
+        frame = round(_exact(time_s) * timeline.fps)
+        if not 0 <= frame <= last:
+            raise ValueError(f"a picture is given at {float(time_s):g} s; the clip's last frame is at {last / timeline.fps} s.")
+        latent = latent_of_frame(frame, timeline)
+        if latent in found:
+            raise ValueError(f"two pictures are given for the latent that holds {float(time_s):g} s.")
+        found[latent] = image
+    return _with_pictures(grid, found)
 
 
 def video_to_audio(grid: Grid, video: Tensor) -> Task:
@@ -95,11 +140,8 @@ def video_to_audio(grid: Grid, video: Tensor) -> Task:
         grid: Of the clip.
         video: Latents ``[C, T, H, W]`` or ``[B, C, T, H, W]``, normalised.
     """
-    return Task(
-        video_level=torch.zeros(grid.frames, grid.height, grid.width),
-        audio_level=torch.ones(grid.audio_length),
-        video=video,
-    )
+    makes_video, makes_audio = _everything(grid)
+    return masked(~makes_video, makes_audio, video=video)
 
 
 def audio_to_video(grid: Grid, audio: Tensor) -> Task:
@@ -109,11 +151,174 @@ def audio_to_video(grid: Grid, audio: Tensor) -> Task:
         grid: Of the clip.
         audio: Latents ``[C, L]`` or ``[B, C, L]``, normalised.
     """
-    return Task(
-        video_level=torch.ones(grid.frames, grid.height, grid.width),
-        audio_level=torch.zeros(grid.audio_length),
-        audio=audio,
+    makes_video, makes_audio = _everything(grid)
+    return masked(makes_video, ~makes_audio, audio=audio)
+
+
+def extend(
+    video: Tensor, audio: Tensor, *, seconds: Number, timeline: Timeline, at: Literal["end", "start"] = "end"
+) -> Task:
+    """A clip is given, and something is made after or before it.
+
+    At the start, the clip's first frame is made too: a causal codec's first latent stands for one frame, and no such
+    latent is inside a clip.
+
+    Args:
+        video: Latents of the clip, ``[C, T, H, W]`` or ``[B, C, T, H, W]``, normalised.
+        audio: ``[C, L]`` or ``[B, C, L]``, likewise.
+        seconds: How much is added; the codec's next legal length is made.
+        timeline: The clock.
+        at: Where it is added.
+
+    Raises:
+        ValueError: If the clip's audio latents would lie between those of the longer clip.
+    """
+    old = timeline.frames_of_latents(video.shape[-3])
+    new = timeline.next_legal_frames(old + frames_in_seconds(seconds, timeline.fps))
+    added, total = timeline.video_latents(new) - video.shape[-3], timeline.audio_latents(new)
+    # a last audio latent that goes beyond the clip's end is not given
+    whole = min(audio.shape[-1], timeline.samples(old) // timeline.audio_hop)
+    makes_video = torch.ones(timeline.video_latents(new), *video.shape[-2:], dtype=torch.bool)
+    makes_audio = torch.ones(total, dtype=torch.bool)
+    if at == "end":
+        makes_video[: video.shape[-3]] = False
+        makes_audio[:whole] = False
+        return masked(makes_video, makes_audio, video=_placed(video, len(makes_video), 0, axis=-3),
+                      audio=_placed(audio[..., :whole], total, 0, axis=-1))  # fmt: skip
+    shift = timeline.samples(new) - timeline.samples(old)
+    if shift % timeline.audio_hop:
+        raise ValueError(
+            f"{added} video latents before the clip last {shift} samples, which is no whole number of audio latents of "
+            f"{timeline.audio_hop}; add another length."
+        )
+    first = shift // timeline.audio_hop
+    makes_video[1 + added :] = False
+    makes_audio[first : first + whole] = False
+    return masked(makes_video, makes_audio, video=_placed(video, len(makes_video), added, axis=-3),
+                  audio=_placed(audio[..., :whole], total, first, axis=-1))  # fmt: skip
+
+
+def retake(
+    video: Tensor,
+    audio: Tensor,
+    *,
+    modality: Literal["audio", "video", "both"],
+    from_s: Number,
+    to_s: Number,
+    timeline: Timeline,
+) -> Task:
+    """A clip is given, and every latent that a span touches is made anew.
+
+    Args:
+        video: Latents of the clip, ``[C, T, H, W]`` or ``[B, C, T, H, W]``, normalised.
+        audio: ``[C, L]`` or ``[B, C, L]``, likewise.
+        modality: What is made anew.
+        from_s: Beginning of the span in seconds.
+        to_s: Its end.
+        timeline: The clock.
+
+    Raises:
+        ValueError: If the span is empty or outside the clip.
+    """
+    begin, end = _exact(from_s), _exact(to_s)
+    video_spans = [timeline.video_latent_span(index) for index in range(video.shape[-3])]
+    audio_spans = [timeline.audio_latent_span(index) for index in range(audio.shape[-1])]
+    if not 0 <= begin < end or begin >= video_spans[-1][1]:
+        raise ValueError(f"the span {float(from_s):g} to {float(to_s):g} s holds nothing of a clip of {video_spans[-1][1]} s.")
+    touched_video = _touched(video_spans if modality != "audio" else [], begin, end, length=video.shape[-3])
+    touched_audio = _touched(audio_spans if modality != "video" else [], begin, end, length=audio.shape[-1])
+    return masked(touched_video[:, None, None].expand(video.shape[-3:]), touched_audio, video=video, audio=audio)
+
+
+def repaint(region: Tensor, video: Tensor, audio: Tensor) -> Task:
+    """A clip is given, and a region of its picture is made anew; its sound is kept.
+
+    Args:
+        region: ``[H, W]`` or ``[T, H, W]`` bool of latents: what is made.
+        video: Latents of the clip, ``[C, T, H, W]`` or ``[B, C, T, H, W]``, normalised.
+        audio: ``[C, L]`` or ``[B, C, L]``, likewise.
+
+    Raises:
+        ValueError: If the region is empty or of another shape.
+    """
+    if not bool(region.any()):
+        raise ValueError("the region is empty: nothing would be made.")
+    makes_video = region if region.ndim == 3 else region.expand(video.shape[-3], *region.shape)
+    return masked(makes_video, torch.zeros(audio.shape[-1], dtype=torch.bool), video=video, audio=audio)
+
+
+def masked(makes_video: Tensor, makes_audio: Tensor, *, video: Tensor | None = None, audio: Tensor | None = None) -> Task:
+    """Some latents are given, the others made: what every task here comes to.
+
+    Args:
+        makes_video: ``[T, H, W]`` bool: latents to be made.
+        makes_audio: ``[L]`` bool, likewise.
+        video: Given latents, as in :class:`Task`; ``None`` if all are made.
+        audio: Likewise.
+
+    Raises:
+        ValueError: If the shapes do not fit, or what is to be given is not there.
+    """
+    return Task(video_level=makes_video.float(), audio_level=makes_audio.float(), video=video, audio=audio)
+
+
+def combined(first: Task, second: Task) -> Task:
+    """Both together: what one gives of the film and the other of the sound, or each at its own place.
+
+    Raises:
+        ValueError: If they are for different grids, both give something at one place, they want different modalities, or
+            nothing is left to be made.
+    """
+    if first.grid != second.grid:
+        raise ValueError(f"the tasks have different grids: {first.grid} and {second.grid}.")
+    for name in ("video", "audio"):
+        one, other = getattr(first, f"{name}_level"), getattr(second, f"{name}_level")
+        if bool(((one < 1) & (other < 1)).any()):
+            raise ValueError(f"both tasks give the {name} at one place.")
+    if first.video_condition is not None and second.video_condition is not None:
+        raise ValueError("both tasks give a video_condition.")
+    if first.only is not None and second.only is not None and first.only != second.only:
+        raise ValueError("one task wants the sound only, and the other the film.")
+    result = Task(
+        video_level=torch.minimum(first.video_level, second.video_level),
+        audio_level=torch.minimum(first.audio_level, second.audio_level),
+        video=_merged(first.video, second.video, second.video_level),
+        audio=_merged(first.audio, second.audio, second.audio_level),
+        video_condition=first.video_condition if second.video_condition is None else second.video_condition,
+        only=first.only or second.only,
     )
+    if not bool((result.video_level > 0).any() or (result.audio_level > 0).any()):
+        raise ValueError("film and sound are both given whole: nothing would be made.")
+    return result
+
+
+def latent_of_frame(frame: int, timeline: Timeline) -> int:
+    """The video latent that holds a frame."""
+    return -(-frame // timeline.video_stride)
+
+
+def _everything(grid: Grid) -> tuple[Tensor, Tensor]:
+    return (
+        torch.ones(grid.frames, grid.height, grid.width, dtype=torch.bool),
+        torch.ones(grid.audio_length, dtype=torch.bool),
+    )
+
+
+def _with_pictures(grid: Grid, images: Mapping[int, Tensor]) -> Task:
+    """Latents given from some indices on."""
+    makes_video, makes_audio = _everything(grid)
+    task = masked(makes_video, makes_audio)
+    for index, image in images.items():
+        makes = makes_video.clone()
+        makes[index : index + image.shape[-3]] = False
+        task = combined(task, masked(makes, makes_audio, video=_placed(image, grid.frames, index, axis=-3)))
+    return task
+
+
+def _touched(spans: Sequence[tuple[Fraction, Fraction]], begin: Fraction, end: Fraction, *, length: int) -> Tensor:
+    """``[length]`` bool: the latents whose span meets [begin, end); none without spans."""
+    touched = [start < end and stop > begin for start, stop in spans]
+    return torch.tensor(touched or [False] * length, dtype=torch.bool)
 
 
 def _check(name: str, level: Tensor, given: Tensor | None, *, dims: int) -> None:
@@ -128,10 +333,26 @@ def _check(name: str, level: Tensor, given: Tensor | None, *, dims: int) -> None
         raise ValueError(f"{name} latents have shape {tuple(given.shape)}; the levels have {tuple(level.shape)}.")
 
 
-def _padded(latents: Tensor, length: int, *, axis: int) -> Tensor:
-    missing = length - latents.shape[axis]
-    if missing < 0:
-        raise ValueError(f"{latents.shape[axis]} latent frames are given for a clip of {length}.")
-    shape = list(latents.shape)
-    shape[axis] = missing
-    return torch.cat([latents, latents.new_zeros(shape)], dim=axis)
+def _placed(latents: Tensor, length: int, first: int, *, axis: int) -> Tensor:
+    """Latents from index ``first`` on, zeros around them."""
+    after = length - first - latents.shape[axis]
+    if after < 0:
+        raise ValueError(f"{latents.shape[axis]} latent frames are given from {first} on for a clip of {length}.")
+
+    def zeros(count: int) -> Tensor:
+        shape = list(latents.shape)
+        shape[axis] = count
+        return latents.new_zeros(shape)
+
+    return torch.cat([zeros(first), latents, zeros(after)], dim=axis)
+
+
+def _merged(first: Tensor | None, second: Tensor | None, second_level: Tensor) -> Tensor | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return torch.where(second_level.to(second.device) < 1, second, first)
+
+
+def _exact(seconds: Number) -> Fraction:
+    """Decimal seconds as written."""
+    return Fraction(str(seconds)) if isinstance(seconds, float) else Fraction(seconds)

@@ -208,3 +208,16 @@ def test_unknown_keys_of_an_official_file_are_accepted() -> None:
     config = copy.deepcopy(TINY)
     config["video"] |= {"_class_name": "WanModel", "require_vae_embedding": True, "has_image_input": False}
     assert JointModel(**config).config["video"]["_class_name"] == "WanModel"
+
+
+def test_the_time_embedding_of_a_bfloat16_network_is_made_in_float32(model: JointModel) -> None:
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    wide = copy.deepcopy(half).float()  # the same weights
+    latents = inputs()["video_latents"]
+    tau = torch.tensor([937.5, 421.875])
+    with torch.no_grad():
+        _, levels, time, _ = half.video_embed(latents, tau)
+        _, exact_levels, exact_time, _ = wide.video_embed(latents, tau)
+    assert levels.dtype == time.dtype == torch.bfloat16
+    assert torch.equal(levels, exact_levels.bfloat16())
+    assert torch.equal(time, exact_time.bfloat16())

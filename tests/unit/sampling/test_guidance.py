@@ -1,15 +1,23 @@
-"""Dual guidance and its exact shortcuts."""
+"""Guidance by text, bridge and self, of each modality, and its exact shortcuts."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from mova.sampling.guidance import BOTH, BRIDGE, NEITHER, Branch, Guidance
+from mova.checkpoints.load import Components
+from mova.models.joint import JointModel
+from mova.pipeline import MOVAPipeline
+from mova.sampling.denoise import Experts, denoise
+from mova.sampling.guidance import BOTH, BRIDGE, NEITHER, PERTURBED, Branch, Guidance
+from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.pair import Pair
+from mova.sampling.schedule import ScheduleConfig, schedule_pair
+from mova.sampling.tasks import Grid, text
 
 torch.manual_seed(0)
-VELOCITIES = {branch: Pair(torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 7)) for branch in (BOTH, BRIDGE, NEITHER)}
+BRANCHES = (BOTH, BRIDGE, NEITHER, PERTURBED)
+VELOCITIES = {branch: Pair(torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 7)) for branch in BRANCHES}
 
 
 def guided(guidance: Guidance, sigma: float = 0.5) -> Pair:
@@ -73,7 +81,139 @@ def test_rescaling_asks_for_the_full_branch_even_where_it_has_no_weight() -> Non
     assert Guidance(0.0, 1.0, rescale=0.5).branches(0.5) == (BOTH, BRIDGE)
 
 
-@pytest.mark.parametrize("values", [{"rescale": 1.5}, {"interval": (0.8, 0.2)}, {"interval": (0.0, 1.5)}])
+@pytest.mark.parametrize(
+    "values", [{"rescale": 1.5}, {"interval": (0.8, 0.2)}, {"interval": (0.0, 1.5)}, {"self_interval": (0.8, 0.2)}]
+)
 def test_a_wrong_value_is_named(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         Guidance(2.0, **values)
+
+
+def test_the_self_term_leads_away_from_the_perturbed_branch() -> None:
+    for text_scale, cross in ((1.0, 1.0), (3.0, 1.0), (0.0, 1.0)):
+        plain, guidance = Guidance(text_scale, cross), Guidance(text_scale, cross, self_scale=2.0)
+        assert set(guidance.branches(0.5)) == {*plain.branches(0.5), BOTH, PERTURBED}
+        for ours, without, both, perturbed in zip(
+            guided(guidance), guided(plain), VELOCITIES[BOTH], VELOCITIES[PERTURBED], strict=True
+        ):
+            assert torch.equal(ours, without + 2.0 * (both - perturbed))
+
+
+def test_each_modality_has_its_scales_and_is_bit_for_bit_what_it_would_be_alone() -> None:
+    guidance = Guidance(5.0, self_scale=1.0, audio_text_scale=1.0, audio_cross_scale=2.0, audio_self_scale=0.0)
+    assert guidance.branches(0.5) == (BOTH, BRIDGE, NEITHER, PERTURBED)
+    assert torch.equal(guided(guidance).video, guided(Guidance(5.0, self_scale=1.0)).video)
+    assert torch.equal(guided(guidance).audio, guided(Guidance(1.0, 2.0)).audio)
+    # what has no weight in the film may still have one in the sound, and only then is it evaluated
+    assert Guidance(1.0, audio_text_scale=3.0).branches(0.5) == (BOTH, BRIDGE)
+    assert torch.equal(guided(Guidance(1.0, audio_text_scale=3.0)).video, VELOCITIES[BOTH].video)
+    assert Guidance(3.0, audio_text_scale=3.0, audio_self_scale=0.0).branches(0.5) == Guidance(3.0).branches(0.5)
+
+
+def test_each_term_has_an_interval_and_follows_the_text_s_without_one() -> None:
+    guidance = Guidance(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0, cross_interval=(0.0, 0.3), self_interval=(0.4, 0.5))
+    assert guidance.branches(0.8) == Guidance(5.0).branches(0.8) == (BOTH, BRIDGE)
+    assert guidance.branches(0.45) == (BOTH, PERTURBED)
+    assert torch.equal(guided(guidance, 0.2).video, guided(Guidance(1.0, 3.0)).video)
+    assert guidance.branches(0.35) == (BOTH,)
+    together = Guidance(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0)
+    assert together.branches(0.5) == (BOTH,) and len(together.branches(0.7)) == 4
+
+
+def test_a_token_of_a_layer_that_attends_to_nothing_reads_itself_only(tiny_components: Components) -> None:
+    model = tiny_components.transformer
+    assert isinstance(model, JointModel)
+    film, sound = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 6, 10)
+    moved, changed = film.clone(), sound.clone()
+    moved[..., :2, :2] += 1.0  # the first patch of every frame
+    changed[..., 0] += 1.0
+
+    def velocities(video: torch.Tensor, audio: torch.Tensor, layers: tuple[int, ...]) -> Pair:
+        output = model(
+            video,
+            audio,
+            video_timestep=torch.tensor([500.0]),
+            audio_timestep=torch.tensor([500.0]),
+            video_fps=16.0,
+            text_embeds=torch.ones(1, 5, 32),
+            bridge_scale=0.0,
+            alone_layers=layers,
+            return_dict=False,
+        )
+        return Pair(*output)
+
+    alone, attending = (velocities(moved, changed, layers) for layers in ((0, 1), ()))
+    before, usual = (velocities(film, sound, layers) for layers in ((0, 1), ()))
+    assert torch.equal(alone.video[..., 2:, :], before.video[..., 2:, :])
+    assert torch.equal(alone.audio[..., 1:], before.audio[..., 1:])
+    assert not torch.equal(attending.video[..., 2:, :], usual.video[..., 2:, :])
+    assert not torch.equal(attending.audio[..., 1:], usual.audio[..., 1:])
+
+
+def run(components: Components, guidance: Guidance, *, other: torch.Tensor | None = None, at_once: int = 1) -> tuple[Pair, int]:
+    """Two steps of the loop, and how often it calls the network."""
+    generator = torch.Generator().manual_seed(0)
+    config = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
+    video_schedule, audio_schedule = schedule_pair(config, 2)
+    calls: list[int] = []
+    hook = components.transformer.register_forward_hook(lambda *_: calls.append(1))
+    result = denoise(
+        Experts([components.transformer]),
+        text(Grid(frames=2, height=4, width=4, audio_length=10)),
+        text_embeds=torch.randn(1, 5, 32, generator=generator),
+        negative_embeds=torch.randn(1, 5, 32, generator=generator),
+        audio_negative_embeds=other,
+        video_schedule=video_schedule,
+        audio_schedule=audio_schedule,
+        guidance=guidance,
+        video_fps=16.0,
+        video_noise=video_noise(1, (4, 2, 4, 4))[None],
+        audio_noise=audio_noise(1, (6, 10))[None],
+        branches_per_forward=at_once,
+    )
+    hook.remove()
+    return result, len(calls)
+
+
+def test_a_self_term_of_weight_zero_costs_nothing_and_one_costs_a_pass(tiny_components: Components) -> None:
+    plain, calls = run(tiny_components, Guidance(3.0))
+    zero, same_calls = run(tiny_components, Guidance(3.0, self_scale=0.0, audio_self_scale=0.0, self_interval=(0.0, 0.5)))
+    assert calls == same_calls == 4
+    assert torch.equal(zero.video, plain.video) and torch.equal(zero.audio, plain.audio)
+    own, more_calls = run(tiny_components, Guidance(3.0, self_scale=1.0))
+    assert more_calls == 6
+    assert not torch.equal(own.video, plain.video) and not torch.equal(own.audio, plain.audio)
+    together, fewer_calls = run(tiny_components, Guidance(3.0, self_scale=1.0), at_once=2)
+    assert fewer_calls == 4
+    torch.testing.assert_close(together.video, own.video, rtol=0, atol=1e-4)
+
+
+def test_the_sound_can_have_a_negative_prompt_of_its_own_without_another_pass(tiny_components: Components) -> None:
+    model, (ours, other) = tiny_components.transformer, torch.randn(2, 1, 5, 32)
+    film, sound = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 6, 10)
+    level = torch.tensor([500.0])
+    values = {"video_timestep": level, "audio_timestep": level, "video_fps": 16.0, "bridge_scale": 0.0}
+    mixed = model(film, sound, text_context=model.encode_text(ours, other), **values)
+    assert torch.equal(mixed.video, model(film, sound, text_embeds=ours, **values).video)
+    assert torch.equal(mixed.audio, model(film, sound, text_embeds=other, **values).audio)
+
+    plain, calls = run(tiny_components, Guidance(3.0))
+    apart, same_calls = run(tiny_components, Guidance(3.0), other=other)
+    assert calls == same_calls
+    assert not torch.equal(apart.audio, plain.audio)
+    together, _ = run(tiny_components, Guidance(3.0), other=other, at_once=2)
+    torch.testing.assert_close(together.audio, apart.audio, rtol=0, atol=1e-4)
+
+
+def test_the_pipeline_takes_the_scales_one_by_one_or_as_one_guidance(tiny_components: Components) -> None:
+    pipeline = MOVAPipeline.from_components(tiny_components)
+    values = {"num_frames": 5, "seed": 1, "num_inference_steps": 2, "output_type": "latent", "negative_prompt": "fog"}
+    one_by_one = pipeline("rain", self_guidance_scale=1.0, audio_guidance_scale=2.0, audio_self_guidance_scale=0.0, **values)
+    as_one = pipeline(
+        "rain",
+        guidance=Guidance(3.0, self_scale=1.0, audio_text_scale=2.0, audio_self_scale=0.0),
+        audio_negative_prompt="fog",  # the film's, said again
+        **values,
+    )
+    assert torch.equal(one_by_one.frames, as_one.frames)
+    assert torch.equal(one_by_one.audio, as_one.audio)

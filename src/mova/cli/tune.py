@@ -1,0 +1,186 @@
+"""``mova tune-guidance``: scales tried on the same prompts, and what each costs in sync or in what was asked."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mova.cli import console
+from mova.cli.options import in_typed_words
+from mova.errors import MediaError, MissingExtraError, RequestError
+
+if TYPE_CHECKING:
+    from mova.evaluation.tuning import Measured, Row, Setting
+
+ROWS, PLOT = "guidance.json", "guidance.png"
+MAX_SCALE = 100.0  # as GenerationRequest allows
+# not those of the acceptance benchmark: what is tuned on them would be measured on them
+SEED = 970_000
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What was asked for.
+
+    Args:
+        model: Name, folder or hub id.
+        scales: Numbers with commas, as are the next three.
+        cross: Scales of the bridge.
+        own: Scales of self-guidance.
+        audio: Scales of the text for the sound; those of the film if empty.
+        per_kind: Prompts of each kind.
+        kinds: With commas; the model's own, else all, if empty.
+        output: Folder of the rows and the plot.
+        steps: Of the sampler; the model's own if not given.
+        seed: Of the prompts.
+        batch_size: Clips made at once.
+        device: Where to run.
+        is_json: One JSON document on stdout instead of a table.
+    """
+
+    model: str
+    scales: str
+    cross: str
+    own: str
+    audio: str
+    per_kind: int
+    kinds: str
+    output: Path
+    steps: int | None
+    seed: int
+    batch_size: int
+    device: str
+    is_json: bool
+
+
+def run(options: TuneOptions) -> None:
+    """Check everything, try what has not been tried, write rows and plot, show them.
+
+    Raises:
+        RequestError: If an option is wrong.
+        MissingExtraError: If the plot cannot be drawn.
+    """
+    wanted = _settings(options)
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "eval")
+    from mova import __version__
+    from mova.checkpoints.layout import read_index, resolve_model
+    from mova.evaluation import tuning
+    from mova.scenes.world import KINDS
+
+    folder = resolve_model(options.model)
+    index = read_index(folder)
+    kinds = [kind.strip() for kind in options.kinds.split(",")] if options.kinds else list(index.world.kinds or KINDS)
+    if len(set(kinds)) < len(kinds):
+        raise RequestError(f"--kinds: names a kind twice; got {options.kinds!r}.", "Name each once.")
+    scripts = tuning.prompts(kinds, options.per_kind, seed=options.seed)
+    steps = index.world.num_inference_steps if options.steps is None else options.steps
+    trial = {
+        "mova": __version__,
+        "model": index.world.name,
+        "weights": index.fingerprint,
+        "num_inference_steps": steps,
+        "solver": index.world.solver,
+        "seed": options.seed,
+        "prompts": [script.caption for script in scripts],
+    }
+    table, plot = options.output / ROWS, options.output / PLOT
+    try:
+        rows = tuning.read_rows(table, trial)
+    except RequestError as problem:
+        raise in_typed_words(problem) from None
+    missing = [setting for setting in wanted if setting not in {row.setting for row in rows}]
+    _make_folder(options.output)
+    console.say(
+        f"{index.world.name}: {len(scripts)} clips of {len(kinds)} kinds for each of {len(wanted)} settings, {steps} steps"
+        + (f"; {len(wanted) - len(missing)} settings are in {table}" if len(missing) < len(wanted) else "")
+    )
+    if missing:
+        from mova.pipeline import MOVAPipeline
+
+        pipeline = MOVAPipeline.from_pretrained(folder, device=None if options.device == "auto" else options.device)
+        # a setting costs as many passes of the network as it has branches
+        passes = [len(setting.guidance.branches(0.5)) for setting in missing]
+        line, total = console.ProgressLine("passes of the network"), sum(passes) * len(scripts) * steps
+        for number, setting in enumerate(missing):
+            before = sum(passes[:number]) * len(scripts) * steps
+
+            def report(done: int, _: int, before: int = before, weight: int = passes[number], note: str = str(setting)) -> None:
+                line.update(before + weight * done, total, note)
+
+            row = tuning.try_setting(
+                pipeline, setting, scripts, num_inference_steps=steps, batch_size=options.batch_size, on_progress=report
+            )
+            rows.append(row)
+            tuning.write_rows(table, rows, trial)
+    rows = tuning.read_rows(table, trial)
+    tuning.draw_rows(plot, rows, title=f"{index.world.name}, {len(scripts)} clips a setting")
+    _show(rows, tuning.frontier(rows), table, plot, is_json=options.is_json)
+
+
+def _settings(options: TuneOptions) -> list[Setting]:
+    text = _scales("--scales", options.scales)
+    cross, own = _scales("--cross", options.cross), _scales("--self", options.own)
+    audio: Sequence[float | None] = _scales("--audio-scales", options.audio) if options.audio else (None,)
+
+    from mova.evaluation.tuning import Setting
+
+    return [Setting(*scales) for scales in itertools.product(text, cross, own, audio)]
+
+
+def _scales(option: str, text: str) -> tuple[float, ...]:
+    example = f"For example {option} 1,1.5,2."
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"{option}: takes numbers with commas; got {text[:40]!r}.", example) from None
+    for value in values:
+        if not (math.isfinite(value) and 0.0 <= value <= MAX_SCALE):
+            raise RequestError(f"{option}: a scale is from 0 to {MAX_SCALE:g}; got {value:g}.", example)
+    if len(set(values)) < len(values):
+        raise RequestError(f"{option}: names a scale twice; got {text[:40]!r}.", example)
+    return values
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise MediaError(f"--output: cannot make the folder {folder}: {problem.strerror}.", "Choose another.") from problem
+
+
+def _show(rows: Sequence[Row], best: Sequence[Row], table: Path, plot: Path, *, is_json: bool) -> None:
+    if is_json:
+        from mova.evaluation.tuning import as_json
+
+        facts: list[dict[str, Any]] = [{**as_json(row), "is_best": row in best} for row in rows]
+        console.facts_json({"rows": facts, "file": str(table), "plot": str(plot)})
+        return
+    shown = (("sync_ms", 1), ("f1_80", 2), ("asked", 2), ("colour", 2), ("count", 2))
+    console.table(
+        ("", "setting", "clips", "s/clip", "sync ms [95 %]", "F1@80", "asked", "colour", "count"),
+        [
+            (
+                "*" if row in best else "",
+                str(row.setting),
+                str(row.num_clips),
+                f"{row.seconds_per_clip:.1f}",
+                *(_words(row.columns.get(name), digits) for name, digits in shown),
+            )
+            for row in rows
+        ],
+        left=(0, 1),
+    )
+    console.fact("* no other setting is as good in F1@80 and in what was asked, and better in one")
+    console.fact(f"{table}  {plot}")
+
+
+def _words(measured: Measured | None, digits: int) -> str:
+    if measured is None or not math.isfinite(measured.value):
+        return "-"
+    return f"{measured.value:.{digits}f} [{measured.low:.{digits}f}-{measured.high:.{digits}f}]"
