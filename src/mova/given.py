@@ -7,7 +7,7 @@ put back as it was (:func:`keep_given`), not as the codecs copy it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.plan import Canvas
+from mova.timeline import Timeline
 
 Frames = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -190,6 +191,36 @@ def combined(first: Given, second: Given) -> Given:
         waveform=sound.waveform,
         keep_sound=sound.keep_sound,
         stills=tuple(sorted({*first.stills, *second.stills})),
+    )
+
+
+def led_by(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: Timeline) -> Given:
+    """What is given of a longer clip that begins with pictures: the first as its first frame, each further one as a still
+    that fills a latent. Prefixing references so, and leaving them out of the result, is what VACE does (arXiv 2503.07598).
+
+    Args:
+        pictures: ``[H, W, 3]`` each, of the canvas' size; at least one.
+        canvas: The clip after them.
+        given: What is given of it.
+        timeline: Its clock.
+    """
+    stride = timeline.frames_of_latents(2) - 1
+    lead = np.concatenate([np.repeat(picture[None], stride if index else 1, axis=0) for index, picture in enumerate(pictures)])
+    count, num_samples = len(lead), timeline.samples(len(lead) + canvas.num_frames)
+    size = (canvas.num_frames, canvas.height, canvas.width)
+    frames = np.zeros((*size, 3), np.uint8) if given.frames is None else given.frames
+    keep = np.zeros((1, 1, 1), np.bool_) if given.keep_picture is None else given.keep_picture
+    whole = np.broadcast_to(keep, (canvas.num_frames, *keep.shape[1:]))
+    sound, keep_sound = given.waveform, given.keep_sound
+    if sound is not None and keep_sound is not None:
+        room = (num_samples - canvas.num_samples, 0)
+        sound, keep_sound = np.pad(sound, ((0, 0), room)), np.pad(keep_sound, room)
+    return Given(
+        frames=np.concatenate([lead, frames]),
+        keep_picture=np.concatenate([np.ones((count, *whole.shape[1:]), np.bool_), whole]),
+        waveform=sound,
+        keep_sound=keep_sound,
+        stills=(0, *(count + index for index in given.stills)),
     )
 
 

@@ -26,6 +26,7 @@ from mova.given import (
     given_outside,
     given_pictures,
     given_sound,
+    led_by,
 )
 from mova.media.clip import Clip
 from mova.names import PREFIX, Memory, Picture, content_hash, name_of, picture_named, sound_named
@@ -48,6 +49,7 @@ class Prepared:
         sound: The given sound at the finished clip's rate and with its channels, ``[C, S]``; ``None`` if none is given.
         film: File whose picture goes into the finished file as it is, where only a sound is made for it.
         inputs: What is named, with the hash of its content.
+        references: Pictures ``[H, W, 3]`` that the clip goes on from and does not hold.
     """
 
     plan: Plan
@@ -55,6 +57,19 @@ class Prepared:
     sound: Waveform | None = None
     film: Path | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[Picture, ...] = ()
+
+    @property
+    def lead_frames(self) -> int:
+        """Frames that are made before the clip and left out of it."""
+        return self.plan.timeline.frames_of_latents(len(self.references)) if self.references else 0
+
+    @property
+    def with_lead(self) -> Given:
+        """What is given of the clip and of what is made before it."""
+        if not self.references:
+            return self.given
+        return led_by(self.references, self.plan.canvas, self.given, self.plan.timeline)
 
     def with_seeds(self, seed: int, audio_seed: int) -> Prepared:
         """The same for other seeds."""
@@ -71,7 +86,12 @@ def prepare(request: GenerationRequest, world: ModelWorld, memory: Memory | None
         MediaError: If a file cannot be read.
         RequestError: If the model cannot make what is asked, or what is given does not fit it.
     """
-    prepared = _prepared(request, world, memory or {})
+    memory = memory or {}
+    prepared = _prepared(_room_for_references(request, world), world, memory)
+    if request.references:
+        pictures = [picture_named(name, memory, "references") for name in request.references]
+        fitted = tuple(_fitted(one, prepared.plan.canvas, request.fit, "references") for one in pictures)
+        prepared = replace(prepared, references=fitted)
     return replace(prepared, inputs={name: content_hash(name) for name in request.inputs})
 
 
@@ -177,6 +197,24 @@ def _prepared(request: GenerationRequest, world: ModelWorld, memory: Memory) -> 
     given = combined(given, given_sound(plan.canvas, mono(own)))
     finished = _on_clock(sound.waveform, sound.sample_rate, plan.num_samples, plan.sample_rate, "audio")
     return Prepared(plan, given, sound=finished)
+
+
+def _room_for_references(request: GenerationRequest, world: ModelWorld) -> GenerationRequest:
+    """With references, the length is settled so that they and the clip fit the model: as long as can be made at once."""
+    if not request.references:
+        return request
+    fps = resolve_fps(world, request.fps)
+    lead = world.timeline(fps).frames_of_latents(len(request.references))
+    if request.num_frames is None and request.seconds is None and request.audio is None:
+        return request.model_copy(update={"num_frames": max(1, world.max_frames - lead)})
+    asked = request.num_frames if request.seconds is None else frames_in_seconds(request.seconds, fps)
+    if asked is not None and asked + lead > world.longest:
+        raise RequestError(
+            f"{asked} frames and {lead} of references are more than the {world.longest} that {world.name} makes.",
+            f"Ask for at most {world.longest - lead} frames.",
+            field="references",
+        )
+    return request
 
 
 def _pictures(plan: Plan) -> list[tuple[int, str, str]]:

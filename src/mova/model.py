@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,6 +137,7 @@ class MOVAModel:
         image: Any = None,
         last_image: Any = None,
         keyframes: Mapping[float, Any] | None = None,
+        references: Sequence[Any] = (),
         video: str | Path | None = None,
         audio: Any = None,
         extend_s: float | None = None,
@@ -183,6 +184,7 @@ class MOVAModel:
             image: Picture that the film begins with: a path, a PIL image or ``[H, W, 3]`` uint8.
             last_image: Picture that it ends with.
             keyframes: Pictures at moments of the film: seconds to picture.
+            references: Pictures that the film goes on from and does not show: of what is to be in it.
             video: Film whose sound is made; with ``extend_s``, ``retake`` or ``repaint``, the clip that is changed.
             audio: Sound to which a film is made: a path, or ``(waveform [channels, samples], sample_rate)``.
             extend_s: Seconds to add to the clip given as ``video``.
@@ -234,6 +236,7 @@ class MOVAModel:
                 Keyframe(time_s=time_s, image=name_of(picture, "keyframes", memory) or "")
                 for time_s, picture in (keyframes or {}).items()
             ),
+            references=tuple(name_of(picture, "references", memory) or "" for picture in references),
             video=None if video is None else str(video),
             audio=name_of_sound(audio, "audio", memory),
             extend_s=extend_s,
@@ -299,7 +302,7 @@ class MOVAModel:
             request.negative_prompt,
             height=plan.height,
             width=plan.width,
-            num_frames=plan.num_frames,
+            num_frames=plan.num_frames + prepared.lead_frames,
             fps=request.fps,
             num_inference_steps=plan.num_inference_steps,
             guidance=Guidance(
@@ -322,11 +325,11 @@ class MOVAModel:
             audio_seed=plan.audio_seed,
             text_only=request.text_only,
             truncate=request.truncate,
-            given=[given],
+            given=[prepared.with_lead],
             on_progress=on_progress,
         )
         assert isinstance(output, MOVAPipelineOutput)
-        clip = output.clip
+        clip = output.clip.without_beginning(prepared.lead_frames)
         if plan.sample_rate != clip.sample_rate:
             if on_progress is not None:
                 on_progress("resample", 0, 1)

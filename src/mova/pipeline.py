@@ -21,13 +21,14 @@ from mova.checkpoints.layout import Index
 from mova.checkpoints.load import Components, load_to_run
 from mova.checkpoints.lora_pipeline import LoraPipelineMixin
 from mova.checkpoints.save import save_checkpoint
+from mova.codecs import CodecPipelineMixin
 from mova.conditioning import batched, channel_condition, task_of
 from mova.errors import CheckpointError, RequestError
 from mova.given import Given
 from mova.inputs import given_edges
-from mova.models.text_encoder import embed_prompts
 from mova.output import MOVAPipelineOutput, finished
 from mova.plan import Canvas
+from mova.prompts import Prompts, embed_prompts_for
 from mova.request import Fit, TextOnly
 from mova.runtime.apply import apply_runtime
 from mova.runtime.offload import keep_shared_parts
@@ -48,7 +49,7 @@ StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[st
 OnProgress = Callable[[str, int, int], None]
 
 
-class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
+class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
     """Video and sound in one diffusion process.
 
     Args:
@@ -258,18 +259,18 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             value_or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
         )
         needs_negative = any(not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma)))
-        positive, negative, audio_negative = self._embeddings(
-            prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            audio_negative_prompt=audio_negative_prompt,
+        embeds = embed_prompts_for(
+            self.tokenizer,
+            self.text_encoder,
+            Prompts(prompt, negative_prompt, audio_negative_prompt, prompt_embeds, negative_prompt_embeds),
+            max_tokens=world.max_tokens,
+            device=device,
             needs_negative=needs_negative,
             truncate=truncate,
         )
         report("text", 1, 1)
 
-        batch = positive.shape[0]
+        batch = embeds.positive.shape[0]
         grid = self.grid(height=height, width=width, num_frames=num_frames, fps=exact_fps)
         if task is None:
             canvas = Canvas(width, height, num_frames, timeline.samples(num_frames))
@@ -296,10 +297,10 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             report("denoise", 0, schedules[0].num_steps)
             result = denoise(
                 self.experts,
-                _on_device(task, device),
-                text_embeds=positive,
-                negative_embeds=negative,
-                audio_negative_embeds=audio_negative,
+                task.to(device),
+                text_embeds=embeds.positive,
+                negative_embeds=embeds.negative,
+                audio_negative_embeds=embeds.audio_negative,
                 video_schedule=schedules[0],
                 audio_schedule=schedules[1],
                 guidance=guider,
@@ -375,76 +376,6 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
             )
         return batched(tasks)
 
-    @torch.no_grad()
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
-        codec = self.video_vae
-        latents: Tensor = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
-        mean, std = _statistics(codec, latents)
-        return (latents - mean) / std
-
-    @torch.no_grad()
-    def encode_audio(self, waveform: Tensor) -> Tensor:
-        """Normalised latents ``[B, C, L]`` of sound ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
-        codec = self.audio_vae
-        latents: Tensor = codec.encode(waveform.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
-        mean, std = _statistics(codec, latents)
-        return (latents - mean) / std
-
-    @torch.no_grad()
-    def decode_video(self, latents: Tensor) -> Tensor:
-        """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents."""
-        mean, std = _statistics(self.video_vae, latents)
-        film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
-        return film.to(torch.float32).clamp(-1.0, 1.0)
-
-    @torch.no_grad()
-    def decode_audio(self, latents: Tensor) -> Tensor:
-        """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents."""
-        mean, std = _statistics(self.audio_vae, latents)
-        sound: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
-        return sound.to(torch.float32).clamp(-1.0, 1.0)
-
-    def _embeddings(
-        self,
-        prompt: str | Sequence[str] | None,
-        negative_prompt: str | list[str] | tuple[str, ...] | None,
-        prompt_embeds: Tensor | None,
-        negative_prompt_embeds: Tensor | None,
-        *,
-        audio_negative_prompt: str | list[str] | tuple[str, ...] | None,
-        needs_negative: bool,
-        truncate: bool,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        if (prompt is None) == (prompt_embeds is None):
-            raise RequestError("give either prompt or prompt_embeds.", field="prompt")
-        if negative_prompt is not None and negative_prompt_embeds is not None:
-            raise RequestError("give negative_prompt or negative_prompt_embeds, not both.", field="negative_prompt")
-        device, length = self._execution_device, self.world.max_tokens
-        if prompt_embeds is None:
-            prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
-            if not prompts:
-                raise RequestError("prompt is empty.", "Give at least one.", field="prompt")
-            prompt_embeds = embed_prompts(self.tokenizer, self.text_encoder, prompts, length, truncate=truncate)
-        batch = prompt_embeds.shape[0]
-        if not needs_negative:
-            return prompt_embeds.to(device), None, None
-
-        def negative(given: str | list[str] | tuple[str, ...] | None, field: str) -> Tensor:
-            texts = list(given) if isinstance(given, list | tuple) else [given or ""]
-            if len(texts) not in (1, batch):
-                raise RequestError(
-                    f"there are {len(texts)} negative prompts for {batch} prompts.", "Give one, or as many.", field=field
-                )
-            return embed_prompts(self.tokenizer, self.text_encoder, texts, length, truncate=truncate)
-
-        if negative_prompt_embeds is None:
-            negative_prompt_embeds = negative(negative_prompt, "negative_prompt")
-        of_sound = None
-        if audio_negative_prompt is not None and audio_negative_prompt != negative_prompt:
-            of_sound = negative(audio_negative_prompt, "audio_negative_prompt").to(device).expand(batch, -1, -1)
-        return prompt_embeds.to(device), negative_prompt_embeds.to(device).expand(batch, -1, -1), of_sound
-
     def _branches_per_forward(self, batch: int, grid: Grid, windows: Sequence[Window]) -> int:
         """How many branches of guidance share a pass: see :data:`mova.sampling.denoise.FEW_TOKENS`."""
         frames = max(window.video[1] - window.video[0] for window in windows)
@@ -468,26 +399,3 @@ class MOVAPipeline(LoraPipelineMixin, DiffusionPipeline):
 def _check_noise(noise: Tensor, shape: tuple[int, ...], field: str) -> None:
     if tuple(noise.shape) != shape:
         raise RequestError(f"{field} must have the shape {list(shape)}; got {list(noise.shape)}.", field=field)
-
-
-def _on_device(task: Task, device: torch.device) -> Task:
-    def moved(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(device)
-
-    return Task(
-        video_level=task.video_level.to(device),
-        audio_level=task.audio_level.to(device),
-        video=moved(task.video),
-        audio=moved(task.audio),
-        video_condition=moved(task.video_condition),
-    )
-
-
-def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of a codec's latent channels, shaped to its latents; 0 and 1 where it has none."""
-    shape = (1, -1, *[1] * (latents.ndim - 2))
-    mean, std = codec.config.get("latents_mean"), codec.config.get("latents_std")
-    return (
-        latents.new_tensor([0.0] if mean is None else mean).view(shape),
-        latents.new_tensor([1.0] if std is None else std).view(shape),
-    )

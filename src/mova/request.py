@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -156,6 +156,12 @@ class GenerationRequest(BaseModel):
     keyframes: tuple[Keyframe, ...] = Field(
         default=(), max_length=64, strict=False, description="Pictures at moments of the film."
     )
+    references: tuple[Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)], ...] = Field(
+        default=(),
+        max_length=8,
+        strict=False,
+        description="Pictures that the film goes on from and does not show: of what is to be in it, files.",
+    )
     video: str | None = Field(
         default=None,
         min_length=1,
@@ -195,7 +201,8 @@ class GenerationRequest(BaseModel):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Every name of something that is given, in order of the fields."""
-        names = (self.image, self.last_image, *(key.image for key in self.keyframes), self.video, self.audio, self.repaint)
+        pictures = (self.image, self.last_image, *(key.image for key in self.keyframes), *self.references)
+        names = (*pictures, self.video, self.audio, self.repaint)
         return tuple(name for name in names if name is not None)
 
     @model_validator(mode="wrap")
@@ -292,10 +299,14 @@ def _check_given(request: GenerationRequest) -> None:
         raise RequestError(f"{asked[0]} needs a clip to change.", "Give it as video.", field="video")
     if request.video is not None:
         others = [name for name in ("image", "last_image", "audio") if getattr(request, name) is not None]
-        others += ["keyframes"] if request.keyframes else []
+        others += [name for name in ("keyframes", "references") if getattr(request, name)]
         if others:
             reason = "a film is given whole" if not asked else "a clip is given"
             raise RequestError(f"{others[0]} contradicts video: {reason}.", "Leave one of them out.", field=others[0])
+    if request.references and request.image is not None:
+        raise RequestError(
+            "references contradict image: the film goes on from them, or begins with it.", "Leave one out.", field="references"
+        )
     _check_only(request, asked)
     if request.retake is not None and request.retake.from_s >= request.retake.to_s:
         raise RequestError(

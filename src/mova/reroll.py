@@ -14,7 +14,7 @@ from mova.names import PREFIX, name_of_sound
 from mova.request import GenerationRequest, Modality
 
 _CHANGES = ("video", "extend_s", "extend_at", "retake", "repaint", "only")
-_PICTURES = ("image", "last_image", "keyframes")
+_PICTURES = ("image", "last_image", "keyframes", "references")
 
 
 def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str, seed: int | None = None) -> dict[str, Any]:

@@ -53,6 +53,7 @@ CHANGES = {
     "image": {"image": np.full((32, 32, 3), 200, np.uint8)},
     "last_image": {"last_image": np.full((32, 32, 3), 200, np.uint8)},
     "keyframes": {"keyframes": {0.25: np.full((32, 32, 3), 200, np.uint8)}},
+    "references": {"references": [np.full((32, 32, 3), 200, np.uint8)]},
     "audio": {"audio": (NOISE, 16000)},
     "video": {"video": FILM, "num_frames": None},
     # these act on something else that is given

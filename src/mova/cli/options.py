@@ -16,6 +16,7 @@ FLAGS = {
     "width": "--size",
     "height": "--size",
     "keyframes": "--keyframe",
+    "references": "--reference",
     "extend_s": "--extend",
     "extend_at": "--extend",
 }

@@ -217,9 +217,7 @@ def _without_lead(clip: Clip, shot: PlannedShot) -> ShotClip:
     timeline = shot.plan.timeline
     cut = samples_in_frames(shot.lead_frames, clip.fps, clip.sample_rate)
     seam = min(cut, round(timeline.audio_hop / timeline.sample_rate * clip.sample_rate))
-    num_samples = samples_in_frames(shot.num_frames, clip.fps, clip.sample_rate)
-    own = replace(clip, frames=clip.frames[shot.lead_frames :], waveform=clip.waveform[:, cut : cut + num_samples])
-    return ShotClip(own, clip.waveform[:, cut - seam : cut])
+    return ShotClip(clip.without_beginning(shot.lead_frames), clip.waveform[:, cut - seam : cut])
 
 
 def _led(request: GenerationRequest, lead_frames: int, fps: Fraction) -> GenerationRequest:

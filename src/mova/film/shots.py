@@ -242,7 +242,7 @@ class _ShotFields(Strict):
     retakes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
 
-_REQUEST = tuple(name for name in GenerationRequest.model_fields if name != "only")
+_REQUEST = tuple(name for name in GenerationRequest.model_fields if name not in ("only", "references"))
 _FILM_NAMES = (*_FilmFields.model_fields, *(name for name in _REQUEST if name not in OF_ONE_SHOT))
 _SHOT_NAMES = (*(name for name in _REQUEST if name not in SHARED), *_ShotFields.model_fields)
 

@@ -115,6 +115,18 @@ class Clip:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "maker": None}  # a copy elsewhere has no model beside it
 
+    def without_beginning(self, num_frames: int) -> Clip:
+        """What follows the first frames, with its sound.
+
+        Args:
+            num_frames: How many are left out; fewer than the clip has.
+        """
+        if not num_frames:
+            return self
+        first = samples_in_frames(num_frames, self.fps, self.sample_rate)
+        length = samples_in_frames(self.num_frames - num_frames, self.fps, self.sample_rate)
+        return replace(self, frames=self.frames[num_frames:], waveform=self.waveform[:, first : first + length])
+
     def resampled(self, sample_rate: int) -> Clip:
         """The same clip with its sound at another rate, in step to the sample.
 

@@ -8,7 +8,7 @@ the two maps and the given latents: no other part of the library has to know.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -74,6 +74,11 @@ class Task:
         """The latent grids."""
         frames, height, width = self.video_level.shape
         return Grid(frames=frames, height=height, width=width, audio_length=len(self.audio_level))
+
+    def to(self, device: torch.device) -> Task:
+        """The same on a device."""
+        tensors = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "only"}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items() if tensor is not None})
 
 
 def text(grid: Grid) -> Task:

@@ -1,0 +1,377 @@
+"""``mova eval``: a model or films measured, results held against each other, and the meter itself tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mova.cli import console
+from mova.cli.options import in_typed_words
+from mova.errors import MediaError, MovaError, RequestError
+
+ROWS, CLIPS = "rows.jsonl", "clips"
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What to measure of a model.
+
+    Args:
+        model: Name, folder or hub id.
+        suite: Name of the suite.
+        num_clips: Prompts of each track.
+        tracks: Names; all if empty.
+        output: Folder of rows, clips, results and report.
+        seed: Of the prompts; the suite's own if None.
+        steps: Of the sampler; the model's own if None.
+        processes: Of one thread each.
+        has_bridge_off: Whether each track is also made with the towers cut apart.
+        device: Where to run.
+        baseline: Results to hold the headline against.
+        fail_below: How far it may fall below them.
+        is_json: One JSON document on stdout instead of tables.
+    """
+
+    model: str
+    suite: str
+    num_clips: int
+    tracks: tuple[str, ...]
+    output: Path
+    seed: int | None
+    steps: int | None
+    processes: int
+    has_bridge_off: bool
+    device: str
+    baseline: Path | None
+    fail_below: float | None
+    is_json: bool
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What to measure of films.
+
+    Args:
+        folder: The films.
+        reference: Films of the same names.
+        output: Folder of rows, results and report.
+        weights: Folder with the weights of learned metrics.
+        metrics: Names; all but one if empty.
+        processes: Of one thread each.
+        device: Where learned metrics run.
+        is_json: One JSON document on stdout instead of tables.
+    """
+
+    folder: Path
+    reference: Path | None
+    output: Path
+    weights: Path | None
+    metrics: tuple[str, ...]
+    processes: int
+    device: str
+    is_json: bool
+
+
+def run_model(options: ModelOptions) -> None:
+    """Make clips, measure them, write and show what was found.
+
+    Raises:
+        RequestError: If an option is wrong, or the model cannot make what is asked; before any work.
+        MovaError: If the headline fell by more than is allowed.
+    """
+    from mova import __version__
+    from mova.checkpoints.layout import read_index, resolve_model
+    from mova.evaluation.suite import results, tracks
+    from mova.evaluation.suite.rows import run_missing
+
+    try:
+        suite = tracks.checked_suite(options.suite)
+        wanted = tracks.checked_tracks(options.tracks, has_bridge_off=options.has_bridge_off)
+    except RequestError as problem:
+        raise _named(problem) from None
+    baseline = _baseline(options, suite, wanted[0])
+    folder = resolve_model(options.model)
+    index = read_index(folder)
+    seed = tracks.SEED if options.seed is None else options.seed
+    scripts = tracks.scripts_for(index.world, options.num_clips, seed=seed)
+    tracks.check_requests(scripts[0], wanted, index.world, steps=options.steps)
+    clips = _made_folder(options.output / CLIPS)
+    run = {
+        "suite": suite,
+        "model": index.world.name,
+        "weights": index.fingerprint,
+        "seed": seed,
+        "steps": index.world.num_inference_steps if options.steps is None else options.steps,
+        "metrics_version": results.METRICS_VERSION,
+        "mova": __version__,
+    }
+    jobs = tracks.clip_jobs(scripts, wanted)
+    line = console.ProgressLine("clips")
+    console.say(f"{index.world.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
+    maker = tracks.Maker(folder, options.steps, None if options.device == "auto" else options.device, clips)
+    with _pool(options.processes) as pool:
+        try:
+            rows = run_missing(
+                jobs,
+                partial(tracks.clip_row, maker),
+                options.output / ROWS,
+                run=run,
+                pool=pool,
+                on_row=line.update,
+            )
+        except RequestError as problem:
+            raise _named(problem) from None
+    truths, made = rows[: len(scripts)], rows[len(scripts) :]
+    facts = {**run, "num_clips": len(scripts), "made": datetime.now(UTC).isoformat(timespec="seconds")}
+    document = results.model_results(facts, made, floors=tracks.codec_floors(scripts, truths))
+    written = _write(document, options.output, media=options.output)
+    if options.is_json:
+        console.facts_json({**written, **_without_clips(document)})
+    else:
+        _show_model(document)
+        console.fact("  ".join(written.values()))
+    if baseline is not None:
+        has_fallen, words = results.fall_from(
+            results.headline_of(baseline), results.headline_of(document), most=options.fail_below or 0.0
+        )
+        if has_fallen:
+            raise MovaError(f"{words}.", "See the report for the worst clips.")
+        console.say(words)
+
+
+def run_files(options: FileOptions) -> None:
+    """Measure the films of a folder, write and show what was found; faults of films are results, not errors.
+
+    Raises:
+        RequestError: If an option is wrong; before any work.
+        MediaError: If there is no film, or the results cannot be written.
+    """
+    from mova import __version__
+    from mova.evaluation.suite import files
+    from mova.evaluation.suite.results import METRICS_VERSION
+    from mova.evaluation.suite.rows import run_missing
+
+    try:
+        metrics = files.checked_metrics(options.metrics)
+    except RequestError as problem:
+        raise _named(problem) from None
+    if files.FIDELITY in options.metrics and options.reference is None:
+        raise RequestError("--metric fidelity compares with a reference.", "Give --reference FOLDER.")
+    if options.weights is not None and not options.weights.is_dir():
+        raise MediaError(f"--weights: {options.weights} is no folder.", "Give the folder that holds clap, lse and so on.")
+    listing = files.list_jobs(options.folder, reference=options.reference, metrics=metrics)
+    _made_folder(options.output)
+    _say_passed(listing.passed_by, "no film, passed by")
+    _say_passed(listing.unpaired, "without a reference")
+    run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
+    line = console.ProgressLine("films")
+    with _pool(min(options.processes, len(listing.jobs))) as pool:
+        try:
+            rows = run_missing(listing.jobs, files.film_row, options.output / ROWS, run=run, pool=pool, on_row=line.update)
+        except RequestError as problem:
+            raise _named(problem) from None
+    learned = files.learned_results(
+        listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
+    )
+    facts = {**run, "folder": str(options.folder), "made": datetime.now(UTC).isoformat(timespec="seconds")}
+    document = files.file_results(facts, rows, learned)
+    written = _write(document, options.output, media=options.folder)
+    if options.is_json:
+        console.facts_json({**written, **_without_clips(document)})
+    else:
+        _show_files(document)
+        console.fact("  ".join(written.values()))
+
+
+def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
+    """Hold two results against each other.
+
+    Raises:
+        MediaError: If a file holds no results.
+        RequestError: If they cannot be compared.
+    """
+    from mova.evaluation.suite.compare import compare_results
+    from mova.evaluation.suite.results import read_results
+    from mova.evaluation.suite.rows import plain
+    from mova.evaluation.suite.words import number, span
+
+    found = compare_results(read_results(first), read_results(second))
+    if is_json:
+        console.facts_json(plain(found.as_dict()))
+        return
+    for keys, path in ((found.only_first, first), (found.only_second, second)):
+        if keys:
+            console.say(f"{len(keys)} clip{'s are' if len(keys) > 1 else ' is'} in {path} only")
+    console.table(
+        ("track", "number", "A", "B", "B - A", "95 %", "floor", "clips", "p (Holm)", ""),
+        [
+            (
+                line.track,
+                line.name,
+                number(line.first),
+                number(line.second),
+                number(line.change),
+                span(line.interval),
+                number(line.floor),
+                str(line.num_pairs),
+                number(line.p_holm),
+                line.verdict,
+            )
+            for line in found.lines
+        ],
+        left=(0, 1, 9),
+    )
+    console.fact(f"A {first}  B {second}  {found.num_pairs} clips in both; p-values corrected for {len(found.lines)} numbers")
+
+
+def run_self_test(families: Sequence[str], *, num_clips: int, size: int, seed: int, is_json: bool) -> bool:
+    """Test the meter, show what came out, and return whether all of it is allowed.
+
+    Raises:
+        RequestError: If there is no family of a name.
+    """
+    from mova.evaluation.clapper import SYNC_FAMILIES, self_test
+    from mova.scenes.script import nearest_hint
+
+    for name in families:
+        if name not in SYNC_FAMILIES:
+            raise RequestError(f"--family: there is no family with sync {name!r}.", nearest_hint(name, SYNC_FAMILIES))
+    checks = self_test(tuple(families) or SYNC_FAMILIES, num_clips=num_clips, size=size, seed=seed)
+    failed = [check for check in checks if not check.passed]
+    if is_json:
+        from mova.evaluation.suite.rows import plain
+
+        facts = [{**check.__dict__, "passed": check.passed} for check in checks]
+        console.facts_json(plain({"passed": not failed, "checks": facts}))
+    else:
+        console.table(
+            ("check", "value", "allowed", ""),
+            [(check.name, f"{check.value:.3f}", check.allowed, "" if check.passed else "FAILED") for check in checks],
+        )
+        console.fact(f"{len(checks) - len(failed)} of {len(checks)} checks passed")
+    return not failed
+
+
+def _named(problem: RequestError) -> RequestError:
+    """With the option in front that is wrong, where the error knows it."""
+    if problem.field in ("suite", "track", "metric", "output"):
+        return RequestError(f"--{problem.field}: {problem.message}", problem.hint, field=problem.field)
+    return in_typed_words(problem)
+
+
+def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any] | None:
+    """The results to hold the headline against, checked before any work."""
+    from mova.evaluation.suite.results import METRICS_VERSION, check_alike, headline_of, read_results
+
+    if options.baseline is None:
+        if options.fail_below is not None:
+            raise RequestError("--fail-below: there is no baseline to fall below.", "Give --baseline results.json.")
+        return None
+    baseline = read_results(options.baseline)
+    check_alike(baseline, {"metrics_version": METRICS_VERSION, "suite": suite})
+    if headline_of(baseline).track != track:
+        raise RequestError(
+            f"--baseline: its headline is of the track {headline_of(baseline).track}, that of this run of {track}.",
+            "Ask for the same tracks.",
+        )
+    return baseline
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[Executor | None]:
+    """Worker processes; one process is this one."""
+    if processes < 2:
+        yield None
+        return
+    from mova.data.workers import worker_pool
+
+    with worker_pool(processes) as pool:
+        yield pool
+
+
+def _made_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise MediaError(f"--output: cannot make the folder {folder}: {problem.strerror}.", "Choose another.") from problem
+    return folder
+
+
+def _write(document: Mapping[str, Any], output: Path, *, media: Path) -> dict[str, str]:
+    """Results and report; where they are."""
+    from mova.evaluation.suite.report import REPORT, render_report
+    from mova.evaluation.suite.results import RESULTS
+    from mova.evaluation.suite.rows import plain, write_json, write_text
+
+    write_json(output / RESULTS, document)
+    write_text(output / REPORT, render_report(plain(document), media))
+    return {"results": str(output / RESULTS), "report": str(output / REPORT)}
+
+
+def _without_clips(document: Mapping[str, Any]) -> dict[str, Any]:
+    from mova.evaluation.suite.rows import plain
+
+    found: dict[str, Any] = plain({name: value for name, value in document.items() if name != "clips"})
+    return found
+
+
+def _say_passed(names: Sequence[str], why: str) -> None:
+    from mova.evaluation.suite.words import printable
+
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        console.say(f"{why}: {', '.join(printable(name) for name in names[:5])}{more}")
+
+
+def _show_model(document: Mapping[str, Any]) -> None:
+    from mova.evaluation.suite.results import ASKED, SHOWN
+    from mova.evaluation.suite.rows import plain
+    from mova.evaluation.suite.words import number, score_cells, span
+
+    lines = []
+    for name, track in plain(document["tracks"]).items():
+        lines += [(name, *score_cells(score, track["scores"][score])) for score in SHOWN]
+        asked = [(one, track["adherence"][one]) for one in ASKED if one in track["adherence"]]
+        lines += [(name, one, number(found["value"]), span(found["interval"]), "", "") for one, found in asked]
+        healthy = track["num_clips"] - track["num_faulty"]
+        lines.append((name, "whole", number(healthy / track["num_clips"]), "", "", ""))
+    console.table(("track", "score", "value", "95 %", "chance", "floor"), lines, left=(0, 1))
+    headline = plain(document["headline"])
+    console.fact(
+        f"headline: {headline['name']} of {headline['track']}, {number(headline['value'])} "
+        f"(95 % {span(headline['interval'])}), {document['num_clips']} clips"
+    )
+
+
+def _show_files(document: Mapping[str, Any]) -> None:
+    from mova.evaluation.suite.rows import plain
+    from mova.evaluation.suite.words import number, printable, span
+
+    document = plain(document)
+    console.table(
+        ("metric", "mean", "95 %", "films"),
+        [
+            (name, number(found["value"]), span(found["interval"]), str(found["num_clips"]))
+            for name, found in document["values"].items()
+        ],
+    )
+    for one in document["learned"]:
+        values = ", ".join(f"{name} {number(value)}" for name, value in one["values"].items())
+        words = ": ".join(part for part in (one["status"], one["reason"]) if part)
+        console.fact(f"{one['name']}: {', '.join(part for part in (values, words) if part)}")
+    for row in document["clips"]:
+        for name, why in row["skipped"].items():
+            console.say(f"{printable(row['file'])}: {name} skipped: {printable(why)}")
+    for one in document["not_covered"]:
+        console.fact(f"{printable(one['file'])}: {one['status']}{': ' + printable(one['why']) if one['why'] else ''}")
+    verdicts = ", ".join(f"{count} {name}" for name, count in document["verdicts"].items())
+    console.fact(
+        f"{document['num_files']} files, coverage {number(document['coverage']['value'])}, "
+        f"{document['num_faulty']} with faults{'; sync: ' + verdicts if verdicts else ''}"
+    )

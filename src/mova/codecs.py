@@ -1,0 +1,56 @@
+"""Films and sounds to normalised latents and back: the part of the pipeline that uses the codecs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class CodecPipelineMixin:
+    """Adds encoding and decoding to a pipeline that has ``video_vae`` and ``audio_vae``."""
+
+    video_vae: Any
+    audio_vae: Any
+    _execution_device: torch.device
+
+    @torch.no_grad()
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
+        codec = self.video_vae
+        latents: Tensor = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
+        mean, std = _statistics(codec, latents)
+        return (latents - mean) / std
+
+    @torch.no_grad()
+    def encode_audio(self, waveform: Tensor) -> Tensor:
+        """Normalised latents ``[B, C, L]`` of sound ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
+        codec = self.audio_vae
+        latents: Tensor = codec.encode(waveform.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
+        mean, std = _statistics(codec, latents)
+        return (latents - mean) / std
+
+    @torch.no_grad()
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents."""
+        mean, std = _statistics(self.video_vae, latents)
+        film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
+        return film.to(torch.float32).clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def decode_audio(self, latents: Tensor) -> Tensor:
+        """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents."""
+        mean, std = _statistics(self.audio_vae, latents)
+        sound: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
+        return sound.to(torch.float32).clamp(-1.0, 1.0)
+
+
+def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of a codec's latent channels, shaped to its latents; 0 and 1 where it has none."""
+    shape = (1, -1, *[1] * (latents.ndim - 2))
+    mean, std = codec.config.get("latents_mean"), codec.config.get("latents_std")
+    return (
+        latents.new_tensor([0.0] if mean is None else mean).view(shape),
+        latents.new_tensor([1.0] if std is None else std).view(shape),
+    )
