@@ -34,7 +34,7 @@ from einops import rearrange
 from rich.console import Console
 from rich.table import Table
 
-from mova.data.shards import scripts_in
+from mova.data.shards import describe, scripts_in
 from mova.evaluation.acceptance import Summary, Verdict, judge, summarise
 from mova.evaluation.codec import CodecReading, CodecSummary, compare, summarise_codec
 from mova.evaluation.sync import shuffled_within_kind
@@ -45,11 +45,13 @@ from mova.sampling.guidance import Branch
 from mova.sampling.pair import Pair
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, render, sample_scripts
-from mova.training.recipe import LatentsRecipe, load_recipe
+from mova.training.recipe import JointRecipe, LatentsRecipe, load_recipe
+from mova.training.stages import phrasings
 
 TEST_SEED = 990_000
 ROWS = ("truth", "codec", "generated", "bridge_off", "chance")
 ROOT = Path(__file__).parents[1]
+RUNS = (("base/4_latents.yaml", "base/5_joint.yaml"), ("continue/1_latents.yaml", "continue/2_joint.yaml"))
 COLUMNS = (
     ("colour", "colour"),
     ("count", "count"),
@@ -119,8 +121,8 @@ def main() -> None:
     )
     console = Console(width=max(Console().width, 170))
     began = time.monotonic()
-    latents = (ROOT / "recipes" / "base" / "4_latents.yaml", ROOT / "recipes" / "continue" / "1_latents.yaml")
-    known = frozenset[str]().union(*(training_captions(load_recipe(path)) for path in latents))
+    recipes = ROOT / "recipes"
+    known = frozenset[str]().union(*(training_captions(recipes / latents, recipes / joint) for latents, joint in RUNS))
     scripts = [script for kind in kinds for script in test_scripts(kind, arguments.per_kind, known)]
     unseen = {kind: sum(s.caption not in known for s in scripts if s.kind == kind) for kind in kinds}
     parts = run_parts(scripts, options, arguments.processes)
@@ -166,14 +168,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def training_captions(recipe: object) -> frozenset[str]:
-    """Every prompt that the joint network was trained on: from its latents if they are there, else written again."""
+def training_captions(latents: Path, joint: Path) -> frozenset[str]:
+    """Every prompt that a run's joint network was trained on: from its latents if they are there, else written again."""
+    recipe, trained = load_recipe(latents), load_recipe(joint)
     assert isinstance(recipe, LatentsRecipe)
+    assert isinstance(trained, JointRecipe)
     found = sorted((ROOT / recipe.folder / "latents" / "train").glob("*.jsonl"))
     if found:
-        lines = [line for path in found for line in path.read_text(encoding="utf-8").splitlines()]
-        return frozenset(json.loads(line)["caption"] for line in lines)
-    return frozenset(script.caption for script in scripts_in(recipe.seed, 0, recipe.num_clips, recipe.world.world()))
+        scripts = [json.loads(line) for path in found for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        scripts = [describe(script) for script in scripts_in(recipe.seed, 0, recipe.num_clips, recipe.world.world())]
+    return frozenset(caption for script in scripts for caption in phrasings(script, trained.phrasings))
 
 
 def test_scripts(kind: str, count: int, known: frozenset[str]) -> list[Script]:

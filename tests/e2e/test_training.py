@@ -36,7 +36,7 @@ GOING_ON = {
     "a_latents": "{stage: latents, codecs_from: model, seed: 5, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
     "b_joint": "{stage: joint, start_from: model, batch_size: 2, "
     "optim: {num_steps: 3, save_every: 2, validate_every: 3, warmup_steps: 1}}",
-    "c_export": "{stage: export, codecs_from: model, earlier: run, output: longer}",
+    "c_export": "{stage: export, codecs_from: model, earlier: [run], output: longer}",
 }
 
 

@@ -66,9 +66,9 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
     kinds = "\n".join(f"- **{name}**: {kind.description}" for name, kind in KINDS.items())
     names = ("audio_codec", "video_codec", "video_decoder", "joint")
-    folders = [folder] if recipe.earlier is None else [recipe.earlier, folder]
+    folders = [*recipe.earlier, folder]
     stages = "\n".join(_stage_line(one, name) for one in folders for name in names if (one / name / "metrics.jsonl").exists())
-    recipes = "`recipes/base`" if recipe.earlier is None else "`recipes/base`, then `recipes/continue`"
+    recipes = "`recipes/base`, then `recipes/continue`" if recipe.earlier else "`recipes/base`"
     world = recipe.world
     return f"""---
 license: {recipe.licence}

@@ -123,7 +123,7 @@ class ExportRecipe(Stage):
     output: Path
     video_codec: str = Field(default="video_codec", description="Stage whose video codec is shipped.")
     codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to ship instead of this run's.")
-    earlier: Path | None = Field(default=None, description="Folder of the run that this one went on from, for the model card.")
+    earlier: tuple[Path, ...] = Field(default=(), description="Runs that this one went on from, for the model card.")
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
     shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")
     num_inference_steps: int = Field(default=16, ge=1)
