@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mova.cli import console
 from mova.cli.options import in_typed_words
 from mova.errors import MediaError, MovaError, RequestError
 
 ROWS, CLIPS = "rows.jsonl", "clips"
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,10 @@ def run_model(options: ModelOptions) -> None:
     from mova import __version__
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.evaluation.suite import results, tracks
-    from mova.evaluation.suite.rows import run_missing
 
-    try:
+    with _in_typed_words():
         suite = tracks.checked_suite(options.suite)
         wanted = tracks.checked_tracks(options.tracks, has_bridge_off=options.has_bridge_off)
-    except RequestError as problem:
-        raise _named(problem) from None
     baseline = _baseline(options, suite, wanted[0])
     folder = resolve_model(options.model)
     index = read_index(folder)
@@ -111,22 +109,10 @@ def run_model(options: ModelOptions) -> None:
         "metrics_version": results.METRICS_VERSION,
         "mova": __version__,
     }
-    jobs = tracks.clip_jobs(scripts, wanted)
-    line = console.ProgressLine("clips")
     console.say(f"{index.world.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
     maker = tracks.Maker(folder, options.steps, None if options.device == "auto" else options.device, clips)
-    with _pool(options.processes) as pool:
-        try:
-            rows = run_missing(
-                jobs,
-                partial(tracks.clip_row, maker),
-                options.output / ROWS,
-                run=run,
-                pool=pool,
-                on_row=line.update,
-            )
-        except RequestError as problem:
-            raise _named(problem) from None
+    jobs, work = tracks.clip_jobs(scripts, wanted), partial(tracks.clip_row, maker)
+    rows = _rows(jobs, work, options.output / ROWS, run=run, processes=options.processes, label="clips")
     truths, made = rows[: len(scripts)], rows[len(scripts) :]
     facts = {**run, "num_clips": len(scripts), "made": datetime.now(UTC).isoformat(timespec="seconds")}
     document = results.model_results(facts, made, floors=tracks.codec_floors(scripts, truths))
@@ -137,12 +123,7 @@ def run_model(options: ModelOptions) -> None:
         _show_model(document)
         console.fact("  ".join(written.values()))
     if baseline is not None:
-        has_fallen, words = results.fall_from(
-            results.headline_of(baseline), results.headline_of(document), most=options.fail_below or 0.0
-        )
-        if has_fallen:
-            raise MovaError(f"{words}.", "See the report for the worst clips.")
-        console.say(words)
+        _hold_against(baseline, document, most=options.fail_below or 0.0)
 
 
 def run_files(options: FileOptions) -> None:
@@ -155,12 +136,9 @@ def run_files(options: FileOptions) -> None:
     from mova import __version__
     from mova.evaluation.suite import files
     from mova.evaluation.suite.results import METRICS_VERSION
-    from mova.evaluation.suite.rows import run_missing
 
-    try:
+    with _in_typed_words():
         metrics = files.checked_metrics(options.metrics)
-    except RequestError as problem:
-        raise _named(problem) from None
     if files.FIDELITY in options.metrics and options.reference is None:
         raise RequestError("--metric fidelity compares with a reference.", "Give --reference FOLDER.")
     if options.weights is not None and not options.weights.is_dir():
@@ -170,12 +148,8 @@ def run_files(options: FileOptions) -> None:
     _say_passed(listing.passed_by, "no film, passed by")
     _say_passed(listing.unpaired, "without a reference")
     run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
-    line = console.ProgressLine("films")
-    with _pool(min(options.processes, len(listing.jobs))) as pool:
-        try:
-            rows = run_missing(listing.jobs, files.film_row, options.output / ROWS, run=run, pool=pool, on_row=line.update)
-        except RequestError as problem:
-            raise _named(problem) from None
+    processes = min(options.processes, len(listing.jobs))
+    rows = _rows(listing.jobs, files.film_row, options.output / ROWS, run=run, processes=processes, label="films")
     learned = files.learned_results(
         listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
     )
@@ -199,7 +173,7 @@ def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
     from mova.evaluation.suite.compare import compare_results
     from mova.evaluation.suite.results import read_results
     from mova.evaluation.suite.rows import plain
-    from mova.evaluation.suite.words import number, span
+    from mova.evaluation.suite.words import number, printable, span
 
     found = compare_results(read_results(first), read_results(second))
     if is_json:
@@ -212,8 +186,8 @@ def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
         ("track", "number", "A", "B", "B - A", "95 %", "floor", "clips", "p (Holm)", ""),
         [
             (
-                line.track,
-                line.name,
+                printable(line.track),
+                printable(line.name),
                 number(line.first),
                 number(line.second),
                 number(line.change),
@@ -258,11 +232,31 @@ def run_self_test(families: Sequence[str], *, num_clips: int, size: int, seed: i
     return not failed
 
 
-def _named(problem: RequestError) -> RequestError:
-    """With the option in front that is wrong, where the error knows it."""
-    if problem.field in ("suite", "track", "metric", "output"):
-        return RequestError(f"--{problem.field}: {problem.message}", problem.hint, field=problem.field)
-    return in_typed_words(problem)
+@contextmanager
+def _in_typed_words() -> Iterator[None]:
+    """Errors with the option in front that is wrong, where they know it."""
+    try:
+        yield
+    except RequestError as problem:
+        if problem.field in ("suite", "track", "metric", "output"):
+            raise RequestError(f"--{problem.field}: {problem.message}", problem.hint, field=problem.field) from None
+        raise in_typed_words(problem) from None
+
+
+def _rows(
+    jobs: Mapping[str, Job],
+    work: Callable[[Job], dict[str, Any]],
+    path: Path,
+    *,
+    run: Mapping[str, Any],
+    processes: int,
+    label: str,
+) -> list[dict[str, Any]]:
+    """The row of every job, with a line of progress; what is in the file already is not done again."""
+    from mova.evaluation.suite.rows import run_missing
+
+    with _pool(processes) as pool, _in_typed_words():
+        return run_missing(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
 
 
 def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any] | None:
@@ -281,6 +275,19 @@ def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any
             "Ask for the same tracks.",
         )
     return baseline
+
+
+def _hold_against(baseline: Mapping[str, Any], document: Mapping[str, Any], *, most: float) -> None:
+    """Say how the headline changed, or raise if it fell by more than is allowed."""
+    from mova.evaluation.suite.results import fall_from, headline_of
+
+    other = [name for name in ("seed", "num_clips", "steps") if baseline.get(name) != document[name]]
+    if other:
+        console.say(f"note: the baseline was made with another {' and '.join(other)}")
+    has_fallen, words = fall_from(headline_of(baseline), headline_of(document), most=most)
+    if has_fallen:
+        raise MovaError(f"{words}.", "See the report for the worst clips.")
+    console.say(words)
 
 
 @contextmanager
@@ -343,6 +350,9 @@ def _show_model(document: Mapping[str, Any]) -> None:
         lines.append((name, "whole", number(healthy / track["num_clips"]), "", "", ""))
     console.table(("track", "score", "value", "95 %", "chance", "floor"), lines, left=(0, 1))
     headline = plain(document["headline"])
+    if headline["value"] is None:
+        console.fact(f"headline: {headline['name']} of {headline['track']} not measured: chance takes two clips of a kind")
+        return
     console.fact(
         f"headline: {headline['name']} of {headline['track']}, {number(headline['value'])} "
         f"(95 % {span(headline['interval'])}), {document['num_clips']} clips"

@@ -1,0 +1,161 @@
+"""Rows of a run, one JSON line each, appended as they are made: an interrupted run goes on where it stopped.
+
+The first line says what the run is. Rows of another run are never mixed in. A line that was being written when the run
+ended is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, as_completed
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from mova.errors import MediaError, RequestError
+
+Row = dict[str, Any]
+Job = TypeVar("Job")
+OnRow = Callable[[int, int], None]
+
+
+def run_missing(
+    jobs: Mapping[str, Job],
+    work: Callable[[Job], Row],
+    path: Path,
+    *,
+    run: Mapping[str, Any],
+    pool: Executor | None = None,
+    on_row: OnRow | None = None,
+) -> list[Row]:
+    """Do every job that has no row yet, and return the rows of all jobs in their order.
+
+    Args:
+        jobs: By the key of their row.
+        work: Makes the row of a job; picklable if there is a pool.
+        path: File of the rows.
+        run: What all rows of the file share; plain JSON values.
+        pool: Where to work; here, one after the other, if not given. It is shut down if the run is interrupted.
+        on_row: Told (rows there, rows in all), first for those that were there.
+
+    Raises:
+        RequestError: If the file holds rows of another run.
+        MediaError: If it cannot be read or written.
+    """
+    rows = read_rows(path, run)
+    missing = {key: job for key, job in jobs.items() if key not in rows}
+    done = len(jobs) - len(missing)
+    if on_row is not None:
+        on_row(done, len(jobs))
+    if not missing:
+        return [rows[key] for key in jobs]
+    try:
+        with _appending(path, run) as handle:
+            for row in _made(missing, work, pool):
+                row = plain(row)
+                handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+                handle.flush()
+                rows[row["key"]] = row
+                done += 1
+                if on_row is not None:
+                    on_row(done, len(jobs))
+    except OSError as problem:
+        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
+    return [rows[key] for key in jobs]
+
+
+def read_rows(path: Path, run: Mapping[str, Any]) -> dict[str, Row]:
+    """The rows of a file by their key; none if there is no such file.
+
+    Raises:
+        RequestError: If they are of another run.
+        MediaError: If the file cannot be read.
+    """
+    try:
+        lines = _whole_lines(path)
+        if not lines:
+            return {}
+        recorded = json.loads(lines[0])["run"]
+        wanted = plain(run)
+        other = sorted(name for name in {*wanted, *recorded} if recorded.get(name) != wanted.get(name))
+        if other:
+            raise RequestError(
+                f"{path} holds rows of another run: {', '.join(other)} differ.", "Choose another folder.", field="output"
+            )
+        rows = [json.loads(line) for line in lines[1:]]
+        return {row["key"]: row for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise MediaError(f"cannot read the rows in {path}: {problem}.", "Choose another folder, or move the file.") from problem
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values: numpy's become Python's, what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write plain JSON beside ``path`` and rename.
+
+    Raises:
+        MediaError: If that cannot be done.
+    """
+    write_text(path, json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside ``path`` and rename.
+
+    Raises:
+        MediaError: If that cannot be done.
+    """
+    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as problem:
+        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def _appending(path: Path, run: Mapping[str, Any]) -> BinaryIO:
+    """The file, opened to go on after its last whole line; begun if there is none."""
+    lines = _whole_lines(path) if path.exists() else []
+    handle = open(path, "r+b" if path.exists() else "wb")  # noqa: SIM115  closed by the caller
+    handle.truncate(sum(len(line) + 1 for line in lines))
+    handle.seek(0, os.SEEK_END)
+    if not lines:
+        handle.write(json.dumps({"run": plain(run)}, allow_nan=False).encode() + b"\n")
+        handle.flush()
+    return handle
+
+
+def _made(jobs: Mapping[str, Job], work: Callable[[Job], Row], pool: Executor | None) -> Iterator[Row]:
+    """Rows as they are done, in any order."""
+    if pool is None:
+        yield from map(work, jobs.values())
+        return
+    waiting = [pool.submit(work, job) for job in jobs.values()]
+    try:
+        for future in as_completed(waiting):
+            yield future.result()
+    except BaseException:
+        # what was not begun is not begun; what is under way would be waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise

@@ -1,0 +1,167 @@
+"""Films of anybody: what is measured, what is named, and a page that nobody can write into."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mova.cli.app import app
+from mova.errors import MediaError, RequestError
+from mova.evaluation.suite.files import checked_metrics, list_jobs
+from mova.evaluation.suite.plots import event_raster, offset_histogram
+from mova.evaluation.suite.report import MAX_PLAYERS, render_report
+from mova.evaluation.suite.results import read_results
+from mova.media.silent import write_silent
+from mova.scenes.world import render, write_script
+
+HOSTILE = "<img src=x onerror=alert(1)>\" & '\x1b[31m"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips, one of which is silent, one film without sound, a sound, a broken file and a note."""
+    folder = tmp_path_factory.mktemp("films")
+    script = write_script("drums", 7, attributes={"count": 3})
+    clip = replace(render(script, width=48, height=48).clip(), request={"prompt": script.caption})
+    clip.save(folder / "good.mp4")
+    shutil.copy(folder / "good.mp4", folder / "<b>hostile&\x1b[31m.mp4")
+    replace(clip, waveform=np.zeros_like(clip.waveform)).save(folder / "silent.mp4")
+    write_silent(clip, folder / "mute.mp4")
+    clip.save(folder / "alone.wav")
+    (folder / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(100))
+    (folder / "notes.txt").write_text("no film")
+    (folder / ".hidden.mp4").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run over the folder, against itself as the reference: its output folder and what it said."""
+    output = tmp_path_factory.mktemp("output")
+    arguments = ["eval", "files", str(films), "--reference", str(films), "-o", str(output), "--processes", "1"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return output, done.output
+
+
+def test_every_film_is_measured_and_what_is_missing_counts_against_coverage(measured: tuple[Path, str]) -> None:
+    document = read_results(measured[0] / "results.json")
+    rows = {row["file"]: row for row in document["clips"]}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "good.mp4": "ok",
+        "<b>hostile&\x1b[31m.mp4": "ok",
+        "silent.mp4": "silent",
+        "mute.mp4": "no sound",
+        "alone.wav": "no picture",
+        "broken.mp4": "unreadable",
+    }
+    assert document["coverage"]["value"] == pytest.approx(2 / 6)
+    assert {one["file"] for one in document["not_covered"]} == {"silent.mp4", "mute.mp4", "alone.wav", "broken.mp4"}
+    good = rows["good.mp4"]
+    assert abs(good["values"]["sync.offset_ms"]) < 60.0 and good["sync"]["num_events"] == 3
+    assert good["values"]["fidelity.psnr_db"] == 99.0 and good["values"]["fidelity.ssim"] == pytest.approx(1.0)
+    assert good["values"]["fidelity.mel"] == 0.0
+    assert rows["mute.mp4"]["skipped"] == {"audio": "there is no sound"} and "video.blur" in rows["mute.mp4"]["values"]
+    assert set(rows["alone.wav"]["skipped"]) == {"sync", "video"} and "audio.rms_db" in rows["alone.wav"]["values"]
+    assert "avalign.score" not in good["values"]  # only if it is named
+    assert {one["name"]: one["status"] for one in document["learned"]}["clap"] == "skipped"
+
+
+def test_the_terminal_names_what_is_wrong_and_is_not_written_to_by_file_names(measured: tuple[Path, str]) -> None:
+    said = measured[1]
+    assert "notes.txt" in said and "broken.mp4: unreadable: " in said and "silent.mp4: silent" in said
+    assert "clap: skipped" in said and "coverage 0.333" in said
+    assert "\x1b" not in said
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_page_needs_nothing_and_takes_no_text_for_markup(measured: tuple[Path, str]) -> None:
+    text = (measured[0] / "report.html").read_text(encoding="utf-8")
+    tags = Page(text).tags
+    policy = next(found["content"] or "" for tag, found in tags if found.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'") and "script-src" not in policy
+    assert not [tag for tag, _ in tags if tag in ("script", "link", "iframe", "b")]
+    assert all((found["src"] or "").startswith("data:") for _, found in tags if "src" in found)
+    assert not [name for _, found in tags for name in found if name.startswith("on")]
+    assert "http://" not in text and "https://" not in text
+    assert "&lt;b&gt;hostile&amp;\\x1b[31m.mp4" in text
+    assert {tag for tag, _ in tags} >= {"svg", "video", "img", "table"}
+
+
+def test_prompts_are_text_too_and_only_few_films_are_put_inside(films: Path) -> None:
+    row: dict[str, Any] = {
+        "key": "a", "file": "good.mp4", "status": "ok", "why": HOSTILE, "prompt": HOSTILE, "values": {}, "skipped": {},
+        "faults": [HOSTILE], "seconds": 2.0625,
+        "sync": {"verdict": "noticeable", "why": HOSTILE, "offset_ms": 9.0, "seen_s": [1], "heard_s": [1], "pairs_s": [[1, 1]]},
+    }  # fmt: skip
+    document = {
+        "suite": "files", "folder": HOSTILE, "num_files": 9, "coverage": {"value": 1.0, "interval": [1.0, 1.0]},
+        "verdicts": {"noticeable": 9}, "num_faulty": 9, "metrics_version": 1, "not_covered": [], "values": {},
+        "learned": [{"name": HOSTILE, "status": "skipped", "values": {}, "reason": HOSTILE}], "clips": [row] * 9,
+    }  # fmt: skip
+    text = render_report(document, films)
+    tags = Page(text).tags
+    assert sum(tag == "video" for tag, _ in tags) == MAX_PLAYERS
+    assert not [found for tag, found in tags if "onerror" in found or found.get("src") == "x"]
+    assert "\x1b" not in text
+
+
+def test_a_metric_that_does_not_exist_names_the_nearest_before_any_work(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no metric 'clop'"):
+        checked_metrics(["clop"])
+    done = CliRunner().invoke(app, ["eval", "files", str(films), "-o", str(tmp_path / "out"), "--metric", "sinc"])
+    assert isinstance(done.exception, RequestError) and "'sync'" in done.exception.hint
+    assert not (tmp_path / "out").exists()
+    assert checked_metrics(["audio", "sync"]) == ("sync", "audio")
+
+
+def test_fidelity_without_a_reference_and_a_folder_without_films_are_refused(films: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["eval", "files", str(films), "-o", str(tmp_path / "out"), "--metric", "fidelity"])
+    assert isinstance(done.exception, RequestError) and "--reference" in done.exception.hint
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(MediaError, match="no film"):
+        list_jobs(tmp_path, reference=None, metrics=())
+    with pytest.raises(MediaError, match="cannot read the folder"):
+        list_jobs(tmp_path / "none", reference=None, metrics=())
+
+
+def test_a_film_that_changed_is_another_job_and_one_without_a_reference_is_named(films: Path, tmp_path: Path) -> None:
+    for name in ("one.mp4", "two.mp4"):
+        shutil.copy(films / "good.mp4", tmp_path / name)
+    shutil.copytree(tmp_path, tmp_path / "reference")
+    (tmp_path / "reference" / "two.mp4").rename(tmp_path / "reference" / "three.mp4")
+    (tmp_path / "reference" / "one.mp4").rename(tmp_path / "reference" / "one.mov")
+    before = list_jobs(tmp_path, reference=tmp_path / "reference", metrics=("sync", "fidelity"))
+    assert before.unpaired == ("two.mp4",)
+    assert [job.metrics for job in before.jobs.values()] == [("sync", "fidelity"), ("sync",)]
+    shutil.copy(films / "silent.mp4", tmp_path / "two.mp4")
+    after = list_jobs(tmp_path, reference=tmp_path / "reference", metrics=("sync",))
+    assert len(before.jobs.keys() & after.jobs.keys()) == 1
+
+
+def test_plots_hold_what_they_are_given(films: Path) -> None:
+    histogram = offset_histogram([0.0, 3.0, 250.0, -9000.0, float("nan")])
+    assert histogram.count('class="bar"') == 3 and "histogram of 4 offsets" in histogram
+    assert offset_histogram([]).count('class="bar"') == 0
+    raster = event_raster([0.5, 1.0], [0.52, 1.4], [(0.5, 0.52), (1.0, 1.4)], seconds=2.0)
+    assert (raster.count('class="near"'), raster.count('class="far"')) == (1, 1)
+    assert len(re.findall(r'class="seen"', raster)) == 2
