@@ -37,12 +37,11 @@ from rich.table import Table
 from mova.data.shards import describe, scripts_in
 from mova.evaluation.acceptance import Summary, Verdict, judge, summarise
 from mova.evaluation.codec import CodecReading, CodecSummary, compare, summarise_codec
+from mova.evaluation.suite.tracks import BridgeOff
 from mova.evaluation.sync import shuffled_within_kind
 from mova.models.audio_codec import AudioCodec
 from mova.models.video_codec import VideoCodec
 from mova.pipeline import MOVAPipeline
-from mova.sampling.guidance import Branch
-from mova.sampling.pair import Pair
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, render, sample_scripts
 from mova.training.recipe import JointRecipe, LatentsRecipe, load_recipe
@@ -85,25 +84,6 @@ class Part:
 
     verdicts: dict[str, list[Verdict]]
     codec: list[CodecReading]
-
-
-@dataclass(frozen=True)
-class BridgeOff:
-    """Classifier-free guidance with no bridge anywhere (``cross_guidance_scale=0`` leaves it in the text's branch)."""
-
-    text_scale: float
-
-    def branches(self, sigma: float) -> tuple[Branch, ...]:
-        """With and without text, both without the bridge."""
-        return Branch(has_text=True, has_bridge=False), Branch(has_text=False, has_bridge=False)
-
-    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
-        """As in Ho and Salimans 2022, "Classifier-free diffusion guidance", equation 6, with weight ``scale - 1``."""
-        asked, plain = (velocities[branch] for branch in self.branches(sigma))
-        return Pair(
-            plain.video + self.text_scale * (asked.video - plain.video),
-            plain.audio + self.text_scale * (asked.audio - plain.audio),
-        )
 
 
 def main() -> None:

@@ -30,10 +30,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from base_model import BridgeOff, machine, write_json
+from base_model import machine, write_json
 from rich.console import Console
 
 from mova.evaluation.acceptance import Verdict, judge, summarise
+from mova.evaluation.suite.tracks import BridgeOff
 from mova.given import (
     Given,
     given_all_but,

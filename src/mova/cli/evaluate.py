@@ -170,9 +170,9 @@ def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
         MediaError: If a file holds no results.
         RequestError: If they cannot be compared.
     """
+    from mova.evaluation.documents import plain
     from mova.evaluation.suite.compare import compare_results
     from mova.evaluation.suite.results import read_results
-    from mova.evaluation.suite.rows import plain
     from mova.evaluation.suite.words import number, printable, span
 
     found = compare_results(read_results(first), read_results(second))
@@ -219,7 +219,7 @@ def run_self_test(families: Sequence[str], *, num_clips: int, size: int, seed: i
     checks = self_test(tuple(families) or SYNC_FAMILIES, num_clips=num_clips, size=size, seed=seed)
     failed = [check for check in checks if not check.passed]
     if is_json:
-        from mova.evaluation.suite.rows import plain
+        from mova.evaluation.documents import plain
 
         facts = [{**check.__dict__, "passed": check.passed} for check in checks]
         console.facts_json(plain({"passed": not failed, "checks": facts}))
@@ -312,9 +312,9 @@ def _made_folder(folder: Path) -> Path:
 
 def _write(document: Mapping[str, Any], output: Path, *, media: Path) -> dict[str, str]:
     """Results and report; where they are."""
+    from mova.evaluation.documents import plain, write_json, write_text
     from mova.evaluation.suite.report import REPORT, render_report
     from mova.evaluation.suite.results import RESULTS
-    from mova.evaluation.suite.rows import plain, write_json, write_text
 
     write_json(output / RESULTS, document)
     write_text(output / REPORT, render_report(plain(document), media))
@@ -322,7 +322,7 @@ def _write(document: Mapping[str, Any], output: Path, *, media: Path) -> dict[st
 
 
 def _without_clips(document: Mapping[str, Any]) -> dict[str, Any]:
-    from mova.evaluation.suite.rows import plain
+    from mova.evaluation.documents import plain
 
     found: dict[str, Any] = plain({name: value for name, value in document.items() if name != "clips"})
     return found
@@ -337,8 +337,8 @@ def _say_passed(names: Sequence[str], why: str) -> None:
 
 
 def _show_model(document: Mapping[str, Any]) -> None:
+    from mova.evaluation.documents import plain
     from mova.evaluation.suite.results import ASKED, SHOWN
-    from mova.evaluation.suite.rows import plain
     from mova.evaluation.suite.words import number, score_cells, span
 
     lines = []
@@ -360,7 +360,7 @@ def _show_model(document: Mapping[str, Any]) -> None:
 
 
 def _show_files(document: Mapping[str, Any]) -> None:
-    from mova.evaluation.suite.rows import plain
+    from mova.evaluation.documents import plain
     from mova.evaluation.suite.words import number, printable, span
 
     document = plain(document)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from mova.errors import MediaError, RequestError
 from mova.evaluation.acceptance import Verdict, judge, summarise, wish_of
+from mova.evaluation.documents import plain, put, write_json
 from mova.evaluation.sync import mean_interval
 from mova.pipeline import MOVAPipeline
 from mova.sampling.guidance import Guidance
@@ -202,12 +202,12 @@ def write_rows(path: Path, rows: Sequence[Row], trial: Mapping[str, Any]) -> Non
         MediaError: If that cannot be written.
     """
     document = {"trial": dict(trial), "rows": [as_json(row) for row in sorted(rows, key=_order)]}
-    _put(path, lambda beside: beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8"))
+    write_json(path, document)
 
 
 def as_json(row: Row) -> dict[str, Any]:
     """A row as plain JSON values; nan becomes null."""
-    values: dict[str, Any] = _without_nan(asdict(row))
+    values: dict[str, Any] = plain(asdict(row))
     return values
 
 
@@ -235,7 +235,7 @@ def draw_rows(path: Path, rows: Sequence[Row], *, title: str) -> None:
     axes.set_ylabel("adherence: share of what was asked that is there")
     axes.set_title(f"{title}\nbars: 95 % over clips; orange: beaten by none", fontsize=10)
     axes.grid(alpha=0.3)
-    _put(path, lambda beside: figure.savefig(beside, format="png", dpi=120))
+    put(path, lambda beside: figure.savefig(beside, format="png", dpi=120))
 
 
 def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
@@ -254,21 +254,3 @@ def _row(values: Mapping[str, Any]) -> Row:
 
 def _with_nan(numbers: Mapping[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in numbers.items()}
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no nan."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _put(path: Path, write: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    except OSError as problem:
-        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
-    finally:
-        beside.unlink(missing_ok=True)

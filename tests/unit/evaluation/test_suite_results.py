@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from mova.cli.app import app
 from mova.errors import MediaError, RequestError
+from mova.evaluation.documents import plain, write_json
 from mova.evaluation.suite.compare import compare_results, holm, p_of_change
 from mova.evaluation.suite.results import METRICS_VERSION, Headline, fall_from, headline_of, model_results, read_results
-from mova.evaluation.suite.rows import Row, plain, write_json
+from mova.evaluation.suite.rows import Row
 
 TORN = '{"metrics_version": 1, "suite": "x", "clips": [{"key": "a", "values": {}, "video_s": ["<"]}]}'
 FLOORS = {"offset_ms": 5.0, "f1_corrected": 0.02, "median_abs_ms": 5.0}

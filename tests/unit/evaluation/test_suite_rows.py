@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mova.errors import MediaError, RequestError
-from mova.evaluation.suite.rows import Row, plain, read_rows, run_missing
+from mova.evaluation.documents import plain
+from mova.evaluation.suite.rows import Row, read_rows, run_missing
 
 RUN = {"model": "tiny", "seed": 3}
 JOBS = {"a": 1, "b": 2, "c": 3}

@@ -16,9 +16,9 @@ from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.cli.app import app
 from mova.errors import MovaError, RequestError
+from mova.evaluation.documents import write_json
 from mova.evaluation.suite import tracks
 from mova.evaluation.suite.results import BRIDGE_OFF, read_results
-from mova.evaluation.suite.rows import write_json
 from mova.inputs import prepare
 from mova.model import MOVAModel
 from mova.pipeline import MOVAPipeline

@@ -7,16 +7,14 @@ ended is made again.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import numpy as np
-
 from mova.errors import MediaError, RequestError
+from mova.evaluation.documents import plain
 
 Row = dict[str, Any]
 Job = TypeVar("Job")
@@ -92,42 +90,6 @@ def read_rows(path: Path, run: Mapping[str, Any]) -> dict[str, Row]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise MediaError(f"cannot read the rows in {path}: {problem}.", "Choose another folder, or move the file.") from problem
-
-
-def plain(value: Any) -> Any:
-    """Plain JSON values: numpy's become Python's, what is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write plain JSON beside ``path`` and rename.
-
-    Raises:
-        MediaError: If that cannot be done.
-    """
-    write_text(path, json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text beside ``path`` and rename.
-
-    Raises:
-        MediaError: If that cannot be done.
-    """
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as problem:
-        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _whole_lines(path: Path) -> list[bytes]:

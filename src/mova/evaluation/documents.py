@@ -1,0 +1,59 @@
+"""Documents that a measurement writes: plain JSON, and files that are written beside and renamed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mova.errors import MediaError
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values: numpy's become Python's, what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write plain JSON beside ``path`` and rename.
+
+    Raises:
+        MediaError: If that cannot be done.
+    """
+    write_text(path, json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside ``path`` and rename.
+
+    Raises:
+        MediaError: If that cannot be done.
+    """
+    put(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def put(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` make a file beside ``path``, and rename it; nothing is left behind if it fails.
+
+    Raises:
+        MediaError: If that cannot be done.
+    """
+    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    except OSError as problem:
+        raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
+    finally:
+        beside.unlink(missing_ok=True)
