@@ -26,7 +26,9 @@ scenes: $(STAMP)
 	$(BIN)/mova scenes sheet -o out/scenes.png
 
 benchmarks: $(STAMP)
-	$(BIN)/python benchmarks/base_model.py
+	$(BIN)/python benchmarks/base_model.py --bridge-off
+	$(BIN)/python benchmarks/codecs.py
+	$(BIN)/python benchmarks/directions.py --per-kind 3 --seeds 3
 	$(BIN)/python benchmarks/speed.py
 
 # torch comes first and alone: asked for together with the rest, the newest build with its CUDA packages would be taken

@@ -1,5 +1,7 @@
 """Measures the errors of the suite's own readers: true scenes of every family through H.264 and AAC, read again.
 
+Times, what captions ask for, and pairs of scenes with one thing changed.
+
     python benchmarks/clapper.py --per-family 24
 
 Prints a markdown table and writes JSON. The limits are those of the suite at 256 x 256 and 24 frames per second; a family
@@ -20,8 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 
-from mova.evaluation.clapper.families import SYNC_FAMILIES
-from mova.evaluation.clapper.floors import LIMITS_MS, Floor, measure_floor, score_floors
+from mova.evaluation.clapper.adherence import adherence_floors, score_adherence
+from mova.evaluation.clapper.families import SYNC_FAMILIES, make_scene, render_scene
+from mova.evaluation.clapper.floors import LIMITS_MS, floor_of, measure_directions, score_floors, through_mp4
+from mova.evaluation.clapper.scene import ClapperScene
+from mova.evaluation.clapper.traits import Traits, read_traits
+from mova.files import written_beside
 
 ROOT = Path(__file__).parents[1]
 SEED = 910_000
@@ -34,15 +40,15 @@ def main() -> None:
     console = Console(width=200)
     console.print(table_of(document), markup=False, highlight=False)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = arguments.output.with_suffix(".partial")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, arguments.output)
+    with written_beside(arguments.output) as beside:
+        beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--per-family", type=int, default=24, help="clips of each family")
+    parser.add_argument("--pairs", type=int, default=20, help="scenes of which one thing is changed, in every way")
     parser.add_argument("--families", default=",".join(SYNC_FAMILIES), help="names, with commas between")
     parser.add_argument("--size", type=int, default=256, help="width and height in pixels")
     parser.add_argument("--fps", type=int, default=24)
@@ -54,19 +60,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """All numbers, ready for JSON."""
-    families = arguments.families.split(",")
-
-    def floor_of_families(names: list[str]) -> Floor:
-        return measure_floor(
-            names,
-            num_clips=arguments.per_family,
-            size=arguments.size,
-            fps=arguments.fps,
-            seconds=arguments.seconds,
-            seed=arguments.seed,
-        )
-
-    rows = {name: row_of(floor_of_families([name])) for name in families}
+    rows = {}
+    for name in arguments.families.split(","):
+        scenes, traits = films_of(name, arguments)
+        rows[name] = row_of(scenes, traits)
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -77,11 +74,22 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         "codec": "H.264 and AAC in MP4",
         "limits_ms": dict(LIMITS_MS),
         "families": rows,
+        "counterfactual": pairs_of(arguments),
     }
 
 
-def row_of(floor: Floor) -> dict[str, Any]:
-    """What is kept of a family's floor."""
+def films_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Traits]]:
+    """Scenes of a family and what is read from their films."""
+    places = range(arguments.seed, arguments.seed + arguments.per_family)
+    scenes = [make_scene(family, seed, fps=arguments.fps, seconds=arguments.seconds) for seed in places]
+    films = (through_mp4(render_scene(scene, width=arguments.size, height=arguments.size)) for scene in scenes)
+    return scenes, [read_traits(film, family=family) for film in films]
+
+
+def row_of(scenes: list[ClapperScene], traits: list[Traits]) -> dict[str, Any]:
+    """What is kept of a family: its floor, and how far its true films are what their captions ask for."""
+    floor = floor_of(scenes, [one.reading for one in traits])
+    asked, floors = score_adherence(scenes, traits), adherence_floors(scenes, traits)
     return {
         "num_clips": floor.num_clips,
         "num_events": floor.num_video,
@@ -91,11 +99,29 @@ def row_of(floor: Floor) -> dict[str, Any]:
         **{name: round(value, 3) for name, value in floor.summary().items()},
         "misses": list(floor.misses),
         "score_floors": {name: round(value, 4) for name, value in score_floors(floor).items()},
+        "adherence": {
+            name: {
+                "value": round(one.value, 4),
+                "interval": [round(end, 4) for end in one.interval],
+                "chance": round(one.chance, 4),
+                "floor": round(floors[name], 4),
+            }
+            for name, one in asked.items()
+        },
+    }
+
+
+def pairs_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Directional accuracy on pairs of true films through the codec."""
+    found = measure_directions(arguments.pairs, fps=arguments.fps, seconds=arguments.seconds, seed=arguments.seed)
+    return {
+        name: {"value": one.value, "interval": list(one.interval), "num_pairs": one.num_pairs, "chance": one.chance}
+        for name, one in found.items()
     }
 
 
 def table_of(document: dict[str, Any]) -> str:
-    """A row for each family, as markdown."""
+    """A row for each family, then what its captions ask for, then the pairs, as markdown."""
     columns = ("video_median", "video_p95", "audio_median", "audio_p95", "av_median", "av_p95")
     heads = ["family", "events", "seen", "heard", "extra", *(name.replace("_", " ") + ", ms" for name in columns), "misses"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
@@ -103,6 +129,13 @@ def table_of(document: dict[str, Any]) -> str:
         cells = [name, str(row["num_events"]), f"{row['seen']:.1%}", f"{row['heard']:.1%}", str(row["extra"])]
         cells += [f"{row[column]:.2f}" for column in columns]
         lines.append("| " + " | ".join([*cells, ", ".join(row["misses"])]) + " |")
+    lines += ["", "| family | asked | right | chance |", "| --- | --- | --- | --- |"]
+    for family, row in document["families"].items():
+        lines += [f"| {family} | {name} | {one['value']:.1%} | {one['chance']:.1%} |" for name, one in row["adherence"].items()]
+    lines += ["", "| pairs | number | right direction | 95 % |", "| --- | --- | --- | --- |"]
+    for name, one in document["counterfactual"].items():
+        low, high = one["interval"]
+        lines.append(f"| {name} | {one['num_pairs']} | {one['value']:.1%} | {low:.1%} to {high:.1%} |")
     return "\n".join(lines)
 
 

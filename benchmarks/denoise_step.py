@@ -29,10 +29,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mova.files import written_beside
 from mova.models.bridge import interaction_layers
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
-from mova.runtime.costs import Lengths, Network, guidance_branches, step_flops
+from mova.runtime.costs import Lengths, Network, step_flops
 from mova.sampling.denoise import Experts, branches_that_share, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.pair import Pair
@@ -204,7 +205,7 @@ def measure(size: Size, repeats: int, *, branches_per_forward: int) -> Timing:
 
 def result_of(name: str, size: Size, timing: Timing) -> dict[str, Any]:
     """Medians, ratio and speed of one size."""
-    flops = step_flops(Network.from_configs(**size.config), size.lengths, guidance_branches(SCALE, 1.0))
+    flops = step_flops(Network.from_configs(**size.config), size.lengths, Guidance(SCALE).branches(1.0))
     device, dtype = (torch.device("cuda"), torch.bfloat16) if size.on_cuda else (torch.device("cpu"), torch.float32)
     peak = matmul_speed(device, dtype)
     ours, plain = statistics.median(timing.ours_s), statistics.median(timing.plain_s)
@@ -268,9 +269,8 @@ def document_of(arguments: argparse.Namespace, results: list[dict[str, Any]]) ->
 def write(output: Path, document: dict[str, Any]) -> None:
     """The record as a file."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_suffix(".partial")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, output)
+    with written_beside(output) as beside:
+        beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def random_model(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> JointModel:

@@ -30,11 +30,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from base_model import machine, write_json
 from rich.console import Console
 
 from mova.evaluation.acceptance import Verdict, judge, summarise
-from mova.evaluation.suite.tracks import BridgeOff
+from mova.evaluation.documents import machine, write_json
+from mova.evaluation.suite.clips import BridgeOff
 from mova.given import (
     Given,
     given_all_but,
@@ -47,13 +47,13 @@ from mova.given import (
 from mova.media.clip import Clip
 from mova.pipeline import MOVAPipeline
 from mova.plan import Canvas
+from mova.sampling.windows import plan_windows
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, render, sample_scripts
 
 ROOT = Path(__file__).parents[1]
 TEST_SEED = 991_000
 FPS, RATE = Fraction(16), 16000
-SEAM_S = 500 / 16000
 BATCH = 10
 
 
@@ -221,9 +221,11 @@ def made(
         given=given,
         guidance=guidance,
         num_frames=num_frames,
+        output_type="clips",
     )
+    timeline = maker.pipeline.world.timeline(FPS)
     return [
-        keep_given(clip, one, sound=one.waveform, seam_s=SEAM_S) for clip, one in zip(output.clips, given, strict=True)
+        keep_given(clip, one, sound=one.waveform, timeline=timeline) for clip, one in zip(output.clips, given, strict=True)
     ]
 
 
@@ -280,7 +282,7 @@ def retake(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     span = (12800, 25600)
     given = [given_all_but(canvas(), case.truth, frames=None, samples=span) for case in cases]
     for case, clip in zip(cases, made(maker, cases, given), strict=True):
-        seam = round(SEAM_S * RATE)
+        seam = maker.pipeline.world.timeline(FPS).audio_hop
         outside = np.r_[: span[0] - seam, span[1] + seam : clip.waveform.shape[1]]
         kept = np.array_equal(clip.waveform[:, outside], case.truth.waveform[:, outside])
         kept = kept and np.array_equal(clip.frames, case.truth.frames)
@@ -303,7 +305,7 @@ def long(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     for case in cases:
         (clip,) = made(maker, [case], [Given()], num_frames=round(maker.long_s * float(FPS)))
         ratio = peak_bytes() / before  # before the film is judged, which takes memory of its own
-        yield {**judged(case, clip), "memory ratio": ratio}
+        yield {**judged(case, clip), "memory ratio": ratio, **seams_inside(maker.pipeline, clip)}
 
 
 TASKS: dict[str, Callable[[Maker, Sequence[Case]], Iterator[Reading]]] = {
@@ -345,6 +347,8 @@ FLOORS = (
           lambda results: results["extend"]["continuous"], lambda results: results["extend"]["truth continuous"]),
     Floor("long", "event F1 at 45 ms, within 5 points of text",
           lambda results: results["long"]["F1@45"], lambda results: results["text"]["F1@45"] - 0.05),
+    at_least("long", "change of picture at a border within 95 % of the interior's", "picture seams inside", 0.9),
+    at_least("long", "change of level at a border within 95 % of the interior's", "level seams inside", 0.9),
     Floor("long", "peak memory over that of 4 s",
           lambda results: results["long"]["memory ratio"], lambda results: 1.1, is_ceiling=True),
 )  # fmt: skip
@@ -422,6 +426,28 @@ def is_continuous(frames: Pixels, seams: Sequence[int], truth: Pixels) -> bool:
         if change[over].max() > limit:
             return False
     return True
+
+
+def seams_inside(pipeline: MOVAPipeline, clip: Clip) -> Reading:
+    """The share of the windows' borders over which picture and level change no more than at 95 % of the moments inside."""
+    timeline = pipeline.world.timeline(FPS)
+    num_video = timeline.video_latents(timeline.next_legal_frames(len(clip.frames)))
+    longest = timeline.video_latents(pipeline.world.max_frames)
+    num_audio = timeline.audio_latents(timeline.frames_of_latents(num_video))
+    windows = plan_windows(num_video, num_audio, timeline=timeline, max_video=longest)[:-1]
+    films = [timeline.frames_of_latents(window.video[1]) - 1 for window in windows]
+    sounds = [window.audio[1] - 1 for window in windows]
+    power = np.square(clip.waveform[0, : len(clip.waveform[0]) // timeline.audio_hop * timeline.audio_hop])
+    level = 10.0 * np.log10(power.reshape(-1, timeline.audio_hop).mean(axis=1) + 1e-8)
+    return {
+        "picture seams inside": within(jumps(clip.frames, 1), films),
+        "level seams inside": within(np.abs(np.diff(level)), sounds),
+    }
+
+
+def within(change: np.ndarray[Any, Any], seams: Sequence[int]) -> float:
+    """The share of seams whose change is within the 95th percentile of the others."""
+    return float((change[list(seams)] <= np.quantile(np.delete(change, seams), 0.95)).mean())
 
 
 def jumps(film: Pixels, order: int) -> np.ndarray[Any, np.dtype[np.float64]]:

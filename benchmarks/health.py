@@ -31,6 +31,7 @@ from rich.table import Table
 
 from mova.evaluation.health import check_arrays, check_clip, check_file
 from mova.evaluation.health_faults import INJECTORS
+from mova.files import written_beside
 from mova.scenes.world import KINDS, render, sample_scripts
 
 ROOT = Path(__file__).parents[1]
@@ -53,9 +54,8 @@ def main() -> None:
     for one in document["alarms"]:
         console.print(f"  {one}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = arguments.output.with_suffix(".partial")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, arguments.output)
+    with written_beside(arguments.output) as beside:
+        beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def parse_arguments() -> argparse.Namespace:

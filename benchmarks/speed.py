@@ -25,6 +25,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mova.evaluation.documents import machine, write_json
+
 ROOT = Path(__file__).parents[1]
 PROMPT = "a small red ball bounces three times on a wooden floor"
 INSIDE = "--inside"
@@ -69,9 +71,7 @@ def main() -> None:
         "peak_gb": peak_gb,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = arguments.output.with_suffix(".partial")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, arguments.output)
+    write_json(arguments.output, document)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -141,14 +141,6 @@ def table_of(lines: list[Line], threads: int) -> Table:
         unit = line.unit
         table.add_row(line.what, f"{line.value:.2f} {unit}", f"{line.floor:g} {unit}", f"{line.goal:g} {unit}", verdict)
     return table
-
-
-def machine() -> dict[str, Any]:
-    """What this ran on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": names[0] if names else "unknown", "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
 
 
 if __name__ == "__main__":

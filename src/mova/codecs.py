@@ -36,7 +36,7 @@ class CodecPipelineMixin:
         """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents."""
         mean, std = _statistics(self.video_vae, latents)
         film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
-        return film.to(torch.float32).clamp(-1.0, 1.0)
+        return film.to(torch.float32).clamp_(-1.0, 1.0)
 
     @torch.no_grad()
     def decode_audio(self, latents: Tensor) -> Tensor:

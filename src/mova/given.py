@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.plan import Canvas
+from mova.seams import join_pictures, join_sounds
 from mova.timeline import Timeline
 
 Frames = NDArray[np.uint8]
@@ -204,7 +205,7 @@ def led_by(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: T
         given: What is given of it.
         timeline: Its clock.
     """
-    stride = timeline.frames_of_latents(2) - 1
+    stride = timeline.video_stride
     lead = np.concatenate([np.repeat(picture[None], stride if index else 1, axis=0) for index, picture in enumerate(pictures)])
     count, num_samples = len(lead), timeline.samples(len(lead) + canvas.num_frames)
     size = (canvas.num_frames, canvas.height, canvas.width)
@@ -224,25 +225,24 @@ def led_by(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: T
     )
 
 
-def keep_given(clip: Clip, given: Given, *, sound: NDArray[np.float32] | None, seam_s: float) -> Clip:
-    """The finished clip with what was given put back as it was.
+def keep_given(clip: Clip, given: Given, *, sound: NDArray[np.float32] | None, timeline: Timeline) -> Clip:
+    """The finished clip with what was given put back as it was, joined to what was made within one latent step.
 
     Args:
         clip: As the codecs gave it, at the rate that it is to have.
         given: What was given.
         sound: The given sound at that rate, ``[channels, samples]``; the clip takes its channels.
-        seam_s: Where given sound borders on made sound, given samples so far from the border fade into the codec's copy of
-            them, so that nothing clicks; at most one audio latent. Pictures have no seam.
+        timeline: The model's clock.
     """
     frames, waveform = clip.frames, clip.waveform
     if given.frames is not None:
         assert given.keep_picture is not None
-        frames = np.where(given.keep_picture[..., None], given.frames, frames)
+        frames = join_pictures(frames, given.frames, given.keep_picture, reach=timeline.video_stride)
     if sound is not None:
         assert given.keep_sound is not None
         where = np.arange(waveform.shape[1]) * len(given.keep_sound) // waveform.shape[1]
-        weight = _seamed(given.keep_sound[where], round(seam_s * clip.sample_rate))
-        waveform = np.where(weight == 1.0, sound, waveform + weight * (sound - waveform)).astype(np.float32)
+        reach = round(timeline.audio_hop / timeline.sample_rate * clip.sample_rate)
+        waveform = join_sounds(waveform, sound, given.keep_sound[where], reach=reach)
     return replace(clip, frames=np.ascontiguousarray(frames), waveform=np.ascontiguousarray(waveform))
 
 
@@ -279,18 +279,3 @@ def _check_film(canvas: Canvas, frames: Frames, needed: int) -> None:
         raise RequestError(
             f"the given film has {length} frames; the clip has {needed}.", f"Ask for {length} frames.", field="video"
         )
-
-
-def _seamed(keep: Mask, seam_samples: int) -> NDArray[np.float32]:
-    """1 where given, 0 where made, falling to 0 over the last given samples before a border."""
-    weight = keep.astype(np.float32)
-    steps = np.diff(keep.astype(np.int8))
-    fade = (np.arange(1, seam_samples + 1, dtype=np.float32) / (seam_samples + 1))[::-1]
-    for border in np.flatnonzero(steps == -1):  # given, then made
-        length = min(seam_samples, int(border) + 1)
-        part = weight[border + 1 - length : border + 1]
-        np.minimum(part, fade[-length:], out=part)
-    for border in np.flatnonzero(steps == 1):  # made, then given
-        part = weight[border + 1 : border + 1 + seam_samples]
-        np.minimum(part, fade[::-1][: len(part)], out=part)
-    return weight

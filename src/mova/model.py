@@ -293,7 +293,7 @@ class MOVAModel:
     def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
         """Make the clip; what was given is in it as it was."""
         from mova.output import MOVAPipelineOutput
-        from mova.sampling.guidance import Guidance
+        from mova.passes import guidance_of
 
         plan, given = prepared.plan, prepared.given
         request, timeline = plan.request, plan.timeline
@@ -305,18 +305,7 @@ class MOVAModel:
             num_frames=plan.num_frames + prepared.lead_frames,
             fps=request.fps,
             num_inference_steps=plan.num_inference_steps,
-            guidance=Guidance(
-                text_scale=plan.guidance_scale,
-                cross_scale=plan.cross_guidance_scale,
-                self_scale=request.self_guidance_scale,
-                audio_text_scale=request.audio_guidance_scale,
-                audio_cross_scale=request.audio_cross_guidance_scale,
-                audio_self_scale=request.audio_self_guidance_scale,
-                interval=request.guidance_span(),
-                cross_interval=request.guidance_span("cross_"),
-                self_interval=request.guidance_span("self_"),
-                rescale=request.guidance_rescale,
-            ),
+            guidance=guidance_of(plan),
             audio_negative_prompt=request.audio_negative_prompt,
             shift=request.shift,
             audio_shift=request.audio_shift,
@@ -326,6 +315,7 @@ class MOVAModel:
             text_only=request.text_only,
             truncate=request.truncate,
             given=[prepared.with_lead],
+            output_type="clips",
             on_progress=on_progress,
         )
         assert isinstance(output, MOVAPipelineOutput)
@@ -336,8 +326,7 @@ class MOVAModel:
             clip = clip.resampled(plan.sample_rate)
             if on_progress is not None:
                 on_progress("resample", 1, 1)
-        seam_s = timeline.audio_hop / timeline.sample_rate
-        clip = keep_given(clip, given, sound=prepared.sound, seam_s=seam_s)
+        clip = keep_given(clip, given, sound=prepared.sound, timeline=timeline)
         return replace(
             clip,
             request=request.model_dump(exclude_defaults=True),

@@ -21,7 +21,7 @@ class MOVAPipelineOutput(BaseOutput):
 
     Attributes:
         frames: ``[B, T, H, W, 3]`` float32 in [0, 1] ("np"), ``[B, T, 3, H, W]`` ("pt"), lists of images
-            ("pil"), or normalised latents ``[B, C, T, H, W]`` ("latent").
+            ("pil"), normalised latents ``[B, C, T, H, W]`` ("latent"), or ``None`` ("clips": the clips are all).
         audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
             L]``.
         fps: Frames per second, exact.
@@ -55,22 +55,31 @@ def finished(
     Args:
         video: ``[B, 3, T, H, W]`` float32 in [-1, 1].
         sound: ``[B, channels, S]`` float32 in [-1, 1].
-        output_type: ``"np"``, ``"pt"`` or ``"pil"``.
+        output_type: ``"np"``, ``"pt"``, ``"pil"`` or ``"clips"``.
         fps: Frames per second.
         rate: Samples per second.
         only: The one modality that the clips are to write.
     """
-    video, sound = (video / 2 + 0.5).cpu(), sound.cpu().contiguous()
-    pixels = rearrange((video * 255.0).round().to(torch.uint8), "b c t h w -> b t h w c").contiguous().numpy()
+    video, sound = video.cpu(), sound.cpu().contiguous()
+    pixels = _pixels(video)
     waves: Any = sound.numpy()
     clips = [Clip(frames, wave, fps, rate, only=only) for frames, wave in zip(pixels, waves, strict=True)]
-    frames: Any
+    frames: Any = None
     if output_type == "pil":
         from PIL import Image
 
         frames = [[Image.fromarray(picture) for picture in film] for film in pixels]
     elif output_type == "pt":
-        frames, waves = rearrange(video, "b c t h w -> b t c h w"), sound
-    else:
-        frames = np.ascontiguousarray(rearrange(video, "b c t h w -> b t h w c").numpy())
+        frames, waves = rearrange(video / 2 + 0.5, "b c t h w -> b t c h w"), sound
+    elif output_type == "np":
+        frames = np.ascontiguousarray(rearrange(video / 2 + 0.5, "b c t h w -> b t h w c").numpy())
     return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips)
+
+
+def _pixels(video: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """``[B, T, H, W, 3]`` of a film in [-1, 1], frame by frame: a long film in 32 bits is large enough once."""
+    batch, channels, length, height, width = video.shape
+    pixels = torch.empty(batch, length, height, width, channels, dtype=torch.uint8)
+    for index in range(length):
+        pixels[:, index] = rearrange((video[:, :, index] / 2 + 0.5) * 255.0, "b c h w -> b h w c").round().to(torch.uint8)
+    return pixels.numpy()

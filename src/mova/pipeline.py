@@ -6,10 +6,9 @@ clip.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +20,32 @@ from mova.checkpoints.layout import Index
 from mova.checkpoints.load import Components, load_to_run
 from mova.checkpoints.lora_pipeline import LoraPipelineMixin
 from mova.checkpoints.save import save_checkpoint
-from mova.codecs import CodecPipelineMixin
-from mova.conditioning import batched, channel_condition, task_of
 from mova.errors import CheckpointError, RequestError
 from mova.given import Given
+from mova.grids import GridPipelineMixin
 from mova.inputs import given_edges
 from mova.output import MOVAPipelineOutput, finished
 from mova.plan import Canvas
 from mova.prompts import Prompts, embed_prompts_for
 from mova.request import Fit, TextOnly
 from mova.runtime.apply import apply_runtime
-from mova.runtime.offload import keep_shared_parts
+from mova.runtime.offload import frees_hooks, keep_shared_parts
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.settle import Runtime
-from mova.sampling.denoise import Experts, Progress, branches_that_share, denoise
+from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance, Guider
-from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.pair import Pair
 from mova.sampling.solvers import SOLVERS, Solver
-from mova.sampling.tasks import Grid, Task
-from mova.sampling.windows import Window, plan_windows
+from mova.sampling.tasks import Task
+from mova.sampling.windows import denoise_windows, plan_windows
 from mova.seeds import Generator, draw_seeds
-from mova.timeline import Timeline
-from mova.world import ModelWorld, grid_frames, resolve_fps, resolve_length, resolve_size, value_or
+from mova.world import resolve_fps, resolve_length, resolve_size, value_or
 
 StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[str, Tensor] | None]
 OnProgress = Callable[[str, int, int], None]
 
 
-class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
+class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
     """Video and sound in one diffusion process.
 
     Args:
@@ -142,11 +138,7 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         super().enable_model_cpu_offload(gpu_id=gpu_id, device=device)
         keep_shared_parts(self.transformer, self.transformer_2, self.video_vae)
 
-    @property
-    def world(self) -> ModelWorld:
-        """What the model can make."""
-        return self.index.world
-
+    @frees_hooks
     @torch.no_grad()
     def __call__(
         self,
@@ -225,7 +217,7 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             truncate: Cut prompts that have more tokens than the model reads; else they are refused.
             given: In place of pictures: what is given of each clip, frames and samples.
             task: In place of all of these: given latents and noise levels on :meth:`grid`.
-            output_type: ``"np"``, ``"pil"``, ``"pt"`` or ``"latent"``.
+            output_type: ``"np"``, ``"pil"``, ``"pt"``, ``"latent"``, or ``"clips"`` for clips alone.
             callback_on_step_end: ``f(pipeline, step, timestep, {"latents", "audio_latents"})``; what it
                 returns under these names takes their place.
             on_progress: ``f(stage, done, of)`` with the stages text, denoise, decode.
@@ -235,8 +227,8 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             RequestError: If the model cannot make what is asked.
         """
         world, device = self.world, self._execution_device
-        if output_type not in ("np", "pil", "pt", "latent"):
-            raise RequestError(f"output_type must be np, pil, pt or latent; got {output_type!r}.", field="output_type")
+        if output_type not in ("np", "pil", "pt", "latent", "clips"):
+            raise RequestError(f"output_type must be np, pil, pt, latent or clips; got {output_type!r}.", field="output_type")
         report = on_progress or (lambda stage, done, of: None)
         width, height = resolve_size(world, width, height)
         exact_fps = resolve_fps(world, fps)
@@ -277,14 +269,7 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             given = given or given_edges(canvas, batch, image, last_image, fit=fit)
             task = self.task(given, grid, timeline, text_only=text_only)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
-        noise = latents if latents is not None else torch.stack([video_noise(s, self._shapes(grid)[0]) for s in seeds])
-        sound_noise = (
-            audio_latents
-            if audio_latents is not None
-            else torch.stack([audio_noise(s, self._shapes(grid)[1]) for s in audio_seeds])
-        )
-        _check_noise(noise, (batch, *self._shapes(grid)[0]), "latents")
-        _check_noise(sound_noise, (batch, *self._shapes(grid)[1]), "audio_latents")
+        noise = self._noise(grid, seeds, audio_seeds, latents=latents, audio_latents=audio_latents)
 
         def after_step(progress: Progress) -> Pair | None:
             report("denoise", progress.step, progress.num_steps)
@@ -293,37 +278,32 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         windows = plan_windows(
             grid.frames, grid.audio_length, timeline=timeline, max_video=timeline.video_latents(world.max_frames)
         )
-        try:
-            report("denoise", 0, schedules[0].num_steps)
-            result = denoise(
-                self.experts,
-                task.to(device),
-                text_embeds=embeds.positive,
-                negative_embeds=embeds.negative,
-                audio_negative_embeds=embeds.audio_negative,
-                video_schedule=schedules[0],
-                audio_schedule=schedules[1],
-                guidance=guider,
-                video_fps=float(exact_fps),
-                video_noise=noise.to(device),
-                audio_noise=sound_noise.to(device),
-                solver=chosen,
-                on_step=after_step,
-                branches_per_forward=self._branches_per_forward(batch, grid, windows),
-                windows=windows,
-            )
-            rate = world.sample_rate
-            if output_type == "latent":
-                output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
-            else:
-                report("decode", 0, 1)
-                num_samples = timeline.samples(num_frames)
-                video = self.decode_video(result.video)[:, :, :num_frames]
-                sound = self.decode_audio(result.audio)[:, :, :num_samples]
-                output = finished(video, sound, output_type, fps=exact_fps, rate=rate, only=task.only)
-                report("decode", 1, 1)
-        finally:  # what was moved to the device, and what step caches keep, must not outlive a run that failed
-            self.maybe_free_model_hooks()
+        report("denoise", 0, schedules[0].num_steps * len(windows))
+        run = partial(
+            denoise,
+            self.experts,
+            text_embeds=embeds.positive,
+            negative_embeds=embeds.negative,
+            audio_negative_embeds=embeds.audio_negative,
+            video_schedule=schedules[0],
+            audio_schedule=schedules[1],
+            guidance=guider,
+            video_fps=float(exact_fps),
+            solver=chosen,
+            branches_per_forward=self._branches_per_forward(batch, grid, windows),
+        )
+        begin = Pair(noise.video.to(device), noise.audio.to(device))
+        result = denoise_windows(run, task.to(device), windows, begin, on_step=after_step)
+        rate = world.sample_rate
+        if output_type == "latent":
+            output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
+        else:
+            report("decode", 0, 1)
+            num_samples = timeline.samples(num_frames)
+            video = self.decode_video(result.video)[:, :, :num_frames]
+            sound = self.decode_audio(result.audio)[:, :, :num_samples]
+            output = finished(video, sound, output_type, fps=exact_fps, rate=rate, only=task.only)
+            report("decode", 1, 1)
         return output if return_dict else (output.frames, output.audio)
 
     @property
@@ -332,61 +312,6 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         models = [self.transformer] if self.transformer_2 is None else [self.transformer, self.transformer_2]
         return Experts(models=models, boundary=self.index.boundary_ratio or 0.0)
 
-    def grid(self, *, height: int, width: int, num_frames: int, fps: Fraction) -> Grid:
-        """The latent grids of a clip of that size and length."""
-        world = self.world
-        frames = grid_frames(world, num_frames)
-        timeline = world.timeline(fps)
-        scale = self.video_vae.config.scale_factor_spatial
-        return Grid(
-            frames=timeline.video_latents(frames),
-            height=height // scale,
-            width=width // scale,
-            audio_length=timeline.audio_latents(frames),
-        )
-
-    @torch.no_grad()
-    def task(self, given: Sequence[Given], grid: Grid, timeline: Timeline, *, text_only: TextOnly | None = None) -> Task:
-        """What the sampler is told of what is given; one entry a clip, all with the same parts.
-
-        Raises:
-            RequestError: If the checkpoint needs a first frame, none is given and ``text_only`` does not say what takes
-                its place; or if it says so to a checkpoint that needs none.
-        """
-        takes_pictures = self.transformer.config["video"]["in_dim"] > self.transformer.config["video"]["out_dim"]
-        if text_only is not None and not takes_pictures:
-            raise RequestError(f"{self.world.name} needs no first frame: text_only has nothing to do.", field="text_only")
-        tasks = []
-        for one in given:
-            condition = None
-            rest = one
-            if takes_pictures:
-                condition, rest = channel_condition(
-                    one, grid, timeline, self.video_vae, text_only=text_only, device=self._execution_device
-                )
-            tasks.append(
-                task_of(
-                    rest,
-                    grid,
-                    timeline,
-                    encode_video=self.encode_video,
-                    encode_audio=self.encode_audio,
-                    video_condition=condition,
-                )
-            )
-        return batched(tasks)
-
-    def _branches_per_forward(self, batch: int, grid: Grid, windows: Sequence[Window]) -> int:
-        """How many branches of guidance share a pass: see :data:`mova.sampling.denoise.FEW_TOKENS`."""
-        frames = max(window.video[1] - window.video[0] for window in windows)
-        sound = max(window.audio[1] - window.audio[0] for window in windows)
-        film = frames * grid.height * grid.width // math.prod(self.transformer.video_embed.patch_size)
-        return branches_that_share(batch * (film + sound))
-
-    def _shapes(self, grid: Grid) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-        video, audio = self.transformer.config["video"], self.transformer.config["audio"]
-        return (video["out_dim"], grid.frames, grid.height, grid.width), (audio["out_dim"], grid.audio_length)
-
     def _call_back(self, callback: StepCallback | None, progress: Progress) -> Pair | None:
         if callback is None:
             return None
@@ -394,8 +319,3 @@ class MOVAPipeline(CodecPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         values = {"latents": now.video, "audio_latents": now.audio}
         changed = callback(self, progress.step - 1, progress.timestep, values) or {}
         return Pair(changed.get("latents", now.video), changed.get("audio_latents", now.audio))
-
-
-def _check_noise(noise: Tensor, shape: tuple[int, ...], field: str) -> None:
-    if tuple(noise.shape) != shape:
-        raise RequestError(f"{field} must have the shape {list(shape)}; got {list(noise.shape)}.", field=field)

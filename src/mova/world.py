@@ -30,7 +30,7 @@ class ModelWorld:
         fps_range: Lowest and highest frames per second.
         default_fps: Frames per second where none is asked.
         max_frames: Longest clip in one window, in frames.
-        max_continued_frames: Longest clip in overlapping windows; 0 if the model cannot go on.
+        max_continued_frames: Longest clip, made window after window; 0 if the model cannot go on.
         default_frames: Length where none is asked.
         min_grid_frames: Shortest length on which to run the network; shorter clips are cut from it.
         sample_rate: Samples per second of the audio codec.

@@ -36,7 +36,11 @@ def test_a_shot_list_becomes_one_film_and_only_what_changed_is_rendered_again(mo
     assert (film.num_frames, film.waveform.shape) == (16, (1, 16000))
     assert film.request is not None and film.request["shots"][1]["keep"] == ["last_frame"]
 
+    assert all(shot["health"]["looked_at"] == ["video", "audio"] for shot in facts["shots"])
+
     again = mova("film", "a.yaml", "--json", "-o", "b.mkv")
+    kept = json.loads(again.stdout)["shots"]
+    assert [shot["health"] for shot in kept] == [shot["health"] for shot in facts["shots"]]
     assert "loaded" not in again.stderr and "2 in a.cache, 0 to render" in again.stderr
     assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
 

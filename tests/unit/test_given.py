@@ -97,7 +97,7 @@ def test_a_region_is_made_in_every_latent_cell_that_it_touches() -> None:
 def test_what_is_kept_is_equal_to_the_bit_outside_one_seam(span: tuple[int, int]) -> None:
     source, made = some_clip(), some_clip(seed=1)
     given = given_all_but(CANVAS, source, frames=(4, 9), samples=span)
-    finished = keep_given(made, given, sound=source.waveform, seam_s=500 / 16000)
+    finished = keep_given(made, given, sound=source.waveform, timeline=CLOCK)
     changed = np.flatnonzero((finished.frames != source.frames).any(axis=(1, 2, 3)))
     assert changed.tolist() == [4, 5, 6, 7, 8]
     assert np.array_equal(finished.frames[4:9], made.frames[4:9])
@@ -110,7 +110,7 @@ def test_what_is_kept_is_equal_to_the_bit_outside_one_seam(span: tuple[int, int]
 def test_given_sound_keeps_its_own_rate_and_channels() -> None:
     made = some_clip(seed=1).resampled(48000)
     stereo = np.random.default_rng(3).uniform(-1, 1, (2, 51000)).astype(np.float32)
-    finished = keep_given(made, given_sound(CANVAS, some_clip().waveform), sound=stereo, seam_s=0.03)
+    finished = keep_given(made, given_sound(CANVAS, some_clip().waveform), sound=stereo, timeline=CLOCK)
     assert np.array_equal(finished.waveform, stereo)
 
 

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor, nn
 
-from mova.checkpoints.layout import (
-    BUILDERS,
-    CONFIG,
-    SCHEDULER_CONFIG,
-    Index,
-    read_index,
-    read_json,
-    resolve_model,
-)
-from mova.checkpoints.tensors import fill, read_tensors, verify_checksums, weight_files
+from mova.checkpoints.layout import Index
+from mova.checkpoints.skeleton import Part, Skeleton, read_skeleton, untied
+from mova.checkpoints.tensors import fill, read_tensors
 from mova.errors import CheckpointError, RequestError
 from mova.models.bridge import BridgeConfig
-from mova.models.joint import JointModel, share_audio_and_bridge
-from mova.models.presets import official_to_ours, ours_to_official
+from mova.models.joint import JointModel
 from mova.runtime.experts import ExpertPair
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.quantise import make_quantiser, prepare_storage, quantised_on_arrival
@@ -34,15 +23,6 @@ from mova.runtime.settle import ModelFacts, Runtime, settle
 from mova.sampling.scheduler import FlowMatchPairScheduler
 
 EXPERTS = {"video_dit", "video_dit_2"}
-# as safetensors names them; float8 without scales is a plain number format here
-FLOATS = {
-    "F32": torch.float32,
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "F64": torch.float64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
 
 
 @dataclass(frozen=True)
@@ -90,7 +70,7 @@ def load_checkpoint(
         CheckpointError: If a file is missing or broken, or tensors do not fit the configuration; the message
             names them.
     """
-    skeleton = _read_skeleton(name_or_path, should_verify=should_verify)
+    skeleton = read_skeleton(name_or_path, should_verify=should_verify)
     return _filled(skeleton, Runtime(device=torch.device(device), dtype=dtype))
 
 
@@ -112,7 +92,7 @@ def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_ver
         RequestError: If the options cannot be had here, or the model does not fit in the device's memory.
         MissingExtraError: If they need a package that is not installed.
     """
-    skeleton = _read_skeleton(name_or_path, should_verify=should_verify)
+    skeleton = read_skeleton(name_or_path, should_verify=should_verify)
     runtime = settle(options, _facts(skeleton))
     try:
         return _filled(skeleton, runtime), runtime
@@ -124,32 +104,7 @@ def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_ver
         ) from error
 
 
-@dataclass(frozen=True)
-class _Skeleton:
-    """A checkpoint of which everything is known but the weights."""
-
-    index: Index
-    parts: Mapping[str, _Part]
-    tokenizer: Any
-    scheduler: FlowMatchPairScheduler
-
-
-def _read_skeleton(name_or_path: str | Path, *, should_verify: bool) -> _Skeleton:
-    folder = resolve_model(name_or_path)
-    index = read_index(folder)
-    for name in index.classes:
-        if name not in ("tokenizer", "scheduler"):
-            weight_files(folder / name)  # what is missing is told before anything large is read
-    if should_verify:
-        verify_checksums(folder)
-    tokenizer, scheduler = _load_tokenizer(folder / "tokenizer"), _load_scheduler(folder / "scheduler")
-    parts = _build_parts(folder, index)
-    for part in parts.values():
-        _check_headers(part)
-    return _Skeleton(index, parts, tokenizer, scheduler)
-
-
-def _filled(skeleton: _Skeleton, runtime: Runtime) -> Components:
+def _filled(skeleton: Skeleton, runtime: Runtime) -> Components:
     parts = skeleton.parts
     quantiser = make_quantiser(runtime.quantisation, runtime.dtype)
     for name, part in parts.items():
@@ -185,105 +140,12 @@ def _filled(skeleton: _Skeleton, runtime: Runtime) -> Components:
     )
 
 
-def _expert(part: _Part) -> JointModel:
+def _expert(part: Part) -> JointModel:
     assert isinstance(part.module, JointModel)
     return cast(JointModel, part.module)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A component's files and the module that they fill; the audio tower and the bridge fill the first expert."""
-
-    module: nn.Module
-    folder: Path
-    expected: frozenset[str]
-    rename: Callable[[str], str] = str
-    tied: Mapping[str, str] = field(default_factory=dict)
-
-
-def _build_parts(folder: Path, index: Index) -> dict[str, _Part]:
-    """Every component by its folder's name, on the meta device."""
-    first = build_joint(folder, "video_dit")
-    expected: dict[str, set[str]] = {}
-    for name in first.state_dict():
-        expected.setdefault(ours_to_official(name)[0], set()).add(name)
-    parts = {name: _Part(first, folder / name, frozenset(expected[name]), partial(official_to_ours, name)) for name in expected}
-    if "video_dit_2" in index.classes:
-        second = build_joint(folder, "video_dit_2")
-        try:
-            share_audio_and_bridge(first, second)
-        except ValueError as error:
-            raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
-        own = frozenset(name for name in second.state_dict() if ours_to_official(name)[0] == "video_dit")
-        parts["video_dit_2"] = _Part(second, folder / "video_dit_2", own, partial(official_to_ours, "video_dit_2"))
-    for name in BUILDERS:
-        module = build_module(folder, name, index)
-        tied: Mapping[str, str] = getattr(module, "_tied_weights_keys", None) or {}
-        parts[name] = _Part(module, folder / name, frozenset(set(module.state_dict()) - set(tied)), tied=tied)
-    return parts
-
-
-def build_joint(folder: Path, expert: str) -> JointModel:
-    """One expert with sound and bridge, as its configuration says, without weights.
-
-    Raises:
-        CheckpointError: If a configuration is missing or wrong.
-    """
-    configs = {
-        part: _plain(read_json(folder / name / CONFIG))
-        for part, name in (("video", expert), ("audio", "audio_dit"), ("bridge", "dual_tower_bridge"))
-    }
-    try:
-        with init_empty_weights(include_buffers=False):
-            model: JointModel = JointModel(**configs)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
-    return model
-
-
-def build_module(folder: Path, name: str, index: Index) -> nn.Module:
-    """A codec or the text encoder, likewise."""
-    config = _plain(read_json(folder / name / CONFIG))
-    try:
-        with init_empty_weights(include_buffers=False):
-            return BUILDERS[name][index.classes[name][1]](config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error
-
-
-def _check_headers(part: _Part) -> None:
-    """Names, shapes and number formats, from the first bytes of the files: what would not fill the module is told."""
-    headers = _untied(_headers(part.folder), part.tied)
-    fill(part.module, headers, dtype=None, source=str(part.folder), rename=part.rename, expected=set(part.expected))
-
-
-def _headers(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of a component, the tensors without values.
-
-    The format (github.com/huggingface/safetensors): 8 bytes of length, that many of JSON, then the values. Read by hand,
-    because opening a file with the library maps all of it into memory.
-    """
-    for path in weight_files(folder):
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                size = path.stat().st_size - 8 - length
-                header = json.loads(file.read(length) if size >= 0 else b"{}")
-            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            if max((entry["data_offsets"][1] for entry in entries.values()), default=0) != size:
-                raise ValueError("it is not as long as it says")
-            for name, entry in entries.items():
-                if entry["dtype"] not in FLOATS:
-                    raise CheckpointError(
-                        f"{path}: {name} is stored as {entry['dtype']}; weights must be one of {', '.join(FLOATS)}.",
-                        "Take the model as its makers published it; quantisation is done while loading.",
-                    )
-                yield name, torch.empty(entry["shape"], dtype=FLOATS[entry["dtype"]], device="meta")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(f"{path} is broken: {error}", "Download the folder again.") from error
-
-
-def _facts(skeleton: _Skeleton) -> ModelFacts:
+def _facts(skeleton: Skeleton) -> ModelFacts:
     parts = skeleton.parts
     config = _expert(parts["video_dit"]).config
     widths = {config[tower]["dim"] // config[tower]["num_heads"] for tower in ("video", "audio")}
@@ -316,7 +178,7 @@ class _Reader:
         quantiser: For the experts, see :mod:`mova.runtime.quantise`.
     """
 
-    def __init__(self, part: _Part, runtime: Runtime, quantiser: Any) -> None:
+    def __init__(self, part: Part, runtime: Runtime, quantiser: Any) -> None:
         self.part, self.quantiser = part, quantiser
         self.is_pinned = runtime.is_streamed
         modules = dict(part.module.named_modules())
@@ -337,7 +199,7 @@ class _Reader:
         names = {
             name: ".".join(filter(None, (prefixes[id(owner)], name.rpartition(".")[2]))) for name, owner in self.owners.items()
         }
-        tensors = self._converted(_untied(read_tensors(part.folder), part.tied), names, device, is_copied)
+        tensors = self._converted(untied(read_tensors(part.folder), part.tied), names, device, is_copied)
         if self.quantiser is not None and isinstance(module, JointModel):
             tensors = quantised_on_arrival(module, tensors, quantiser=self.quantiser)
         try:
@@ -363,44 +225,3 @@ class _Reader:
                 name = stored  # unknown: the one who fills will say so
             converted = tensor.to(device, dtypes.get(name), copy=is_copied)
             yield name, converted.pin_memory() if self.is_pinned else converted
-
-
-def _untied(tensors: Iterable[tuple[str, Tensor]], tied: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
-    """A tied tensor is stored under either of its names or under both; here it comes once, under its own."""
-    given: set[str] = set()
-    for key, value in tensors:
-        name = tied.get(key, key)
-        if name not in given:
-            given.add(name)
-            yield name, value
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
-
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(f"{folder / 'tokenizer.json'} is missing.", "Download the folder again.")
-    try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers' Rust library raises bare exceptions for a broken file
-        raise CheckpointError(f"{folder} holds a broken tokenizer: {error}", "Download the folder again.") from error
-    for name in ("is_local", "local_files_only"):  # how it was read is no part of what it is
-        tokenizer.init_kwargs.pop(name, None)
-    return tokenizer
-
-
-def _load_scheduler(folder: Path) -> FlowMatchPairScheduler:
-    values = _plain(read_json(folder / SCHEDULER_CONFIG))
-    accepted = set(FlowMatchPairScheduler._get_init_keys(FlowMatchPairScheduler)) - {"self"}
-    try:
-        scheduler: FlowMatchPairScheduler = FlowMatchPairScheduler(
-            **{name: value for name, value in values.items() if name in accepted}
-        )
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / SCHEDULER_CONFIG}: {error}", "Download the folder again.") from error
-    return scheduler
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the keys that diffusers adds for itself."""
-    return {name: value for name, value in config.items() if not name.startswith("_")}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from mova.checkpoints.layout import read_json
 from mova.errors import CheckpointError
+from mova.files import written_beside
 from mova.models.presets import (
     AUDIO_COMPONENT,
     BRIDGE_COMPONENT,
@@ -119,15 +119,12 @@ def write_lora(path: str | Path, lora: LoraFile, *, names: Naming = "diffusers")
     if target.suffix != ".safetensors":
         raise CheckpointError(f"a LoRA is written as .safetensors; got {target.name!r}.", f"Use {target.stem}.safetensors.")
     tensors, metadata = _diffusers_content(lora) if names == "diffusers" else _official_content(lora)
-    beside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
-        save_file(tensors, beside, metadata={"format": "pt", **metadata})
-        os.replace(beside, target)
+        with written_beside(target) as beside:
+            save_file(tensors, beside, metadata={"format": "pt", **metadata})
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{target} cannot be written: {reason}.", "Check the folder and its free space.") from error
-    finally:
-        beside.unlink(missing_ok=True)
     return target
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from mova.checkpoints.layout import (
 from mova.checkpoints.load import Components
 from mova.checkpoints.tensors import checksums, write_tensors
 from mova.errors import CheckpointError
+from mova.files import written_beside
 from mova.models.joint import JointModel
 from mova.models.presets import ours_to_official
 
@@ -56,23 +55,19 @@ def save_checkpoint(
     experts = [expert for expert in (components.transformer, components.transformer_2) if expert is not None]
     if loras := lora_scales(experts):
         raise CheckpointError(f"a checkpoint holds no LoRA; attached: {', '.join(loras)}.", "Unload it, or save_lora_weights.")
-    beside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        _write_all(beside, components, dtype)
-        for name, text in (extra_files or {}).items():
-            (beside / name).write_text(text, encoding="utf-8")
-        _write_json(beside / CHECKSUMS, checksums(beside))
-        _replace(target, beside)
+        with written_beside(target) as beside:
+            beside.mkdir(parents=True)
+            _write_all(beside, components, dtype)
+            for name, text in (extra_files or {}).items():
+                (beside / name).write_text(text, encoding="utf-8")
+            _write_json(beside / CHECKSUMS, checksums(beside))
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
             f"{target} cannot be written: {reason}.",
             "Check the free space and the permissions.",
         ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
@@ -129,20 +124,6 @@ def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict
     return {
         name: value.to(dtype) if dtype is not None and value.is_floating_point() else value for name, value in tensors.items()
     }
-
-
-def _replace(target: Path, beside: Path) -> None:
-    """Put ``beside`` in the place of ``target``; what was there goes only when the new one stands."""
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(beside, target)
-    except OSError:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -33,6 +33,9 @@ Size = Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")]
 Steps = Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")]
 GuidanceScale = Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")]
 CrossGuidanceScale = Annotated[float | None, typer.Option(help="How far picture and sound are bound; 1 is their own.")]
+SelfGuidanceScale = Annotated[
+    float | None, typer.Option(help="How far the model is led away from its own weak side; 0 is off.")
+]
 
 
 @app.command()
@@ -58,9 +61,7 @@ def generate(
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     cross_guidance_scale: CrossGuidanceScale = None,
-    self_guidance_scale: Annotated[
-        float | None, typer.Option(help="How far the model is led away from its own weak side; 0 is off.")
-    ] = None,
+    self_guidance_scale: SelfGuidanceScale = None,
     audio_guidance_scale: Annotated[float | None, typer.Option(help="--guidance-scale of the sound, if another.")] = None,
     audio_cross_guidance_scale: Annotated[
         float | None, typer.Option(help="--cross-guidance-scale of the sound, if another.")
@@ -210,13 +211,23 @@ def film(
         Path | None, typer.Option(help="Folder of finished shots; beside the document, SHOTS.cache, if not given.")
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove finished shots that this film does not use.")] = False,
+    on_fault: Annotated[
+        str, typer.Option(help="A shot with a fault: keep (write it and say so), repair (try again), fail (write nothing).")
+    ] = "keep",
     json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
     """Make a film of several shots; only what an edit touched is rendered again."""
     from mova.cli.film import FilmOutput, run
 
-    wanted = FilmOutput(path=output, cache=cache, should_prune=prune, is_json=json, is_dry_run=dry_run)
+    wanted = FilmOutput(
+        path=output,
+        cache=cache,
+        should_prune=prune,
+        is_json=json,
+        is_dry_run=dry_run,
+        on_fault=cast(Any, on_fault),  # checked by run
+    )
     run(shots, wanted, retakes=tuple(retake or ()), model=model)
 
 
@@ -297,6 +308,7 @@ def plan(
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     cross_guidance_scale: CrossGuidanceScale = None,
+    self_guidance_scale: SelfGuidanceScale = None,
     solver: Annotated[str | None, typer.Option(help="Method of the sampler.")] = None,
     gpu_memory: Annotated[str | None, typer.Option(help="Of the device, such as 24GB: which choices fit?")] = None,
     flops: Annotated[str | None, typer.Option(help="Speed of the device, such as 400TFLOPS: how long does it take?")] = None,
@@ -312,6 +324,7 @@ def plan(
         "num_inference_steps": steps,
         "guidance_scale": guidance_scale,
         "cross_guidance_scale": cross_guidance_scale,
+        "self_guidance_scale": self_guidance_scale,
         "solver": solver,
     }
     device = Device(memory_bytes=parse_bytes(gpu_memory), speed=parse_speed(flops))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +32,7 @@ class ModelOptions:
         steps: Of the sampler; the model's own if None.
         processes: Of one thread each.
         has_bridge_off: Whether each track is also made with the towers cut apart.
+        shows_kinds: Whether the numbers of each kind of scene are shown, too.
         device: Where to run.
         baseline: Results to hold the headline against.
         fail_below: How far it may fall below them.
@@ -48,6 +48,7 @@ class ModelOptions:
     steps: int | None
     processes: int
     has_bridge_off: bool
+    shows_kinds: bool
     device: str
     baseline: Path | None
     fail_below: float | None
@@ -86,41 +87,38 @@ def run_model(options: ModelOptions) -> None:
         RequestError: If an option is wrong, or the model cannot make what is asked; before any work.
         MovaError: If the headline fell by more than is allowed.
     """
-    from mova import __version__
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.evaluation.suite import results, tracks
+    from mova.evaluation.suite import clips, tracks
+    from mova.evaluation.suite.run import measure_model
 
     with _in_typed_words():
         suite = tracks.checked_suite(options.suite)
         wanted = tracks.checked_tracks(options.tracks, has_bridge_off=options.has_bridge_off)
     baseline = _baseline(options, suite, wanted[0])
     folder = resolve_model(options.model)
-    index = read_index(folder)
+    world = read_index(folder).world
     seed = tracks.SEED if options.seed is None else options.seed
-    scripts = tracks.scripts_for(index.world, options.num_clips, seed=seed)
-    tracks.check_requests(scripts[0], wanted, index.world, steps=options.steps)
-    clips = _made_folder(options.output / CLIPS)
-    run = {
-        "suite": suite,
-        "model": index.world.name,
-        "weights": index.fingerprint,
-        "seed": seed,
-        "steps": index.world.num_inference_steps if options.steps is None else options.steps,
-        "metrics_version": results.METRICS_VERSION,
-        "mova": __version__,
-    }
-    console.say(f"{index.world.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
-    maker = tracks.Maker(folder, options.steps, None if options.device == "auto" else options.device, clips)
-    jobs, work = tracks.clip_jobs(scripts, wanted), partial(tracks.clip_row, maker)
-    rows = _rows(jobs, work, options.output / ROWS, run=run, processes=options.processes, label="clips")
-    truths, made = rows[: len(scripts)], rows[len(scripts) :]
-    facts = {**run, "num_clips": len(scripts), "made": datetime.now(UTC).isoformat(timespec="seconds")}
-    document = results.model_results(facts, made, floors=tracks.codec_floors(scripts, truths))
+    scripts = tracks.scripts_for(world, options.num_clips, seed=seed)
+    tracks.check_requests(scripts[0], wanted, world, steps=options.steps)
+    device = None if options.device == "auto" else options.device
+    maker = clips.Maker(folder, options.steps, device, _made_folder(options.output / CLIPS))
+    console.say(f"{world.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
+    with _pool(options.processes) as pool, _in_typed_words():
+        document = measure_model(
+            maker,
+            scripts,
+            wanted,
+            options.output / ROWS,
+            seed=seed,
+            processes=options.processes,
+            pool=pool,
+            on_row=console.ProgressLine("clips").update,
+        )
     written = _write(document, options.output, media=options.output)
     if options.is_json:
         console.facts_json({**written, **_without_clips(document)})
     else:
-        _show_model(document)
+        _show_model(document, shows_kinds=options.shows_kinds)
         console.fact("  ".join(written.values()))
     if baseline is not None:
         _hold_against(baseline, document, most=options.fail_below or 0.0)
@@ -255,8 +253,14 @@ def _rows(
     """The row of every job, with a line of progress; what is in the file already is not done again."""
     from mova.evaluation.suite.rows import run_missing
 
-    with _pool(processes) as pool, _in_typed_words():
-        return run_missing(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
+    try:
+        with _pool(processes) as pool, _in_typed_words():
+            return run_missing(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
+    except BrokenExecutor:
+        raise MovaError(
+            f"a worker process ended in the middle of its work; {path} keeps the {label} that were done.",
+            "Most often memory ran out: use fewer --processes; the same command goes on.",
+        ) from None
 
 
 def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any] | None:
@@ -336,20 +340,24 @@ def _say_passed(names: Sequence[str], why: str) -> None:
         console.say(f"{why}: {', '.join(printable(name) for name in names[:5])}{more}")
 
 
-def _show_model(document: Mapping[str, Any]) -> None:
+def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
     from mova.evaluation.documents import plain
-    from mova.evaluation.suite.results import ASKED, SHOWN
-    from mova.evaluation.suite.words import number, score_cells, span
+    from mova.evaluation.suite.results import COUNTERFACTUAL
+    from mova.evaluation.suite.tables import kind_table, number_table, pair_table, tracks_of
+    from mova.evaluation.suite.words import number, span
 
-    lines = []
-    for name, track in plain(document["tracks"]).items():
-        lines += [(name, *score_cells(score, track["scores"][score])) for score in SHOWN]
-        asked = [(one, track["adherence"][one]) for one in ASKED if one in track["adherence"]]
-        lines += [(name, one, number(found["value"]), span(found["interval"]), "", "") for one, found in asked]
-        healthy = track["num_clips"] - track["num_faulty"]
-        lines.append((name, "whole", number(healthy / track["num_clips"]), "", "", ""))
-    console.table(("track", "score", "value", "95 %", "chance", "floor"), lines, left=(0, 1))
+    found = tracks_of(document)
+    tables = [(track.name, number_table(track)) for track in found]
+    if tables:
+        rows = [(name, *row) for name, table in tables for row in table.rows]
+        console.table(("track", *tables[0][1].header), rows, left=(0, 1))
+    kinds = [kind_table(track) for track in found] if shows_kinds else []
+    for table in (*kinds, *([pair_table(document)] if document[COUNTERFACTUAL] else [])):
+        console.fact("")
+        console.table(table.header, table.rows, left=(0, 1) if table in kinds else (0,))
     headline = plain(document["headline"])
+    if headline is None:
+        return
     if headline["value"] is None:
         console.fact(f"headline: {headline['name']} of {headline['track']} not measured: chance takes two clips of a kind")
         return

@@ -73,7 +73,9 @@ def eval_model(
     model: Annotated[str, typer.Argument(envvar="MOVA_MODEL", help="mova-base, a folder, or a hub id.")] = "mova-base",
     suite: Annotated[str, typer.Option(help="What is measured.")] = "clapper",
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=100_000, help="Prompts of each track.")] = 64,
-    track: Annotated[list[str] | None, typer.Option(help="text, v2a or a2v; may be repeated. All if not given.")] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="text, v2a, a2v or counterfactual; may be repeated. The first three if not given.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of clips, rows, results and report; a second call goes on.")
     ] = Path("eval"),
@@ -83,6 +85,7 @@ def eval_model(
     bridge_off: Annotated[
         bool, typer.Option("--bridge-off", help="Make each track once more with picture and sound cut apart.")
     ] = False,
+    by_kind: Annotated[bool, typer.Option("--by-kind", help="Show the numbers of each kind of scene, too.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
     baseline: Annotated[Path | None, typer.Option(help="Results to hold the headline against.")] = None,
     fail_below: Annotated[
@@ -103,6 +106,7 @@ def eval_model(
         steps=steps,
         processes=processes,
         has_bridge_off=bridge_off,
+        shows_kinds=by_kind,
         device=device,
         baseline=baseline,
         fail_below=fail_below,

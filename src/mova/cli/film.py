@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.generate import STAGES, clip_facts, loudness_words
-from mova.errors import RequestError
+from mova.cli.generate import REMEDIES, STAGES, clip_facts, loudness_words
+from mova.cli.options import in_typed_words
+from mova.errors import MovaError, RequestError
 
 if TYPE_CHECKING:
-    from mova.film.cache import ShotCache
+    from mova.evaluation.health import Health, OnFault, Remedy
+    from mova.film.cache import ShotCache, ShotClip
     from mova.film.plan import FilmPlan
     from mova.film.render import ShotState
     from mova.film.shots import Film, Take
-    from mova.media.clip import Clip
     from mova.model import MOVAModel
 
 
@@ -31,6 +32,7 @@ class FilmOutput:
         should_prune: Remove the finished shots of the folder that this film does not use.
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
+        on_fault: What to do about a faulty shot (:mod:`mova.evaluation.health_repair`).
     """
 
     path: Path
@@ -38,11 +40,13 @@ class FilmOutput:
     should_prune: bool
     is_json: bool
     is_dry_run: bool
+    on_fault: OnFault = "keep"
 
 
 def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str | None) -> None:
     """Check everything, render what is missing, join, write, say what it is."""
     from mova.checkpoints.layout import read_index, resolve_model
+    from mova.evaluation.health import checked_on_fault
     from mova.film.cache import ShotCache
     from mova.film.keys import model_key_of
     from mova.film.plan import plan_film
@@ -50,13 +54,17 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
     from mova.film.shots import read_film
     from mova.media.encode import check_target
 
+    try:
+        checked_on_fault(output.on_fault)
+    except RequestError as problem:
+        raise in_typed_words(problem) from None
     film = _with_retakes(read_film(shots), retakes)
     folder = resolve_model(model or film.model)
     plan = plan_film(film, read_index(folder).world, model_key=model_key_of(folder))
     width, height = plan.size
     check_target(output.path, width=width, height=height)
     cache = ShotCache(output.cache or shots.with_name(f"{shots.stem}.cache"))
-    states = shot_states(plan, cache)
+    states = shot_states(plan, cache, on_fault=output.on_fault)
     _say_plan(plan, states, cache)
     if output.is_dry_run:
         _show_plan(plan, states, output)
@@ -68,8 +76,9 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
 
 
 def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
+    from mova.evaluation.health_repair import fault_words
     from mova.film.keys import keys_of_film
-    from mova.film.render import render_film
+    from mova.film.render import joined, render_shots
 
     began = time.monotonic()
     rendered: set[int] = set()
@@ -90,12 +99,28 @@ def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) ->
         label = f"shot {number}/{len(plan.shots)}: {STAGES.get(stage, stage)}"
         lines.setdefault((number, stage), console.ProgressLine(label)).update(done, total)
 
-    clip = render_film(plan, cache, load_model, on_progress=on_progress)
+    def on_remedy(number: int, health: Health, remedy: Remedy) -> None:
+        console.say(f"shot {number}/{len(plan.shots)}: {fault_words(health)}; next: {REMEDIES[remedy]}")
+
+    finished = render_shots(plan, cache, load_model, on_fault=output.on_fault, on_progress=on_progress, on_remedy=on_remedy)
+    shots = [
+        _shot_facts(plan, index) | {"rendered": index + 1 in rendered, "health": _verdict(shot)}
+        for index, shot in enumerate(finished)
+    ]
+    faulty = {number: shot.health for number, shot in enumerate(finished, start=1) if shot.health.faults}
+    if faulty and output.on_fault == "fail":
+        if output.is_json:
+            console.facts_json({"file": None, "shots": shots})
+        raise _refusal(output.path, faulty)
+    clip = joined(plan, finished)
     written = clip.save(output.path)
+    for number, health in faulty.items():
+        console.say(f"warning: shot {number}: {fault_words(health)}; see --on-fault")
     if output.should_prune:
-        used = [key for keys in keys_of_film(plan, cache) if keys is not None for key in keys]
+        there = keys_of_film(plan, cache, on_fault=output.on_fault)
+        used = [key for keys in there if keys is not None for key in keys]
         console.say(f"removed {len(cache.prune(used))} finished shots that this film does not use from {cache.folder}")
-    facts = _facts(plan, clip, output.path, written.size_bytes, rendered, time.monotonic() - began)
+    facts = clip_facts(clip, output.path, written.size_bytes, time.monotonic() - began) | {"shots": shots}
     if output.is_json:
         console.facts_json(facts)
     else:
@@ -167,16 +192,22 @@ def _shot_facts(plan: FilmPlan, index: int) -> dict[str, Any]:
     }
 
 
-def _facts(plan: FilmPlan, clip: Clip, path: Path, size_bytes: int, rendered: set[int], seconds_taken: float) -> dict[str, Any]:
-    return clip_facts(clip, path, size_bytes, seconds_taken) | {
-        "shots": [_shot_facts(plan, i) | {"rendered": shot.number in rendered} for i, shot in enumerate(plan.shots)],
-    }
+def _verdict(shot: ShotClip) -> dict[str, Any]:
+    return {**shot.health.as_dict(), "remedies": list(shot.remedies)}
+
+
+def _refusal(path: Path, faulty: Mapping[int, Health]) -> MovaError:
+    from mova.evaluation.health_repair import fault_words
+
+    names = "; ".join(f"shot {number}: {fault_words(health)}" for number, health in faulty.items())
+    return MovaError(f"{path} was not written: {names}.", "Give these shots another seed, or --on-fault repair, or keep.")
 
 
 def _fact_line(fact: dict[str, Any]) -> str:
     rendered = sum(shot["rendered"] for shot in fact["shots"])
+    faulty = sum(shot["health"]["verdict"] != "ok" for shot in fact["shots"])
     return (
-        f"{fact['file']}  {len(fact['shots'])} shots, {rendered} rendered, {fact['width']}x{fact['height']}, "
-        f"{fact['seconds']:.3f} s at {fact['fps']:g} fps, {fact['bytes'] / 1000:.0f} kB, {loudness_words(fact)}, "
-        f"made in {fact['seconds_taken']:.1f} s"
+        f"{fact['file']}  {len(fact['shots'])} shots, {rendered} rendered, {faulty or 'none'} faulty, "
+        f"{fact['width']}x{fact['height']}, {fact['seconds']:.3f} s at {fact['fps']:g} fps, {fact['bytes'] / 1000:.0f} kB, "
+        f"{loudness_words(fact)}, made in {fact['seconds_taken']:.1f} s"
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mova.cli import console
 from mova.cli.options import in_typed_words, numbered, parse_size, read_prompt
 from mova.errors import MediaError, MovaError, RequestError
+from mova.files import written_beside
 from mova.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
 
 def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
     began = time.monotonic()
-    from mova.evaluation.health_repair import generate_checked
+    from mova.evaluation.health_repair import fault_words, generate_checked
     from mova.media.sidecar import write_sidecar
     from mova.model import MOVAModel
 
@@ -122,7 +123,7 @@ def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, p
             lines.setdefault(stage, console.ProgressLine(label + STAGES.get(stage, stage))).update(done, total)
 
         def on_remedy(health: Health, remedy: str, label: str = label, lines: Any = lines) -> None:
-            console.say(f"{label}{_fault_words(health)}; next: {REMEDIES[remedy]}")
+            console.say(f"{label}{fault_words(health)}; next: {REMEDIES[remedy]}")
             lines.clear()
 
         begin = time.monotonic()
@@ -143,7 +144,7 @@ def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, p
         written = clip.save(path)
         elapsed = time.monotonic() - begin
         if health.faults:
-            console.say(f"warning: {label}{_fault_words(health)}; see --on-fault")
+            console.say(f"warning: {label}{fault_words(health)}; see --on-fault")
         if number == 0 and output.sheet is not None:
             save_picture(clip.sheet(title=request.prompt), output.sheet, "--sheet")
         facts.append({**_facts(clip, path, written.size_bytes, elapsed), **verdict})
@@ -178,14 +179,11 @@ def save_picture(image: Image.Image, path: Path, option: str) -> None:
     Raises:
         MediaError: If it cannot be written.
     """
-    beside = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
     try:
-        image.save(beside)
-        os.replace(beside, path)
+        with written_beside(path) as beside:
+            image.save(beside)
     except OSError as problem:
         raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", f"Choose another {option}.") from problem
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def clip_facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
@@ -234,18 +232,14 @@ def _fact_line(fact: dict[str, Any]) -> str:
     )
 
 
-def _fault_words(health: Health) -> str:
-    """The first fault, and how many more there are."""
-    more = len(health.faults) - 1
-    return health.faults[0].message + (f", and {more} more" if more else "")
-
-
 def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
+    from mova.evaluation.health_repair import fault_words
+
     hint = "Try another --seed, or --on-fault repair, or keep."
     if num_clips == 1:
         path, health = refused[0]
-        return MovaError(f"{path} was not written: {_fault_words(health)}.", hint)
-    names = "; ".join(f"{path.name}: {_fault_words(health)}" for path, health in refused)
+        return MovaError(f"{path} was not written: {fault_words(health)}.", hint)
+    names = "; ".join(f"{path.name}: {fault_words(health)}" for path, health in refused)
     return MovaError(f"{len(refused)} of {num_clips} clips were not written: {names}.", hint)
 
 

@@ -44,10 +44,10 @@ class Bill:
     Args:
         lengths: Tokens of the whole clip.
         windows: Tokens of each window in which the network sees it; one unless the clip is long.
-        branches: Evaluations of a guided velocity.
-        evaluations: Of a whole run, in each window.
+        velocities: Evaluations of each guided velocity of a run, in each window.
+        branches: Of these, the evaluations of the dearest.
         parts: Operations of one evaluation of the largest window, by part.
-        velocity_flops: Operations of one guided velocity.
+        velocity_flops: Operations of the dearest guided velocity.
         stage_flops: Operations of a run by stage: text, denoise, decode.
         parameters: By component.
         ways: Ways of holding the weights.
@@ -55,13 +55,18 @@ class Bill:
 
     lengths: costs.Lengths
     windows: tuple[costs.Lengths, ...]
+    velocities: tuple[tuple[costs.Branch, ...], ...]
     branches: tuple[costs.Branch, ...]
-    evaluations: int
     parts: Mapping[str, int]
     velocity_flops: int
     stage_flops: Mapping[str, int]
     parameters: Mapping[str, int]
     ways: Sequence[Choice]
+
+    @property
+    def evaluations(self) -> int:
+        """Of a whole run, in each window."""
+        return sum(len(branches) for branches in self.velocities)
 
 
 def run(values: dict[str, Any], *, size: str | None, model: str, device: Device, is_json: bool) -> None:
@@ -97,10 +102,13 @@ def count(folder: Path, plan: Plan) -> Bill:
     Raises:
         CheckpointError: If they are missing or wrong.
     """
-    from mova.checkpoints.layout import CONFIG, read_index, read_json
+    from mova.checkpoints.layout import CONFIG, SCHEDULER_CONFIG, read_index, read_json
+    from mova.passes import branches_of_run
+    from mova.sampling.schedule import ScheduleConfig
 
     index = read_index(folder)
     configs = {name: read_json(folder / name / CONFIG) for name in COMPONENTS}
+    levels = read_json(folder / "scheduler" / SCHEDULER_CONFIG)
     try:
         network = costs.Network.from_configs(*(configs[name] for name in COMPONENTS[:3]))
         scale = video_scale(configs["video_vae"])
@@ -112,29 +120,31 @@ def count(folder: Path, plan: Plan) -> Bill:
         }
         encoder = costs.text_encoder_weights(configs["text_encoder"])
         encoding = costs.text_encoder_flops(configs["text_encoder"], index.world.max_tokens)
-    except ValueError as error:
+        velocities = branches_of_run(plan, ScheduleConfig.from_values(levels))
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: {error}", "The configuration files are not those of a model.") from error
     experts = 2 if "video_dit_2" in index.classes else 1
-    branches = costs.guidance_branches(plan.guidance_scale, plan.cross_guidance_scale)
     lengths = _lengths(network, grid, sound, index.world.max_tokens)
     parts = _windows(plan, index.world, grid[0], sound)
     windows = tuple(_lengths(network, (frames, *grid[1:]), latents, lengths.text) for frames, latents in parts)
     largest = max(windows, key=lambda window: window.video)
-    velocity = sum(costs.step_flops(network, window, branches) for window in windows)
-    velocities = costs.velocities_in(plan.num_inference_steps, plan.solver)
-    texts = len({has_text for has_text, _ in branches})
+    prices = {branches: sum(costs.step_flops(network, window, branches) for window in windows) for branches in set(velocities)}
+    dearest = max(prices, key=lambda branches: prices[branches])
+    widest = max(prices, key=lambda branches: (len(branches), costs.num_texts(branches)))
+    asked = {branch for branches in velocities for branch in branches}
+    prompts = len(windows) * costs.prompt_flops(network, largest, asked, num_experts=experts)
     expert = costs.tower_weights(network.video).total
     model = Model(network, experts, encoder, configs["text_encoder"], codecs["video_vae"], codecs["audio_vae"])
     return Bill(
         lengths=lengths,
         windows=windows,
-        branches=branches,
-        evaluations=velocities * len(branches),
+        velocities=velocities,
+        branches=dearest,
         parts=costs.forward_flops(network, largest),
-        velocity_flops=velocity,
+        velocity_flops=prices[dearest],
         stage_flops={
-            "text": texts * encoding,
-            "denoise": velocities * velocity + costs.prompt_flops(network, largest, branches, num_experts=experts),
+            "text": costs.num_texts(asked) * encoding,
+            "denoise": sum(prices[branches] for branches in velocities) + prompts,
             "decode": sum(codec.decode_flops for codec in codecs.values()),
         },
         parameters={
@@ -145,7 +155,7 @@ def count(folder: Path, plan: Plan) -> Bill:
             "text_encoder": encoder.total,
             **{name: codec.parameters for name, codec in codecs.items()},
         },
-        ways=choices(model, largest, branches),
+        ways=choices(model, largest, widest),
     )
 
 
@@ -189,12 +199,10 @@ def _lengths(network: costs.Network, grid: tuple[int, ...], sound: int, text: in
 
 
 def _windows(plan: Plan, world: ModelWorld, num_video: int, num_audio: int) -> list[tuple[int, int]]:
-    """Latents of film and sound in each window; the common clip is one, and needs no torch to say so."""
-    longest = plan.timeline.video_latents(world.timeline().next_legal_frames(world.max_frames))
-    if num_video <= longest:
-        return [(num_video, num_audio)]
+    """Latents of film and sound in each window."""
     from mova.sampling.windows import plan_windows
 
+    longest = plan.timeline.video_latents(world.timeline().next_legal_frames(world.max_frames))
     windows = plan_windows(num_video, num_audio, timeline=plan.timeline, max_video=longest)
     return [(window.video[1] - window.video[0], window.audio[1] - window.audio[0]) for window in windows]
 
@@ -205,6 +213,7 @@ def _show(bill: Bill, plan: Plan, world: ModelWorld, device: Device) -> None:
         f"{world.name}: {plan.width}x{plan.height}, {plan.num_frames} frames ({plan.num_frames / fps:.3f} s) at {fps:g} fps, "
         f"{plan.num_inference_steps} steps ({plan.solver}), "
         f"guidance {plan.guidance_scale:g}, cross guidance {plan.cross_guidance_scale:g}"
+        + (f", self-guidance {plan.request.self_guidance_scale:g}" if plan.request.self_guidance_scale else "")
     )
     split = f" in {len(bill.windows)} windows" if len(bill.windows) > 1 else ""
     console.fact(
@@ -223,12 +232,13 @@ def _show_operations(bill: Bill, plan: Plan, device: Device) -> None:
     console.table(("one evaluation", "operations", ""), [*shares, ("sum", _flop(total), "")])
     console.fact("")
     run_flops = sum(bill.stage_flops.values())
-    velocities = bill.evaluations // len(bill.branches)
     evaluations = "1 evaluation" if len(bill.branches) == 1 else f"{len(bill.branches)} evaluations"
+    if len(set(bill.velocities)) > 1:
+        evaluations = f"at most {evaluations}"
     rows = [
         ("text encoder", bill.stage_flops["text"]),
         (f"guided velocity, {evaluations}", bill.velocity_flops),
-        (f"{plan.num_inference_steps} steps, {velocities} velocities", bill.stage_flops["denoise"]),
+        (f"{plan.num_inference_steps} steps, {len(bill.velocities)} velocities", bill.stage_flops["denoise"]),
         ("decoding", bill.stage_flops["decode"]),
         ("run", run_flops),
     ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mova.cli import console
 from mova.errors import MediaError
+from mova.files import written_beside
 
 
 def draw_sheet(
@@ -31,12 +31,10 @@ def draw_sheet(
     for number, script in enumerate(scripts, start=1):
         clips.append(render(script, width=width, height=height, fps=fps, num_frames=frames))
         line.update(number, len(scripts))
-    beside = output.with_name(f".{output.name}.partial.png")
     try:
-        scene_sheet(clips).save(beside, format="PNG")
-        os.replace(beside, output)
+        with written_beside(output) as beside:
+            scene_sheet(clips).save(beside, format="PNG")
     except OSError as problem:
-        beside.unlink(missing_ok=True)
         raise MediaError(f"cannot write {output}: {problem}", "Choose another folder.") from problem
     console.fact(f"{output}  {len(clips)} clips of {len(wanted)} kinds, {width}x{height}, {fps} fps")
 

@@ -7,7 +7,6 @@ give them (not normalised), and ``00012.jsonl`` its scripts.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from mova.data.shards import World, describe, render_arrays, scripts_in
 from mova.data.workers import make_missing_shards
+from mova.files import written_beside
 from mova.models.audio_codec import AudioCodec
 from mova.models.video_codec import VideoCodec
 
@@ -102,9 +102,8 @@ def _encode_shard(path: Path, first: int, count: int, *, video_codec: Path, audi
             audios.append(audio_model.encode(sound).latent_dist.mode().half())
     lines = "\n".join(json.dumps(describe(script)) for script in scripts) + "\n"
     path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
-    beside = path.with_suffix(".partial")
-    save_file({"video": torch.cat(videos).contiguous(), "audio": torch.cat(audios).contiguous()}, beside)
-    os.replace(beside, path)
+    with written_beside(path) as beside:
+        save_file({"video": torch.cat(videos).contiguous(), "audio": torch.cat(audios).contiguous()}, beside)
     return count
 
 

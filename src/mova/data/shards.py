@@ -8,8 +8,6 @@ is whole. The script of clip ``i`` depends on (seed, i) only.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mova.data.workers import make_missing_shards
+from mova.files import written_beside
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import draw, sample_scripts
@@ -120,7 +119,7 @@ def render_shards(
 
 def open_shards(folder: Path) -> list[Shard]:
     """Every shard in ``folder``, in order, memory mapped."""
-    return [_open_shard(path) for path in sorted(folder.glob("[0-9]*")) if not path.name.endswith(".partial")]
+    return [_open_shard(path) for path in sorted(folder.glob("[0-9]*"))]
 
 
 def shard_folder(folder: Path, index: int) -> Path:
@@ -131,14 +130,12 @@ def shard_folder(folder: Path, index: int) -> Path:
 def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World) -> int:
     scripts = list(scripts_in(seed, first, count, world))
     frames, waveforms = render_arrays(scripts, world)
-    beside = path.with_name(path.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    np.save(beside / "frames.npy", frames)
-    np.save(beside / "waveforms.npy", waveforms)
-    lines = (json.dumps(describe(script)) for script in scripts)
-    (beside / "scripts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with written_beside(path) as beside:
+        beside.mkdir(parents=True)
+        np.save(beside / "frames.npy", frames)
+        np.save(beside / "waveforms.npy", waveforms)
+        lines = (json.dumps(describe(script)) for script in scripts)
+        (beside / "scripts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return count
 
 

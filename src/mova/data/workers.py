@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from mova.files import remove_leftovers
+
 
 def exit_with_parent(parent: int) -> None:
     """End this process soon after ``parent`` is gone: a killed run must not leave workers that hold the cores."""
@@ -49,6 +51,7 @@ def make_missing_shards(
         on_shard: Told (clips done, clips in all) after each shard.
     """
     sizes = {first: min(clips_per_shard, num_clips - first) for first in range(0, num_clips, clips_per_shard)}
+    remove_leftovers(path_of(0).parent)
     missing = [first for first in sizes if not path_of(first // clips_per_shard).exists()]
     done = num_clips - sum(sizes[first] for first in missing)
     with worker_pool(processes) as pool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import os
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError
+from mova.files import written_beside
 
 
 def plain(value: Any) -> Any:
@@ -49,11 +52,22 @@ def put(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         MediaError: If that cannot be done.
     """
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        write(beside)
-        os.replace(beside, path)
+        with written_beside(path) as beside:
+            write(beside)
     except OSError as problem:
         raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
-    finally:
-        beside.unlink(missing_ok=True)
+
+
+def machine() -> dict[str, Any]:
+    """What this runs on, to stand beside what was measured: processor, cores, versions, load."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+        "load": [round(load, 1) for load in os.getloadavg()],
+    }

@@ -60,6 +60,7 @@ def generate_checked(
     on_fault: OnFault = "keep",
     max_attempts: int = MAX_ATTEMPTS,
     seed_step: int = 1,
+    skip_frames: int = 0,
     on_progress: OnProgress | None = None,
     on_remedy: OnRemedy | None = None,
 ) -> CheckedClip:
@@ -74,6 +75,7 @@ def generate_checked(
         on_fault: Whether to repair.
         max_attempts: How often to try after the first time.
         seed_step: From one seed to the next; the number of clips, where several have consecutive seeds.
+        skip_frames: So many at the beginning, and their sound, are not judged: whoever asked cuts them off.
         on_progress: As in :meth:`mova.model.MOVAModel.generate`; called for every attempt.
         on_remedy: ``f(health, remedy)`` before each attempt.
 
@@ -81,7 +83,7 @@ def generate_checked(
         RequestError: If ``on_fault`` is none of the three, or the model cannot make what is asked.
     """
     checked_on_fault(on_fault)
-    best = _made(model, prepared, on_progress)
+    best = _made(model, prepared, skip_frames, on_progress)
     if on_fault != "repair":
         return best
     useless = _useless(model.pipeline, prepared)
@@ -98,7 +100,7 @@ def generate_checked(
         if remedy.startswith("reroll"):
             seeds = _rerolled(seeds, health, seed_step)
         with _decoding(model.pipeline, tried):
-            attempt = _made(model, seeds, on_progress)
+            attempt = _made(model, seeds, skip_frames, on_progress)
         health = attempt.health
         if _badness(attempt) < _badness(best):
             best = attempt
@@ -120,14 +122,20 @@ def check_made(clip: Clip, prepared: Prepared) -> Health:
     )
 
 
-def _made(model: MOVAModel, prepared: Prepared, on_progress: OnProgress | None) -> CheckedClip:
+def fault_words(health: Health) -> str:
+    """The first fault, and how many more there are."""
+    more = len(health.faults) - 1
+    return health.faults[0].message + (f", and {more} more" if more else "")
+
+
+def _made(model: MOVAModel, prepared: Prepared, skip_frames: int, on_progress: OnProgress | None) -> CheckedClip:
     try:
         clip = model.run_prepared(prepared, on_progress=on_progress)
     except MediaError as problem:
         # all files are read before: only a clip that the codecs did not give whole is refused here
-        fault = Fault("nonfinite", "audio", 0.0, float("nan"), 0.0, problem.message)
+        fault = Fault("nonfinite", "audio", 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
         return CheckedClip(None, Health((fault,)), prepared)
-    return CheckedClip(clip, check_made(clip, prepared), prepared)
+    return CheckedClip(clip, check_made(clip.without_beginning(skip_frames), prepared), prepared)
 
 
 def _badness(checked: CheckedClip) -> tuple[bool, int]:

@@ -1,15 +1,14 @@
 """Rendered shots on disk, each under the hash of all that it was made from: lossless, written beside and renamed.
 
 One file a shot: ``<key>.safetensors`` with ``frames`` uint8 ``[T, H, W, 3]``, ``waveform`` and ``run_in`` float32
-``[channels, samples]``, and the facts around them as text. A file that is there is whole; one that was damaged since
-counts as not there.
+``[channels, samples]``, and the facts around them as text, with what the health gate said. A file that is there is whole;
+one that was damaged since counts as not there.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mova.errors import MediaError
+from mova.evaluation.health import Fault, Health
+from mova.files import written_beside
 from mova.media.clip import Clip
 from mova.names import SoundInput
 from mova.timeline import samples_in_frames
@@ -39,10 +40,16 @@ class ShotClip:
         clip: Its picture and sound.
         run_in: ``[channels, samples]`` float32 at the clip's rate: where the sound of the shot before goes on in this one,
             what replaces its last samples so that the cut is not heard; else empty.
+        health: What the health gate says of it.
+        remedies: What was tried about a fault, in order (:mod:`mova.evaluation.health_repair`).
+        seeds: Of picture and sound, that made the shot and each of its retakes.
     """
 
     clip: Clip
     run_in: NDArray[np.float32]
+    health: Health
+    remedies: tuple[str, ...]
+    seeds: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +78,8 @@ class ShotCache:
     def __contains__(self, key: str) -> bool:
         try:
             # the header says how long the file must be, and reading it checks that
-            with safe_open(self._path(key), "numpy"):
-                return True
+            with safe_open(self._path(key), "numpy") as file:
+                return "health" in (file.metadata() or {})  # nobody looked at the shots of older versions
         except (OSError, SafetensorError):
             return False
 
@@ -93,9 +100,23 @@ class ShotCache:
                 sample_rate=int(facts["sample_rate"]),
                 request=json.loads(facts["request"]),
             )
+            seeds = tuple((int(video), int(audio)) for video, audio in json.loads(facts["seeds"]))
+            remedies = tuple(json.loads(facts["remedies"]))
+            return ShotClip(clip, tensors["run_in"], _health_of(facts), remedies, seeds)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise self._unreadable(key, error) from error
-        return ShotClip(clip, tensors["run_in"])
+
+    def health(self, key: str) -> Health:
+        """What the health gate said of a shot that is there; no frame is read.
+
+        Raises:
+            MediaError: If it cannot be read.
+        """
+        try:
+            with safe_open(self._path(key), "numpy") as file:
+                return _health_of(file.metadata())
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise self._unreadable(key, error) from error
 
     def ending(self, key: str, num_frames: int) -> Ending:
         """The last frame of a shot that is there, and the sound of its last ``num_frames`` frames; no other frame is read.
@@ -137,23 +158,22 @@ class ShotCache:
             "fps": str(clip.fps),
             "sample_rate": str(clip.sample_rate),
             "request": json.dumps(dict(clip.request or {}), sort_keys=True),
+            "health": json.dumps(shot.health.as_dict()),
+            "remedies": json.dumps(shot.remedies),
+            "seeds": json.dumps(shot.seeds),
             "model": model_key,
             "work": repr(work),
             "seconds_taken": repr(seconds_taken),
         }
-        beside = self.folder / f".{secrets.token_hex(4)}.partial"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, beside, metadata=facts)
-            os.replace(beside, self._path(key))
+            with written_beside(self._path(key)) as beside:
+                save_file(tensors, beside, metadata=facts)
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
             raise MediaError(
                 f"cannot keep a finished shot in {self.folder}: {reason}.", "Free some space, or choose another --cache."
             ) from error
-        finally:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
 
     def pace(self, model_key: str) -> float | None:
         """Seconds that a model took for a unit of work, the median over the shots that are there; ``None`` without any."""
@@ -189,3 +209,10 @@ class ShotCache:
 
     def _unreadable(self, key: str, error: Exception) -> MediaError:
         return MediaError(f"the finished shot {self._path(key)} cannot be read: {error}.", "Remove it, and run again.")
+
+
+def _health_of(facts: Mapping[str, str]) -> Health:
+    """What :meth:`mova.evaluation.health.Health.as_dict` wrote; a value that was not finite is not a number again."""
+    found = json.loads(facts["health"])
+    faults = [Fault(**{**fault, "value": math.nan if fault["value"] is None else fault["value"]}) for fault in found["faults"]]
+    return Health(tuple(faults), tuple(found["looked_at"]))

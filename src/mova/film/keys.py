@@ -1,7 +1,8 @@
 """What a rendered shot was made from, as a hash: the settled request, the content of every file it names, the weights.
 
 The names of files are not in it, so that a moved folder renders nothing anew; the shots around a shot are in it only as
-far as it keeps something of them.
+far as it keeps something of them. A shot that was repaired has a key of its own: what it is as it was made first stays
+under the other, and is healthy or is not used where repairs are asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from mova import __version__
 from mova.checkpoints.layout import CHECKSUMS, read_json
+from mova.evaluation.health import OnFault
 from mova.film.cache import Ending, ShotCache
 from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
 from mova.names import content_hash
@@ -26,9 +28,7 @@ _TEXTS = (".md", ".txt")  # model cards and licences change no clip
 _DOCUMENTS = (".json", ".model")
 
 
-def model_key_of(
-    folder: Path, *, runtime: RuntimeOptions | None = None, loras: Sequence[tuple[Path, float]] = ()
-) -> str:
+def model_key_of(folder: Path, *, runtime: RuntimeOptions | None = None, loras: Sequence[tuple[Path, float]] = ()) -> str:
     """Says which model is in a checkpoint folder, and how it is loaded as far as that changes what it makes.
 
     Args:
@@ -67,8 +67,8 @@ def _lora_hash(path: Path) -> str:
     return _hash([content_hash(str(file)) for file in files])
 
 
-def shot_keys(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> tuple[str, ...]:
-    """The key of a shot, and of the shot after each of its retakes: the last is what goes into the film.
+def shot_key(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> str:
+    """The key of a shot before its retakes.
 
     Args:
         plan: The film.
@@ -83,25 +83,67 @@ def shot_keys(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> tuple
         kept["last_frame"] = _of_array(before.frame)
     if before is not None and shot.keeps_sound:
         kept["sound"] = [_of_array(before.sound.waveform), before.sound.sample_rate, shot.lead_frames]
-    keys = [_hash({"mova": __version__, "model": plan.model_key, "request": _content(shot), "keep": kept})]
-    for index in range(len(shot.shot.retakes)):
-        take, seed = request_of_take(shot, index)
-        keys.append(_hash({"shot": keys[-1], "retake": take.retake.model_dump(), "seed": seed}))
-    return tuple(keys)
+    return _hash({"mova": __version__, "model": plan.model_key, "request": _content(shot), "keep": kept})
 
 
-def keys_of_film(plan: FilmPlan, cache: ShotCache) -> tuple[tuple[str, ...] | None, ...]:
-    """The keys of every shot as far as they can be known; ``None`` where a shot keeps something of one that is not there."""
+def take_key(key: str, shot: PlannedShot, index: int) -> str:
+    """The key of a shot after one of its retakes.
+
+    Args:
+        key: Of the shot as it was before that.
+        shot: Whose retake it is.
+        index: Of the retake.
+    """
+    take, seed = request_of_take(shot, index)
+    return _hash({"shot": key, "retake": take.retake.model_dump(), "seed": seed})
+
+
+def repaired_key(key: str) -> str:
+    """The key of what came out of the repair of a faulty shot.
+
+    Args:
+        key: Of the shot as it was made first.
+    """
+    return _hash({"shot": key, "on_fault": "repair"})
+
+
+def keys_there(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: OnFault) -> tuple[str, ...]:
+    """What of a shot is done: itself, and its retakes one after the other; the last goes into the film if none is missing.
+
+    Args:
+        first: :func:`shot_key`.
+        shot: Which it is.
+        cache: Where finished shots are.
+        on_fault: With ``"repair"``, a faulty one counts only if its repair was tried.
+    """
+    found: list[str] = []
+    for step in range(num_steps(shot)):
+        key = first if step == 0 else take_key(found[-1], shot, step - 1)
+        if on_fault == "repair" and not (key in cache and cache.health(key).verdict == "ok"):
+            key = repaired_key(key)
+        if key not in cache:
+            break
+        found.append(key)
+    return tuple(found)
+
+
+def num_steps(shot: PlannedShot) -> int:
+    """In how many it is made: itself, and each retake."""
+    return 1 + len(shot.shot.retakes)
+
+
+def keys_of_film(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault) -> tuple[tuple[str, ...] | None, ...]:
+    """What is there of every shot (:func:`keys_there`); ``None`` where a shot keeps something of one that is not finished."""
     result: list[tuple[str, ...] | None] = []
     for shot in plan.shots:
         before = None
         if shot.shot.keep:
             earlier = result[-1]
-            if earlier is None or earlier[-1] not in cache:
+            if earlier is None or len(earlier) < num_steps(plan.shots[shot.number - 2]):
                 result.append(None)
                 continue
             before = cache.ending(earlier[-1], shot.lead_frames)
-        result.append(shot_keys(plan, shot, before))
+        result.append(keys_there(shot_key(plan, shot, before), shot, cache, on_fault=on_fault))
     return tuple(result)
 
 

@@ -1,4 +1,4 @@
-"""A planned film made: what is not in the cache is rendered and kept, then all shots are joined."""
+"""A planned film made: what is not in the cache is rendered, looked over and kept, then all shots are joined."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mova.errors import MediaError
+from mova.evaluation.health import Health, OnFault, Remedy
+from mova.evaluation.health_repair import CheckedClip, fault_words, generate_checked
 from mova.film.cache import Ending, ShotCache, ShotClip
-from mova.film.keys import keys_of_film, shot_keys
+from mova.film.keys import keys_of_film, keys_there, num_steps, repaired_key, shot_key, take_key
 from mova.film.plan import FilmPlan, PlannedShot, as_written, request_of_take, work_of
 from mova.film.shots import Bed, of_shot
 from mova.film.sound import film_sound
@@ -28,6 +31,9 @@ from mova.world import ModelWorld
 
 State = Literal["cached", "to render", "waits"]
 OnShotProgress = Callable[[int, str, int, int], None]
+OnShotRemedy = Callable[[int, Health, Remedy], None]
+REPAIR_SEED_STEP = 1000
+"""From the seed of a faulty shot to the next: those right after it are the seeds of its retakes."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +52,25 @@ class ShotState:
     work: float
 
 
-def shot_states(plan: FilmPlan, cache: ShotCache) -> tuple[ShotState, ...]:
+def shot_states(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault = "keep") -> tuple[ShotState, ...]:
     """Which shots are there, and which are to be rendered.
+
+    Args:
+        plan: What to make.
+        cache: Where finished shots are.
+        on_fault: With ``"repair"``, a faulty shot whose repair was not tried is to be rendered.
 
     Raises:
         MediaError: If a file that a shot names cannot be read.
     """
     result = []
-    for shot, keys in zip(plan.shots, keys_of_film(plan, cache), strict=True):
-        if keys is None:
+    for shot, there in zip(plan.shots, keys_of_film(plan, cache, on_fault=on_fault), strict=True):
+        if there is None:
             result.append(ShotState(shot.number, "waits", _work(shot, 0)))
-        elif (there := _num_there(keys, cache)) == len(keys):
+        elif len(there) == num_steps(shot):
             result.append(ShotState(shot.number, "cached", 0.0))
         else:
-            result.append(ShotState(shot.number, "to render", _work(shot, there)))
+            result.append(ShotState(shot.number, "to render", _work(shot, len(there))))
     return tuple(result)
 
 
@@ -68,32 +79,52 @@ def render_film(
     cache: ShotCache,
     load_model: Callable[[], MOVAModel],
     *,
+    on_fault: OnFault = "keep",
     on_progress: OnShotProgress | None = None,
+    on_remedy: OnShotRemedy | None = None,
 ) -> Clip:
-    """Make a film. Every shot is kept as soon as it is finished, so that a run that was interrupted goes on.
+    """Make a film: :func:`render_shots`, :func:`joined`."""
+    return joined(plan, render_shots(plan, cache, load_model, on_fault=on_fault, on_progress=on_progress, on_remedy=on_remedy))
+
+
+def render_shots(
+    plan: FilmPlan,
+    cache: ShotCache,
+    load_model: Callable[[], MOVAModel],
+    *,
+    on_fault: OnFault = "keep",
+    on_progress: OnShotProgress | None = None,
+    on_remedy: OnShotRemedy | None = None,
+) -> list[ShotClip]:
+    """Make the shots of a film. Every one is kept as soon as it is finished, so that a run that was interrupted goes on.
+
+    Nothing is raised for a fault: what ``"fail"`` means is up to whoever writes the film.
 
     Args:
         plan: What to make.
-        cache: Where finished shots are.
+        cache: Where finished shots are; each with its verdict.
         load_model: Called once, if anything has to be rendered.
+        on_fault: With ``"repair"``, a faulty shot is mended or made anew (:mod:`mova.evaluation.health_repair`).
         on_progress: ``f(number of the shot, stage, done, of)``; the stages are those of :meth:`MOVAModel.generate`.
+        on_remedy: ``f(number of the shot, health, remedy)`` before each attempt of a repair.
 
     Raises:
         RequestError: If the model cannot make a shot; the message names it.
-        MediaError: If a file cannot be read, or a shot not kept.
+        MediaError: If a file cannot be read, a shot not kept, or what was made is no clip at all.
     """
     model: MOVAModel | None = None
     finished: list[str] = []
     for shot in plan.shots:
         with of_shot(shot.number):
             before = cache.ending(finished[-1], shot.lead_frames) if shot.shot.keep else None
-            keys = shot_keys(plan, shot, before)
-            there = _num_there(keys, cache)
-            if there < len(keys):
+            first = shot_key(plan, shot, before)
+            there = keys_there(first, shot, cache, on_fault=on_fault)
+            if len(there) < num_steps(shot):
                 model = load_model() if model is None else model
-                _render(plan, shot, keys, cache, model, before=before, on_progress=on_progress)
-            finished.append(keys[-1])
-    return joined(plan, [cache.read(key) for key in finished])
+                run = _Run(plan, cache, model, on_fault, on_progress, on_remedy)
+                there = _render(run, shot, first, there, before=before)
+            finished.append(there[-1])
+    return [cache.read(key) for key in finished]
 
 
 def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
@@ -103,15 +134,7 @@ def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
         RequestError: If bed and shots together pass full scale.
     """
     frames = np.concatenate([shot.clip.frames for shot in shots])
-    record = [
-        {
-            **as_written(shot.plan.request, shot.shot.request),
-            "first_frame": shot.first_frame,
-            "keep": list(shot.shot.keep),
-            "retakes": [take.model_dump(exclude_none=True) for take in shot.shot.retakes],
-        }
-        for shot in plan.shots
-    ]
+    record = [_record(shot, finished) for shot, finished in zip(plan.shots, shots, strict=True)]
     sound = plan.film.sound
     request = {
         "model": plan.world.name,
@@ -120,6 +143,23 @@ def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
         "shots": record,
     }
     return Clip(frames, film_sound(plan, shots), plan.fps, plan.sample_rate, request=request)
+
+
+def _record(shot: PlannedShot, finished: ShotClip) -> dict[str, Any]:
+    """What a shot was made from, with the seeds that a repair chose."""
+    (seed, audio_seed), *of_takes = finished.seeds
+    takes = [
+        {"retake": take.retake.model_dump(), "seed": video, "audio_seed": audio}
+        for take, (video, audio) in zip(shot.shot.retakes, of_takes, strict=True)
+    ]
+    return {
+        **as_written(shot.plan.request, shot.shot.request),
+        "seed": seed,
+        "audio_seed": audio_seed,
+        "first_frame": shot.first_frame,
+        "keep": list(shot.shot.keep),
+        "retakes": takes,
+    }
 
 
 def prepared_shot(shot: PlannedShot, world: ModelWorld, before: Ending | None) -> Prepared:
@@ -178,46 +218,104 @@ def prepared_take(shot: PlannedShot, index: int, clip: Clip, world: ModelWorld) 
 _IN_THE_CLIP = ("image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")
 
 
-def _render(
-    plan: FilmPlan,
-    shot: PlannedShot,
-    keys: tuple[str, ...],
-    cache: ShotCache,
-    model: MOVAModel,
-    *,
-    before: Ending | None,
-    on_progress: OnShotProgress | None,
-) -> None:
-    """Make what of the shot and its retakes is not there, and keep each."""
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What all shots that are rendered share."""
 
-    def tell(stage: str, done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(shot.number, stage, done, total)
+    plan: FilmPlan
+    cache: ShotCache
+    model: MOVAModel
+    on_fault: OnFault
+    on_progress: OnShotProgress | None
+    on_remedy: OnShotRemedy | None
 
-    there = _num_there(keys, cache)
-    finished = cache.read(keys[there - 1]) if there > 0 else None
-    for index in range(there, len(keys)):
+
+def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *, before: Ending | None) -> tuple[str, ...]:
+    """Make what of the shot and its retakes is not there, and keep each; the keys of all of them."""
+    finished = run.cache.read(there[-1]) if there else None
+    for step in range(len(there), num_steps(shot)):
         began = time.monotonic()
         if finished is None:
-            prepared = prepared_shot(shot, plan.world, before)
-            finished = _without_lead(model.run_prepared(prepared, on_progress=tell), shot)
+            key, prepared = first, prepared_shot(shot, run.plan.world, before)
+            checked = _checked(run, shot, prepared, skip_frames=shot.lead_frames)
+            finished = _without_lead(checked, shot)
         else:
-            prepared = prepared_take(shot, index - 1, finished.clip, plan.world)
-            finished = replace(finished, clip=model.run_prepared(prepared, on_progress=tell))
-        work = work_of(prepared.plan, prepared.plan.grid_frames)
+            key, prepared = take_key(there[-1], shot, step - 1), prepared_take(shot, step - 1, finished.clip, run.plan.world)
+            checked = _checked(run, shot, prepared, skip_frames=0)
+            finished = _retaken(finished, checked)
+        if run.on_fault == "repair" and (checked.remedies or finished.health.faults):
+            key = repaired_key(key)
+        work = work_of(prepared.plan, prepared.plan.grid_frames) * (1 + len(checked.remedies))
         taken = time.monotonic() - began
-        cache.store(keys[index], finished, model_key=plan.model_key, work=work, seconds_taken=taken)
+        run.cache.store(key, finished, model_key=run.plan.model_key, work=work, seconds_taken=taken)
+        there = (*there, key)
+    return there
 
 
-def _without_lead(clip: Clip, shot: PlannedShot) -> ShotClip:
+def _checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_frames: int) -> CheckedClip:
+    def tell(stage: str, done: int, total: int) -> None:
+        if run.on_progress is not None:
+            run.on_progress(shot.number, stage, done, total)
+
+    def tell_remedy(health: Health, remedy: Remedy) -> None:
+        if run.on_remedy is not None:
+            run.on_remedy(shot.number, health, remedy)
+
+    checked = generate_checked(
+        run.model,
+        prepared,
+        on_fault=run.on_fault,
+        seed_step=REPAIR_SEED_STEP,
+        skip_frames=skip_frames,
+        on_progress=tell,
+        on_remedy=tell_remedy,
+    )
+    if checked.clip is None:
+        raise MediaError(f"what was made is no clip: {fault_words(checked.health)}.", "Try another seed, or --on-fault repair.")
+    return checked
+
+
+def _without_lead(checked: CheckedClip, shot: PlannedShot) -> ShotClip:
     """The shot, and the seam at which the given sound fades into the made one; that lies before the cut."""
-    clip = replace(clip, film=None)
-    if not shot.lead_frames:
-        return ShotClip(clip, clip.waveform[:, :0])
-    timeline = shot.plan.timeline
-    cut = samples_in_frames(shot.lead_frames, clip.fps, clip.sample_rate)
-    seam = min(cut, round(timeline.audio_hop / timeline.sample_rate * clip.sample_rate))
-    return ShotClip(clip.without_beginning(shot.lead_frames), clip.waveform[:, cut - seam : cut])
+    assert checked.clip is not None
+    clip = replace(checked.clip, film=None)
+    seam = clip.waveform[:, :0]
+    if shot.lead_frames:
+        timeline = shot.plan.timeline
+        cut = samples_in_frames(shot.lead_frames, clip.fps, clip.sample_rate)
+        length = min(cut, round(timeline.audio_hop / timeline.sample_rate * clip.sample_rate))
+        seam = clip.waveform[:, cut - length : cut]
+        clip = clip.without_beginning(shot.lead_frames)
+    return ShotClip(clip, seam, checked.health, checked.remedies, (_seeds(checked),))
+
+
+def _retaken(before: ShotClip, checked: CheckedClip) -> ShotClip:
+    """A shot after a retake."""
+    assert checked.clip is not None
+    return replace(
+        before,
+        clip=checked.clip,
+        health=_health_after(before.health, checked.health),
+        remedies=(*before.remedies, *checked.remedies),
+        seeds=(*before.seeds, _seeds(checked)),
+    )
+
+
+def _health_after(before: Health, now: Health) -> Health:
+    """Of a shot after a retake: what was not made anew is as it was."""
+    if set(now.looked_at) >= set(before.looked_at):
+        return now
+    kept = [fault for fault in before.faults if fault.modality not in now.looked_at]
+    faults = sorted((*kept, *now.faults), key=lambda fault: _MODALITIES.index(fault.modality))
+    looked_at = {*before.looked_at, *now.looked_at}
+    return Health(tuple(faults), tuple(name for name in _MODALITIES if name in looked_at))
+
+
+_MODALITIES = ("video", "audio", "both")
+
+
+def _seeds(checked: CheckedClip) -> tuple[int, int]:
+    return checked.prepared.plan.seed, checked.prepared.plan.audio_seed
 
 
 def _led(request: GenerationRequest, lead_frames: int, fps: Fraction) -> GenerationRequest:
@@ -230,14 +328,9 @@ def _led(request: GenerationRequest, lead_frames: int, fps: Fraction) -> Generat
     return request.model_copy(update=update)
 
 
-def _num_there(keys: tuple[str, ...], cache: ShotCache) -> int:
-    """How many steps of a shot are done: itself, and its retakes one after the other."""
-    return next((count for count in range(len(keys), 0, -1) if keys[count - 1] in cache), 0)
-
-
 def _work(shot: PlannedShot, there: int) -> float:
     """Of the steps from ``there`` on; every retake costs a whole clip."""
     return sum(
         work_of(shot.plan, shot.plan.grid_frames + (shot.lead_frames if step == 0 else 0))
-        for step in range(there, 1 + len(shot.shot.retakes))
+        for step in range(there, num_steps(shot))
     )

@@ -65,7 +65,7 @@ class Clip:
     maker: Callable[[], Maker | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fps", _checked_fps(self.fps))
+        object.__setattr__(self, "fps", checked_fps(self.fps))
         object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate))
         _check_frames(self.frames)
         _check_waveform(self.waveform)
@@ -235,7 +235,12 @@ def check_only(path: str | Path, only: Literal["audio", "video"] | None) -> None
         raise MediaError(f"cannot write {path}: only the film is wanted.", f"Use {path.with_suffix('.mp4').name}.")
 
 
-def _checked_fps(fps: Any) -> Fraction:
+def checked_fps(fps: Any) -> Fraction:
+    """Frames per second as an exact fraction (:func:`mova.timeline.exact_fps`).
+
+    Raises:
+        MediaError: If that is no positive number.
+    """
     if isinstance(fps, bool) or not isinstance(fps, int | float | Fraction):
         raise MediaError(f"fps must be a number; got {fps!r}.")
     try:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +23,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from mova.errors import MediaError
+from mova.files import written_beside
 from mova.media.clip import Clip
 from mova.media.gif import write_gif
 from mova.media.kinds import FileKind, kind_of, writable_rate
@@ -86,7 +86,7 @@ def write_clip(
     kind = kind_of(path)
     _check_clip(clip, kind, path)
     check_place(path, overwrite)
-    quality = _checked_crf(kind, crf, path)
+    quality = checked_crf(kind, crf, path)
     tags = _tags(clip, metadata)
     if kind.sound is not None:
         clip = clip.resampled(writable_rate(kind.sound, clip.sample_rate))
@@ -100,7 +100,6 @@ def write_clip(
         if fault is not None:
             raise unfit(path, fault)
         size_bytes = temporary.stat().st_size
-        os.replace(temporary, path)
     return WrittenFile(
         path=path,
         size_bytes=size_bytes,
@@ -176,7 +175,12 @@ def check_place(path: Path, overwrite: bool) -> None:
         raise MediaError(f"cannot write {path}: the folder {folder} may not be written to.", "Choose another folder.")
 
 
-def _checked_crf(kind: FileKind, crf: int | None, path: Path) -> int:
+def checked_crf(kind: FileKind, crf: int | None, path: Path) -> int:
+    """The quality of a file's picture: as asked, or the codec's own; 0 where it has none.
+
+    Raises:
+        MediaError: If the file has no such quality.
+    """
     picture = kind.picture
     if crf is None:
         return 0 if picture is None else picture.crf
@@ -227,18 +231,21 @@ def _tags(clip: Clip, metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A temporary name in the same folder; whatever goes wrong inside, the file under it is removed."""
-    temporary = path.with_name(f".{secrets.token_hex(4)}.partial{path.suffix.lower()}")
-    try:
+    """:func:`mova.files.written_beside` for a film or a sound, with errors as :func:`writing` tells them."""
+    with writing(path), written_beside(path) as temporary:
         yield temporary
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What encoders and the disk say inside is told as an error of ``path``."""
+    try:
+        yield
     except (av.error.FFmpegError, OSError) as error:
-        raise write_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise _write_error(path, error) from error
 
 
-def write_error(path: Path, error: Exception) -> MediaError:
+def _write_error(path: Path, error: Exception) -> MediaError:
     """The error that tells why a file could not be written."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MediaError(f"cannot write {path}: {reason(error)}.", "Free some space, or choose another folder.")

@@ -17,12 +17,13 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from mova.errors import MediaError
+from mova.media.clip import checked_fps
 from mova.media.decode import MAX_PIXELS, MAX_SECONDS, checked_video
 from mova.media.image import fit_image
 from mova.media.probe import MediaInfo, media_info, opened, stream_time, video_stream
 from mova.media.readers import Limits, check_bytes, rgb_of
 from mova.media.track import PictureTrack, picture_track
-from mova.timeline import Number, exact_fps, frame_time, frames_in_seconds
+from mova.timeline import Number, frame_time, frames_in_seconds
 
 FilmFit = Literal["exact", "crop", "pad", "stretch"]
 
@@ -62,7 +63,7 @@ def read_film_on_clock(
             way or has another shape, or if the result would take too much memory.
     """
     path = Path(path)
-    rate = _checked_fps(fps)
+    rate = checked_fps(fps)
     track = picture_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
     frames: NDArray[np.uint8] | None = None
@@ -95,17 +96,10 @@ def frames_on_clock(
     Returns:
         Arrays ``[height, width, 3]`` uint8.
     """
-    rate = _checked_fps(fps)
+    rate = checked_fps(fps)
     track = picture_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
     yield from _shown(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
-
-
-def _checked_fps(fps: Number) -> Fraction:
-    try:
-        return exact_fps(fps)
-    except ValueError as error:
-        raise MediaError(f"{error}") from None
 
 
 def _num_frames(track: PictureTrack, fps: Fraction, num_frames: int | None, max_seconds: float) -> int:

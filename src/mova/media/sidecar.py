@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mova.errors import MediaError
+from mova.files import written_beside
 from mova.media.clip import Clip
 
 
@@ -51,14 +50,11 @@ def write_sidecar(clip: Clip, path: str | Path, *, facts: Mapping[str, Any]) -> 
     check_sidecar(path)
     target = sidecar_path(path)
     document = {"file": Path(path).name, "request": clip.request, "made_by": clip.made_by, "facts": dict(facts)}
-    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.json")
     try:
-        temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, target)
+        with written_beside(target) as beside:
+            beside.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise MediaError(f"cannot write {target}: {error.strerror or error}.", "Choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -15,12 +14,13 @@ from mova.media.encode import (
     WrittenFile,
     beside,
     check_target,
+    checked_crf,
     checked_metadata,
     contents,
     request_comment,
     unfit,
 )
-from mova.media.kinds import PictureCodec, kind_of
+from mova.media.kinds import kind_of
 from mova.media.mux import mux
 
 
@@ -49,7 +49,7 @@ def write_silent(
     kind = replace(kind_of(path), sound=None)
     if kind.picture is None:
         raise MediaError(f"cannot write {path}: {path.suffix} files hold no film.", f"Use {path.with_suffix('.mp4').name}.")
-    quality = _checked_crf(kind.picture, crf, path)
+    quality = checked_crf(kind, crf, path)
     tags = checked_metadata(metadata)
     if clip.request is not None:
         tags["comment"] = request_comment(clip.request, clip.made_by)
@@ -64,13 +64,4 @@ def write_silent(
         if lost:
             raise unfit(path, f"the metadata {', '.join(lost)} does not come back as given")
         size_bytes = temporary.stat().st_size
-        os.replace(temporary, path)
     return WrittenFile(path, size_bytes, found.num_frames, sample_rate=None, start_offset_s=None)
-
-
-def _checked_crf(codec: PictureCodec, crf: int | None, path: Path) -> int:
-    if crf is None:
-        return codec.crf
-    if isinstance(crf, bool) or not isinstance(crf, int) or not 0 <= crf <= codec.max_crf:
-        raise MediaError(f"cannot write {path}: crf must be a whole number from 0 to {codec.max_crf}; got {crf!r}.")
-    return crf

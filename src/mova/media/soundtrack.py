@@ -8,9 +8,8 @@ the picture. Other streams of the film (its old sound, subtitles, cover pictures
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from mova.errors import MediaError
 from mova.media.edits import Edit, read_edits, set_edits
-from mova.media.encode import METADATA_NAMES, Contents, WrittenFile, beside, checked_metadata, contents, unfit, write_error
+from mova.media.encode import METADATA_NAMES, Contents, WrittenFile, beside, checked_metadata, contents, unfit, writing
 from mova.media.kinds import writable_rate
 from mova.media.mux import LAYOUTS, add_sound, sound_blocks
 from mova.media.probe import opened
@@ -115,7 +114,6 @@ def write_soundtrack(
         if fault is not None:
             raise unfit(path, fault)
         size_bytes = temporary.stat().st_size
-        os.replace(temporary, path)
     return WrittenFile(path, size_bytes, plan.track.num_frames, rate, _offset_s(plan, found))
 
 
@@ -139,7 +137,7 @@ def _check_waveform(waveform: NDArray[np.float32], track: PictureTrack, sample_r
 
 
 def _copy(plan: CopyPlan, waveform: NDArray[np.float32], temporary: Path, *, sample_rate: int, tags: Mapping[str, str]) -> None:
-    with opened(plan.track.info.path) as film, _writing(plan.path):
+    with opened(plan.track.info.path) as film, writing(plan.path):
         source = picture_of(film)
         container = opened_target(str(temporary.resolve()), plan, sample_rate=sample_rate, tags=tags)
         try:
@@ -155,14 +153,6 @@ def _copy(plan: CopyPlan, waveform: NDArray[np.float32], temporary: Path, *, sam
             raise
     if plan.has_edits:
         _set_edits(plan.track, temporary, Fraction(waveform.shape[1], sample_rate), sound.priming)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (av.error.FFmpegError, OSError) as error:
-        raise write_error(path, error) from error
 
 
 def _interleave(

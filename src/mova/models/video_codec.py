@@ -91,12 +91,15 @@ class VideoCodec(ModelMixin, ConfigMixin):
         length, stride = latents.shape[2], self.config.scale_factor_temporal
         if length <= PART or torch.is_grad_enabled():
             return DecoderOutput(sample=self._decoded(latents))
-        films = []
-        for first in range(0, length, PART):
+        film, done = self._decoded(latents[:, :, :PART]), 1 + stride * (PART - 1)
+        whole = film.new_empty(*film.shape[:2], 1 + stride * (length - 1), *film.shape[3:])
+        whole[:, :, :done] = film
+        for first in range(PART, length, PART):
             start = max(0, first - DECODER_REACH)
-            film = self._decoded(latents[:, :, start : first + PART])
-            films.append(film if first == 0 else film[:, :, 1 + stride * (first - start - 1) :])
-        return DecoderOutput(sample=torch.cat(films, dim=2))
+            film = self._decoded(latents[:, :, start : first + PART])[:, :, 1 + stride * (first - start - 1) :]
+            whole[:, :, done : done + film.shape[2]] = film
+            done += film.shape[2]
+        return DecoderOutput(sample=whole)
 
     def _decoded(self, latents: Tensor) -> Tensor:
         stride, patch = self.config.scale_factor_temporal, self.config.patch

@@ -10,7 +10,7 @@ S text tokens, U distinct noise levels, Dv and Da the widths of the film's and t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,11 +137,18 @@ class Weights:
         return self.doors + sum(self.blocks)
 
 
-Branch = tuple[bool, bool]
+Branch = tuple[bool, bool, bool]
+"""(has text, has bridge, is perturbed): a :class:`mova.sampling.guidance.Branch`, which needs torch."""
 
 
 def forward_flops(
-    network: Network, lengths: Lengths, *, batch: int = 1, has_bridge: bool = True, levels: tuple[int, int] = (1, 1)
+    network: Network,
+    lengths: Lengths,
+    *,
+    batch: int = 1,
+    has_bridge: bool = True,
+    is_perturbed: bool = False,
+    levels: tuple[int, int] = (1, 1),
 ) -> dict[str, int]:
     """Operations of one forward pass by part, without those that depend on the text alone (:func:`text_flops`).
 
@@ -154,23 +161,33 @@ def forward_flops(
         lengths: Tokens.
         batch: Clips in the pass.
         has_bridge: False where guidance turns the bridge off: nothing of it is computed then.
+        is_perturbed: Whether the tokens of :func:`middle_layers` read themselves only: no attention there, and of its
+            projections two.
         levels: Distinct noise levels U of film and sound: 1 unless tokens differ.
     """
     video, audio, text = network.video, network.audio, lengths.text
     film, sound = batch * lengths.video, batch * lengths.audio
     bridge_layers = network.bridge.num_layers if has_bridge else 0
     pooling = pooling_flops(network, lengths, batch) if network.bridge.is_pooled else 0
+    alone = len(middle_layers(network)) if is_perturbed else 0
     return {
-        "video self-attention": video.num_layers * 4 * film * lengths.video * video.dim,
-        "video projections": video.num_layers * 8 * film * video.dim**2,
+        "video self-attention": (video.num_layers - alone) * 4 * film * lengths.video * video.dim,
+        "video projections": (2 * video.num_layers - alone) * 4 * film * video.dim**2,
         "video feed-forward": video.num_layers * 4 * film * video.dim * video.ffn_dim,
         "video text attention": video.num_layers * (4 * film * text * video.dim + 4 * film * video.dim**2),
-        "audio tower": audio.num_layers
-        * (4 * sound * audio.dim * (lengths.audio + text + 3 * audio.dim + audio.ffn_dim)),
+        "audio tower": audio.num_layers * (4 * sound * audio.dim * (lengths.audio + text + 3 * audio.dim + audio.ffn_dim))
+        - alone * 4 * sound * audio.dim * (lengths.audio + audio.dim),
         "bridge a2v": bridge_layers * reading_flops(film, sound, lengths.audio, video.dim, audio.dim),
         "bridge v2a": bridge_layers * (reading_flops(sound, film, lengths.video, audio.dim, video.dim) + pooling),
         "doors and heads": _door_flops(video, film, levels[0]) + _door_flops(audio, sound, levels[1]),
     }
+
+
+def middle_layers(network: Network) -> range:
+    """Where self-guidance perturbs: as :attr:`mova.models.joint.JointModel.middle_layers`, which needs torch."""
+    depth = min(network.video.num_layers, network.audio.num_layers)
+    first = 3 * depth // 8
+    return range(first, max(5 * depth // 8, first + 1))
 
 
 def text_flops(network: Network, lengths: Lengths, *, batch: int = 1) -> dict[str, int]:
@@ -209,28 +226,45 @@ def pooling_flops(network: Network, lengths: Lengths, batch: int = 1) -> int:
 
 
 def guidance_branches(text_scale: float, cross_scale: float) -> tuple[Branch, ...]:
-    """(has text, has bridge) of the evaluations that a guided step needs (spec 3.10), the fullest first.
+    """The evaluations that a step of dual guidance needs (spec 3.10), the fullest first.
 
     ``v = v(0, 0) + s_B [v(0, B) - v(0, 0)] + s_T [v(T, B) - v(0, B)]``: a branch whose weight is 0 is not evaluated.
     """
     weights = {(True, True): text_scale, (False, True): cross_scale - text_scale, (False, False): 1.0 - cross_scale}
-    return tuple(branch for branch, weight in weights.items() if weight)
+    return tuple((*branch, False) for branch, weight in weights.items() if weight)
 
 
-def step_flops(network: Network, lengths: Lengths, branches: tuple[Branch, ...]) -> int:
+def step_flops(network: Network, lengths: Lengths, branches: Collection[Branch]) -> int:
     """Operations of one guided velocity: the sum of its evaluations."""
-    return sum(sum(forward_flops(network, lengths, has_bridge=has_bridge).values()) for _, has_bridge in branches)
+    return sum(
+        sum(forward_flops(network, lengths, has_bridge=has_bridge, is_perturbed=is_perturbed).values())
+        for _, has_bridge, is_perturbed in branches
+    )
 
 
-def prompt_flops(network: Network, lengths: Lengths, branches: tuple[Branch, ...], *, num_experts: int = 1) -> int:
+def prompt_flops(network: Network, lengths: Lengths, branches: Collection[Branch], *, num_experts: int = 1) -> int:
     """Operations of a run on its prompts: :func:`text_flops` of each text, the film's once an expert."""
     once = text_flops(network, lengths)
-    return len({has_text for has_text, _ in branches}) * (num_experts * once["video"] + once["audio"])
+    return num_texts(branches) * (num_experts * once["video"] + once["audio"])
+
+
+def num_texts(branches: Collection[Branch]) -> int:
+    """Texts that evaluations read: the prompt, the negative one, or both."""
+    return len({has_text for has_text, _, _ in branches})
+
+
+def points_in(num_steps: int, solver: str) -> tuple[int, ...]:
+    """Points of the schedule at which a run asks for a guided velocity: every step's first; with ``heun`` its second as well,
+    but not in the last.
+    """
+    if solver != "heun":
+        return tuple(range(num_steps))
+    return tuple(point for step in range(num_steps) for point in (step, step + 1))[:-1]
 
 
 def velocities_in(num_steps: int, solver: str) -> int:
-    """Guided velocities that a run asks for: one a step; with ``heun`` two, but one in the last."""
-    return 2 * num_steps - 1 if solver == "heun" else num_steps
+    """Guided velocities that a run asks for."""
+    return len(points_in(num_steps, solver))
 
 
 def tower_weights(tower: Tower) -> Weights:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mova.runtime.codec_costs import CodecCost
-from mova.runtime.costs import Branch, Lengths, Network, Weights, network_weights, tower_weights, whole
+from mova.runtime.costs import Branch, Lengths, Network, Weights, network_weights, num_texts, tower_weights, whole
 from mova.runtime.options import Offload
 
 Stored = Literal["16 bit", "8 bit"]
@@ -130,8 +130,7 @@ def denoise_tensors(network: Network, lengths: Lengths, branches: Sequence[Branc
     came_in = 2 if network.bridge.num_layers else 1
     turning = (came_in + 4) * state * width + state * (8 + (0 if width == FLOAT else 4))
     feeding = (came_in + 2) * state * width + 2 * lengths.video * video.ffn_dim * width
-    texts = len({has_text for has_text, _ in branches})
-    kept = texts * lengths.text * width * (
+    kept = num_texts(branches) * lengths.text * width * (
         num_experts * (2 * video.num_layers + 1) * video.dim + (2 * audio.num_layers + 1) * audio.dim
     )  # fmt: skip
     positions = lengths.video * (video.dim // video.num_heads + network.bridge.head_dim) * FLOAT

@@ -8,7 +8,8 @@ which parts an expert has to itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 from accelerate import cpu_offload_with_hook
@@ -16,6 +17,19 @@ from accelerate.hooks import UserCpuOffloadHook
 from torch import nn
 
 from mova.models.joint import JointModel
+
+
+class Hooked(Protocol):
+    """A pipeline of diffusers, whose components may wait in host memory."""
+
+    def maybe_free_model_hooks(self) -> None:
+        """Moves every component out again, and forgets what step caches keep."""
+        ...
+
+
+_Pipeline = TypeVar("_Pipeline", bound=Hooked)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def own_parts(module: nn.Module, other: nn.Module | None) -> list[nn.Module]:
@@ -89,6 +103,21 @@ def keep_shared_parts(first: nn.Module | None, second: nn.Module | None, after: 
     own = own_parts(first, second)
     _hook_of(second).prev_module_hook = _Leaving(own[0], own)
     _hook_of(after).prev_module_hook = _Leaving(shared[0], [first, second])
+
+
+def frees_hooks(
+    call: Callable[Concatenate[_Pipeline, _Arguments], _Result],
+) -> Callable[Concatenate[_Pipeline, _Arguments], _Result]:
+    """A pipeline's call after which nothing stays on the device, whether it ends well or fails, wherever it fails."""
+
+    @wraps(call)
+    def freeing(pipeline: _Pipeline, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return call(pipeline, *args, **kwargs)
+        finally:
+            pipeline.maybe_free_model_hooks()
+
+    return freeing
 
 
 def _hook_of(module: nn.Module) -> Any:

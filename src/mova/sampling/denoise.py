@@ -19,7 +19,6 @@ from mova.sampling.pair import Pair
 from mova.sampling.schedule import Schedule
 from mova.sampling.solvers import Memory, Solver, Step, euler
 from mova.sampling.tasks import Task
-from mova.sampling.windows import Window
 
 
 class Progress(NamedTuple):
@@ -87,7 +86,6 @@ def denoise(
     solver: Solver = euler,
     on_step: OnStep | None = None,
     branches_per_forward: int = 1,
-    windows: Sequence[Window] | None = None,
 ) -> Pair:
     """Integrate from noise to latents.
 
@@ -107,7 +105,6 @@ def denoise(
         solver: Step function.
         on_step: Called after each step; latents that it returns take the place of the loop's.
         branches_per_forward: Guidance branches that share one forward pass; changes speed and memory only.
-        windows: For a clip longer than the network was trained for (:mod:`mova.sampling.windows`).
 
     Returns:
         float32 latents on the noise's device.
@@ -121,7 +118,7 @@ def denoise(
     evaluate = _Evaluation(
         experts=experts,
         task=task,
-        ceilings=[(_Ceiling.of(part.video), _Ceiling.of(part.audio)) for part in _parts(levels, windows or ())],
+        ceilings=(_Ceiling.of(levels.video), _Ceiling.of(levels.audio)),
         timesteps=Pair(video_schedule.timesteps, audio_schedule.timesteps),
         sigmas=video_schedule.sigmas,
         embeds={True: text_embeds, False: negative_embeds},
@@ -129,7 +126,6 @@ def denoise(
         guidance=guidance,
         video_fps=video_fps,
         branches_per_forward=branches_per_forward,
-        windows=windows or (),
         contexts={},
     )
     latents = Pair(
@@ -177,7 +173,7 @@ def level_maps(task: Task, video_noise: Tensor, audio_noise: Tensor) -> Pair:
 
 @dataclass(frozen=True, eq=False)
 class _Ceiling:
-    """The highest timesteps of a window's tokens ``[1, 1, T, H, W]`` or ``[1, 1, L]``, and their range.
+    """The highest timesteps of a clip's tokens ``[1, 1, T, H, W]`` or ``[1, 1, L]``, and their range.
 
     The range is looked at once a run: every look waits for the device.
     """
@@ -205,7 +201,7 @@ class _Evaluation:
 
     experts: Experts
     task: Task
-    ceilings: Sequence[tuple[_Ceiling, _Ceiling]]
+    ceilings: tuple[_Ceiling, _Ceiling]
     timesteps: Pair
     sigmas: Tensor
     embeds: dict[bool, Tensor | None]
@@ -213,7 +209,6 @@ class _Evaluation:
     guidance: Guider
     video_fps: float
     branches_per_forward: int
-    windows: Sequence[Window]
     contexts: dict[tuple[bool, ...], Any]
 
     def __call__(self, latents: Pair, point: int, /) -> Pair:
@@ -225,50 +220,19 @@ class _Evaluation:
         return self.guidance.combine(velocities, sigma)
 
     def _forward(self, latents: Pair, point: int, branches: Sequence[Branch]) -> dict[Branch, Pair]:
-        if len(self.windows) < 2:
-            return self._part(latents, self.task.video_condition, point, branches)
-        sums = {branch: Pair(torch.zeros_like(latents.video), torch.zeros_like(latents.audio)) for branch in branches}
-        weights = Pair(latents.video.new_zeros(latents.video.shape[2]), latents.audio.new_zeros(latents.audio.shape[2]))
-        for number, window in enumerate(self.windows):
-            film, sound = slice(*window.video), slice(*window.audio)
-            condition = self.task.video_condition
-            made = self._part(
-                Pair(latents.video[:, :, film], latents.audio[:, :, sound]),
-                None if condition is None else condition[..., film, :, :],
-                point,
-                branches,
-                number,
-            )
-            film_weight = window.video_weight.to(latents.video.device)
-            sound_weight = window.audio_weight.to(latents.audio.device)
-            weights.video[film] += film_weight
-            weights.audio[sound] += sound_weight
-            for branch, velocity in made.items():
-                sums[branch].video[:, :, film] += velocity.video * film_weight[:, None, None]
-                sums[branch].audio[:, :, sound] += velocity.audio * sound_weight
-        return {
-            branch: Pair(total.video / weights.video[:, None, None], total.audio / weights.audio)
-            for branch, total in sums.items()
-        }
-
-    def _part(
-        self, latents: Pair, condition: Tensor | None, point: int, branches: Sequence[Branch], window: int = 0
-    ) -> dict[Branch, Pair]:
-        """Velocities of one window, or of the whole clip."""
         copies = len(branches)
         batch = copies * latents.video.shape[0]
-        ceilings = self.ceilings[window]
         model: Any = self.experts.model_at(float(self.timesteps.video[point]))
         dtype = model.dtype
         bridge = _bridge_scale(branches, latents.video)
-        video = _with_condition(latents.video, condition)
+        video = _with_condition(latents.video, self.task.video_condition)
         # step caches that diffusers hooks in keep what they remember apart by this name
-        with model.cache_context(f"{branches} {window}"):
+        with model.cache_context(f"{branches}"):
             output = model(
                 _repeated(video, copies).to(dtype),
                 _repeated(latents.audio, copies).to(dtype),
-                video_timestep=ceilings[0].at(float(self.timesteps.video[point]), batch),
-                audio_timestep=ceilings[1].at(float(self.timesteps.audio[point]), batch),
+                video_timestep=self.ceilings[0].at(float(self.timesteps.video[point]), batch),
+                audio_timestep=self.ceilings[1].at(float(self.timesteps.audio[point]), batch),
                 text_context=self._context(model, tuple(branch.has_text for branch in branches)),
                 video_fps=self.video_fps,
                 a2v_scale=bridge,
@@ -301,13 +265,6 @@ def _groups(branches: Sequence[Branch], size: int) -> Iterator[Sequence[Branch]]
         alike = tuple(branch for branch in branches if branch.is_perturbed == is_perturbed)
         for first in range(0, len(alike), size):
             yield alike[first : first + size]
-
-
-def _parts(levels: Pair, windows: Sequence[Window]) -> list[Pair]:
-    """The levels of each window, or of the whole clip."""
-    if len(windows) < 2:
-        return [levels]
-    return [Pair(levels.video[:, :, slice(*w.video)], levels.audio[:, :, slice(*w.audio)]) for w in windows]
 
 
 def _begin(noise: Tensor, given: Tensor | None, level: Tensor, first_sigma: Tensor) -> Tensor:

@@ -1,39 +1,42 @@
-"""Clips longer than a model was trained for: overlapping windows, blended in velocity at every step.
+"""Clips longer than a model was trained for: windows of its own length, each going on from the one before.
 
-All windows are denoised together, each as a clip of the model's own length; where they overlap their velocities are
-averaged with weights that cross over (Bar-Tal et al. 2023, "MultiDiffusion", arXiv 2302.08113, along time). There is no
-seam, no codec between windows, and the memory of a step is that of one window.
+The latents that a window shares with the one before are given to it, clean, as in the task "extend"; it makes the rest. So
+things keep their looks, their places and their motion from window to window; there is no codec between windows, the memory
+is that of one window however long the clip, and the first window is the short clip itself.
 
-A causal codec's first latent stands for one frame and all others for ``stride``. So a window that begins at latent ``a``
-has its time 0 at frame ``stride a``, the last of that latent; its own first latent only lends context (weight 0).
+A causal codec's first latent stands for one frame and all others for ``stride``. A window that begins at latent ``a`` has
+its time 0 at frame ``stride a``, the last of that latent, which it is given.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from mova.sampling.denoise import OnStep, Progress
+from mova.sampling.pair import Pair
+from mova.sampling.tasks import Task
 from mova.timeline import Timeline
 
+Run = Callable[..., Pair]
+"""Denoises one window: :func:`mova.sampling.denoise.denoise` with all but the task, the two noises and ``on_step``."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
 class Window:
     """One window of a long clip.
 
     Args:
         video: First latent frame and the one after the last.
         audio: First audio latent and the one after the last.
-        video_weight: ``[T]`` float32, 0 to 1.
-        audio_weight: ``[L]`` float32, 0 to 1.
     """
 
     video: tuple[int, int]
     audio: tuple[int, int]
-    video_weight: Tensor
-    audio_weight: Tensor
 
 
 def plan_windows(num_video: int, num_audio: int, *, timeline: Timeline, max_video: int) -> tuple[Window, ...]:
@@ -46,13 +49,13 @@ def plan_windows(num_video: int, num_audio: int, *, timeline: Timeline, max_vide
         max_video: Latent frames of the longest window.
 
     Returns:
-        Windows in order; one with weights of 1 if the clip is short enough. Neighbours overlap by about a third.
+        Windows in order; one if the clip is short enough. Neighbours overlap by about a third.
 
     Raises:
         ValueError: If the two grids never meet at a whole audio latent within a window.
     """
     if num_video <= max_video:
-        return (Window((0, num_video), (0, num_audio), torch.ones(num_video), torch.ones(num_audio)),)
+        return (Window((0, num_video), (0, num_audio)),)
     per_latent = timeline.video_stride / timeline.fps * timeline.audio_latents_per_second
     # windows may begin only where a video latent and an audio latent begin together
     step = Fraction(per_latent).denominator
@@ -65,22 +68,64 @@ def plan_windows(num_video: int, num_audio: int, *, timeline: Timeline, max_vide
     length = timeline.audio_latents(timeline.frames_of_latents(max_video))
     sounds = [(int(start * per_latent), min(int(start * per_latent) + length, num_audio)) for start in starts]
     sounds[-1] = (sounds[-1][0], num_audio)
-    return tuple(
-        Window(span, sound, _weights(spans, index), _weights(sounds, index))
-        for index, (span, sound) in enumerate(zip(spans, sounds, strict=True))
+    return tuple(Window(span, sound) for span, sound in zip(spans, sounds, strict=True))
+
+
+def denoise_windows(run: Run, task: Task, windows: Sequence[Window], noise: Pair, *, on_step: OnStep | None = None) -> Pair:
+    """A clip, window after window.
+
+    Args:
+        run: Denoises a window.
+        task: Of the whole clip; what it gives of a window is given to that.
+        windows: In order.
+        noise: Of the whole clip: video ``[B, C, T, H, W]``, audio ``[B, C, L]``.
+        on_step: Told of every step of every window, with the clip so far: noise where nothing is made yet.
+
+    Returns:
+        float32 latents of the whole clip.
+    """
+    clip = Pair(noise.video.float().clone(), noise.audio.float().clone())
+    done = (0, 0)
+    for number, window in enumerate(windows):
+        film, sound = slice(*window.video), slice(*window.audio)
+
+        def tell(progress: Progress, film: slice = film, sound: slice = sound, number: int = number) -> Pair | None:
+            assert on_step is not None
+            clip.video[:, :, film], clip.audio[:, :, sound] = progress.latents
+            step, num_steps = number * progress.num_steps + progress.step, len(windows) * progress.num_steps
+            replaced = on_step(Progress(step, num_steps, progress.timestep, clip))
+            return None if replaced is None else Pair(replaced.video[:, :, film], replaced.audio[:, :, sound])
+
+        part = _part(task, clip, film, sound, done)
+        clip.video[:, :, film], clip.audio[:, :, sound] = run(
+            part,
+            video_noise=noise.video[:, :, film],
+            audio_noise=noise.audio[:, :, sound],
+            on_step=None if on_step is None else tell,
+        )
+        done = (window.video[1], window.audio[1])
+    return clip
+
+
+def _part(task: Task, clip: Pair, film: slice, sound: slice, done: tuple[int, int]) -> Task:
+    """The task of a window: what the clip's task gives of it, and what is made already."""
+    given_video = None if task.video is None else task.video[..., film, :, :]
+    given_audio = None if task.audio is None else task.audio[..., sound]
+    video_made = torch.arange(film.start, film.stop) < done[0]
+    audio_made = torch.arange(sound.start, sound.stop) < done[1]
+    return replace(
+        task,
+        video_level=task.video_level[film].masked_fill(video_made[:, None, None].to(task.video_level.device), 0.0),
+        audio_level=task.audio_level[sound].masked_fill(audio_made.to(task.audio_level.device), 0.0),
+        video=_given(given_video, clip.video[:, :, film], video_made[:, None, None]),
+        audio=_given(given_audio, clip.audio[:, :, sound], audio_made),
+        video_condition=None if task.video_condition is None else task.video_condition[..., film, :, :],
+        only=None,
     )
 
 
-def _weights(spans: list[tuple[int, int]], index: int) -> Tensor:
-    """Rising over the overlap with the window before, falling over that with the next; neighbours sum to 1 where two meet."""
-    start, stop = spans[index]
-    position = torch.arange(start, stop, dtype=torch.float32)
-    weight = torch.ones(stop - start)
-    if index > 0:
-        shared = spans[index - 1][1] - start
-        weight = torch.minimum(weight, ((position - start) / shared).clamp(0.0, 1.0))
-    if index + 1 < len(spans):
-        begin = spans[index + 1][0]
-        shared = stop - begin
-        weight = torch.minimum(weight, (1.0 - (position - begin) / shared).clamp(0.0, 1.0))
-    return weight
+def _given(given: Tensor | None, clip: Tensor, made: Tensor) -> Tensor | None:
+    if not bool(made.any()):
+        return given
+    rest = torch.zeros_like(clip) if given is None else given.to(clip)
+    return torch.where(made.to(clip.device), clip, rest)

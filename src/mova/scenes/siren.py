@@ -15,15 +15,14 @@ from mova.scenes.raster import (
     Exposure,
     Polygon,
     View,
-    cut_out,
     gradient,
     mix,
     paint,
-    paste,
     repeat,
     shine,
 )
 from mova.scenes.script import Attributes, Event, Image, Kind, Plan, Script, periodic_times, pick
+from mova.scenes.sprites import cut_out, paste
 
 SPEEDS = {"slow": 1.5, "fast": 3.0}
 """Switches per second, within 4 percent."""

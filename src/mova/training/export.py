@@ -103,7 +103,7 @@ Optimiser Muon and AdamW; averaged (EMA) weights are shipped as {recipe.dtype}. 
 ## Limits
 
 It knows the kinds above and nothing else: any other prompt gives a clip of one of them, or a mixture. It makes one size and
-one frame rate. It was trained on clips of one length: shorter ones are cut, longer ones are made in overlapping windows. It
+one frame rate. It was trained on clips of one length: shorter ones are cut, longer ones window by window. It
 does not know speech, music or real pictures.
 
 ## Licence

@@ -34,6 +34,7 @@ class NoiseSettings(BaseModel):
     given_video: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose film is given clean.")
     given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose sound is given clean.")
     regions: float = Field(default=0.15, ge=0, le=1, description="Share of batches with given regions of time.")
+    totals: float = Field(default=0.0, ge=0, description="Weight of the error summed over time, beside that of each token.")
     drop_caption: float = Field(default=0.1, ge=0, le=1)
     drop_bridge: float = Field(default=0.06, ge=0, le=1)
 
@@ -127,7 +128,7 @@ class JointObjective:
         levels = draw_levels(video.shape, audio.shape, self.noise, generator)
         bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
         video_loss, audio_loss = self._losses(
-            self.modules, video, audio, self.ids[rows], self.masks[rows], levels, bridge, generator
+            self.modules, video, audio, self.ids[rows], self.masks[rows], levels, bridge, generator, totals=self.noise.totals
         )
         total = video_loss + self.audio_weight * audio_loss
         return total, {"video": video_loss.item(), "audio": audio_loss.item()}
@@ -152,6 +153,7 @@ class JointObjective:
                 NoiseLevels(level, level),
                 bridge,
                 generator,
+                totals=0.0,
             )
             numbers |= {f"video@{sigma}": losses[0].item(), f"audio@{sigma}": losses[1].item()}
         return numbers
@@ -166,6 +168,8 @@ class JointObjective:
         levels: NoiseLevels,
         bridge: Tensor,
         generator: torch.Generator,
+        *,
+        totals: float,
     ) -> tuple[Tensor, Tensor]:
         embeds = encode_tokens(modules["text"], ids.to(self.device), masks.to(self.device))
         video_noise = torch.randn(video.shape, generator=generator, device=self.device)
@@ -182,8 +186,8 @@ class JointObjective:
             v2a_scale=bridge,
         )
         return (
-            masked_mean((out.video - (video_noise - video)).square(), sigma_v > 0),
-            masked_mean((out.audio - (audio_noise - audio)).square(), sigma_a > 0),
+            _weighed(out.video - (video_noise - video), sigma_v > 0, totals),
+            _weighed(out.audio - (audio_noise - audio), sigma_a > 0, totals),
         )
 
 
@@ -221,14 +225,14 @@ def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> No
     def pick(limit: int) -> int:
         return int(torch.randint(limit, (), generator=generator, device=generator.device))
 
-    choice = pick(10)
+    choice = pick(12)
     if choice < 4:
         video[0] = 0.0
     elif choice < 5:
         video[-1] = 0.0
-    elif choice < 6:
+    elif choice < 7:
         video[pick(frames)] = 0.0
-    elif choice < 8:
+    elif choice < 10:
         cut = 1 + pick(frames - 2)
         video[:cut] = 0.0
         audio[: round(length * (4 * cut - 3) / (4 * frames - 3))] = 0.0
@@ -237,7 +241,7 @@ def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> No
         keep = torch.ones(length, dtype=torch.bool, device=audio.device)
         keep[start : max(stop, start + 8)] = False
         audio[keep] = 0.0
-        video[:] = 0.0 if choice == 8 else video
+        video[:] = 0.0 if choice == 10 else video
 
 
 def as_map(level: Tensor, latents: Tensor) -> Tensor:
@@ -245,6 +249,27 @@ def as_map(level: Tensor, latents: Tensor) -> Tensor:
     if level.ndim == 1:
         return level.view(-1, *[1] * (latents.ndim - 1))
     return level[:, None]
+
+
+def _weighed(error: Tensor, made: Tensor, totals: float) -> Tensor:
+    squares = masked_mean(error.square(), made)
+    return squares + totals * total_error(error, made) if totals else squares
+
+
+def total_error(error: Tensor, made: Tensor) -> Tensor:
+    """Mean square of ``error [B, C, T, ...]`` summed over time, per token of that time: for errors that are independent from
+    token to token it is as large as their mean square.
+
+    How many events there are is a total: the times of the events are open at high noise and make nearly all of the error of
+    each token, but the sum over time is known from the prompt. Both errors have their least at the same prediction.
+
+    Args:
+        error: Predicted less true velocity.
+        made: Where something is made, broadcast to ``error``; given tokens count for nothing.
+    """
+    weight = made.to(error.dtype).expand_as(error)
+    tokens = weight.sum(dim=2)
+    return masked_mean((error * weight).sum(dim=2).square() / tokens.clamp(min=1.0), tokens > 0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

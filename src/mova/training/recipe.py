@@ -131,7 +131,7 @@ class ExportRecipe(Stage):
     solver: SolverName = "adams"
     max_tokens: int = Field(default=32, ge=8)
     audio_hop: int = Field(default=500, ge=1)
-    max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip in overlapping windows; 0 for none.")
+    max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip, made window after window; 0 for none.")
     licence: str = "apache-2.0"
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from mova.checkpoints.layout import resolve_model
 from mova.data.latents import channel_statistics, encode_shards, open_latents
 from mova.data.shards import open_shards, render_shards
+from mova.files import written_beside
 from mova.models.audio_codec import AudioCodec
 from mova.models.joint import JointModel
 from mova.models.presets import BASE
@@ -193,18 +193,12 @@ def read_normaliser(path: Path) -> Normaliser:
 
 
 def save_module(module: Any, folder: Path) -> None:
-    """``save_pretrained`` into a new folder beside, renamed when whole."""
-    import shutil
-
-    beside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    module.cpu().save_pretrained(beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(beside, folder)
+    """``save_pretrained``, whole or not at all."""
+    with written_beside(folder) as beside:
+        module.cpu().save_pretrained(beside)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write beside, then rename."""
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    """Plain values, whole or not at all."""
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError, MovaError
+from mova.files import remove_leftovers, written_beside
 from mova.training.optimizer import MuonAdamW
 from mova.training.processes import process_rank, sum_over_processes
 
@@ -94,6 +95,8 @@ def run_training(
     """
     rank, world = process_rank()
     folder.mkdir(parents=True, exist_ok=True)
+    if rank == 0:
+        remove_leftovers(folder)
     parameters = {n: p for n, p in objective.modules.named_parameters() if p.requires_grad}
     optimizer = MuonAdamW(
         parameters,
@@ -202,11 +205,10 @@ def _save_state(path: Path, step: int, modules: nn.Module, ema: dict[str, Tensor
     tensors |= {f"ema.{n}": t for n, t in ema.items()}
     tensors |= {f"optimizer.{n}": t for n, t in optimizer.state_tensors().items()}
     tensors["step"] = torch.tensor(step)
-    beside = path.with_suffix(".partial")
-    save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, beside)
-    with open(beside, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(beside, path)
+    with written_beside(path) as beside:
+        save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, beside)
+        with open(beside, "rb") as handle:
+            os.fsync(handle.fileno())
 
 
 def _load_state(path: Path, modules: nn.Module, ema: dict[str, Tensor], optimizer: MuonAdamW) -> int:

@@ -43,6 +43,9 @@ def test_a_shard_that_is_there_is_left_alone_and_a_missing_one_is_made_again(fol
     assert done == [(6, 6)] and kept.stat().st_mtime_ns == before and len(open_shards(folder)) == 2
 
 
-def test_an_unfinished_shard_is_not_opened(folder: Path) -> None:
-    (folder / "00007.partial").mkdir()
+def test_an_unfinished_shard_is_not_opened_and_the_next_run_removes_it(folder: Path) -> None:
+    unfinished = folder / ".0a1b2c3d.partial"
+    unfinished.mkdir()
     assert len(open_shards(folder)) == 2
+    render_shards(folder, seed=3, num_clips=6, clips_per_shard=4, world=WORLD, processes=1)
+    assert not unfinished.exists() and len(open_shards(folder)) == 2

@@ -117,6 +117,12 @@ def test_frames_in_whole_and_in_real_numbers_are_judged_alike(clips: dict[str, C
     assert kinds_of(whole) == kinds_of(real) == {"tile_grid"}
 
 
+def test_four_large_tiles_are_found_where_half_of_their_borders_do_not_show(clips: dict[str, Clip]) -> None:
+    offsets = np.kron([[6.0, -6.0], [6.0, 6.0]], np.ones((48, 48)))[None, :, :, None]
+    tiled = np.clip(clips["storm"].frames + offsets, 0.0, 255.0).astype(np.uint8)
+    assert "tile_grid" in kinds_of(check_arrays(tiled, None, fps=FPS, sample_rate=RATE))
+
+
 def test_one_silent_channel_of_two_is_found() -> None:
     scene = render(write_script("ball", 3), channels=2)
     dead = scene.waveform.copy()

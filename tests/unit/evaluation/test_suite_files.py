@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from mova.cli import evaluate
 from mova.cli.app import app
-from mova.errors import MediaError, RequestError
-from mova.evaluation.suite.files import checked_metrics, list_jobs
+from mova.errors import MediaError, MovaError, RequestError
+from mova.evaluation.quality.learned.fad import VGGish
+from mova.evaluation.suite.files import checked_metrics, film_row, list_jobs
 from mova.evaluation.suite.plots import event_raster, offset_histogram
 from mova.evaluation.suite.report import MAX_PLAYERS, render_report
 from mova.evaluation.suite.results import read_results
+from mova.media.clip import Clip
 from mova.media.silent import write_silent
 from mova.scenes.world import render, write_script
 
@@ -140,8 +147,30 @@ def test_fidelity_without_a_reference_and_a_folder_without_films_are_refused(fil
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(MediaError, match="no film"):
         list_jobs(tmp_path, reference=None, metrics=())
-    with pytest.raises(MediaError, match="cannot read the folder"):
-        list_jobs(tmp_path / "none", reference=None, metrics=())
+    for path in (tmp_path / "none", tmp_path / "notes.txt"):
+        with pytest.raises(MediaError, match="cannot read the folder") as caught:
+            list_jobs(path, reference=None, metrics=())
+        assert caught.value.hint
+
+
+def test_a_link_to_nothing_is_a_film_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (job,) = list_jobs(tmp_path, reference=None, metrics=("sync",)).jobs.values()
+    row = film_row(job)
+    assert (row["file"], row["status"]) == ("gone.mp4", "unreadable") and row["why"]
+
+
+@pytest.mark.parametrize("output", ["file", "file/inside"])
+def test_an_output_that_is_no_folder_is_refused_before_any_work(films: Path, tmp_path: Path, output: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["eval", "files", str(films), "-o", str(tmp_path / output), "--processes", "1"])
+    assert isinstance(done.exception, MediaError) and done.exception.message.startswith("--output: cannot make the folder")
+    assert done.exception.hint and "films" not in done.output
+
+
+def test_a_worker_that_ends_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(MovaError, match="a worker process ended in the middle of its work"):
+        evaluate._rows({"a": 1}, os._exit, tmp_path / "rows.jsonl", run={}, processes=2, label="films")
 
 
 def test_a_film_that_changed_is_another_job_and_one_without_a_reference_is_named(films: Path, tmp_path: Path) -> None:
@@ -156,6 +185,57 @@ def test_a_film_that_changed_is_another_job_and_one_without_a_reference_is_named
     shutil.copy(films / "silent.mp4", tmp_path / "two.mp4")
     after = list_jobs(tmp_path, reference=tmp_path / "reference", metrics=("sync",))
     assert len(before.jobs.keys() & after.jobs.keys()) == 1
+
+
+TINY_METRIC = """
+from mova.evaluation.quality.learned.fad import VGGish, VGGishFAD
+
+
+class TinyFAD(VGGishFAD):
+    def __init__(self):
+        super().__init__(name="tinyfad", fewest=4, network=VGGish(width=4, channels=2, hidden=8))
+"""
+
+
+@pytest.fixture
+def tiny_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A distance of sets at tiny size, added as other packages add theirs, and a folder with its weights."""
+    package = tmp_path / "package"
+    (package / "tiny_metric-1.dist-info").mkdir(parents=True)
+    (package / "tiny_metric.py").write_text(TINY_METRIC)
+    (package / "tiny_metric-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-metric\nVersion: 1\n")
+    entry_points = "[mova.metrics]\ntinyfad = tiny_metric:TinyFAD\n"
+    (package / "tiny_metric-1.dist-info" / "entry_points.txt").write_text(entry_points)
+    monkeypatch.syspath_prepend(package)
+    torch.manual_seed(0)
+    weights = {name: 2.0 * value for name, value in VGGish(width=4, channels=2, hidden=8).state_dict().items()}
+    (tmp_path / "weights").mkdir()
+    save_file(weights, tmp_path / "weights" / "tinyfad.safetensors")
+    return tmp_path / "weights"
+
+
+def test_two_processes_give_the_numbers_of_one_of_each_film_and_of_sets(tiny_weights: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for folder, level in (("made", 0.1), ("real", 0.4)):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            frames = rng.integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+            waveform = rng.uniform(-level, level, (1, 32000)).astype(np.float32)
+            Clip(frames, waveform, Fraction(8), 16000).save(tmp_path / folder / f"{number}.mp4")
+    (tmp_path / "made" / "1b.mp4").write_bytes(b"broken")
+    found = []
+    for processes in ("1", "2"):
+        output = tmp_path / f"with{processes}"
+        arguments = ["-o", str(output), "--processes", processes, "--weights", str(tiny_weights)]
+        metrics = ["--metric", "audio", "--metric", "tinyfad"]
+        folders = [str(tmp_path / "made"), "--reference", str(tmp_path / "real")]
+        done = CliRunner().invoke(app, ["eval", "files", *folders, *arguments, *metrics])
+        assert done.exit_code == 0, done.output
+        found.append({**read_results(output / "results.json"), "made": None})
+    assert found[0] == found[1]
+    (learned,) = found[0]["learned"]
+    assert (learned["status"], learned["num_scored"]) == ("ok", 3) and learned["values"]["fad"] > 1e-4
+    assert [row["file"] for row in found[0]["clips"]] == ["0.mp4", "1.mp4", "1b.mp4", "2.mp4"]
 
 
 def test_plots_hold_what_they_are_given(films: Path) -> None:

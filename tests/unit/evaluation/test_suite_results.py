@@ -44,6 +44,7 @@ def rows(*, late_s: float = 0.0, colour: float = 1.0, count: int = 12, jitter_s:
                 "lag_s": 0.0,
                 "num_expected": 3,
                 "values": {"colour": colour, "count_seen": 1.0},
+                "chance": {"colour": 0.25 * (index % 2), "rate": 1.0},
                 "faults": [],
                 "seconds_taken": 0.5,
             }
@@ -52,7 +53,8 @@ def rows(*, late_s: float = 0.0, colour: float = 1.0, count: int = 12, jitter_s:
 
 
 def results(**options: Any) -> dict[str, Any]:
-    document: dict[str, Any] = plain(model_results({"suite": "clapper", "model": "tiny"}, rows(**options), floors=FLOORS))
+    made, truths = rows(**options), rows(count=options.get("count", 12))
+    document: dict[str, Any] = plain(model_results({"suite": "clapper", "model": "tiny"}, made, truths, floors=FLOORS))
     return document
 
 
@@ -70,12 +72,40 @@ def test_clips_in_step_score_1_and_shuffled_ones_near_0(good: dict[str, Any]) ->
     headline = good["headline"]
     assert headline["value"] == pytest.approx(1.0) and headline["track"] == "text"
     assert abs(headline["chance"]) < 0.1 and headline["floor"] == 0.02
-    assert good["tracks"]["text"]["adherence"]["colour"] == {"value": 1.0, "interval": [1.0, 1.0], "num_clips": 12}
-    assert set(good["tracks"]["text"]["by_kind"]) == {"ball", "drums"}
+    colour = {"value": 1.0, "interval": [1.0, 1.0], "num_clips": 12, "chance": 0.125}
+    assert good["tracks"]["text"]["adherence"]["colour"] == colour
+    by_kind = good["tracks"]["text"]["by_kind"]
+    assert {kind: found["adherence"]["colour"]["chance"] for kind, found in by_kind.items()} == {"ball": 0.0, "drums": 0.25}
+    assert {found["scores"]["f1_80"]["value"] for found in by_kind.values()} == {1.0}
+
+
+def test_what_is_missed_or_extra_is_what_precision_and_recall_leave(late: dict[str, Any]) -> None:
+    scores = late["tracks"]["text"]["scores"]
+    for rest, share in (("missed_80", "recall_80"), ("extra_80", "precision_80")):
+        assert scores[rest]["value"] == pytest.approx(1.0 - scores[share]["value"])
+        assert scores[rest]["interval"] == pytest.approx([1.0 - bound for bound in scores[share]["interval"][::-1]])
+        assert scores[rest]["interval"][0] <= scores[rest]["value"] <= scores[rest]["interval"][1]
+        assert scores[rest]["chance"] == pytest.approx(1.0 - scores[share]["chance"])
 
 
 def test_a_single_clip_has_no_chance_and_so_no_headline() -> None:
     assert results(count=1)["headline"]["value"] is None
+
+
+def test_of_pairs_every_number_is_the_share_that_moves_the_right_way(good: dict[str, Any]) -> None:
+    pairs: list[Row] = [
+        {"key": f"counterfactual/ball/{index}", "track": "counterfactual", "kind": "ball", "prompt": "a ball", "file": None,
+         "values": {"metal_decay_s": float(index < 6)}, "codec": {"metal_decay_s": 1.0}, "seconds_taken": 0.5}
+        for index in range(8)
+    ]  # fmt: skip
+    document: dict[str, Any] = plain(model_results({"suite": "clapper"}, [*rows(), *pairs], rows(), floors=FLOORS))
+    assert set(document["tracks"]) == {"text"} and document["headline"] == good["headline"]
+    (found,) = document["counterfactual"].values()
+    low, high = found.pop("interval")
+    assert found == {"value": 0.75, "chance": 0.5, "codec": 1.0, "num_pairs": 8}
+    assert (low, high) == pytest.approx((0.409, 0.929), abs=1e-3)  # Wilson's, 6 of 8
+    lines = {(line.track, line.name): line for line in compare_results(document, document).lines}
+    assert lines["counterfactual", "metal_decay_s"].num_pairs == 8
 
 
 def test_holm_corrects_as_its_paper_does() -> None:

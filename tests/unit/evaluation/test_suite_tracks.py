@@ -1,28 +1,23 @@
-"""Tracks: requests as a user makes them, clips as a model makes them, and what its codecs leave of the truth."""
+"""Tracks: requests as a user makes them, the batches they are made in, and the command that makes them all."""
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.cli.app import app
 from mova.errors import MovaError, RequestError
+from mova.evaluation.clapper.counterfactual import counterfactual_scripts
 from mova.evaluation.documents import write_json
 from mova.evaluation.suite import tracks
-from mova.evaluation.suite.results import BRIDGE_OFF, read_results
+from mova.evaluation.suite.results import BRIDGE_OFF, METRICS_VERSION, read_results
 from mova.inputs import prepare
-from mova.model import MOVAModel
-from mova.pipeline import MOVAPipeline
-from mova.sampling.pair import Pair
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +40,7 @@ def test_tracks_are_in_their_own_order_and_a_wrong_name_names_the_nearest() -> N
     assert tracks.checked_tracks(("a2v", "text"), has_bridge_off=True) == (
         "text", "text-bridge-off", "a2v", "a2v-bridge-off",
     )  # fmt: skip
+    assert tracks.checked_tracks(("counterfactual", "v2a"), has_bridge_off=True) == ("v2a", "v2a-bridge-off", "counterfactual")
     with pytest.raises(RequestError, match="no track 'v2s'") as caught:
         tracks.checked_tracks(("v2s",))
     assert "'v2a'" in caught.value.hint
@@ -61,6 +57,17 @@ def test_more_clips_begin_with_the_same_and_keys_name_the_scene(components: Comp
     assert list(jobs) == [f"{track}/ball/{few[0].seed}" for track in ("floor", "text", "v2a")]
 
 
+def test_a_pair_is_of_one_seed_and_of_two_prompts_and_no_other_track_has_one(components: Components) -> None:
+    scripts = tracks.scripts_for(replace(components.index.world, kinds=("ball", "siren")), 8, seed=5)
+    jobs = tracks.clip_jobs(scripts, ("text", "counterfactual"))
+    assert jobs == tracks.clip_jobs(scripts, ("text", "counterfactual"))
+    pairs = [job.pair for job in jobs.values() if job.track == "counterfactual" and job.pair is not None]
+    assert len(pairs) == sum(bool(counterfactual_scripts(script)) for script in scripts) >= 4
+    assert all(pair.first.seed == pair.second.seed and pair.first.caption != pair.second.caption for pair in pairs)
+    assert len({pair.name for pair in pairs}) > 1
+    assert all(job.pair is None for job in jobs.values() if job.track != "counterfactual")
+
+
 def test_what_is_given_is_the_truth_and_nothing_else(components: Components) -> None:
     world = components.index.world
     (script,) = tracks.scripts_for(world, 1, seed=5)
@@ -75,52 +82,32 @@ def test_what_is_given_is_the_truth_and_nothing_else(components: Components) -> 
     assert sound.waveform is not None and np.array_equal(sound.waveform, truth.waveform) and sound.frames is None
 
 
-def test_the_codecs_give_back_a_clip_of_the_same_length(components: Components) -> None:
-    model = MOVAModel(MOVAPipeline.from_components(components))
-    world = replace(model.world, default_frames=16)  # not a length that the codec can make
-    (script,) = tracks.scripts_for(world, 1, seed=5)
-    truth = tracks.rendered(script, world)
-    clip = tracks.through_codecs(model, truth)
-    assert clip.frames.shape == truth.frames.shape and clip.waveform.shape == truth.waveform.shape
-
-
-def test_the_truth_itself_leaves_a_floor_of_one_event_at_most(components: Components) -> None:
-    world = replace(components.index.world, default_size=(96, 96), default_frames=33)
-    scripts = tracks.scripts_for(world, 4, seed=5)
-    jobs = tracks.clip_jobs(scripts, ())
-    rows = [tracks.row_of(job, tracks.rendered(job.script, world).clip()) for job in jobs.values()]
-    floors = tracks.codec_floors(scripts, rows)
-    events = sum(len(script.events) for script in scripts)
-    assert floors["coverage"] == pytest.approx(1.0 / events)
-    assert 0.0 <= floors["offset_ms"] < 40.0
-    assert all(row["video_s"] and row["audio_s"] for row in rows)
-
-
-def test_a_job_can_be_handed_to_another_process(components: Components, tmp_path: Path) -> None:
-    jobs = tracks.clip_jobs(tracks.scripts_for(components.index.world, 1, seed=5), ("text",))
-    work = partial(tracks.clip_row, tracks.Maker(tmp_path, 2, None, tmp_path / "clips"))
-    there, again = pickle.loads(pickle.dumps((work, jobs)))  # noqa: S301  our own bytes
-    assert again == jobs and there.args == work.args
-
-
-def test_without_the_bridge_guidance_is_that_of_the_text_alone() -> None:
-    guider = tracks.BridgeOff(3.0)
-    asked, plain = guider.branches(0.5)
-    assert (asked.has_text, plain.has_text) == (True, False) and not asked.has_bridge and not plain.has_bridge
-    one, two = Pair(torch.ones(2), torch.ones(2)), Pair(torch.zeros(2), torch.full((2,), 0.5))
-    found = guider.combine({asked: one, plain: two}, 0.5)
-    assert found.video.tolist() == [3.0, 3.0] and found.audio.tolist() == [2.0, 2.0]
+def test_a_batch_is_of_one_track_and_every_process_has_some(components: Components) -> None:
+    world = components.index.world
+    jobs = list(tracks.clip_jobs(tracks.scripts_for(world, 24, seed=5), ("text",)).values())
+    for processes, sizes in ((1, [10, 10, 4]), (2, [10, 10, 4]), (5, [5, 5, 5, 5, 4])):
+        found = tracks.clip_batches(jobs, world, processes=processes)
+        assert [len(batch) for batch in found] == 2 * sizes
+        assert all(len({job.track for job in batch}) == 1 for batch in found)
+        assert [job for batch in found for job in batch] == jobs
+    large = replace(world, default_size=(640, 352), default_frames=193)
+    assert {len(batch) for batch in tracks.clip_batches(jobs, large, processes=1)} == {1}
 
 
 def test_a_run_is_measured_goes_on_and_is_held_against_a_baseline(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     arguments = ["eval", "model", str(folder), "-o", str(output), "--processes", "1", "--steps", "1", "--seed", "5"]
-    done = CliRunner().invoke(app, [*arguments, "-n", "1", "--bridge-off"])
+    done = CliRunner().invoke(app, [*arguments, "-n", "1", "--bridge-off", "--by-kind"])
     assert done.exit_code == 0, done.output
     document = read_results(output / "results.json")
     assert set(document["tracks"]) == {track + end for track in tracks.TRACKS for end in ("", BRIDGE_OFF)}
     assert len(document["clips"]) == 6 and document["headline"]["track"] == "text"
     assert "report.html" in done.output and "headline: f1_corrected of text not measured" in done.output
+    lines = done.output.splitlines()
+    (header,) = [line for line in lines if line.startswith("track")]
+    assert header.split("  ")[-1].strip() == "clips" and "codec" in header and "bridge off" in header
+    assert {line.split()[1] for line in lines if line.startswith("v2a ")} >= {"f1_45", "f1_80", "missed_80", "count_seen"}
+    assert len([line for line in lines if line.split()[:1] == ["bridge"]]) == 3  # of the one kind, on each track
     files = {row["file"] for row in document["clips"]}
     assert all((output / name).is_file() for name in files) and len(files) == 6
 
@@ -150,10 +137,25 @@ def test_what_is_wrong_is_said_before_any_work(folder: Path, tmp_path: Path, opt
 
 def test_a_baseline_of_another_version_or_track_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
     empty = {"suite": "clapper", "clips": [], "headline": {"track": "a2v", "name": "f1_corrected", "value": 0.5}}
-    for version, words in ((99, "different versions"), (1, "track a2v")):
+    for version, words in ((99, "different versions"), (METRICS_VERSION, "track a2v")):
         write_json(tmp_path / "base.json", {**empty, "metrics_version": version})
         done = CliRunner().invoke(
             app, ["eval", "model", str(folder), "-o", str(tmp_path / "out"), "--baseline", str(tmp_path / "base.json")]
         )
         assert isinstance(done.exception, RequestError) and words in done.exception.message
     assert not (tmp_path / "out").exists()
+
+
+def test_pairs_are_measured_alone_and_have_no_headline(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = ["eval", "model", str(folder), "-o", str(output), "--processes", "1", "--steps", "1", "--seed", "5"]
+    done = CliRunner().invoke(app, [*arguments, "-n", "2", "--track", "counterfactual"])
+    assert done.exit_code == 0, done.output
+    document = read_results(output / "results.json")
+    assert document["tracks"] == {} and document["headline"] is None and "headline" not in done.output
+    found = document["counterfactual"]
+    assert found and all(0.0 <= one["value"] <= 1.0 and one["chance"] == 0.5 for one in found.values())
+    for row in document["clips"]:
+        assert set(row["values"]) == set(row["codec"]) <= set(found) and row["prompt"] != row["other_prompt"]
+        assert (output / row["file"]).is_file() and (output / row["other_file"]).is_file()
+    assert all(name in done.output and name in (output / "report.html").read_text() for name in found)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mova.checkpoints.load import Components
 from mova.errors import MovaError, RequestError
+from mova.evaluation.health import Health
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import render_film, shot_states
@@ -76,7 +77,8 @@ def made(plan: FilmPlan) -> list[ShotClip]:
         frames = rng.integers(0, 256, (shot.num_frames, 16, 16, 3), dtype=np.uint8)
         wave = rng.uniform(-0.5, 0.5, (1, shot.plan.num_samples)).astype(np.float32)
         run_in = rng.uniform(-0.5, 0.5, (1, HOP if shot.keeps_sound else 0)).astype(np.float32)
-        result.append(ShotClip(Clip(frames, wave, shot.plan.timeline.fps, shot.plan.sample_rate), run_in))
+        clip = Clip(frames, wave, shot.plan.timeline.fps, shot.plan.sample_rate)
+        result.append(ShotClip(clip, run_in, Health(()), (), ((shot.plan.seed, shot.plan.audio_seed),)))
     return result
 
 

@@ -27,7 +27,7 @@ from mova.models.tower import TowerInputs
 from mova.models.video_codec import VideoCodec
 from mova.runtime import costs
 from mova.runtime.codec_costs import CODECS, codec_cost
-from mova.runtime.costs import INTERACTING, Lengths, Network, guidance_branches, velocities_in
+from mova.runtime.costs import INTERACTING, Lengths, Network, guidance_branches, points_in, velocities_in
 from mova.runtime.memory import Model, choices, denoise_tensors, first_that_fits
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
@@ -90,6 +90,21 @@ def test_a_forward_pass_costs_exactly_what_torch_counts(
     assert apart < bridged
 
 
+@pytest.mark.parametrize("num_layers", [1, 8, 9])
+def test_a_perturbed_pass_costs_exactly_what_torch_counts(num_layers: int) -> None:
+    config = with_bridge(visual_layers=num_layers, audio_layers=9)
+    config["video"] |= {"num_layers": num_layers}
+    config["audio"] |= {"num_layers": 9}
+    model, network = JointModel(**config).eval().requires_grad_(False), Network.from_configs(**config)
+    assert costs.middle_layers(network) == model.middle_layers
+    lengths = Lengths(video=3 * 16, audio=17, text=7, frames=3)
+    values = inputs(config, 3, 8, 17, 1)
+    perturbed = sum(costs.forward_flops(network, lengths, is_perturbed=True).values())
+    text_part = sum(costs.text_flops(network, lengths).values())
+    assert counted(lambda: model(**values, alone_layers=model.middle_layers)) == perturbed + text_part
+    assert perturbed < sum(costs.forward_flops(network, lengths).values())
+
+
 def test_a_token_with_a_level_of_its_own_costs_another_time_embedding() -> None:
     config = with_bridge()
     model, network = JointModel(**config).eval(), Network.from_configs(**config)
@@ -142,7 +157,7 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
 @pytest.mark.parametrize(("text_scale", "cross_scale"), list(product((0.0, 1.0, 3.5, 5.0), repeat=2)))
 def test_the_evaluations_are_those_that_guidance_asks_for(text_scale: float, cross_scale: float) -> None:
     asked = Guidance(text_scale, cross_scale).branches(0.5)
-    assert guidance_branches(text_scale, cross_scale) == tuple((branch.has_text, branch.has_bridge) for branch in asked)
+    assert guidance_branches(text_scale, cross_scale) == asked
 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))
@@ -158,7 +173,7 @@ def test_a_solver_asks_for_as_many_velocities_as_are_counted(name: str) -> None:
     for index in range(5):
         ends = [Pair(sigmas[i].view(1, 1, 1, 1, 1), sigmas[i].view(1, 1, 1)) for i in (index, index + 1)]
         latents, memory = SOLVERS[name](velocity, latents, Step(index, 5, *ends), memory)
-    assert len(asked) == velocities_in(5, name)
+    assert tuple(asked) == points_in(5, name) and len(asked) == velocities_in(5, name)
 
 
 def test_interacting_layers_are_counted_as_the_bridge_places_them() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from mova.checkpoints.load import Components
+from mova.errors import RequestError
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
 from mova.runtime.offload import keep_shared_parts, own_parts, refresh_blocks
@@ -70,3 +72,42 @@ def test_refreshing_a_model_without_block_hooks_changes_nothing(experts: tuple[J
     before = dict(experts[0].named_parameters())
     refresh_blocks(experts[0])
     assert all(before[name] is parameter for name, parameter in experts[0].named_parameters())
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+)
+@pytest.mark.parametrize("place", ["the text", "a picture of another shape", "the picture's encoding", "a step"])
+def test_wherever_a_call_fails_every_component_goes_out_again(tiny_components: Components, place: str, device: str) -> None:
+    pipeline = MOVAPipeline.from_components(copy.deepcopy(tiny_components))
+    pipeline.enable_model_cpu_offload(device=device)
+    picture = np.zeros((32, 32, 3), np.uint8)
+    values = {"num_frames": 5, "num_inference_steps": 1, "seed": 3, "output_type": "latent"}
+    before = list(pipeline._all_hooks)
+    if place == "the text":
+        pipeline.text_encoder.register_forward_hook(stop)
+    elif place == "a picture of another shape":
+        picture = picture[:, :8]
+    elif place == "the picture's encoding":
+        pipeline.video_vae.encoder.register_forward_hook(stop)
+    else:
+        values["callback_on_step_end"] = stop
+    with pytest.raises((RequestError, Stopped)):
+        pipeline("a ball", image=picture, **values)
+    # the hooks are new ones: accelerate's own way to move all out that was in
+    assert len(pipeline._all_hooks) == len(before) and not set(map(id, before)) & set(map(id, pipeline._all_hooks))
+    assert {
+        p.device.type
+        for module in pipeline.components.values()
+        if isinstance(module, torch.nn.Module)
+        for p in module.parameters()
+    } == {"cpu"}
+    pipeline.remove_all_hooks()
+
+
+class Stopped(Exception):
+    """What goes wrong inside a component."""
+
+
+def stop(*_: object) -> None:
+    raise Stopped

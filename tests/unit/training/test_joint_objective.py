@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mova.training.joint import NoiseSettings, as_map, draw_levels, masked_mean
+from mova.training.joint import NoiseSettings, as_map, draw_levels, masked_mean, total_error
 
 VIDEO, AUDIO = (64, 16, 9, 12, 12), (64, 24, 66)
 
@@ -72,3 +72,21 @@ def test_a_masked_mean_counts_only_what_is_to_be_made() -> None:
     mask = torch.tensor([[[True, False]], [[True, False]]])
     assert masked_mean(values, mask).item() == pytest.approx(2.0)
     assert masked_mean(values, torch.zeros_like(mask)).item() == 0.0
+
+
+def test_the_total_error_sees_a_wrong_number_that_errors_of_tokens_hardly_see() -> None:
+    made = torch.ones(1, 1, 100, 1, 1, dtype=torch.bool)
+    spread = torch.full((4, 3, 100, 2, 2), 0.1)  # a little everywhere: an event too many, its time unknown
+    signs = torch.tensor([1.0, -1.0]).repeat(50)[:, None, None]
+    assert total_error(spread, made).item() == pytest.approx(100 * 0.01)
+    assert total_error(spread * signs, made).item() == pytest.approx(0.0, abs=1e-9)
+    noise = torch.randn(64, 8, 100, generator=torch.Generator().manual_seed(0))
+    assert total_error(noise, torch.ones(1, 1, 100, dtype=torch.bool)).item() == pytest.approx(1.0, rel=0.1)
+
+
+def test_given_tokens_count_for_nothing_in_the_total_error() -> None:
+    error = torch.ones(1, 2, 10)
+    made = (torch.arange(10) >= 6)[None, None]
+    error[..., :6] = 1000.0
+    assert total_error(error, made).item() == pytest.approx(4.0)
+    assert total_error(error, torch.zeros_like(made)).item() == 0.0

@@ -8,7 +8,6 @@ import html
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
-from mova.evaluation.arena.blind import Film, copy_blind, inspect_film, list_films, same_times, volumes
+from mova.evaluation.arena.blind import Film, copy_blind, same_times, volumes
 from mova.evaluation.arena.checks import Check, plan_checks, write_late
 from mova.evaluation.arena.pairs import Pair, plan_pairs
+from mova.evaluation.arena.systems import films_of_systems, inspected, shown_prompts
 from mova.evaluation.arena.votes import MODES, Key, KeyPair, Mode
+from mova.files import written_beside
 
 MAX_TITLE_CHARACTERS = 200
-_NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def make_page(
     modes = _checked_modes(modes)
     if not title.strip() or len(title) > MAX_TITLE_CHARACTERS:
         raise RequestError(f"title must have 1 to {MAX_TITLE_CHARACTERS} characters; got {len(title)}.", field="title")
-    listed = _listed(folders)
+    listed = films_of_systems(folders)
     pairs = plan_pairs(tuple(listed), sorted(next(iter(listed.values()))), seed=seed, num_pairs=num_pairs)
     wanted_checks = max(2, round(len(pairs) / 10)) if num_checks is None else num_checks
     if not 0 <= wanted_checks <= len(pairs):
@@ -102,32 +102,24 @@ def make_page(
         )
     places = sorted({(system, pair.name) for pair in pairs for system in (pair.left, pair.right)})
     progress = _Progress(on_progress, total=2 * len(places) + wanted_checks)
-    films = _inspected({place: listed[place[0]][place[1]] for place in places}, modes, progress)
-    prompts = _prompts(films)
+    films = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_film=progress.step)
+    prompts = shown_prompts(films)
     checks = plan_checks(list(films.values()), wanted_checks, modes=modes, seed=seed)
-    staging = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
-    beside = key_path.with_name(f".{key_path.name}.partial-{secrets.token_hex(4)}")
     try:
-        (staging / "films").mkdir(parents=True)
-        shown, faults = _fill(staging / "films", films, pairs=pairs, checks=checks, seed=seed, progress=progress)
-        key = _key(shown, staging / "films", films=films, seed=seed, modes=modes)
-        document = render_page(_page_data(key, shown, prompts=prompts, matches_loudness=matches_loudness), title=title)
-        (staging / "index.html").write_text(document, encoding="utf-8")
-        beside.write_text(key.model_dump_json(indent=1), encoding="utf-8")
-        size_bytes = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-        if output.exists():
-            output.rmdir()
-        os.replace(beside, key_path)
-        try:
-            os.replace(staging, output)
-        except OSError:
-            key_path.unlink()
-            raise
+        with written_beside(output) as folder:
+            (folder / "films").mkdir(parents=True)
+            shown, faults = _fill(folder / "films", films, pairs=pairs, checks=checks, seed=seed, progress=progress)
+            key = _key(shown, folder / "films", films=films, seed=seed, modes=modes)
+            document = render_page(_page_data(key, shown, prompts=prompts, matches_loudness=matches_loudness), title=title)
+            (folder / "index.html").write_text(document, encoding="utf-8")
+            size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            if output.exists():
+                output.rmdir()
+            with written_beside(key_path) as beside:
+                beside.write_text(key.model_dump_json(indent=1), encoding="utf-8")
     except OSError as error:
+        key_path.unlink(missing_ok=True)
         raise MediaError(f"cannot write {output}: {error.strerror or error}.", "Choose another -o.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        beside.unlink(missing_ok=True)
     return ArenaPage(
         page=output,
         key=key_path,
@@ -207,64 +199,6 @@ def _checked_modes(modes: Sequence[Mode]) -> tuple[Mode, ...]:
     if unknown or not modes:
         raise RequestError(f"mode must be one of {', '.join(MODES)}; got {', '.join(unknown) or 'none'}.", field="mode")
     return tuple(mode for mode in MODES if mode in modes)
-
-
-def _listed(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
-    """Films by system and stem; every system has the same stems."""
-    if len(folders) < 2:
-        raise RequestError(f"an arena needs the folders of two systems; got {len(folders)}.", "Give two or more folders.")
-    real = [folder.resolve() for folder in folders]
-    names = [path.name for path in real]
-    listed: dict[str, dict[str, Path]] = {}
-    for number, folder in enumerate(folders):
-        if real[number] in real[:number]:
-            raise RequestError(f"the folder {folder} is given twice.", "Give each system once.")
-        system = str(folder) if names.count(names[number]) > 1 or not names[number] else names[number]
-        if not system.isprintable() or len(system) > 200:
-            raise RequestError(f"{system!r} cannot be the name of a system.", "Rename the folder.")
-        listed[system] = list_films(folder)
-    every = set().union(*listed.values())
-    lacking = {system: sorted(every - set(films)) for system, films in listed.items() if every - set(films)}
-    if lacking:
-        told = "; ".join(f"{system} lacks {_few(names)}" for system, names in lacking.items())
-        raise RequestError(f"the systems do not have films of the same names: {told}.", "Make these, or move the others aside.")
-    return listed
-
-
-def _inspected(
-    paths: Mapping[tuple[str, str], Path], modes: Sequence[Mode], progress: _Progress
-) -> dict[tuple[str, str], Film]:
-    """All films by system and stem; all that cannot be judged are told at once."""
-    films, faults = {}, []
-    for place, path in paths.items():
-        try:
-            films[place] = inspect_film(path, needs_sound=any(mode != "picture" for mode in modes))
-        except MediaError as fault:
-            faults.append(fault)
-        progress.step()
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        told = " ".join(fault.message for fault in faults[:_NAMED_AT_MOST])
-        more = f" And {len(faults) - _NAMED_AT_MOST} more." if len(faults) > _NAMED_AT_MOST else ""
-        raise MediaError(f"{len(faults)} films cannot be judged: {told}{more}", faults[0].hint)
-    return films
-
-
-def _prompts(films: Mapping[tuple[str, str], Film]) -> dict[str, str]:
-    """What is shown over each pair: the prompt that the films carry, or else their stem."""
-    found: dict[str, dict[str, Path]] = {name: {} for _, name in films}
-    for (_, name), film in films.items():
-        if film.prompt is not None:
-            found[name].setdefault(film.prompt, film.path)
-    for prompts in found.values():
-        if len(prompts) > 1:
-            (first, first_path), (second, second_path) = list(prompts.items())[:2]
-            raise RequestError(
-                f"{first_path} and {second_path} were made from different prompts: {first[:100]!r} and {second[:100]!r}.",
-                "Films of the same name must be made from the same prompt.",
-            )
-    return {name: next(iter(prompts), name) for name, prompts in found.items()}
 
 
 def _fill(
@@ -395,8 +329,3 @@ def _notes(shown: Sequence[_Shown], num_checks: int, modes: Sequence[Mode], faul
     if num_checks and "both" in modes and not has_late:
         return ("no check with late sound: it needs a film that is heard and lasts 1.5 s; all checks show a film twice",)
     return ()
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-    return ", ".join(names[:_NAMED_AT_MOST]) + more

@@ -2,17 +2,28 @@
 
 ``families`` plan and render scenes, ``readers`` find what is seen and heard in a clip of one, ``scores`` say how far the two
 are in step and how sure we are, ``floors`` what the meter itself gets wrong, ``selftest`` that it does what it says;
-``physics`` what impacts tell besides. ``scene``, ``plans``, ``stages``, ``strokes`` and ``sight`` are their parts.
+``adherence`` says whether a clip is what its caption asked for, ``counterfactual`` whether it changes the right way when one
+thing in its caption does; ``physics`` what impacts tell besides. ``scene``, ``plans``, ``stages``, ``strokes``, ``sight``,
+``traits`` and ``timbre`` are their parts.
 """
 
 from __future__ import annotations
 
+from mova.evaluation.clapper.adherence import adherence_floors, adherence_of, score_adherence
+from mova.evaluation.clapper.counterfactual import (
+    Counterfactual,
+    counterfactual_scenes,
+    counterfactual_scripts,
+    directional_accuracy,
+    judge_pair,
+)
 from mova.evaluation.clapper.families import FAMILIES, SYNC_FAMILIES, make_scene, render_scene, sample_scenes
 from mova.evaluation.clapper.floors import Floor, measure_floor, score_floors
 from mova.evaluation.clapper.readers import Reading, read_clip_events
 from mova.evaluation.clapper.scene import ClapperEvent, ClapperScene
 from mova.evaluation.clapper.scores import ClipTimes, Difference, Number, Score, clip_times, compare, measure, score
 from mova.evaluation.clapper.selftest import Check, self_test
+from mova.evaluation.clapper.traits import Traits, read_traits
 
 __all__ = [
     "FAMILIES",
@@ -21,20 +32,30 @@ __all__ = [
     "ClapperEvent",
     "ClapperScene",
     "ClipTimes",
+    "Counterfactual",
     "Difference",
     "Floor",
     "Number",
     "Reading",
     "Score",
+    "Traits",
+    "adherence_floors",
+    "adherence_of",
     "clip_times",
     "compare",
+    "counterfactual_scenes",
+    "counterfactual_scripts",
+    "directional_accuracy",
+    "judge_pair",
     "make_scene",
     "measure",
     "measure_floor",
     "read_clip_events",
+    "read_traits",
     "render_scene",
     "sample_scenes",
     "score",
+    "score_adherence",
     "score_floors",
     "self_test",
 ]

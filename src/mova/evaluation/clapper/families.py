@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ FAMILIES: Mapping[str, Family] = {
         Family("unrelated", "Control: a bouncing ball with the sound of another.", plans.unrelated, control=True),
     )
 }  # fmt: skip
-SYNC_FAMILIES = tuple(name for name, family in FAMILIES.items() if not family.control)
+SYNC_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if not family.control)
 MIN_SECONDS = 1.0
 
 
@@ -95,11 +96,16 @@ def make_scene(family: str, seed: int, *, fps: Number = 24, seconds: Number = 4)
     num_frames = frames_in_seconds(seconds, rate)
     rules = Rules(rate, float(num_frames / rate))
     plan = FAMILIES[family].plan(generator(f"clapper {family}", seed, "plan"), rules, seed)
+    return scene_of(plan, family=family, seed=seed, fps=rate, num_frames=num_frames)
+
+
+def scene_of(plan: Plan, *, family: str, seed: int, fps: Fraction, num_frames: int) -> ClapperScene:
+    """A plan with its events told apart: what is seen, and what is heard."""
     seen = [ClapperEvent(one.time_s, "video", one.kind, one.label, one.place, one.strength) for one in plan.picture.events]
     heard = [ClapperEvent(one.sound_time_s, "audio", one.kind, one.label, one.place, one.strength) for one in plan.sound.events]
     events = tuple(sorted(seen + heard, key=lambda event: (event.time_s, event.modality)))
     caption = plan.picture.caption or plan.sound.caption
-    return ClapperScene(family, seed, rate, num_frames, caption, plan.attributes, events, plan.picture, plan.sound, plan.lag_s)
+    return ClapperScene(family, seed, fps, num_frames, caption, plan.attributes, events, plan.picture, plan.sound, plan.lag_s)
 
 
 def sample_scenes(

@@ -14,6 +14,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mova.evaluation.clapper.counterfactual import (
+    Accuracy,
+    Measures,
+    counterfactual_scenes,
+    directional_accuracy,
+    moves,
+    quantities,
+)
 from mova.evaluation.clapper.families import make_scene, render_scene
 from mova.evaluation.clapper.readers import Reading, read_clip_events
 from mova.evaluation.clapper.scene import ClapperScene
@@ -155,6 +163,44 @@ def score_floors(floor: Floor) -> dict[str, float]:
             ideal = 0.0 if name == "hallucination_rate" else 1.0
             found[name] = max(abs(ideal - floor.scores[name]), one_event)
     return found
+
+
+def measure_directions(
+    num_scenes: int,
+    *,
+    size: int = 96,
+    fps: Number = 24,
+    seconds: Number = 4,
+    seed: int = 0,
+    through: Callable[[Clip], Clip] | None = None,
+) -> dict[str, Accuracy]:
+    """Directional accuracy on true films: scenes of which one thing is changed, through a codec, read and compared.
+
+    Args:
+        num_scenes: Scenes; each is changed in every way that is known.
+        size: Width and height in pixels; a small picture will do for what is compared.
+        fps: Frames per second.
+        seconds: Length of each.
+        seed: Of the first scene; the next has the next.
+        through: As :func:`measure_floor`.
+
+    Returns:
+        By name, as :func:`mova.evaluation.clapper.counterfactual.directional_accuracy`.
+
+    Raises:
+        RequestError: As :func:`mova.evaluation.clapper.counterfactual.counterfactual_scenes`.
+    """
+    outcomes = []
+    for index in range(num_scenes):
+        found: dict[object, Measures] = {}
+        for pair in counterfactual_scenes(seed + index, fps=fps, seconds=seconds):
+            for scene in (pair.first, pair.second):
+                if scene.picture.motion not in found:  # two captions may ask for the same film
+                    clip = (through or through_mp4)(render_scene(scene, width=size, height=size))
+                    reading = read_clip_events(clip, family=scene.family)
+                    found[scene.picture.motion] = Measures(quantities(reading, clip.waveform, clip.sample_rate))
+            outcomes.append(moves(pair, *(found[scene.picture.motion] for scene in (pair.first, pair.second))))
+    return directional_accuracy(outcomes)
 
 
 def through_mp4(clip: Clip) -> Clip:

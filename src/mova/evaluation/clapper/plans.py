@@ -19,6 +19,8 @@ from mova.scenes.world import KINDS
 SPEED_OF_SOUND = 343.0
 """Metres per second in air of 20 degrees."""
 Attributes = dict[str, Value]
+LAMP_COLOURS = ("red", "yellow", "green", "white")
+PUCK_COLOURS = ("red", "yellow", "green", "white", "pink")
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,24 @@ def mouth(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
 
 
 def flash_beep(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
-    """A lamp and a note, all flashes of a clip with the same one."""
-    colour, note = pick(rng, _LAMP_COLOURS), pick(rng, _NOTES)
+    """A lamp and a note, all flashes of a clip with the same one; two or more have a mean rate that the prompt names."""
+    colour, note = pick(rng, LAMP_COLOURS), pick(rng, _NOTES)
     count = rules.count(rng)
     chosen: Attributes = {"colour": colour, "note": note, "count": count}
-    motion = _lamp(rng, rules.times(rng, count), rules, radius=0.13)
-    caption = f"a {colour} lamp flashes {times(count)} in a dark room, each time with a beep, {note}".lower()
+    times_s = rules.times(rng, count)
+    motion = _lamp(rng, times_s, rules, radius=0.13)
+    pace = ""
+    if count > 1:
+        chosen["per_minute"] = 5 * round(12.0 * (count - 1) / (times_s[-1] - times_s[0]))
+        pace = f"about {chosen['per_minute']} times a minute, "
+    caption = f"a {colour} lamp flashes {times(count)} in a dark room, {pace}each time with a beep, {note}".lower()
     script = _lamp_script("lamp", motion, seed, rules, chosen, caption, labels=[str(note)] * count)
     return Plan(script, replace(script, kind="piano"), chosen)
 
 
 def far_flash(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """A flash at a distance that the prompt names; the bang follows at the speed of sound."""
-    colour, distance_m = pick(rng, _LAMP_COLOURS), int(rng.integers(10, 104))
+    colour, distance_m = pick(rng, LAMP_COLOURS), int(rng.integers(10, 104))
     lag = distance_m / SPEED_OF_SOUND
     count = rules.count(rng, most=4, lag_s=lag)
     chosen: Attributes = {"colour": colour, "distance_m": distance_m, "count": count}
@@ -99,7 +106,7 @@ def far_flash(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
 
 def mover(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """A body that crosses the picture from side to side; its notes are panned to where it is."""
-    colour, note, rightward = pick(rng, _LAMP_COLOURS), pick(rng, _NOTES), bool(rng.uniform() < 0.5)
+    colour, note, rightward = pick(rng, LAMP_COLOURS), pick(rng, _NOTES), bool(rng.uniform() < 0.5)
     count = rules.count(rng)
     chosen: Attributes = {"colour": colour, "note": note, "to": "right" if rightward else "left", "count": count}
     start = -0.36 if rightward else 0.36
@@ -112,7 +119,7 @@ def mover(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
 
 def collision(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """Two equal pucks: the one that is hit takes over the speed, as in a cradle; a wall gives part of it back."""
-    colours = [str(name) for name in rng.permutation(_PUCK_COLOURS)[:2]]
+    colours = [str(name) for name in rng.permutation(PUCK_COLOURS)[:2]]
     knots, places, contacts, restitution = _cradle(rng, rules)
     chosen: Attributes = {"colour": colours[0], "colour2": colours[1], "count": len(contacts), "restitution": restitution}
     fastest = max(speed for _, _, _, speed in contacts)
@@ -139,7 +146,7 @@ def scrape(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
         target = float(rng.uniform(0.05, 0.32)) * (-1.0 if x > 0.0 else 1.0)
         lengths.append(target - x)
         x = target
-    colour = str(pick(rng, _PUCK_COLOURS))
+    colour = str(pick(rng, PUCK_COLOURS))
     fastest = max(abs(length) for length in lengths)
     places = start + np.cumsum([0.0, *lengths])
     events = tuple(
@@ -177,8 +184,6 @@ def unrelated(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
 
 
 _NOTES = ("C", "D", "E", "F", "G", "A", "B")
-_LAMP_COLOURS = ("red", "yellow", "green", "white")
-_PUCK_COLOURS = ("red", "yellow", "green", "white", "pink")
 
 
 def _sequence(kind: str, rng: np.random.Generator, rules: Rules, seed: int) -> Plan:

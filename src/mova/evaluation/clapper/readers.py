@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mova.evaluation.audio_events import EARS, Ear, nearest_key, onsets
+from mova.evaluation.audio_events import hear
 from mova.evaluation.clapper import sight, stages
 from mova.evaluation.clapper.families import FAMILIES
+from mova.evaluation.clapper.plans import PUCK_COLOURS
 from mova.evaluation.clapper.scene import SHUTTER
 from mova.evaluation.colour import nearest_names
 from mova.evaluation.events import Detection
@@ -71,20 +72,33 @@ def see_events(frames: Frames, fps: float, *, family: str, shutter: float = SHUT
 
 
 def hear_events(waveform: npt.NDArray[np.float32], sample_rate: int, *, family: str) -> list[Detection]:
-    """What is heard, in order of time; notes are named. Arguments as :func:`read_clip_events`."""
+    """What is heard, in order of time; labels where the sound tells them. Arguments as :func:`read_clip_events`."""
     _check_family(family)
     if family == "scrape":
         return _swells(waveform, sample_rate)
-    found = onsets(waveform, sample_rate, ear=_EARS[family])
-    if family not in ("keys", "flash_beep", "moving_source"):
-        return found
-    sound = waveform.mean(axis=0).astype(np.float64)
-    named = []
-    ends_s = [*(one.time_s for one in found), sound.size / sample_rate][1:]
-    for one, end_s in zip(found, ends_s, strict=True):
-        piece = sound[max(0, round(one.time_s * sample_rate)) : round((end_s - 0.005) * sample_rate)]
-        named.append(Detection(one.time_s, nearest_key(piece, sample_rate), one.strength))
-    return named
+    return hear(waveform, sample_rate, kind=_VOICES[family])
+
+
+def lit_glass(luma: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """``[H, W]`` where the lamp of ``flash_beep`` or ``far_flash`` lights up most, of ``[T, H, W]`` in 0..1."""
+    reach = np.quantile(luma, 0.98, axis=0) - np.median(luma, axis=0)
+    return np.asarray(reach > max(0.15, 0.5 * float(reach.max())))
+
+
+def puck_colours(frames: Frames) -> tuple[str, ...]:
+    """The colours of the pucks of ``collision``, at most two, the more of it first."""
+    line = _rail_line(frames)
+    core = line[np.linalg.norm(line - np.median(line, axis=(0, 1)), axis=2) > 0.2]
+    if len(core) < 2 * frames.shape[0]:
+        return ()
+    names, counts = np.unique(nearest_names(core, {name: COLOURS[name] for name in PUCK_COLOURS}), return_counts=True)
+    return tuple(str(name) for name in names[np.argsort(-counts)[:2]])
+
+
+def block_line(frames: Frames) -> Floats:
+    """``[T, w, 3]`` in 0..1: the line through the block of ``scrape``."""
+    top, bottom = (stages.RAIL_Y - part * stages.BLOCK[1] for part in (1.5, 0.5))
+    return _smooth_line(frames, top, bottom, reach=stages.WALL_X)
 
 
 def body_places(frames: Frames) -> Floats:
@@ -94,18 +108,18 @@ def body_places(frames: Frames) -> Floats:
     return _middles(np.where(away > 0.5 * away.max(axis=1, keepdims=True), away, 0.0), _columns(frames, line.shape[1]))
 
 
-_EARS: Mapping[str, Ear] = {
-    "bounce": EARS["ball"],
-    "flash_beep": EARS["piano"],
-    "keys": EARS["piano"],
-    "drum": EARS["drums"],
-    "mouth": EARS["mouth"],
-    "collision": EARS["ball"],
-    "far_flash": EARS["fireworks"],
-    "moving_source": EARS["piano"],
-    "silent_motion": EARS["ball"],
-    "off_screen": EARS["ball"],
-    "unrelated": EARS["ball"],
+_VOICES: Mapping[str, str] = {
+    "bounce": "ball",
+    "flash_beep": "piano",
+    "keys": "piano",
+    "drum": "drums",
+    "mouth": "mouth",
+    "collision": "ball",
+    "far_flash": "fireworks",
+    "moving_source": "piano",
+    "silent_motion": "ball",
+    "off_screen": "ball",
+    "unrelated": "ball",
 }
 
 
@@ -122,8 +136,7 @@ def _bounce(frames: Frames, fps: float, shutter: float) -> list[Detection]:
 
 def _lamp(frames: Frames, fps: float, shutter: float) -> list[Detection]:
     luma = frames.astype(np.float32).mean(axis=3) / 255.0
-    reach = np.quantile(luma, 0.98, axis=0) - np.median(luma, axis=0)
-    glass = reach > max(0.15, 0.5 * float(reach.max()))
+    glass = lit_glass(luma)
     return sight.steps(luma[:, glass].mean(axis=1, dtype=np.float64), fps, shutter=shutter, least=0.15) if glass.any() else []
 
 
@@ -179,31 +192,31 @@ def _aperture(since: Floats) -> Floats:
 
 
 def _rail(frames: Frames, fps: float, shutter: float) -> list[Detection]:
-    middle = stages.RAIL_Y - stages.PUCK_RADIUS
-    line = _smooth_line(frames, middle - 0.03, middle + 0.03, reach=stages.WALL_X)
+    names = puck_colours(frames)
+    if len(names) < 2:
+        return []
+    line = _rail_line(frames)
     wall = np.median(line, axis=(0, 1))
-    core = np.linalg.norm(line - wall, axis=2) > 0.2
-    if core.sum() < 2 * frames.shape[0]:
-        return []
-    palette = {name: COLOURS[name] for name in ("red", "yellow", "green", "white", "pink")}
-    names, counts = np.unique(nearest_names(line[core], palette), return_counts=True)
-    if names.size < 2:
-        return []
     columns = _columns(frames, line.shape[1], reach=stages.WALL_X)
-    places = []
-    for name in names[np.argsort(-counts)[:2]]:
-        others = [np.asarray(COLOURS[str(other)]) for other in names[np.argsort(-counts)[:2]] if other != name]
-        places.append(_filled(_middles(_share(line, wall, np.asarray(COLOURS[str(name)]), others[0]), columns)))
+    first, second = (np.asarray(COLOURS[name]) for name in names)
+    ways = [_share(line, wall, *pair) for pair in ((first, second), (second, first))]
+    places = [_filled(_middles(way, columns)) for way in ways]
     return sight.turns(places[1] - places[0], fps, shutter=shutter)
 
 
+def _rail_line(frames: Frames) -> Floats:
+    middle = stages.RAIL_Y - stages.PUCK_RADIUS
+    return _smooth_line(frames, middle - 0.03, middle + 0.03, reach=stages.WALL_X)
+
+
 def _block(frames: Frames, fps: float, shutter: float) -> list[Detection]:
-    line = _smooth_line(frames, stages.RAIL_Y - 1.5 * stages.BLOCK[1], stages.RAIL_Y - 0.5 * stages.BLOCK[1], reach=0.44)
+    line = block_line(frames)
     away = np.linalg.norm(line - np.median(line, axis=(0, 1)), axis=2)
     cover = np.clip((away - 0.08) / 0.15, 0.0, 1.0)
     if cover.sum(axis=1).max() < 2.0:
         return []
-    return sight.strokes(_filled(_middles(cover, _columns(frames, line.shape[1], reach=0.44))), fps, shutter=shutter)
+    places = _middles(cover, _columns(frames, line.shape[1], reach=stages.WALL_X))
+    return sight.strokes(_filled(places), fps, shutter=shutter)
 
 
 _READERS: Mapping[str, Callable[[Frames, float, float], list[Detection]]] = {

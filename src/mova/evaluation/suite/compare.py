@@ -16,7 +16,7 @@ import numpy as np
 from mova.errors import RequestError
 from mova.evaluation.clapper.scores import compare as compare_times
 from mova.evaluation.clapper.scores import measure
-from mova.evaluation.suite.results import ASKED, SHOWN, check_alike, times_of
+from mova.evaluation.suite.results import ASKED, COMPARED, COUNTERFACTUAL, check_alike, times_of
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.sync import Interval, mean_interval
 
@@ -152,7 +152,7 @@ def p_of_change(change: float, interval: Interval, num_pairs: int) -> float:
 
 def _sync_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]]) -> list[Line]:
     first, second = ([times_of(pair[side]) for pair in pairs] for side in (0, 1))
-    coarser = {name: max(_or_nan(one.get(name)) for one in floors) for name in SHOWN}
+    coarser = {name: max(_or_nan(one.get(name)) for one in floors) for name in COMPARED}
     changes = compare_times(first, second, floors=coarser)
     before, after = measure(first), measure(second)
     return [
@@ -167,13 +167,14 @@ def _sync_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[M
             num_pairs=len(pairs),
             p_value=p_of_change(changes[name].value, changes[name].interval, len(pairs)),
         )
-        for name in SHOWN
+        for name in COMPARED
     ]
 
 
 def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]]) -> list[Line]:
-    """Of a model's clips only what is shown; of films every number."""
-    names = dict.fromkeys(name for first, _ in pairs for name in first["values"] if track == "films" or name in ASKED)
+    """Of a model's clips only what is shown; of films and of pairs of clips every number."""
+    whole = ("films", COUNTERFACTUAL)
+    names = dict.fromkeys(name for first, _ in pairs for name in first["values"] if track in whole or name in ASKED)
     lines = []
     for name in names:
         values = [(first["values"][name], second["values"].get(name)) for first, second in pairs if name in first["values"]]

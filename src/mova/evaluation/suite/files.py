@@ -187,7 +187,10 @@ def learned_results(listing: Listing, names: Sequence[str], *, weights: Path | N
     results = []
     for metric in wanted:
         path = found.get(metric.name)
-        result = measure_learned(metric, samples, references=references, weights=path, device=device)
+        try:
+            result = measure_learned(metric, samples, references=references, weights=path, device=device)
+        except Exception as problem:  # metrics of other packages too: one must not end the run
+            result = MetricResult(metric.name, metric.version, "failed", _words(problem))
         unread = len(listing.jobs) - len(samples)
         if result.status == "ok" and unread:
             more = f"{unread} of {len(listing.jobs)} films are no whole clips"
@@ -289,7 +292,7 @@ def _samples(paths: Sequence[Path]) -> list[Sample]:
     for path in paths:
         try:
             clip = read_clip(path)
-        except MovaError:
+        except Exception:  # its row says so
             continue
         prompt = (clip.request or {}).get("prompt")
         samples.append(Sample(clip, prompt=prompt if isinstance(prompt, str) else None))
@@ -298,13 +301,15 @@ def _samples(paths: Sequence[Path]) -> list[Sample]:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_file())
+        # a link to nothing is a film that cannot be read, and is told as one
+        return sorted(path for path in folder.iterdir() if path.is_file() or (path.is_symlink() and not path.exists()))
     except OSError as problem:
-        raise MediaError(f"cannot read the folder {folder}: {problem.strerror or problem}.") from None
+        reason = problem.strerror or problem
+        raise MediaError(f"cannot read the folder {folder}: {reason}.", "Give a folder of films.") from None
 
 
 def _stamp(path: Path) -> str:
-    found = path.stat()
+    found = path.stat(follow_symlinks=path.exists())
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 

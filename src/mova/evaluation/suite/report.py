@@ -16,9 +16,10 @@ from typing import Any
 from mova.errors import MovaError
 from mova.evaluation.suite.files import SUITE as FILES
 from mova.evaluation.suite.plots import event_raster, offset_histogram
-from mova.evaluation.suite.results import ASKED, BRIDGE_OFF, SHOWN, clip_f1, offsets_ms
+from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, COUNTERFACTUAL, clip_f1, offsets_ms
 from mova.evaluation.suite.rows import Row
-from mova.evaluation.suite.words import number, printable, score_cells, span
+from mova.evaluation.suite.tables import Table, kind_table, number_table, pair_table, tracks_of
+from mova.evaluation.suite.words import number, printable, span
 from mova.evaluation.sync import aligned_pairs
 from mova.media.decode import read_clip
 
@@ -28,14 +29,6 @@ MAX_SHEET_SECONDS = 60.0
 _PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _VERDICTS = ("not acceptable", "noticeable", "cannot tell", "in step")  # worst first
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a header; the first column is left-aligned."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -82,33 +75,29 @@ def render_report(document: Mapping[str, Any], media: Path) -> str:
 def _model_part(document: Mapping[str, Any], media: Path) -> str:
     names = ("suite", "seed", "num_clips", "steps", "weights", "mova", "made", "metrics_version")
     parts = [_facts([f"{name.replace('_', ' ')} {document[name]}" for name in names if name in document])]
-    for name, track in document["tracks"].items():
-        parts.append(f"<h2>{_safe(name)}: {track['num_clips']} clips</h2>")
-        scores = [score_cells(score, track["scores"][score]) for score in SHOWN]
-        parts.append(_table(Table(("score", "value", "95 %", "chance", "floor"), scores)))
-        rows = [row for row in document["clips"] if row["track"] == name]
-        parts.append(offset_histogram([offset for row in rows for offset in offsets_ms(row)]))
-        asked = [(one, track["adherence"][one]) for one in ASKED if one in track["adherence"]]
-        cells = [(one, number(found["value"]), span(found["interval"]), str(found["num_clips"])) for one, found in asked]
-        parts.append(_table(Table(("asked for and there", "share", "95 %", "clips"), cells)))
-        kinds = [
-            (kind, str(found["num_clips"]), *(number(found[one], unit) for one, unit in _OF_KIND))
-            for kind, found in track["by_kind"].items()
-        ]
-        parts.append(_table(Table(("kind", "clips", "F1 BT.1359", "offset, ms", "sounding", "made up"), kinds)))
-    rows = [row for row in document["clips"] if not row["track"].endswith(BRIDGE_OFF)]
+    for track in tracks_of(document):
+        parts.append(f"<h2>{_safe(track.name)}: {track.made['num_clips']} clips</h2>{_wide(number_table(track))}")
+        for name in (track.name, track.name + BRIDGE_OFF):
+            rows = [row for row in document["clips"] if row["track"] == name]
+            if rows:
+                title = f"<h3>{_safe(name)}</h3>" if track.cut else ""
+                parts.append(title + offset_histogram([offset for row in rows for offset in offsets_ms(row)]))
+        parts.append(f"<h3>By kind</h3>{_wide(kind_table(track))}")
+        for kind, one in track.of_kinds().items():
+            parts.append(f"<details><summary>{_safe(kind)}</summary>{_wide(number_table(one))}</details>")
+    if document[COUNTERFACTUAL]:
+        parts.append(f"<h2>Pairs of prompts that differ in one thing</h2>{_wide(pair_table(document))}")
+    rows = [row for row in document["clips"] if not row["track"].endswith((BRIDGE_OFF, COUNTERFACTUAL))]
     worst = sorted(rows, key=lambda row: (clip_f1(row), -max(map(abs, offsets_ms(row)), default=0.0)))[:MAX_CARDS]
-    parts += ["<h2>Worst clips first</h2>", *_cards([_model_card(row, media) for row in worst])]
+    if worst:
+        parts += ["<h2>Worst clips first</h2>", *_cards([_model_card(row, media) for row in worst])]
     return "".join(parts)
-
-
-_OF_KIND = (("f1_bt1359_detectability", ""), ("offset_ms", "ms"), ("sounding_rate", ""), ("hallucination_rate", ""))
 
 
 def _model_card(row: Row, media: Path) -> Card:
     heard = [time_s - row["lag_s"] for time_s in row["audio_s"]]
     pairs = [(row["video_s"][first], heard[second]) for first, second in aligned_pairs(row["video_s"], heard)]
-    asked = [f"{name} {number(row['values'][name])}" for name in ASKED if name in row["values"]]
+    asked = [f"{name} {number(row['values'][name])}" for name in ADHERENCE if name in row["values"]]
     facts = [row["track"], row["kind"], f"F1 {clip_f1(row):.2f}", *asked, *row["faults"]]
     path = media / row["file"] if row["file"] is not None else None
     return Card(row["prompt"], ", ".join(facts), row["video_s"], heard, pairs, row["seconds"], path)
@@ -210,6 +199,11 @@ def _table(table: Table) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
+def _wide(table: Table) -> str:
+    """A table that is scrolled where the page is too narrow for it."""
+    return f'<div class="wide">{_table(table)}</div>'
+
+
 def _safe(text: object) -> str:
     return html.escape(printable(text), quote=True)
 
@@ -223,6 +217,7 @@ h1,h2,h3,p,td,th{overflow-wrap:anywhere}
 table{border-collapse:collapse;margin:12px 0;font-variant-numeric:tabular-nums}
 td,th{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid var(--line)}
 td:first-child,th:first-child{text-align:left}
+.wide{overflow-x:auto;white-space:nowrap}summary{cursor:pointer}
 section{border-top:1px solid var(--line);padding:8px 0 16px}
 svg,img{display:block;width:100%;height:auto;margin:8px 0}
 video{display:block;max-width:100%;min-width:240px;max-height:360px}

@@ -15,19 +15,25 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
-from mova.evaluation.clapper.scores import HEADLINE, HEADLINE_WINDOW, ClipTimes, measure, score
+from mova.evaluation.clapper.counterfactual import directional_accuracy
+from mova.evaluation.clapper.scores import HEADLINE, HEADLINE_WINDOW, NAMES, ClipTimes, score
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.sync import WINDOWS_MS, aligned_pairs, match, mean_interval
 
-METRICS_VERSION = 1
-"""Grows whenever the same clips would get other numbers: files of different versions are not compared."""
+METRICS_VERSION = 2
+"""Grows whenever the same clips would get other or more numbers: files of different versions are not compared."""
 RESULTS = "results.json"
 BRIDGE_OFF = "-bridge-off"
 """End of the name of a track whose clips were made with the towers cut apart."""
+COUNTERFACTUAL = "counterfactual"
+"""Track of pairs of clips whose prompts differ in one thing."""
 SHOWN = (
     HEADLINE,
     f"f1_{HEADLINE_WINDOW}",
+    "f1_80",
     "f1_45",
+    "missed_80",
+    "extra_80",
     "offset_ms",
     "median_abs_ms",
     "mad_ms",
@@ -36,9 +42,13 @@ SHOWN = (
     "hallucination_rate",
     "coverage",
 )
-"""Scores that are shown to people; files hold all of them."""
+"""Scores that are shown to people; files hold all. Missed: seen and not heard within 80 ms; extra: heard and not seen."""
+COMPARED = tuple(name for name in SHOWN if name in NAMES)
+"""Scores that are held against those of another run; the rest follow from these."""
 ASKED = ("colour", "count", "sequence", "sequence_heard", "sound", "rate", "key_asked", "key_pitch", "drum_sound")
-"""Columns of adherence that are shown: what prompts ask for."""
+"""Columns of adherence: what prompts ask for, and whether sounds are those of what is seen."""
+ADHERENCE = (*ASKED[:2], "count_seen", "count_heard", *ASKED[2:])
+"""Those that are shown: besides, on which side the number of events is right."""
 
 
 @dataclass(frozen=True)
@@ -56,55 +66,69 @@ class Headline:
     value: float
 
 
-def model_results(facts: Mapping[str, Any], rows: Sequence[Row], *, floors: Mapping[str, float]) -> dict[str, Any]:
+def model_results(
+    facts: Mapping[str, Any], rows: Sequence[Row], truths: Sequence[Row], *, floors: Mapping[str, float]
+) -> dict[str, Any]:
     """The results of a run of a model.
 
     Args:
         facts: What was run: model, weights, seed and so on.
         rows: Of all tracks but the floor.
+        truths: Of the floor: the truth through the model's codecs, which gets the same numbers.
         floors: Of the scores.
     """
     tracks = {
         name: track_results([row for row in rows if row["track"] == name], floors=floors)
-        for name in dict.fromkeys(row["track"] for row in rows)
+        for name in dict.fromkeys(row["track"] for row in rows if row["track"] != COUNTERFACTUAL)
     }
-    first = next(iter(tracks))
+    first = next(iter(tracks), None)
+    pairs = [row for row in rows if row["track"] == COUNTERFACTUAL]
     return {
         "metrics_version": METRICS_VERSION,
         **facts,
-        "headline": {"track": first, "name": HEADLINE, **tracks[first]["scores"][HEADLINE]},
+        "headline": {"track": first, "name": HEADLINE, **tracks[first]["scores"][HEADLINE]} if first else None,
         "floors": dict(floors),
         "tracks": tracks,
+        "codec": track_results(truths, floors={}),
+        COUNTERFACTUAL: pair_results(pairs),
         "clips": list(rows),
     }
 
 
 def track_results(rows: Sequence[Row], *, floors: Mapping[str, float]) -> dict[str, Any]:
-    """The numbers of one track.
+    """The numbers of one track, and the same of each kind in ``by_kind``.
 
     Args:
         rows: Of its clips, at least one.
-        floors: Of the scores.
+        floors: Of the scores of all kinds together.
     """
-    found = score([times_of(row) for row in rows], floors=floors)
+    kinds = dict.fromkeys(row["kind"] for row in rows)
     return {
-        "num_clips": found.num_clips,
-        "num_seen": found.num_seen,
-        "num_heard": found.num_heard,
-        "scores": {
-            name: {
-                "value": number.value,
-                "interval": list(number.interval),
-                "chance": number.chance,
-                "floor": number.floor,
-                "unit": number.unit,
-            }
-            for name, number in found.numbers.items()
-        },
-        "adherence": means_of([row["values"] for row in rows]),
-        "by_kind": {kind: _kind_results([row for row in rows if row["kind"] == kind]) for kind in _kinds(rows)},
-        "num_faulty": sum(bool(row["faults"]) for row in rows),
+        **_numbers(rows, floors=floors),
+        "by_kind": {kind: _numbers([row for row in rows if row["kind"] == kind], floors={}) for kind in kinds},
         "seconds_per_clip": float(np.mean([row["seconds_taken"] for row in rows])),
+    }
+
+
+def pair_results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Of each quantity, the share of the pairs of clips in which it moves the right way; none if there are no pairs.
+
+    Args:
+        rows: Of the track ``counterfactual``.
+    """
+    made, truth = (
+        directional_accuracy([{name: value == 1.0 for name, value in row[column].items()} for row in rows])
+        for column in ("values", "codec")
+    )
+    return {
+        name: {
+            "value": found.value,
+            "interval": list(found.interval),
+            "chance": found.chance,
+            "codec": truth[name].value,
+            "num_pairs": found.num_pairs,
+        }
+        for name, found in made.items()
     }
 
 
@@ -156,7 +180,8 @@ def read_results(path: Path) -> dict[str, Any]:
         if any("video_s" in row for row in document["clips"]):
             _ = dict(document["floors"])
     except OSError as problem:
-        raise MediaError(f"cannot read {path}: {problem.strerror or problem}.") from None
+        reason = problem.strerror or problem
+        raise MediaError(f"cannot read {path}: {reason}.", f"Give the {RESULTS} of a run.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MediaError(f"{path} holds no results of mova eval.", f"Give the {RESULTS} of a run.") from None
     return document
@@ -175,7 +200,9 @@ def check_alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
             "Measure both with one version.",
         )
     if first["suite"] != second["suite"]:
-        raise RequestError(f"the results are of different suites, {first['suite']} and {second['suite']}.")
+        raise RequestError(
+            f"the results are of different suites, {first['suite']} and {second['suite']}.", "Give two results of one suite."
+        )
 
 
 def headline_of(document: Mapping[str, Any]) -> Headline:
@@ -217,10 +244,35 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "not measured"
 
 
-def _kinds(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["kind"] for row in rows))
+def _numbers(rows: Sequence[Row], *, floors: Mapping[str, float]) -> dict[str, Any]:
+    """Scores and adherence of a set of clips, each with its interval and its chance."""
+    found = score([times_of(row) for row in rows], floors=floors)
+    scores = {
+        name: {
+            "value": number.value,
+            "interval": list(number.interval),
+            "chance": number.chance,
+            "floor": number.floor,
+            "unit": number.unit,
+        }
+        for name, number in found.numbers.items()
+    }
+    by_chance = means_of([row["chance"] for row in rows])
+    adherence = means_of([row["values"] for row in rows])
+    return {
+        "num_clips": found.num_clips,
+        "num_seen": found.num_seen,
+        "num_heard": found.num_heard,
+        "scores": {**scores, "missed_80": _rest(scores["recall_80"]), "extra_80": _rest(scores["precision_80"])},
+        "adherence": {
+            name: {**mean, "chance": by_chance[name]["value"] if name in by_chance else math.nan}
+            for name, mean in adherence.items()
+        },
+        "num_faulty": sum(bool(row["faults"]) for row in rows),
+    }
 
 
-def _kind_results(rows: Sequence[Row]) -> dict[str, Any]:
-    values = measure([times_of(row) for row in rows])
-    return {"num_clips": len(rows), **{name: values[name] for name in SHOWN}}
+def _rest(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is missing of a share."""
+    low, high = found["interval"]
+    return {**found, "value": 1.0 - found["value"], "interval": [1.0 - high, 1.0 - low], "chance": 1.0 - found["chance"]}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -30,13 +31,37 @@ def run_missing(
     pool: Executor | None = None,
     on_row: OnRow | None = None,
 ) -> list[Row]:
-    """Do every job that has no row yet, and return the rows of all jobs in their order.
+    """Do every job that has no row yet, each by itself; otherwise as :func:`run_batches`.
 
     Args:
         jobs: By the key of their row.
         work: Makes the row of a job; picklable if there is a pool.
+        path: As in :func:`run_batches`, and so the others.
+        run: What all rows of the file share.
+        pool: Where to work.
+        on_row: Told (rows there, rows in all).
+    """
+    return run_batches(jobs, partial(_each, work), path, run=run, batches=_singles, pool=pool, on_row=on_row)
+
+
+def run_batches(
+    jobs: Mapping[str, Job],
+    work: Callable[[Sequence[Job]], Sequence[Row]],
+    path: Path,
+    *,
+    run: Mapping[str, Any],
+    batches: Callable[[Sequence[Job]], Sequence[Sequence[Job]]],
+    pool: Executor | None = None,
+    on_row: OnRow | None = None,
+) -> list[Row]:
+    """Do every job that has no row yet, and return the rows of all jobs in their order.
+
+    Args:
+        jobs: By the key of their row.
+        work: Makes the rows of a batch of jobs; picklable if there is a pool.
         path: File of the rows.
         run: What all rows of the file share; plain JSON values.
+        batches: Sorts jobs into those that are done together; their rows are written together, too.
         pool: Where to work; here, one after the other, if not given. It is shut down if the run is interrupted.
         on_row: Told (rows there, rows in all), first for those that were there.
 
@@ -53,12 +78,12 @@ def run_missing(
         return [rows[key] for key in jobs]
     try:
         with _appending(path, run) as handle:
-            for row in _made(missing, work, pool):
-                row = plain(row)
-                handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            for made in _made(batches(list(missing.values())), work, pool):
+                for row in map(plain, made):
+                    handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+                    rows[row["key"]] = row
                 handle.flush()
-                rows[row["key"]] = row
-                done += 1
+                done += len(made)
                 if on_row is not None:
                     on_row(done, len(jobs))
     except OSError as problem:
@@ -108,12 +133,22 @@ def _appending(path: Path, run: Mapping[str, Any]) -> BinaryIO:
     return handle
 
 
-def _made(jobs: Mapping[str, Job], work: Callable[[Job], Row], pool: Executor | None) -> Iterator[Row]:
-    """Rows as they are done, in any order."""
+def _each(work: Callable[[Job], Row], batch: Sequence[Job]) -> list[Row]:
+    return [work(job) for job in batch]
+
+
+def _singles(jobs: Sequence[Job]) -> list[list[Job]]:
+    return [[job] for job in jobs]
+
+
+def _made(
+    batches: Sequence[Sequence[Job]], work: Callable[[Sequence[Job]], Sequence[Row]], pool: Executor | None
+) -> Iterator[Sequence[Row]]:
+    """Rows of each batch as they are done, in any order."""
     if pool is None:
-        yield from map(work, jobs.values())
+        yield from map(work, batches)
         return
-    waiting = [pool.submit(work, job) for job in jobs.values()]
+    waiting = [pool.submit(work, batch) for batch in batches]
     try:
         for future in as_completed(waiting):
             yield future.result()

@@ -1,68 +1,36 @@
-"""Clips of a model, made by requests that a user could make, and what is measured of each.
+"""What is asked of a model: requests that a user could make, by track, and in which batches they are made.
 
 Tracks: ``text`` (a prompt, nothing given), ``v2a`` (a rendered film is given, its sound is made) and ``a2v`` (a rendered sound
 is given, a film is made to it). ``text-bridge-off`` and so on are the same with the towers cut apart: what is left without
-what binds them. ``floor`` is the truth through the model's own codecs: no model that uses them can be measured more finely.
+what binds them. ``counterfactual`` is made only if it is named: two clips of one seed, whose prompts (nothing else is given)
+differ in one thing. ``floor`` is the truth through the model's own codecs: no model that uses them can be measured more finely.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import multiprocessing
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from mova.errors import RequestError
-from mova.evaluation.acceptance import judge
-from mova.evaluation.clapper.floors import floor_of, score_floors
-from mova.evaluation.clapper.readers import Reading
-from mova.evaluation.clapper.scene import ClapperEvent, ClapperScene
-from mova.evaluation.events import Detection
-from mova.evaluation.health import check_clip
-from mova.evaluation.suite.results import BRIDGE_OFF
-from mova.evaluation.suite.rows import Row
+from mova.evaluation.clapper.counterfactual import Counterfactual, counterfactual_scripts
+from mova.evaluation.suite.results import BRIDGE_OFF, COUNTERFACTUAL
 from mova.inputs import prepare
-from mova.media.clip import Clip
 from mova.names import PREFIX, name_of_sound
 from mova.request import GenerationRequest
-from mova.sampling.guidance import Branch
-from mova.sampling.pair import Pair
 from mova.scenes.script import Script, nearest_hint
 from mova.scenes.world import KINDS, SceneClip, render, sample_scripts
 from mova.timeline import exact_fps
 from mova.world import ModelWorld
-
-if TYPE_CHECKING:
-    from mova.model import MOVAModel
 
 SUITES = ("clapper",)
 TRACKS = ("text", "v2a", "a2v")
 FLOOR = "floor"
 SEED = 930_000
 """Of the prompts: not those that a model of the rendered world is trained, tuned or accepted with."""
-
-
-@dataclass(frozen=True)
-class Maker:
-    """The model and how it is run; small, so that it can be handed to another process.
-
-    Args:
-        model: Folder.
-        steps: Of the sampler; the model's own if None.
-        device: Where to run; what suits if None.
-        clips: Folder that every clip is written to.
-    """
-
-    model: Path
-    steps: int | None
-    device: str | None
-    clips: Path
+CLIPS_AT_ONCE, PIXELS_AT_ONCE = 10, 4_000_000
+"""Of one pass through a model: more clips do not make it faster, and more pixels (of all frames) want much memory."""
 
 
 @dataclass(frozen=True)
@@ -73,34 +41,13 @@ class ClipJob:
         key: Of its row: track, kind and seed. Rows of two runs with one key are of the same scene.
         track: As above.
         script: What is asked for.
+        pair: It and what differs from it in one thing, on the track ``counterfactual``.
     """
 
     key: str
     track: str
     script: Script
-
-
-@dataclass(frozen=True)
-class BridgeOff:
-    """Guidance by the text with no bridge anywhere (``cross_guidance_scale=0`` leaves it in the text's branch).
-
-    Args:
-        text_scale: Strength of the text.
-    """
-
-    text_scale: float
-
-    def branches(self, sigma: float) -> tuple[Branch, ...]:
-        """With and without text, both without the bridge."""
-        return Branch(has_text=True, has_bridge=False), Branch(has_text=False, has_bridge=False)
-
-    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
-        """Classifier-free guidance (Ho and Salimans 2022, equation 6, with weight ``scale - 1``)."""
-        asked, plain = (velocities[branch] for branch in self.branches(sigma))
-        return Pair(
-            plain.video + self.text_scale * (asked.video - plain.video),
-            plain.audio + self.text_scale * (asked.audio - plain.audio),
-        )
+    pair: Counterfactual[Script] | None = None
 
 
 def checked_suite(name: str) -> str:
@@ -115,16 +62,19 @@ def checked_suite(name: str) -> str:
 
 
 def checked_tracks(names: Sequence[str], *, has_bridge_off: bool = False) -> tuple[str, ...]:
-    """Tracks in their own order, each followed by the one with the bridge off if that is wanted; all if none is named.
+    """Tracks in their own order, each followed by the one with the bridge off if that is wanted.
+
+    If none is named they are :data:`TRACKS`; ``counterfactual`` comes last, and always with the bridge.
 
     Raises:
         RequestError: If there is none of a name; the nearest is named.
     """
     for name in names:
-        if name not in TRACKS:
-            raise RequestError(f"there is no track {name!r}.", nearest_hint(name, TRACKS), field="track")
+        if name not in (*TRACKS, COUNTERFACTUAL):
+            raise RequestError(f"there is no track {name!r}.", nearest_hint(name, (*TRACKS, COUNTERFACTUAL)), field="track")
     ends = ("", BRIDGE_OFF) if has_bridge_off else ("",)
-    return tuple(name + end for name in TRACKS if not names or name in names for end in ends)
+    found = tuple(name + end for name in TRACKS if not names or name in names for end in ends)
+    return (*found, COUNTERFACTUAL) if COUNTERFACTUAL in names else found
 
 
 def scripts_for(world: ModelWorld, count: int, *, seed: int) -> list[Script]:
@@ -139,9 +89,33 @@ def scripts_for(world: ModelWorld, count: int, *, seed: int) -> list[Script]:
 
 
 def clip_jobs(scripts: Sequence[Script], tracks: Sequence[str]) -> dict[str, ClipJob]:
-    """The floor of every script, then every track, by key."""
-    jobs = [ClipJob(f"{track}/{script.kind}/{script.seed}", track, script) for track in (FLOOR, *tracks) for script in scripts]
-    return {job.key: job for job in jobs}
+    """The floor of every script, then every track, by key; a script that has no counterfactual is not on that track."""
+    found = {}
+    for track in (FLOOR, *tracks):
+        for script in scripts:
+            pair = _pair_of(script) if track == COUNTERFACTUAL else None
+            if track != COUNTERFACTUAL or pair is not None:
+                job = ClipJob(f"{track}/{script.kind}/{script.seed}", track, script, pair)
+                found[job.key] = job
+    return found
+
+
+def clip_batches(jobs: Sequence[ClipJob], world: ModelWorld, *, processes: int) -> list[list[ClipJob]]:
+    """Jobs of one track together, as many as a pass should hold and so that every process has some.
+
+    Args:
+        jobs: In any order.
+        world: Of the model: the size of its clips.
+        processes: Between which the batches are shared.
+    """
+    width, height = world.default_size
+    most = min(CLIPS_AT_ONCE, PIXELS_AT_ONCE // (width * height * world.default_frames))
+    found = []
+    for track in dict.fromkeys(job.track for job in jobs):
+        together = [job for job in jobs if job.track == track]
+        size = max(1, min(most, -(-len(together) // processes)))
+        found += [together[first : first + size] for first in range(0, len(together), size)]
+    return found
 
 
 def request_of(
@@ -191,127 +165,7 @@ def rendered(script: Script, world: ModelWorld) -> SceneClip:
     return render(script, width=width, height=height, fps=fps, sample_rate=world.sample_rate, num_frames=num_frames)
 
 
-def clip_row(maker: Maker, job: ClipJob) -> Row:
-    """Make a clip, write it and measure it."""
-    if multiprocessing.parent_process() is not None:
-        import torch
-
-        torch.set_num_threads(1)  # the processes share the cores
-    model = _loaded(maker.model, maker.device)
-    began = time.monotonic()
-    if job.track == FLOOR:
-        return row_of(job, through_codecs(model, rendered(job.script, model.world)), seconds_taken=time.monotonic() - began)
-    clip = _made(model, job, steps=maker.steps)
-    seconds_taken = time.monotonic() - began
-    path = maker.clips / f"{job.track}-{job.script.kind}-{job.script.seed}.mp4"
-    clip.save(path)
-    return row_of(job, clip, file=f"{maker.clips.name}/{path.name}", seconds_taken=seconds_taken)
-
-
-def row_of(job: ClipJob, clip: Clip, *, file: str | None = None, seconds_taken: float = 0.0) -> Row:
-    """What is measured of a clip, as plain values.
-
-    Args:
-        job: What it was made for.
-        clip: The clip, as the model gave it and not as a file holds it.
-        file: Where it was written, beside the results.
-        seconds_taken: By making it.
-    """
-    script = job.script
-    verdict = judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
-    return {
-        "key": job.key,
-        "track": job.track,
-        "kind": script.kind,
-        "prompt": script.caption,
-        "file": file,
-        "seconds": float(clip.seconds),
-        "video_s": list(verdict.events.video_s),
-        "audio_s": list(verdict.events.audio_s),
-        "lag_s": verdict.events.lag_s,
-        "num_expected": len(script.events),
-        "values": dict(verdict.values),
-        "faults": [fault.message for fault in check_clip(clip).faults],
-        "seconds_taken": round(seconds_taken, 3),
-    }
-
-
-def codec_floors(scripts: Sequence[Script], rows: Sequence[Row]) -> dict[str, float]:
-    """The floor of every score, from the rows of the track ``floor``, in the order of the scripts."""
-    readings = [Reading(_detections(row["video_s"]), _detections(row["audio_s"])) for row in rows]
-    return score_floors(floor_of([_scene(script) for script in scripts], readings))
-
-
-def through_codecs(model: MOVAModel, truth: SceneClip) -> Clip:
-    """A rendered clip as the model's codecs give it back."""
-    import torch
-    from einops import rearrange
-
-    pipeline, timeline = model.pipeline, model.world.timeline(truth.fps)
-    num_frames, num_samples = len(truth.frames), truth.waveform.shape[1]
-    more = timeline.next_legal_frames(num_frames) - num_frames
-    frames = np.concatenate((truth.frames, np.repeat(truth.frames[-1:], more, axis=0)))
-    film = rearrange(torch.from_numpy(frames).float() / 127.5 - 1.0, "t h w c -> 1 c t h w")
-    decoded = pipeline.decode_video(pipeline.encode_video(film))[0, :, :num_frames]
-    pixels = ((rearrange(decoded, "c t h w -> t h w c") + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    sound = torch.nn.functional.pad(torch.from_numpy(truth.waveform), (0, -num_samples % timeline.audio_hop))
-    waveform = pipeline.decode_audio(pipeline.encode_audio(sound[None]))[0, :, :num_samples]
-    return Clip(pixels.cpu().numpy(), waveform.cpu().numpy(), truth.fps, truth.sample_rate)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, device: str | None) -> MOVAModel:
-    """The model, once a process."""
-    from mova.model import MOVAModel
-
-    return MOVAModel.from_pretrained(folder, device=device)
-
-
-def _made(model: MOVAModel, job: ClipJob, *, steps: int | None) -> Clip:
-    from mova.given import keep_given
-
-    request, memory = request_of(job.script, job.track, model.world, steps=steps)
-    prepared = model.prepare(request, memory=memory)
-    if not job.track.endswith(BRIDGE_OFF):
-        return model.run_prepared(prepared)
-    plan = prepared.plan
-    output: Any = model.pipeline(
-        plan.request.prompt,
-        height=plan.height,
-        width=plan.width,
-        num_frames=plan.num_frames,
-        fps=plan.request.fps,
-        num_inference_steps=plan.num_inference_steps,
-        guidance=BridgeOff(plan.guidance_scale),
-        solver=plan.solver,
-        seed=plan.seed,
-        audio_seed=plan.audio_seed,
-        given=[prepared.given],
-    )
-    seam_s = plan.timeline.audio_hop / plan.timeline.sample_rate
-    return keep_given(output.clip, prepared.given, sound=prepared.sound, seam_s=seam_s)
-
-
-def _scene(script: Script) -> ClapperScene:
-    """A script as the suite's floors take it."""
-    shared = [(one.kind, one.label, one.place, one.strength) for one in script.events]
-    pairs = list(zip(script.events, shared, strict=True))
-    events = [ClapperEvent(one.time_s, "video", *rest) for one, rest in pairs]
-    events += [ClapperEvent(one.sound_time_s, "audio", *rest) for one, rest in pairs]
-    lags = [one.sound_time_s - one.time_s for one in script.events]
-    return ClapperScene(
-        family=script.kind,
-        seed=script.seed,
-        fps=exact_fps(1),
-        num_frames=1,
-        caption=script.caption,
-        attributes=script.attributes,
-        events=tuple(sorted(events, key=lambda event: event.time_s)),
-        picture=script,
-        sound=script,
-        lag_s=float(np.median(lags)) if lags else 0.0,
-    )
-
-
-def _detections(times_s: Sequence[float]) -> tuple[Detection, ...]:
-    return tuple(Detection(time_s, "", 1.0) for time_s in times_s)
+def _pair_of(script: Script) -> Counterfactual[Script] | None:
+    """One of the script's pairs; which, goes by its seed."""
+    pairs = counterfactual_scripts(script)
+    return pairs[script.seed % len(pairs)] if pairs else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 MISSING = "-"
@@ -28,13 +27,3 @@ def span(interval: Any, unit: str = "") -> str:
     low, high = interval
     words = number(low, unit), number(high, unit)
     return MISSING if MISSING in words else f"{words[0]} to {words[1]}"
-
-
-def score_cells(name: str, found: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    """A score's name with its unit, value, interval, chance and floor."""
-    unit = found["unit"]
-    cells = (number(found["value"], unit), span(found["interval"], unit), number(found["chance"], unit))
-    if not name.startswith(("offset", "drift")):  # a sign says late or early; the size of something has none
-        cells = (cells[0].replace("+", ""), cells[1].replace("+", ""), cells[2].replace("+", ""))
-    shown = f"{name.removesuffix('_ms')}, ms" if unit == "ms" else name
-    return shown, *cells, number(found["floor"], unit).replace("+", "")

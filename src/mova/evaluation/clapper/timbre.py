@@ -1,0 +1,61 @@
+"""What single sounds are like: how long they ring, how bright they are, and how low the body that strikes is.
+
+All are of one sound that begins at a known instant and ends, at the latest, where the next begins. The window falls from 1
+at that instant, so that what is over soon counts in full.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Waveform = npt.NDArray[np.float32]
+RING_DB = 20.0
+
+
+def ring_s(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: float) -> float:
+    """Seconds until what is left of a sound's energy is ``RING_DB`` below all of it; nan if there is none.
+
+    Backward integration (Schroeder 1965, "New method of measuring reverberation time").
+
+    Args:
+        waveform: ``[channels, S]``.
+        sample_rate: Samples per second.
+        time_s: When the sound begins.
+        until_s: When the next begins, or the clip ends.
+    """
+    power = np.square(_piece(waveform, sample_rate, time_s, until_s, most_s=0.6))
+    if power.size < 2 or power.sum() < _LEAST:
+        return float("nan")
+    left = np.cumsum(power[::-1])[::-1]
+    return float(np.argmax(left < left[0] * 10.0 ** (-RING_DB / 10.0)) or power.size) / sample_rate
+
+
+def centroid_hz(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: float) -> float:
+    """Mean frequency of the power of a sound's first 0.12 s; nan if there is none. Arguments as :func:`ring_s`."""
+    return _centre(_piece(waveform, sample_rate, time_s, until_s, most_s=0.12), sample_rate, low_hz=60.0, high_hz=7600.0)
+
+
+def body_hz(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: float) -> float:
+    """Mean frequency of the power from 100 to 330 Hz, where a ball thuds whatever it falls on; nan if there is none."""
+    return _centre(_piece(waveform, sample_rate, time_s, until_s, most_s=0.08), sample_rate, low_hz=100.0, high_hz=330.0)
+
+
+_LEAST = 1e-7
+
+
+def _piece(waveform: Waveform, sample_rate: int, time_s: float, until_s: float, *, most_s: float) -> Floats:
+    first = max(0, round(time_s * sample_rate))
+    last = round(min(until_s - 0.005, time_s + most_s) * sample_rate)
+    return np.asarray(waveform[:, first : max(first, last)].mean(axis=0, dtype=np.float64))
+
+
+def _centre(piece: Floats, sample_rate: int, *, low_hz: float, high_hz: float) -> float:
+    if piece.size < 0.01 * sample_rate or np.square(piece).sum() < _LEAST:
+        return float("nan")
+    size = 1 << max(14, (2 * piece.size - 1).bit_length())
+    power = np.abs(np.fft.rfft(piece * np.hanning(2 * piece.size)[piece.size :], size)) ** 2
+    frequencies = np.fft.rfftfreq(size, 1.0 / sample_rate)
+    inside = (frequencies >= low_hz) & (frequencies <= high_hz)
+    return float(frequencies[inside] @ power[inside] / max(float(power[inside].sum()), 1e-30))

@@ -1,0 +1,94 @@
+"""The report of ``mova eval`` as its reader has it: one file in a real browser, without a network."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_arena_cli import BROWSERS, Browser
+
+from mova.scenes.world import render, write_script
+
+CLIPS = ("in step.webm", "late.webm", "mute.webm")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three films, of which one is late and one silent, and a broken file, measured by the command line."""
+    from typer.testing import CliRunner
+
+    from mova.cli.app import app
+
+    root = tmp_path_factory.mktemp("report")
+    (root / "films").mkdir()
+    script = write_script("drums", 7, attributes={"count": 3})
+    clip = replace(render(script, width=96, height=96).clip(), request={"prompt": script.caption})
+    late = np.roll(clip.waveform, clip.sample_rate // 5, axis=1)
+    for name, waveform in zip(CLIPS, (clip.waveform, late, np.zeros_like(late)), strict=True):
+        replace(clip, waveform=waveform).save(root / "films" / name)  # every browser plays WebM
+    (root / "films" / "broken.webm").write_bytes(b"broken")
+    done = CliRunner().invoke(app, ["eval", "files", str(root / "films"), "-o", str(root / "out"), "--processes", "1"])
+    assert done.exit_code == 0, done.output
+    return root / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def page(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser that shows the report."""
+    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    browser.call("Page.navigate", url=report.as_uri())
+    browser.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+    yield browser
+    browser.close()
+
+
+PLAYED = """
+Promise.all([...document.querySelectorAll("video")].map((film) => new Promise((done) => {
+  const told = (why) => done([why, film.duration, film.currentTime, film.webkitAudioDecodedByteCount]);
+  film.onended = () => told("ended");
+  film.onerror = () => told(film.error.message);
+  film.playbackRate = 4;
+  film.play().catch((problem) => told(String(problem)));
+})))
+"""
+DRAWN = "[...document.querySelectorAll('svg')].map((plot) => [plot.getAttribute('aria-label'), plot.getBoundingClientRect()])"
+
+
+def test_the_page_asks_for_nothing_and_shows_all_that_is_in_it(page: Browser, report: Path) -> None:
+    assert page.ask("document.querySelector('h1').innerText").startswith("mova eval: ")
+    headings = page.ask("[...document.querySelectorAll('h2, h3')].map((heading) => heading.innerText)")
+    assert {"Offsets", "Measured", *CLIPS} <= set(headings)
+    cells = page.ask("[...document.querySelectorAll('table tbody tr')].map((row) => row.cells[0].innerText)")
+    assert {"broken.webm", "mute.webm", "sync.offset_ms", "video.blur", "audio.rms_db", "clap"} <= set(cells)
+    assert page.ask("document.querySelectorAll('.bar').length") > 0
+
+    # what is drawn has a size and stays inside the page, also on a narrow screen
+    for width in (1200, 400):
+        page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        plots = dict(page.ask(f"{DRAWN}.map(([label, box]) => [label, [box.width, box.height, box.right]])"))
+        assert any(label.startswith("histogram of ") for label in plots)
+        assert all(wide > 100 and high > 20 and right <= width for wide, high, right in plots.values()), plots
+        assert page.ask("document.documentElement.scrollWidth") <= width
+    page.call("Emulation.clearDeviceMetricsOverride")
+    page.wait("[...document.images].every((image) => image.complete)")
+    assert page.ask("[...document.images].filter((image) => image.naturalWidth > 0).length") == len(CLIPS)
+
+    assert page.errors == []
+    assert [url for url in page.requested if not url.startswith("data:")] == [report.as_uri()]
+
+
+def test_its_films_play_to_their_end_and_are_heard(page: Browser) -> None:
+    played = page.ask(PLAYED)
+    assert len(played) == len(CLIPS)
+    for why, seconds, reached_s, num_heard_bytes in played:
+        assert why == "ended"
+        assert 0 < seconds < 10 and reached_s == pytest.approx(seconds)
+        assert num_heard_bytes > 0  # the sound track is there and was decoded, also where it is silent
+    assert page.errors == []

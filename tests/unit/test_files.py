@@ -1,0 +1,101 @@
+"""What is written is there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mova.files import remove_leftovers, written_beside
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "Clip.MP4"
+    path.write_text("old")
+    with written_beside(path) as beside:
+        assert beside.parent == tmp_path and beside.name.startswith(".") and beside.suffix == ".mp4"
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and names(tmp_path) == ["Clip.MP4"]
+
+
+def test_a_file_has_the_permissions_that_a_file_written_in_place_has(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    with written_beside(tmp_path / "beside") as beside:
+        beside.write_text("")
+    assert (tmp_path / "beside").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_takes_the_place_of_a_folder_and_nothing_of_the_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for content in ("first", "second"):
+        with written_beside(path) as beside:
+            beside.mkdir()
+            (beside / content).write_text(content)
+        assert names(path) == [content]
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, OSError, KeyboardInterrupt])
+def test_what_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
+    (tmp_path / "file.json").write_text("old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").write_text("old")
+    for name in ("file.json", "folder"):
+        with pytest.raises(failure), written_beside(tmp_path / name) as beside:
+            if name == "folder":
+                beside.mkdir()
+                (beside / "part").write_text("new")
+            else:
+                beside.write_text("new")
+            raise failure
+    assert names(tmp_path) == ["file.json", "folder"]
+    assert (tmp_path / "file.json").read_text() == "old" and names(tmp_path / "folder") == ["old"]
+
+
+def test_a_folder_that_cannot_take_the_place_of_a_file_is_an_error_and_goes(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(OSError), written_beside(tmp_path / "taken") as beside:
+        beside.mkdir()
+    assert names(tmp_path) == ["taken"] and (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_old_folder_comes_back_when_the_new_one_vanishes_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    path, moves = tmp_path / "model", []
+    path.mkdir()
+    (path / "old").write_text("old")
+    move = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        moves.append(source)
+        if len(moves) == 2:  # the old one has stepped aside, the new one is to follow
+            raise OSError("no space")
+        move(source, target)
+
+    monkeypatch.setattr("mova.files.os.replace", failing)
+    with pytest.raises(OSError, match="no space"), written_beside(path) as beside:
+        beside.mkdir()
+    assert len(moves) == 3 and names(tmp_path) == ["model"] and names(path) == ["old"]
+
+
+def test_where_nothing_can_be_written_the_disks_own_error_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError), written_beside(tmp_path / "file" / "inside.json") as beside:
+        beside.write_text("")
+
+
+def test_only_what_killed_runs_were_writing_is_removed_as_a_leftover(tmp_path: Path) -> None:
+    with written_beside(tmp_path / "one.json") as beside:
+        beside.write_text("")
+        (tmp_path / ".01234567.partial").mkdir()
+        (tmp_path / ".partial").write_text("")
+        (tmp_path / "mine.partial").write_text("")
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == [".partial", "mine.partial"]
+        beside.write_text("again")
