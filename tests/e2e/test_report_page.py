@@ -58,15 +58,45 @@ Promise.all([...document.querySelectorAll("video")].map((film) => new Promise((d
   film.play().catch((problem) => told(String(problem)));
 })))
 """
+CONTRASTS = """(() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((one) => one / 255)
+    .map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, one, index) => sum + one * [0.2126, 0.7152, 0.0722][index], 0);
+  const ground = (one) => {
+    for (; one; one = one.parentElement) {
+      const found = parts(getComputedStyle(one).backgroundColor);
+      if (found[3] !== 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll("h1, h2, h3, p, dt, dd, td, th, caption, code, summary")].map((one) => {
+    const pair = [light(parts(getComputedStyle(one).color)), light(ground(one))].sort((a, b) => b - a);
+    return [(pair[0] + 0.05) / (pair[1] + 0.05), one.innerText];
+  });
+})()"""  # WCAG 2.2: contrast of each text to what lies under it
+IS_BROKEN = """(cell) => {
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), range = document.createRange();
+  for (let text; (text = walker.nextNode());)
+    for (const word of text.data.matchAll(/[a-z0-9]+/gi)) {
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (range.getClientRects().length > 1) return true;
+    }
+  return false;
+}"""  # a word of a cell that stands on two lines
 DRAWN = "[...document.querySelectorAll('svg')].map((plot) => [plot.getAttribute('aria-label'), plot.getBoundingClientRect()])"
 
 
 def test_the_page_asks_for_nothing_and_shows_all_that_is_in_it(page: Browser, report: Path) -> None:
-    assert page.ask("document.querySelector('h1').innerText").startswith("mova eval: ")
+    assert page.ask("document.querySelector('h1').innerText") == "mova eval: films"
+    assert str(report.parents[1]) not in page.ask("document.body.innerText")  # a page is passed on
     headings = page.ask("[...document.querySelectorAll('h2, h3')].map((heading) => heading.innerText)")
     assert {"Offsets", "Measured", *CLIPS} <= set(headings)
-    cells = page.ask("[...document.querySelectorAll('table tbody tr')].map((row) => row.cells[0].innerText)")
-    assert {"broken.webm", "mute.webm", "sync.offset_ms", "video.blur", "audio.rms_db", "clap"} <= set(cells)
+    cells = page.ask("[...document.querySelectorAll('table tbody th[scope=row]')].map((head) => head.innerText)")
+    assert {"broken.webm", "mute.webm", "sound after picture (+ is late), ms sync.offset_ms", "clap"} <= set(cells)
+    badges = page.ask("[...document.querySelectorAll('.badge')].map((badge) => badge.innerText)")
+    assert sorted(badges) == ["cannot tell", "in step", "not acceptable"]
     assert page.ask("document.querySelectorAll('.bar').length") > 0
 
     # what is drawn has a size and stays inside the page, also on a narrow screen
@@ -76,12 +106,27 @@ def test_the_page_asks_for_nothing_and_shows_all_that_is_in_it(page: Browser, re
         assert any(label.startswith("histogram of ") for label in plots)
         assert all(wide > 100 and high > 20 and right <= width for wide, high, right in plots.values()), plots
         assert page.ask("document.documentElement.scrollWidth") <= width
+        broken = page.ask(f"[...document.querySelectorAll('td, th')].filter({IS_BROKEN}).map((cell) => cell.innerText)")
+        assert not broken, broken
     page.call("Emulation.clearDeviceMetricsOverride")
     page.wait("[...document.images].every((image) => image.complete)")
     assert page.ask("[...document.images].filter((image) => image.naturalWidth > 0).length") == len(CLIPS)
 
     assert page.errors == []
     assert [url for url in page.requested if not url.startswith("data:")] == [report.as_uri()]
+
+
+def test_every_player_shows_its_first_frame_and_words_can_be_read_by_day_and_by_night(page: Browser) -> None:
+    films = page.ask("[...document.querySelectorAll('video')].map((film) => [film.poster.slice(0, 15), film.clientHeight])")
+    assert len(films) == len(CLIPS)
+    assert all(poster == "data:image/jpeg" and height > 240 for poster, height in films), films
+    for scheme in ("light", "dark"):
+        page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        ratios = page.ask(CONTRASTS)
+        assert len(ratios) > 20 and min(ratio for ratio, _ in ratios) >= 4.5, (scheme, min(ratios))
+        papers = page.ask("getComputedStyle(document.body).backgroundColor")
+        assert papers == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 19, 24)"}[scheme]
+    page.call("Emulation.setEmulatedMedia", features=[])
 
 
 def test_its_films_play_to_their_end_and_are_heard(page: Browser) -> None:

@@ -150,10 +150,11 @@ def check_file(path: str | Path) -> Health:
         sound = read_waveform(path)
         return check_arrays(None, sound.waveform, fps=1, sample_rate=sound.sample_rate)
     film = read_frames(path)
+    limits = PictureLimits(hitch=_STEPPED_HITCH) if info.video.codec == _STEPPED else PictureLimits()
     if info.audio is None:
-        return check_arrays(film.frames, None, fps=film.fps, sample_rate=1)
+        return check_arrays(film.frames, None, fps=film.fps, sample_rate=1, picture_limits=limits)
     sound = read_waveform(path)
-    return check_arrays(film.frames, sound.waveform, fps=film.fps, sample_rate=sound.sample_rate)
+    return check_arrays(film.frames, sound.waveform, fps=film.fps, sample_rate=sound.sample_rate, picture_limits=limits)
 
 
 def next_remedy(health: Health, tried: Collection[str]) -> Remedy | None:
@@ -252,6 +253,8 @@ def _worded(finding: Finding, modality: Modality) -> Fault:
 
 
 _BLOCK = 1024  # samples in a block of AAC
+# shows a light that fades slowly in steps of two frames; steps of up to 4.6 levels were measured
+_STEPPED, _STEPPED_HITCH = "vp9", 8.0
 
 
 def _checked_frames(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -48,6 +48,7 @@ class PictureLimits:
 
     Args:
         moving: A frame that differs by more than this from the one before, in its liveliest cell, shows movement.
+        hitch: A frame shown twice hangs only if the liveliest cell changed by more than this before it, and does after it.
         rest: A picture that differs by less than this, in the liveliest cell, from one in which nothing moves is a place of
             rest: a codec does not give it back to the level.
         same: Two frames that differ by less than this on average are one and the same.
@@ -57,6 +58,7 @@ class PictureLimits:
     """
 
     moving: float = 2.5
+    hitch: float = 2.5
     rest: float = 3.0
     same: float = 0.03
     black: float = 12.0
@@ -283,13 +285,13 @@ def _hangs(film: Reduced, run: tuple[int, int], stills: npt.NDArray[np.intp], li
         return False
     # a light may be as bright in two frames, to a level, as it goes on and begins to fade; what moved before did not
     came = film.activity[first - 1 : first] if film.change[first:last].max() == 0.0 else film.activity[first - 2 : first]
-    if came.min() < limits.moving:
+    if came.min() < limits.hitch:
         return False
     if last < len(film.activity):
         goes = film.activity[last]
         turned = _liveliest(np.abs(film.grey[last + 1 : last + 2] - film.grey[first - 1]))[0]
         # at a turning point the film runs backwards: the two frames beside it are alike, and so are their neighbours
-        if goes < limits.moving or (last == first + 1 and turned < _TURNED * min(goes, came[-1])):
+        if goes < limits.hitch or (last == first + 1 and turned < _TURNED * min(goes, came[-1])):
             return False
     others = stills[(stills < first) | (stills > last)]
     if not others.size:

@@ -122,7 +122,11 @@ def silence(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Findin
 
 
 def lost_band(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
-    """A wall in the floor of the spectrum, where sound ends or begins within a sixth of an octave."""
+    """A wall in the floor of the spectrum, where sound ends or begins within a sixth of an octave.
+
+    Looked at is what sound made at 16 kHz holds whole, 250 Hz to 6.9 kHz, whatever the rate of the file: a file that was
+    written at a higher rate ends where the sound that went in did, and that is no fault.
+    """
     size = 1 << max(8, round(0.064 * sample_rate).bit_length() - 1)
     if sound.shape[1] < 4 * size:
         return []
@@ -133,7 +137,7 @@ def lost_band(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Find
     level = 10.0 * np.log10(median_filter(floor, _SMOOTH, mode="nearest") + 1e-12 * size)
     frequencies = np.fft.rfftfreq(size, 1.0 / sample_rate)
     low = max(_LOWEST_HZ, 2 * _SMOOTH * sample_rate / size)
-    top = int(np.searchsorted(frequencies, min(_HIGHEST_HZ, _TOP_OF_RATE * sample_rate)))
+    top = int(np.searchsorted(frequencies, _TOP_OF_RATE * min(sample_rate, _LOWEST_RATE)))
     inside = np.flatnonzero(frequencies[:top] >= low)
     upper = np.searchsorted(frequencies, frequencies[inside] * 2.0 ** (1.0 / 6.0)) + _SMOOTH // 2
     inside, upper = inside[upper < top], upper[upper < top]
@@ -152,5 +156,7 @@ _CLIPS_ABOVE = 0.05
 _NOTHING, _SOMETHING = 3e-6, 5e-5  # below and well above the last bit of 16
 _QUIET_PART = 0.1
 _SMOOTH = 9
-_LOWEST_HZ, _HIGHEST_HZ = 250.0, 8000.0
+_LOWEST_HZ = 250.0
 _TOP_OF_RATE = 0.43  # any converter's own filter lies above
+# sound made at 16 kHz has no more than that band in a file at any rate, and Opus files are always at 48 kHz
+_LOWEST_RATE = 16_000

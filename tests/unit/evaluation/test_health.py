@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,23 @@ def test_a_film_that_was_written_and_read_again_is_healthy(tmp_path: Path, clips
     path = tmp_path / "clip.mp4"
     clips["metronome"].save(path)
     assert check_file(path).as_dict() == {"verdict": "ok", "looked_at": ["video", "audio"], "faults": []}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv", ".wav"])
+def test_no_kind_of_file_makes_a_healthy_clip_faulty(suffix: str, tmp_path: Path, clips: dict[str, Clip]) -> None:
+    for kind in ("piano", "storm", "mouth"):  # a light that fades, noise, speech
+        path = tmp_path / f"{kind}{suffix}"
+        clips[kind].save(path)
+        assert check_file(path).faults == (), kind
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_lost_band_is_found_after_a_sound_codec_too(suffix: str, tmp_path: Path, clips: dict[str, Clip]) -> None:
+    damage = INJECTORS["dull"].damage(clips["storm"], np.random.default_rng(3))
+    assert damage is not None
+    path = tmp_path / f"dull{suffix}"
+    replace(clips["storm"], waveform=damage[1]).save(path)
+    assert kinds_of(check_file(path)) == {"lost_band"}
 
 
 def test_broken_arguments_are_refused(clips: dict[str, Clip]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import weakref
 from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -21,7 +22,7 @@ from mova.cli import evaluate
 from mova.cli.app import app
 from mova.errors import MediaError, MovaError, RequestError
 from mova.evaluation.quality.learned.fad import VGGish
-from mova.evaluation.suite.files import checked_metrics, film_row, list_jobs
+from mova.evaluation.suite.files import WholeFilms, checked_metrics, film_row, list_jobs
 from mova.evaluation.suite.plots import event_raster, offset_histogram
 from mova.evaluation.suite.report import MAX_PLAYERS, render_report
 from mova.evaluation.suite.results import read_results
@@ -238,10 +239,34 @@ def test_two_processes_give_the_numbers_of_one_of_each_film_and_of_sets(tiny_wei
     assert [row["file"] for row in found[0]["clips"]] == ["0.mp4", "1.mp4", "1b.mp4", "2.mp4"]
 
 
+def test_films_for_metrics_with_weights_are_in_memory_one_at_a_time(films: Path) -> None:
+    script = write_script("drums", 7, attributes={"count": 3})
+    names = ("good.mp4", "broken.mp4", "silent.mp4", "good.mp4", "alone.wav", "good.mp4")
+    whole = WholeFilms([films / name for name in names])
+    assert len(whole) == 4  # a broken film and a sound alone are no clips
+    seen: list[weakref.ref[Clip]] = []
+    for sample in whole:
+        seen.append(weakref.ref(sample.clip))
+        assert sum(one() is not None for one in seen) == 1
+        assert sample.prompt == script.caption
+    np.testing.assert_array_equal(whole[0].clip.frames, whole[2].clip.frames)
+    assert not whole[1].clip.waveform.any() and len(whole[1:]) == 3
+
+
 def test_plots_hold_what_they_are_given(films: Path) -> None:
-    histogram = offset_histogram([0.0, 3.0, 250.0, -9000.0, float("nan")])
+    histogram = offset_histogram([[0.0, 3.0], [250.0, -9000.0, float("nan")], []])
     assert histogram.count('class="bar"') == 3 and "histogram of 4 offsets" in histogram
-    assert offset_histogram([]).count('class="bar"') == 0
+    assert histogram.count('class="median"') == 1 and histogram.count('class="rug"') == 2  # one for each clip with pairs
+    assert offset_histogram([]).count('class="bar"') == 0 and "histogram of 0 offsets" in offset_histogram([[]])
+    assert "histogram of 1 offset," in offset_histogram([[400.0]])
     raster = event_raster([0.5, 1.0], [0.52, 1.4], [(0.5, 0.52), (1.0, 1.4)], seconds=2.0)
     assert (raster.count('class="near"'), raster.count('class="far"')) == (1, 1)
     assert len(re.findall(r'class="seen"', raster)) == 2
+
+
+def test_a_median_that_no_pair_has_is_told_and_not_drawn() -> None:
+    apart = offset_histogram([[-2.0, 0.0], [200.0, 202.0]])
+    assert 'class="median"' not in apart and apart.count('class="rug"') == 2
+    assert "median +100 ms, between groups: no pair is there" in apart
+    together = offset_histogram([[-2.0, 0.0], [2.0]])
+    assert 'class="median"' in together and "between groups" not in together

@@ -48,7 +48,10 @@ class UnscorableError(MovaError):
 
 
 class Scorer(Protocol):
-    """A metric with its weights read."""
+    """A metric with its weights read.
+
+    Films may be decoded as they are taken: go over them one at a time, and keep of each no more than is needed.
+    """
 
     def __call__(self, samples: Sequence[Sample], references: Sequence[Sample]) -> Scores: ...
 

@@ -7,11 +7,11 @@ whatever is wrong with one film, the others are measured.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -58,6 +58,37 @@ class FilmJob:
     path: Path
     reference: Path | None
     metrics: tuple[str, ...]
+
+
+class WholeFilms(Sequence[Sample]):
+    """The films that are whole, decoded anew each time one is asked for: a set of films need not fit into memory.
+
+    The rows say of the others what is wrong with them.
+
+    Args:
+        paths: The films; each is decoded once, to see whether it is whole.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(path for path in paths if _is_whole(path))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [_sample(path) for path in self._paths[index]]
+        return _sample(self._paths[index])
+
+    def __iter__(self) -> Iterator[Sample]:
+        # not by index, as the base class has it: there an IndexError of a decoder would end the set in silence
+        return map(_sample, self._paths)
 
 
 @dataclass(frozen=True)
@@ -179,11 +210,10 @@ def learned_results(listing: Listing, names: Sequence[str], *, weights: Path | N
     """
     known, found = known_metrics(), weights_in(weights) if weights is not None else {}
     wanted = [known[name] for name in names if name in known]
-    samples: list[Sample] = []
-    references: list[Sample] = []
+    samples = references = WholeFilms(())
     if any(metric.name in found for metric in wanted):
-        samples = _samples([job.path for job in listing.jobs.values()])
-        references = _samples([job.reference for job in listing.jobs.values() if job.reference is not None])
+        samples = WholeFilms([job.path for job in listing.jobs.values()])
+        references = WholeFilms([job.reference for job in listing.jobs.values() if job.reference is not None])
     results = []
     for metric in wanted:
         path = found.get(metric.name)
@@ -286,17 +316,18 @@ def _need_sound(film: Read) -> None:
         raise MediaError("there is no sound")
 
 
-def _samples(paths: Sequence[Path]) -> list[Sample]:
-    """The films that are whole; the rows say of the others what is wrong with them."""
-    samples = []
-    for path in paths:
-        try:
-            clip = read_clip(path)
-        except Exception:  # its row says so
-            continue
-        prompt = (clip.request or {}).get("prompt")
-        samples.append(Sample(clip, prompt=prompt if isinstance(prompt, str) else None))
-    return samples
+def _is_whole(path: Path) -> bool:
+    try:
+        read_clip(path)
+    except Exception:  # its row says so
+        return False
+    return True
+
+
+def _sample(path: Path) -> Sample:
+    clip = read_clip(path)
+    prompt = (clip.request or {}).get("prompt")
+    return Sample(clip, prompt=prompt if isinstance(prompt, str) else None)
 
 
 def _files(folder: Path) -> list[Path]:

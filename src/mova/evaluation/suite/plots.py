@@ -6,25 +6,31 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from mova.evaluation.suite.words import counted
 from mova.evaluation.sync import WINDOWS_MS
 
 DETECTABLE_MS, ACCEPTABLE_MS = WINDOWS_MS["bt1359_detectability"], WINDOWS_MS["bt1359_acceptability"]
 WIDTH = 900
 _LEFT, _RIGHT = 64.0, 884.0
 _HALF_MS, _BIN_MS = 400.0, 10.0
-_PLOT, _PANEL, _RASTER = 150, 20, 92
+_PLOT, _PANEL, _RUG, _RASTER = 150, 22, 18, 92
 
 
-def offset_histogram(offsets_ms: Sequence[float]) -> str:
-    """How far pairs of events are apart, against the two windows of ITU-R BT.1359.
+def offset_histogram(clips_ms: Sequence[Sequence[float]]) -> str:
+    """How far pairs of events are apart, against the two windows of ITU-R BT.1359, and the median of each clip below.
+
+    The median of all pairs is a line only where pairs are: between two groups it would mark what no pair has, so it is told.
 
     Args:
-        offsets_ms: Heard less seen, positive if the sound is late; what lies beyond 400 ms is counted at the ends.
+        clips_ms: Of each clip, heard less seen of its pairs, positive if the sound is late; what lies beyond 400 ms is drawn
+            at the ends.
     """
     edges = np.arange(-_HALF_MS, _HALF_MS + _BIN_MS, _BIN_MS)
-    known = [offset for offset in offsets_ms if math.isfinite(offset)]
-    counts, _ = np.histogram(np.clip(known, -_HALF_MS + 1.0, _HALF_MS - 1.0), edges)
+    clips = [own for offsets in clips_ms if (own := [offset for offset in offsets if math.isfinite(offset)])]
+    known = [offset for own in clips for offset in own]
+    counts, _ = np.histogram(_inside(known), edges)
     top, bottom = _PANEL, _PANEL + _PLOT
     parts = [_box(_LEFT, top, _RIGHT, bottom, "panel")]
     for (low_ms, high_ms), style in ((ACCEPTABLE_MS, "acceptable"), (DETECTABLE_MS, "detectable")):
@@ -34,16 +40,28 @@ def offset_histogram(offsets_ms: Sequence[float]) -> str:
         if count:
             height = int(count) / highest * (_PLOT - 8)
             parts.append(_box(_offset_x(left_ms), bottom - height, _offset_x(left_ms + _BIN_MS) - 1.0, bottom, "bar"))
+    told = ""
     if known:
-        middle = _offset_x(min(max(float(np.median(known)), -_HALF_MS), _HALF_MS))
-        parts.append(_line(middle, top, middle, bottom, "median"))
+        middle_ms = float(np.median(known))
+        told = f"median {middle_ms:+.0f} ms"
+        drawn_ms = float(_inside([middle_ms])[0])
+        if counts[int((drawn_ms + _HALF_MS) // _BIN_MS)]:
+            parts.append(_line(_offset_x(drawn_ms), top, _offset_x(drawn_ms), bottom, "median"))
+        else:
+            told += ", between groups: no pair is there"
+    for one_ms in _inside([float(np.median(own)) for own in clips]):
+        parts.append(_line(_offset_x(one_ms), bottom + 3, _offset_x(one_ms), bottom + _RUG - 3, "rug"))
     for mark_ms in (-300.0, *ACCEPTABLE_MS, *DETECTABLE_MS, 0.0, 300.0):
-        parts.append(_text(_offset_x(mark_ms), bottom + 16, f"{mark_ms:+.0f}", anchor="middle"))
+        parts.append(_text(_offset_x(mark_ms), bottom + _RUG + 14, f"{mark_ms:+.0f}" if mark_ms else "0", anchor="middle"))
     parts.append(_text(_LEFT - 8, top + 12, str(highest), anchor="end"))
+    parts.append(_text(_LEFT - 8, bottom + 13, "clips", anchor="end"))
+    parts.append(_text(_LEFT, top - 7, "green: nobody notices; brown: acceptable (BT.1359)"))
+    parts.append(_text(_RIGHT, top - 7, told, anchor="end"))
     parts.append(
-        _text(_LEFT, bottom + 34, "heard less seen, ms (+ is late); green: nobody notices, brown: acceptable (BT.1359)")
+        _text(_LEFT, bottom + _RUG + 33, "sound after picture, ms (+ is late); ticks below the bars: the median of each clip")
     )
-    return _svg("".join(parts), bottom + 42, label=f"histogram of {len(known)} offsets")
+    words = ", ".join(part for part in (f"histogram of {counted(len(known), 'offset')}", told) if part)
+    return _svg("".join(parts), bottom + _RUG + 42, label=words)
 
 
 def event_raster(
@@ -73,7 +91,16 @@ def event_raster(
     parts += [
         _text(across(index * step), 90, f"{index * step:g} s", anchor="middle") for index in range(int(length / step) + 1)
     ]
-    return _svg("".join(parts), _RASTER, label=f"{len(seen_s)} events seen, {len(heard_s)} heard, {len(pairs_s)} pairs")
+    return _svg(
+        "".join(parts),
+        _RASTER,
+        label=f"{counted(len(seen_s), 'event')} seen, {len(heard_s)} heard, {counted(len(pairs_s), 'pair')}",
+    )
+
+
+def _inside(offsets_ms: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Offsets, those beyond the ends of the axis drawn to its ends."""
+    return np.clip(np.asarray(offsets_ms, dtype=np.float64), -_HALF_MS + 1.0, _HALF_MS - 1.0)
 
 
 def _offset_x(offset_ms: float) -> float:

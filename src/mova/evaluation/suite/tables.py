@@ -88,7 +88,7 @@ def number_table(track: Beside) -> Table:
                 _cell(name, found["value"], unit),
                 _unsigned(name, span(found["interval"], unit)),
                 *(_cell(name, value, unit) for value in (found["chance"], *values)),
-                _cell("", found.get("floor"), unit),
+                _cell("", None if unit == "ms/s" else found.get("floor"), unit),
                 str(found.get("num_clips", track.made["num_clips"])),
             ]
         )
