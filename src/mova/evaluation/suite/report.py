@@ -15,11 +15,12 @@ from typing import Any
 from PIL import Image
 
 from mova.errors import MovaError
+from mova.evaluation.clapper.scores import HEADLINE_WINDOW
 from mova.evaluation.suite import page
 from mova.evaluation.suite.files import SUITE as FILES
 from mova.evaluation.suite.page import safe
 from mova.evaluation.suite.plots import event_raster, offset_histogram
-from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, COUNTERFACTUAL, HEADLINE_WINDOW, clip_f1, offsets_ms
+from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, COUNTERFACTUAL, clip_f1, offsets_ms
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.suite.tables import Beside, Table, kind_table, number_table, pair_table, tracks_of
 from mova.evaluation.suite.words import MISSING, counted, label, number, printable, span
