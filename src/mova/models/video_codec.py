@@ -20,7 +20,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
-PART = 24
+PART = 9
 """Latent frames that are decoded at once."""
 DECODER_REACH = 4
 """Latent frames before one that its pictures depend on: two mixes of two each."""
