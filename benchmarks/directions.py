@@ -302,9 +302,10 @@ def long(maker: Maker, cases: Sequence[Case]) -> Iterator[Reading]:
     """20 s from the 2 s model, in overlapping windows; the memory that it took, against that of 4 s."""
     made(maker, cases[:1], [Given()], num_frames=65)
     before = peak_bytes()
-    clips = [made(maker, [case], [Given()], num_frames=round(maker.long_s * float(FPS)))[0] for case in cases]
-    ratio = peak_bytes() / before  # before films are judged, which takes memory of its own
-    for case, clip in zip(cases, clips, strict=True):
+    ratio = 0.0
+    for case in cases:
+        (clip,) = made(maker, [case], [Given()], num_frames=round(maker.long_s * float(FPS)))
+        ratio = ratio or peak_bytes() / before  # before a film is judged, which takes memory of its own
         yield {**judged(case, clip), "memory ratio": ratio, **seams_inside(maker.pipeline, clip)}
 
 
