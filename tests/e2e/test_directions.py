@@ -107,11 +107,11 @@ def test_a_clip_is_replayed_byte_by_byte_and_varied(mova: Mova, tmp_path: Path) 
     again = mova("replay", "a.mp4")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "a-replay.mp4").read_bytes()
-    other = mova("generate", "--from", "a.mp4", "--set", "guidance_scale=1.5", "-o", "b.mp4")
+    other = mova("generate", "--from", "a.mp4", "--set", "guidance_scale=3", "-o", "b.mp4")
     assert other.returncode == 0, other.stderr
     request = probe(tmp_path / "b.mp4").request
     assert request is not None
-    assert (request["guidance_scale"], request["seed"], request["num_inference_steps"]) == (1.5, 3, 2)
+    assert (request["guidance_scale"], request["seed"], request["num_inference_steps"]) == (3.0, 3, 2)
     assert not np.array_equal(read_clip(tmp_path / "a.mp4").frames, read_clip(tmp_path / "b.mp4").frames)
 
 
