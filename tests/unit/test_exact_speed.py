@@ -287,6 +287,20 @@ def test_few_tokens_share_a_pass_between_two_branches_and_many_do_not(
     torch.testing.assert_close(together.audio, apart.audio, rtol=0, atol=1e-4)
 
 
+def test_a_run_begins_with_empty_step_caches_as_every_window_of_a_long_clip_must(tiny_components: Components) -> None:
+    model: Any = tiny_components.transformer
+    generator = torch.Generator().manual_seed(2)
+    other = torch.randn(1, 5, 32, generator=generator)
+    model.enable_cache(FirstBlockCacheConfig(threshold=1e3))  # whatever was kept is used again
+    try:
+        before = run([model])
+        run([model], frames=3, text_embeds=other)
+        after = run([model])
+        assert torch.equal(before.video, after.video) and torch.equal(before.audio, after.audio)
+    finally:
+        model.disable_cache()
+
+
 def test_a_run_that_failed_leaves_nothing_in_step_caches(tiny_components: Components) -> None:
     pipeline = MOVAPipeline.from_components(tiny_components)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from diffusers.models.cache_utils import CacheMixin
 from torch import Tensor, nn
 
 from mova.sampling.guidance import Branch, Guider
@@ -115,6 +116,9 @@ def denoise(
     if video_schedule.num_steps != audio_schedule.num_steps:
         raise ValueError(f"the schedules have {video_schedule.num_steps} and {audio_schedule.num_steps} steps.")
     levels = level_maps(task, video_noise, audio_noise)
+    for model in experts.models:
+        if isinstance(model, CacheMixin):  # what step caches keep of another run, or of the window before, is not of this one
+            model._reset_stateful_cache()
     evaluate = _Evaluation(
         experts=experts,
         task=task,
