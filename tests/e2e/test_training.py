@@ -34,9 +34,12 @@ RECIPES = {
 
 GOING_ON = {
     "a_latents": "{stage: latents, codecs_from: model, seed: 5, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
-    "b_joint": "{stage: joint, start_from: model, batch_size: 2, "
+    "b_joint": "{stage: joint, start_from: model, batch_size: 6, noise: {regions: 0.0, contrast: 0.1, twins: 2}, "
     "optim: {num_steps: 3, save_every: 2, validate_every: 3, warmup_steps: 1}}",
-    "c_export": "{stage: export, codecs_from: model, earlier: [run], output: longer}",
+    "c_render": "{stage: render, seed: 6, num_clips: 8, num_held_out: 8, clips_per_shard: 8}",
+    "d_decoder": f"{{stage: video_codec, name: video_decoder, start_from: model, decoder_only_from: 0.0, crop: 32, "
+    f"num_frames: 9, batch_size: 2, optim: {OPTIM}}}",
+    "e_export": "{stage: export, codecs_from: model, video_codec: video_decoder, earlier: [run], output: longer}",
 }
 
 
@@ -72,8 +75,11 @@ def test_a_model_is_trained_from_nothing_survives_kill_9_and_makes_a_clip(tmp_pa
     assert on.returncode == 0, on.stderr
     card = (tmp_path / "longer" / "README.md").read_text(encoding="utf-8")
     assert "| run/joint | 6 |" in card and "| more/joint | 3 |" in card
-    before, after = (load_file(tmp_path / folder / "video_dit" / DIFFUSERS_WEIGHTS) for folder in ("model", "longer"))
-    assert any(not before[name].equal(after[name]) for name in before), "going on changed no weight"
+    for part, learns in (("video_dit", ""), ("video_vae", "decoder."), ("audio_vae", "nothing")):
+        before, after = (load_file(tmp_path / folder / part / DIFFUSERS_WEIGHTS) for folder in ("model", "longer"))
+        changed = {name for name in before if not before[name].equal(after[name])}
+        assert bool(changed) == (learns != "nothing"), f"{part}: changed {sorted(changed)[:3]}"
+        assert not any(name.startswith("encoder.") for name in changed), "the latents are no longer the same"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.name)

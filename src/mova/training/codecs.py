@@ -244,10 +244,9 @@ def to_video(frames: Tensor) -> Tensor:
 
 
 def moving_mask(video: Tensor) -> Tensor:
-    """``[B, 1, T, H, W]`` bool: pixels that differ from their median over time."""
-    grey = video.mean(dim=1, keepdim=True)
-    still = grey[:, :, ::2].median(dim=2, keepdim=True).values
-    return (grey - still).abs() > MOVING_THRESHOLD
+    """``[B, 1, T, H, W]`` bool: pixels of which a colour differs from its median over time."""
+    still = video[:, :, ::2].median(dim=2, keepdim=True).values
+    return (video - still).abs().amax(dim=1, keepdim=True) > MOVING_THRESHOLD
 
 
 def draw_rows(rows: list[Tensor], path: Path) -> None:

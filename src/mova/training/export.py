@@ -157,14 +157,18 @@ def _classes() -> dict[str, tuple[str, str]]:
 
 def _codecs(recipe: ExportRecipe) -> tuple[Any, Any]:
     """Both codecs, with the latents' statistics in their configuration."""
-    if recipe.codecs_from is not None:
-        checkpoint = resolve_model(recipe.codecs_from)
-        return _part(VideoCodec, checkpoint / "video_vae"), _part(AudioCodec, checkpoint / "audio_vae")
     folder = recipe.folder
+    if recipe.codecs_from is None:
+        video, audio = folder / "video_codec" / "codec", folder / "audio_codec" / "codec"
+    else:
+        checkpoint = resolve_model(recipe.codecs_from)
+        video, audio = checkpoint / "video_vae", checkpoint / "audio_vae"
+    if recipe.video_codec is not None:
+        video = folder / recipe.video_codec / "codec"
     statistics = _read_json(folder / "latents" / "statistics.json")
     return (
-        _with_statistics(_part(VideoCodec, folder / recipe.video_codec / "codec"), statistics, "video"),
-        _with_statistics(_part(AudioCodec, folder / "audio_codec" / "codec"), statistics, "audio"),
+        _with_statistics(_part(VideoCodec, video), statistics, "video"),
+        _with_statistics(_part(AudioCodec, audio), statistics, "audio"),
     )
 
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from mova.data.latents import LatentSet
 from mova.models.text_encoder import encode_tokens
+from mova.sampling.pair import Pair
+from mova.training.contrast import contrast_loss, twins
 
 # embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
 NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
@@ -35,6 +37,8 @@ class NoiseSettings(BaseModel):
     given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose sound is given clean.")
     regions: float = Field(default=0.15, ge=0, le=1, description="Share of batches with given regions of time.")
     totals: float = Field(default=0.0, ge=0, description="Weight of the error summed over time, beside that of each token.")
+    contrast: float = Field(default=0.0, ge=0, description="Weight of telling the right prompt from a wrong one.")
+    twins: int = Field(default=4, ge=1, description="Samples of a batch that are told apart, and places that it takes.")
     drop_caption: float = Field(default=0.1, ge=0, le=1)
     drop_bridge: float = Field(default=0.06, ge=0, le=1)
 
@@ -57,14 +61,6 @@ class Normaliser:
         return (latents - self.audio_mean[:, None]) / self.audio_std[:, None]
 
 
-@dataclass(frozen=True)
-class NoiseLevels:
-    """Noise levels of a batch: ``[B]`` each, or maps (video ``[B, T, H, W]``, audio ``[B, L]``); 0 is given."""
-
-    video: Tensor
-    audio: Tensor
-
-
 class JointObjective:
     """Flow matching on cached latents.
 
@@ -75,6 +71,8 @@ class JointObjective:
         held_out: Latents for validation.
         input_ids: Token ids ``[N K + 1, S]`` of the training captions, K of each clip together; the last is the empty prompt.
         masks: Their masks.
+        wrong_ids: Captions that are wrong of the clips, likewise; a row of an empty caption has none.
+        wrong_masks: Their masks.
         held_out_ids: Token ids of the validation captions, likewise.
         held_out_masks: Their masks.
         normaliser: Statistics of the latents.
@@ -94,6 +92,8 @@ class JointObjective:
         *,
         input_ids: Tensor,
         masks: Tensor,
+        wrong_ids: Tensor,
+        wrong_masks: Tensor,
         held_out_ids: Tensor,
         held_out_masks: Tensor,
         normaliser: Normaliser,
@@ -106,6 +106,7 @@ class JointObjective:
         self.modules = nn.ModuleDict({"joint": joint, "text": text}).to(device)
         self.latents, self.held_out = latents, held_out
         self.ids, self.masks = input_ids, masks
+        self.wrong_ids, self.wrong_masks = wrong_ids, wrong_masks
         self.held_out_ids, self.held_out_masks = held_out_ids, held_out_masks
         self.normaliser, self.noise = normaliser, noise
         self.batch_size, self.video_fps, self.audio_weight, self.device = batch_size, video_fps, audio_weight, device
@@ -127,11 +128,24 @@ class JointObjective:
         audio = self.normaliser.audio(self.latents.audio[index].float()).to(self.device)
         levels = draw_levels(video.shape, audio.shape, self.noise, generator)
         bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
-        video_loss, audio_loss = self._losses(
-            self.modules, video, audio, self.ids[rows], self.masks[rows], levels, bridge, generator, totals=self.noise.totals
-        )
-        total = video_loss + self.audio_weight * audio_loss
-        return total, {"video": video_loss.item(), "audio": audio_loss.item()}
+        noise = self._noise(Pair(video, audio), generator)
+        told = self._told_apart(levels, keep & (self.wrong_masks[index * per_clip + phrasing].sum(1) > 1))
+        kept = self.batch_size - len(told)
+        wrong = index[told] * per_clip + phrasing[told]
+        ids, masks = self.ids[rows], self.masks[rows]
+        ids[kept:], masks[kept:] = self.wrong_ids[wrong], self.wrong_masks[wrong]
+        for part in (video, audio, *noise, bridge, *(levels if len(told) else ())):
+            part[kept:] = part[told.to(self.device)]  # the last places go to their twins
+        errors = self._errors(self.modules, Pair(video, audio), noise, self._embeds(self.modules, ids, masks), levels, bridge)
+        right = Pair(errors.video[:kept], errors.audio[:kept])
+        losses = _losses(right, Pair(levels.video[:kept], levels.audio[:kept]), totals=self.noise.totals)
+        total = losses.video + self.audio_weight * losses.audio
+        numbers = {"video": losses.video.item(), "audio": losses.audio.item()}
+        if len(told):
+            squares = errors.video.square().flatten(1).sum(1) + errors.audio.square().flatten(1).sum(1)
+            contrast = contrast_loss(squares[told], squares[kept:], levels.video[kept:])
+            total, numbers["contrast"] = total + self.noise.contrast * contrast, contrast.item()
+        return total, numbers
 
     @torch.no_grad()
     def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
@@ -141,43 +155,37 @@ class JointObjective:
         video = self.normaliser.video(self.held_out.video[:count].float()).to(self.device)
         audio = self.normaliser.audio(self.held_out.audio[:count].float()).to(self.device)
         bridge = torch.ones(count, device=self.device)
+        embeds = self._embeds(ema, self.held_out_ids[:count], self.held_out_masks[:count])
         for sigma in (0.5, 0.8, 0.95):
-            generator = torch.Generator(device=self.device).manual_seed(1234)
+            noise = self._noise(Pair(video, audio), torch.Generator(device=self.device).manual_seed(1234))
             level = torch.full((count,), sigma, device=self.device)
-            losses = self._losses(
-                ema,
-                video,
-                audio,
-                self.held_out_ids[:count],
-                self.held_out_masks[:count],
-                NoiseLevels(level, level),
-                bridge,
-                generator,
-                totals=0.0,
-            )
-            numbers |= {f"video@{sigma}": losses[0].item(), f"audio@{sigma}": losses[1].item()}
+            errors = self._errors(ema, Pair(video, audio), noise, embeds, Pair(level, level), bridge)
+            losses = _losses(errors, Pair(level, level), totals=0.0)
+            numbers |= {f"video@{sigma}": losses.video.item(), f"audio@{sigma}": losses.audio.item()}
         return numbers
 
-    def _losses(
-        self,
-        modules: nn.ModuleDict,
-        video: Tensor,
-        audio: Tensor,
-        ids: Tensor,
-        masks: Tensor,
-        levels: NoiseLevels,
-        bridge: Tensor,
-        generator: torch.Generator,
-        *,
-        totals: float,
-    ) -> tuple[Tensor, Tensor]:
-        embeds = encode_tokens(modules["text"], ids.to(self.device), masks.to(self.device))
-        video_noise = torch.randn(video.shape, generator=generator, device=self.device)
-        audio_noise = torch.randn(audio.shape, generator=generator, device=self.device)
-        sigma_v, sigma_a = as_map(levels.video, video), as_map(levels.audio, audio)
+    def _embeds(self, modules: nn.ModuleDict, ids: Tensor, masks: Tensor) -> Tensor:
+        embeds: Tensor = encode_tokens(modules["text"], ids.to(self.device), masks.to(self.device))
+        return embeds
+
+    def _noise(self, latents: Pair, generator: torch.Generator) -> Pair:
+        return Pair(*(torch.randn(one.shape, generator=generator, device=self.device) for one in latents))
+
+    def _told_apart(self, levels: Pair, usable: Tensor) -> Tensor:
+        """Samples whose prompt is to be told from a wrong one: of one noise level for everything, where the prompts differ."""
+        if not self.noise.contrast or levels.video.ndim > 1:
+            return torch.zeros(0, dtype=torch.long)
+        return twins(levels.video.cpu(), usable & (levels.video == levels.audio).cpu(), self.noise.twins)
+
+    def _errors(self, modules: nn.ModuleDict, latents: Pair, noise: Pair, embeds: Tensor, levels: Pair, bridge: Tensor) -> Pair:
+        """Predicted less true velocity."""
+        noisy = Pair(
+            torch.lerp(latents.video, noise.video, as_map(levels.video, latents.video)),
+            torch.lerp(latents.audio, noise.audio, as_map(levels.audio, latents.audio)),
+        )
         out = modules["joint"](
-            torch.lerp(video, video_noise, sigma_v),
-            torch.lerp(audio, audio_noise, sigma_a),
+            noisy.video,
+            noisy.audio,
             video_timestep=1000.0 * levels.video,
             audio_timestep=1000.0 * levels.audio,
             text_embeds=embeds,
@@ -185,15 +193,12 @@ class JointObjective:
             a2v_scale=bridge,
             v2a_scale=bridge,
         )
-        return (
-            _weighed(out.video - (video_noise - video), sigma_v > 0, totals),
-            _weighed(out.audio - (audio_noise - audio), sigma_a > 0, totals),
-        )
+        return Pair(out.video - (noise.video - latents.video), out.audio - (noise.audio - latents.audio))
 
 
 def draw_levels(
     video_shape: Sequence[int], audio_shape: Sequence[int], noise: NoiseSettings, generator: torch.Generator
-) -> NoiseLevels:
+) -> Pair:
     """Noise levels for a batch of latents ``[B, C, T, H, W]`` and ``[B, C, L]``.
 
     A share of the batches gets maps with given regions; in the others every sample has one level per modality.
@@ -210,12 +215,12 @@ def draw_levels(
     sigma_v = torch.where((dice >= noise.independent) & (dice < edge), torch.zeros_like(sigma_v), sigma_v)
     sigma_a = torch.where((dice >= edge) & (dice < edge + noise.given_audio), torch.zeros_like(sigma_a), sigma_a)
     if torch.rand((), generator=generator, device=device) >= noise.regions:
-        return NoiseLevels(sigma_v, sigma_a)
+        return Pair(sigma_v, sigma_a)
     video = sigma_v[:, None].expand(batch, frames).clone()
     audio = sigma_a[:, None].expand(batch, length).clone()
     for index in range(batch):
         _give_region(video[index], audio[index], generator)
-    return NoiseLevels(video[:, :, None, None].expand(batch, frames, height, width), audio)
+    return Pair(video[:, :, None, None].expand(batch, frames, height, width), audio)
 
 
 def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> None:
@@ -249,6 +254,11 @@ def as_map(level: Tensor, latents: Tensor) -> Tensor:
     if level.ndim == 1:
         return level.view(-1, *[1] * (latents.ndim - 1))
     return level[:, None]
+
+
+def _losses(errors: Pair, levels: Pair, *, totals: float) -> Pair:
+    """Mean square of what is made, by modality."""
+    return Pair(*(_weighed(error, as_map(level, error) > 0, totals) for error, level in zip(errors, levels, strict=True)))
 
 
 def _weighed(error: Tensor, made: Tensor, totals: float) -> Tensor:

@@ -71,7 +71,7 @@ class VideoCodecRecipe(Stage):
     kl_weight: float = 3e-4
     decoder_only_from: float = Field(default=0.8, ge=0, le=1)
     latent_noise: float = Field(default=0.0, ge=0)
-    start_from: Literal["video_codec"] | None = Field(default=None, description="Stage whose weights to start from.")
+    start_from: str | None = Field(default=None, description="Stage of this run, or checkpoint, whose weights to start from.")
     name: str = "video_codec"
 
 
@@ -121,8 +121,10 @@ class ExportRecipe(Stage):
 
     stage: Literal["export"]
     output: Path
-    video_codec: str = Field(default="video_codec", description="Stage whose video codec is shipped.")
     codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to ship instead of this run's.")
+    video_codec: str | None = Field(
+        default=None, description="Stage whose video codec to ship; else that of the checkpoint, or of the stage video_codec."
+    )
     earlier: tuple[Path, ...] = Field(default=(), description="Runs that this one went on from, for the model card.")
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
     shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")

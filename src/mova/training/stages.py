@@ -25,6 +25,7 @@ from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
 from mova.scenes.captions import write_caption
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
+from mova.training.contrast import known_counts, wrong_phrasings
 from mova.training.joint import JointObjective, Normaliser
 from mova.training.processes import process_rank
 from mova.training.recipe import (
@@ -57,10 +58,7 @@ def run_video_codec(recipe: VideoCodecRecipe, device: str, on_step: OnStep | Non
     """Train the video codec and save its averaged weights, with the latents' statistics in its configuration."""
     scenes = recipe.folder / "scenes"
     torch.manual_seed(recipe.optim.seed)
-    if recipe.start_from is None:
-        codec = VideoCodec(**recipe.codec)
-    else:
-        codec = VideoCodec.from_pretrained(recipe.folder / recipe.start_from / "codec")
+    codec = VideoCodec(**recipe.codec) if recipe.start_from is None else VideoCodec.from_pretrained(_codec_folder(recipe))
     objective = VideoCodecObjective(
         codec,
         open_shards(scenes / "train"),
@@ -76,6 +74,12 @@ def run_video_codec(recipe: VideoCodecRecipe, device: str, on_step: OnStep | Non
     averaged = run_training(objective, recipe.optim, recipe.folder / recipe.name, on_step=on_step)
     if process_rank()[0] == 0:
         save_module(averaged["codec"], recipe.folder / recipe.name / "codec")
+
+
+def _codec_folder(recipe: VideoCodecRecipe) -> Path:
+    """Where the codec is that a stage starts from: in this run, else in a checkpoint."""
+    stage = recipe.folder / str(recipe.start_from) / "codec"
+    return stage if stage.is_dir() else resolve_model(str(recipe.start_from)) / "video_vae"
 
 
 def run_audio_codec(recipe: AudioCodecRecipe, device: str, on_step: OnStep | None) -> None:
@@ -136,11 +140,14 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
     captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings)]
+    counts = known_counts(latents.scripts)
+    wrong = [caption for script in latents.scripts for caption in wrong_phrasings(script, recipe.phrasings, counts)]
     torch.manual_seed(recipe.optim.seed)
     joint, text, tokenizer = _joint_parts(recipe, captions)
     if recipe.compile:
         joint.compile_repeated_blocks()
     input_ids, masks = tokenise(tokenizer, [*captions, ""], recipe.max_tokens)
+    wrong_ids, wrong_masks = tokenise(tokenizer, wrong, recipe.max_tokens)
     held_out_ids, held_out_masks = tokenise(tokenizer, [s["caption"] for s in held_out.scripts], recipe.max_tokens)
     objective = JointObjective(
         joint,
@@ -149,6 +156,8 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         held_out,
         input_ids=input_ids,
         masks=masks,
+        wrong_ids=wrong_ids,
+        wrong_masks=wrong_masks,
         held_out_ids=held_out_ids,
         held_out_masks=held_out_masks,
         normaliser=read_normaliser(recipe.folder / "latents" / "statistics.json"),
