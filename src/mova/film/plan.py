@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from mova.film.shots import Bed, Film, Shot, Take, of_shot
 from mova.inputs import RATES, prepare
 from mova.media.decode import read_waveform
 from mova.names import SoundInput, name_of
+from mova.passes import guidance_of
 from mova.plan import Plan
 from mova.request import GenerationRequest
-from mova.runtime.costs import guidance_branches, velocities_in
+from mova.runtime.costs import velocities_in
 from mova.timeline import frame_time, samples_in_frames
-from mova.world import ModelWorld, resolve_size, value_or
+from mova.world import ModelWorld, resolve_size
 
 LEAD_S = Fraction(1, 2)
 """So much of the sound of the shot before is given to a shot that keeps it: enough to go on from."""
@@ -153,10 +155,8 @@ def request_of_take(shot: PlannedShot, index: int) -> tuple[Take, int]:
 
 def work_of(plan: Plan, num_frames: int) -> float:
     """How much a clip is to make: evaluations of the network times the pixels of their frames, in millions."""
-    request, film = plan.request, (plan.guidance_scale, plan.cross_guidance_scale)
-    sound = (value_or(request.audio_guidance_scale, film[0]), value_or(request.audio_cross_guidance_scale, film[1]))
-    has_self_term = bool(request.self_guidance_scale or request.audio_self_guidance_scale)
-    branches = len({*guidance_branches(*film), *guidance_branches(*sound)}) + has_self_term
+    guidance = guidance_of(plan)
+    branches = fmean(len(guidance.branches(index / 16)) for index in range(17))  # an interval is a share of the levels
     evaluations = velocities_in(plan.num_inference_steps, plan.solver) * branches
     return evaluations * num_frames * plan.width * plan.height / 1e6
 

@@ -225,15 +225,6 @@ def pooling_flops(network: Network, lengths: Lengths, batch: int = 1) -> int:
     return 4 * frames * width**2 + 4 * film * width**2 + 4 * film * width + 4 * sound * width * dim
 
 
-def guidance_branches(text_scale: float, cross_scale: float) -> tuple[Branch, ...]:
-    """The evaluations that a step of dual guidance needs (spec 3.10), the fullest first.
-
-    ``v = v(0, 0) + s_B [v(0, B) - v(0, 0)] + s_T [v(T, B) - v(0, B)]``: a branch whose weight is 0 is not evaluated.
-    """
-    weights = {(True, True): text_scale, (False, True): cross_scale - text_scale, (False, False): 1.0 - cross_scale}
-    return tuple((*branch, False) for branch, weight in weights.items() if weight)
-
-
 def step_flops(network: Network, lengths: Lengths, branches: Collection[Branch]) -> int:
     """Operations of one guided velocity: the sum of its evaluations."""
     return sum(

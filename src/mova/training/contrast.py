@@ -21,7 +21,7 @@ from mova.scenes.world import KINDS
 
 COLOUR = 0.3
 """Share of the wrong captions that name another colour, of the kinds that have one; the others name another number."""
-LEVELS = (0.8, 0.99)
+LEVELS = (0.84, 0.99)
 """Noise levels at which prompts are told apart: above, nothing can be seen yet; below, everything."""
 SALT = 1
 

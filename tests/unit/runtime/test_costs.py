@@ -27,7 +27,7 @@ from mova.models.tower import TowerInputs
 from mova.models.video_codec import VideoCodec
 from mova.runtime import costs
 from mova.runtime.codec_costs import CODECS, codec_cost
-from mova.runtime.costs import INTERACTING, Lengths, Network, guidance_branches, points_in, velocities_in
+from mova.runtime.costs import INTERACTING, Lengths, Network, points_in, velocities_in
 from mova.runtime.memory import Model, choices, denoise_tensors, first_that_fits
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
@@ -43,7 +43,7 @@ P720 = Lengths(video=176_400, audio=403, text=512, frames=49)
 TEXT_ENCODER = {"vocab_size": 256384, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
 WAN_TINY = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 1}
 DAC_TINY = {"encoder_dim": 8, "encoder_rates": [2, 3], "latent_dim": 8, "decoder_dim": 32, "decoder_rates": [3, 2]}
-PLAIN, CFG, DUAL = guidance_branches(1.0, 1.0), guidance_branches(5.0, 1.0), guidance_branches(5.0, 3.5)
+PLAIN, CFG, DUAL = (Guidance(*scales).branches(0.5) for scales in ((1.0, 1.0), (5.0, 1.0), (5.0, 3.5)))
 
 
 def counted(compute: Callable[[], Any]) -> int:
@@ -130,7 +130,7 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
     config = tiny_two_experts.transformer.config
     network = Network.from_configs(config["video"], config["audio"], config["bridge"])
     lengths = Lengths(video=2 * 4, audio=10, text=5, frames=2)
-    branches = guidance_branches(3.0, cross_scale)
+    branches = Guidance(3.0, cross_scale).branches(0.5)
     assert len(branches) == evaluations
     first, second = tiny_two_experts.transformer, tiny_two_experts.transformer_2
     assert second is not None
@@ -152,12 +152,6 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
 
     formula = 2 * costs.step_flops(network, lengths, branches)
     assert counted(run) == formula + costs.prompt_flops(network, lengths, branches, num_experts=2)
-
-
-@pytest.mark.parametrize(("text_scale", "cross_scale"), list(product((0.0, 1.0, 3.5, 5.0), repeat=2)))
-def test_the_evaluations_are_those_that_guidance_asks_for(text_scale: float, cross_scale: float) -> None:
-    asked = Guidance(text_scale, cross_scale).branches(0.5)
-    assert guidance_branches(text_scale, cross_scale) == asked
 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))
