@@ -27,8 +27,11 @@ scenes: $(STAMP)
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/base_model.py --bridge-off
+	$(BIN)/python benchmarks/clapper.py
 	$(BIN)/python benchmarks/codecs.py
 	$(BIN)/python benchmarks/directions.py --per-kind 3 --seeds 3
+	$(BIN)/python benchmarks/health.py
+	$(BIN)/python benchmarks/outside.py
 	$(BIN)/python benchmarks/speed.py
 
 # torch comes first and alone: asked for together with the rest, the newest build with its CUDA packages would be taken

@@ -1,6 +1,6 @@
 """Measures the errors of the suite's own readers: true scenes of every family through H.264 and AAC, read again.
 
-Times, what captions ask for, and pairs of scenes with one thing changed.
+Times, what captions ask for, the physics of a ball, and pairs of scenes with one thing changed.
 
     python benchmarks/clapper.py --per-family 24
 
@@ -25,8 +25,10 @@ from rich.console import Console
 from mova.evaluation.clapper.adherence import adherence_floors, score_adherence
 from mova.evaluation.clapper.families import SYNC_FAMILIES, make_scene, render_scene
 from mova.evaluation.clapper.floors import LIMITS_MS, floor_of, measure_directions, score_floors, through_mp4
+from mova.evaluation.clapper.physics import ball_physics, physics_floors
 from mova.evaluation.clapper.scene import ClapperScene
 from mova.evaluation.clapper.traits import Traits, read_traits
+from mova.evaluation.suite.results import means_of
 from mova.files import written_beside
 
 ROOT = Path(__file__).parents[1]
@@ -62,8 +64,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """All numbers, ready for JSON."""
     rows = {}
     for name in arguments.families.split(","):
-        scenes, traits = films_of(name, arguments)
-        rows[name] = row_of(scenes, traits)
+        scenes, traits, physics = films_of(name, arguments)
+        rows[name] = {**row_of(scenes, traits), "physics": physics_of(scenes, physics)}
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -78,12 +80,16 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def films_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Traits]]:
-    """Scenes of a family and what is read from their films."""
+def films_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Traits], list[dict[str, float]]]:
+    """Scenes of a family, what is read from their films and, of balls, their physics."""
     places = range(arguments.seed, arguments.seed + arguments.per_family)
     scenes = [make_scene(family, seed, fps=arguments.fps, seconds=arguments.seconds) for seed in places]
-    films = (through_mp4(render_scene(scene, width=arguments.size, height=arguments.size)) for scene in scenes)
-    return scenes, [read_traits(film, family=family) for film in films]
+    traits, physics = [], []
+    for scene in scenes:
+        film = through_mp4(render_scene(scene, width=arguments.size, height=arguments.size))
+        traits.append(read_traits(film, family=family))
+        physics.append(ball_physics(film, traits[-1].reading).values() if family == "bounce" else {})
+    return scenes, traits, physics
 
 
 def row_of(scenes: list[ClapperScene], traits: list[Traits]) -> dict[str, Any]:
@@ -111,6 +117,12 @@ def row_of(scenes: list[ClapperScene], traits: list[Traits]) -> dict[str, Any]:
     }
 
 
+def physics_of(scenes: list[ClapperScene], physics: list[dict[str, float]]) -> dict[str, Any]:
+    """Means of the physics of true balls with their intervals, and the floors that follow from them."""
+    floors = physics_floors(physics, [float(scene.attributes.get("restitution", "nan")) for scene in scenes])
+    return {name: {**found, "floor": floors[name]} for name, found in means_of(physics).items()}
+
+
 def pairs_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Directional accuracy on pairs of true films through the codec."""
     found = measure_directions(arguments.pairs, fps=arguments.fps, seconds=arguments.seconds, seed=arguments.seed)
@@ -132,6 +144,11 @@ def table_of(document: dict[str, Any]) -> str:
     lines += ["", "| family | asked | right | chance |", "| --- | --- | --- | --- |"]
     for family, row in document["families"].items():
         lines += [f"| {family} | {name} | {one['value']:.1%} | {one['chance']:.1%} |" for name, one in row["adherence"].items()]
+    lines += ["", "| family | physics | mean | 95 % | floor |", "| --- | --- | --- | --- | --- |"]
+    for family, row in document["families"].items():
+        for name, one in row["physics"].items():
+            low, high = one["interval"]
+            lines.append(f"| {family} | {name} | {one['value']:.4f} | {low:.4f} to {high:.4f} | {one['floor']:.4f} |")
     lines += ["", "| pairs | number | right direction | 95 % |", "| --- | --- | --- | --- |"]
     for name, one in document["counterfactual"].items():
         low, high = one["interval"]

@@ -29,9 +29,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mova.evaluation.health import check_arrays, check_clip, check_file
 from mova.evaluation.health_faults import INJECTORS
 from mova.files import written_beside
+from mova.media.health import check_arrays, check_clip, check_file
 from mova.scenes.world import KINDS, render, sample_scripts
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from rich.console import Console
+from scipy.ndimage import gaussian_filter, shift
 
+from mova.evaluation.quality.avalign import onsets_s
+from mova.evaluation.quality.fidelity import ssim
+from mova.evaluation.quality.flow import farneback
+from mova.evaluation.quality.spectra import mel_filters
 from mova.evaluation.sync import match
 from mova.media.loudness import loudness_lufs
 
@@ -88,6 +93,71 @@ def loudness_case_1() -> Outcome:
     return Outcome(name, "-23.0 +- 0.1 LUFS", shown, passed(found is not None and abs(found + 23.0) <= 0.1))
 
 
+def ssim_as_scikit_image() -> Outcome:
+    """SSIM of noisy pictures is that of scikit-image with the published window."""
+    name, expected = "SSIM of a noisy film", "as skimage.metrics.structural_similarity, within 1e-6"
+    if find_spec("skimage") is None:
+        return Outcome(name, expected, "", "skipped: scikit-image is not installed")
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(0)
+    film = rng.integers(0, 256, (4, 64, 80, 3))
+    noisy = np.clip(film + rng.normal(0.0, 20.0, film.shape), 0, 255).astype(np.uint8)
+    film = film.astype(np.uint8)
+    theirs = [
+        structural_similarity(
+            *pair, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=-1
+        )
+        for pair in zip(film, noisy, strict=True)
+    ]
+    largest = abs(ssim(noisy, film) - float(np.mean(theirs)))
+    return Outcome(name, expected, f"difference {largest:.1e}", passed(largest < 1e-6))
+
+
+def mel_as_librosa() -> Outcome:
+    """Mel filters are those of librosa."""
+    name, expected = "mel filters, 128 bands", "as librosa.filters.mel, within 1e-6"
+    if find_spec("librosa") is None:
+        return Outcome(name, expected, "", "skipped: librosa is not installed")
+    import librosa
+
+    theirs = librosa.filters.mel(sr=22050, n_fft=2048, n_mels=128)
+    largest = float(np.abs(mel_filters(128, 2048, 22050) - theirs).max())
+    return Outcome(name, expected, f"largest difference {largest:.1e}", passed(largest < 1e-6))
+
+
+def onsets_as_librosa() -> Outcome:
+    """The onsets that AV-Align counts are those of librosa with all defaults."""
+    name, expected = "onsets of AV-Align, 10 sounds", "as librosa.onset.onset_detect"
+    if find_spec("librosa") is None:
+        return Outcome(name, expected, "", "skipped: librosa is not installed")
+    import librosa
+
+    num_alike, rng = 0, np.random.default_rng(0)
+    for _ in range(10):
+        sound = 1e-3 * rng.standard_normal(3 * 22050)
+        for start in rng.integers(0, sound.size - 4000, size=6):
+            sound[start : start + 4000] += rng.standard_normal(4000) * np.exp(-np.arange(4000) / 600.0)
+        ours, theirs = onsets_s(sound, 22050), librosa.onset.onset_detect(y=sound, sr=22050, units="time")
+        num_alike += len(ours) == len(theirs) and bool(np.allclose(ours, theirs, atol=1e-6))
+    return Outcome(name, expected, f"alike in {num_alike} of 10", passed(num_alike == 10))
+
+
+def flow_as_opencv() -> Outcome:
+    """Farneback's flow is that of OpenCV but for the rounding of resized pictures."""
+    name, expected = "Farneback's flow", "as cv2.calcOpticalFlowFarneback, within 0.05 pixels on average"
+    if find_spec("cv2") is None:
+        return Outcome(name, expected, "", "skipped: opencv is not installed")
+    import cv2
+
+    picture = gaussian_filter(np.random.default_rng(0).standard_normal((96, 128)), 3.0)
+    picture = 127.5 + 60.0 * picture / picture.std()
+    one, two = (np.clip(shift(picture, by, mode="nearest"), 0, 255).astype(np.uint8) for by in ((0, 0), (1.5, -2.5)))
+    theirs = cv2.calcOpticalFlowFarneback(one, two, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    distance = float(np.linalg.norm(farneback(one, two) - theirs, axis=-1).mean())
+    return Outcome(name, expected, f"{distance:.4f} pixels", passed(distance < 0.05))
+
+
 def real_films() -> Outcome:
     """Films that mova did not make go through ``mova eval files`` whole."""
     name, expected = "films of others through `mova eval files`", "every file has a row, each metric a number or a reason"
@@ -110,7 +180,15 @@ def real_films() -> Outcome:
     return Outcome(name, expected, "; ".join([*told, *missing]), passed(bool(covered) and is_whole and has_report))
 
 
-CHECKS: tuple[Callable[[], Outcome], ...] = (onsets_as_mir_eval, loudness_case_1, real_films)
+CHECKS: tuple[Callable[[], Outcome], ...] = (
+    onsets_as_mir_eval,
+    loudness_case_1,
+    ssim_as_scikit_image,
+    mel_as_librosa,
+    onsets_as_librosa,
+    flow_as_opencv,
+    real_films,
+)
 
 
 def passed(is_passed: bool) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from mova.media.clip import NonFiniteError
 
 
 class CodecPipelineMixin:
@@ -33,17 +35,32 @@ class CodecPipelineMixin:
 
     @torch.no_grad()
     def decode_video(self, latents: Tensor) -> Tensor:
-        """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents."""
+        """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents.
+
+        Raises:
+            NonFiniteError: If the codec gives NaN or infinity.
+        """
         mean, std = _statistics(self.video_vae, latents)
         film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
-        return film.to(torch.float32).clamp_(-1.0, 1.0)
+        return _finite(film.to(torch.float32), "video").clamp_(-1.0, 1.0)
 
     @torch.no_grad()
     def decode_audio(self, latents: Tensor) -> Tensor:
-        """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents."""
+        """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents.
+
+        Raises:
+            NonFiniteError: If the codec gives NaN or infinity.
+        """
         mean, std = _statistics(self.audio_vae, latents)
         sound: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
-        return sound.to(torch.float32).clamp(-1.0, 1.0)
+        return _finite(sound.to(torch.float32), "audio").clamp(-1.0, 1.0)
+
+
+def _finite(decoded: Tensor, modality: Literal["audio", "video"]) -> Tensor:
+    """What a codec gave, refused if it is broken: later nobody can tell, as infinity is clamped and whole numbers hide NaN."""
+    if not all(bool(end.isfinite()) for end in decoded.aminmax()):  # NaN anywhere makes both of them NaN
+        raise NonFiniteError(modality)
+    return decoded
 
 
 def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:

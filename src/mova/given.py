@@ -96,7 +96,7 @@ def given_sound(canvas: Canvas, waveform: NDArray[np.float32]) -> Given:
     if waveform.shape[1] < canvas.num_samples:
         raise RequestError(
             f"the sound is shorter than the film: {waveform.shape[1]} of {canvas.num_samples} samples.",
-            "Ask for a shorter clip, or give a longer sound.",
+            f"Ask for {waveform.shape[1] * canvas.num_frames // canvas.num_samples} frames, or give a longer sound.",
             field="audio",
         )
     return Given(waveform=waveform[:, : canvas.num_samples], keep_sound=np.ones(canvas.num_samples, np.bool_))
@@ -160,7 +160,9 @@ def given_outside(canvas: Canvas, clip: Clip, region: Mask) -> Given:
     shape = (canvas.height, canvas.width)
     if region.shape not in (shape, (canvas.num_frames, *shape)):
         raise RequestError(
-            f"the mask has the shape {region.shape}; the picture has {shape}.", "Give a mask of its size.", field="repaint"
+            f"the mask has the shape {region.shape}; the picture has {shape}.",
+            f"Give a mask of {canvas.width}x{canvas.height}, or say fit=crop, pad or stretch.",
+            field="repaint",
         )
     if not region.any():
         raise RequestError("the mask is empty: nothing would be painted.", "Paint white what is to be made.", field="repaint")
@@ -183,8 +185,9 @@ def combined(first: Given, second: Given) -> Given:
         return replace(picture, waveform=sound.waveform, keep_sound=sound.keep_sound)
     assert first.keep_picture is not None
     assert second.keep_picture is not None
-    if (first.keep_picture & second.keep_picture).any():
-        raise RequestError("two pictures are given for one moment.", "Give one of them.", field="image")
+    both = np.flatnonzero((first.keep_picture & second.keep_picture).any(axis=(1, 2)))
+    if len(both):
+        raise RequestError(f"two pictures are given for one moment: frame {both[0]}.", "Give one of them.", field="image")
     frames = np.where(second.keep_picture[..., None], second.frames, first.frames)
     return Given(
         frames=frames,

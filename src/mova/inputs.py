@@ -6,16 +6,18 @@ A request holds names. A name is a path, or stands for something in memory that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mova.errors import RequestError
+from mova.fitting import Place, check_places, fitted, lead_frames, places_of, sized, sound_on_clock
 from mova.given import (
     Given,
     combined,
@@ -29,14 +31,18 @@ from mova.given import (
     led_by,
 )
 from mova.media.clip import Clip
-from mova.names import PREFIX, Memory, Picture, content_hash, name_of, picture_named, sound_named
+from mova.names import PREFIX, Memory, Picture, SoundInput, content_hash, name_of, picture_named, sound_named
 from mova.plan import Canvas, Plan, resolve
 from mova.request import Fit, GenerationRequest, Retake
-from mova.timeline import frames_in_seconds
+from mova.timeline import frames_in_seconds, samples_in_frames
 from mova.world import ModelWorld, resolve_fps, resolve_size
+
+if TYPE_CHECKING:
+    from mova.media.readers import Sound
 
 Waveform = NDArray[np.float32]
 RATES = (8000, 96000)  # what a request may ask for
+ROUNDING_S = Fraction(1, 10**6)  # of times that are written as decimals
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +68,7 @@ class Prepared:
     @property
     def lead_frames(self) -> int:
         """Frames that are made before the clip and left out of it."""
-        return self.plan.timeline.frames_of_latents(len(self.references)) if self.references else 0
+        return lead_frames(self.plan.request, self.plan.timeline)
 
     @property
     def with_lead(self) -> Given:
@@ -89,9 +95,10 @@ def prepare(request: GenerationRequest, world: ModelWorld, memory: Memory | None
     memory = memory or {}
     prepared = _prepared(_room_for_references(request, world), world, memory)
     if request.references:
+        _check_room(prepared, world)
         pictures = [picture_named(name, memory, "references") for name in request.references]
-        fitted = tuple(_fitted(one, prepared.plan.canvas, request.fit, "references") for one in pictures)
-        prepared = replace(prepared, references=fitted)
+        leading = tuple(fitted(one, prepared.plan.canvas, request.fit, "references") for one in pictures)
+        prepared = replace(prepared, references=leading)
     return replace(prepared, inputs={name: content_hash(name) for name in request.inputs})
 
 
@@ -114,17 +121,17 @@ def given_edges(canvas: Canvas, batch: int, image: Any, last_image: Any, *, fit:
     for first, last in zip(firsts, lasts, strict=True):
         memory: dict[str, Any] = {}
         values = [(0, first, "image"), (canvas.num_frames - 1, last, "last_image")]
-        pictures = [(i, name, field) for i, value, field in values if (name := name_of(value, field, memory)) is not None]
+        pictures = [Place(i, name, field) for i, value, field in values if (name := name_of(value, field, memory)) is not None]
         result.append(given_pictures_of(canvas, pictures, fit, memory) if pictures else Given())
     return result
 
 
-def given_pictures_of(canvas: Canvas, pictures: list[tuple[int, str, str]], fit: Fit, memory: Memory) -> Given:
+def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: Memory) -> Given:
     """Named pictures, read and fitted.
 
     Args:
         canvas: The clip to be.
-        pictures: (frame, name, the request's field) of each.
+        pictures: Their places.
         fit: What to do with pictures of another shape.
         memory: What names stand for.
 
@@ -135,7 +142,7 @@ def given_pictures_of(canvas: Canvas, pictures: list[tuple[int, str, str]], fit:
     for index, name, label in pictures:
         if index in found:
             raise RequestError(f"{label} is for frame {index}, for which there is a picture already.", "Give one.", field=label)
-        found[index] = _fitted(picture_named(name, memory, label), canvas, fit, label)
+        found[index] = fitted(picture_named(name, memory, label), canvas, fit, label)
     return given_pictures(canvas, found)
 
 
@@ -148,15 +155,17 @@ def given_around(plan: Plan, clip: Clip, retake: Retake) -> Given:
         retake: The span.
 
     Raises:
-        RequestError: If it begins after the clip's end.
+        RequestError: If it ends after the clip's end.
     """
     fps, rate = plan.timeline.fps, plan.timeline.sample_rate
     begin, end = Fraction(str(retake.from_s)), Fraction(str(retake.to_s))
     length = plan.num_frames / fps
-    if begin >= length:
+    if begin >= length or end > length + ROUNDING_S:
+        nearest = begin if begin < length else max(Fraction(0), length - (end - begin))
+        last_s = f"{math.ceil(length / ROUNDING_S) * float(ROUNDING_S):.10g}"
         raise RequestError(
-            f"retake begins at {retake.from_s:g} s; the clip ends at {float(length):g} s.",
-            "Give an earlier span.",
+            f"retake is of {retake.from_s:g} to {retake.to_s:g} s; the clip ends at {last_s} s.",
+            f"Use {float(nearest):g} to {last_s} s, the nearest.",
             field="retake",
         )
     frames = (int(begin * fps), -int(-min(end, length) * fps // 1))
@@ -190,47 +199,47 @@ def _prepared(request: GenerationRequest, world: ModelWorld, memory: Memory) -> 
         request = _lengthened(request, world, Fraction(sound.waveform.shape[1], sound.sample_rate))
         request = _at_rate(request, sound.sample_rate)
     plan = resolve(request, world)
-    given = given_pictures_of(plan.canvas, _pictures(plan), request.fit, memory) if _pictures(plan) else Given()
+    return _with_sound(_with_pictures(Prepared(plan, Given()), memory), sound)
+
+
+def _with_pictures(prepared: Prepared, memory: Memory) -> Prepared:
+    """The same with the pictures of its request."""
+    plan, places = prepared.plan, places_of(prepared.plan)
+    if not places:
+        return prepared
+    check_places(plan, places, prepared.given)
+    pictures = given_pictures_of(plan.canvas, places, plan.request.fit, memory)
+    return replace(prepared, given=combined(prepared.given, pictures))
+
+
+def _with_sound(prepared: Prepared, sound: Sound | SoundInput | None) -> Prepared:
+    """The same with a sound, in place of one that it has."""
     if sound is None:
-        return Prepared(plan, given)
-    own = _on_clock(sound.waveform, sound.sample_rate, plan.canvas.num_samples, plan.timeline.sample_rate, "audio")
-    given = combined(given, given_sound(plan.canvas, mono(own)))
-    finished = _on_clock(sound.waveform, sound.sample_rate, plan.num_samples, plan.sample_rate, "audio")
-    return Prepared(plan, given, sound=finished)
+        return prepared
+    plan, film = prepared.plan, replace(prepared.given, waveform=None, keep_sound=None)
+    own = sound_on_clock(sound, plan, num_samples=plan.canvas.num_samples, rate=plan.timeline.sample_rate)
+    finished = sound_on_clock(sound, plan, num_samples=plan.num_samples, rate=plan.sample_rate)
+    return replace(prepared, given=combined(film, given_sound(plan.canvas, mono(own))), sound=finished)
 
 
 def _room_for_references(request: GenerationRequest, world: ModelWorld) -> GenerationRequest:
     """With references, the length is settled so that they and the clip fit the model: as long as can be made at once."""
     if not request.references:
         return request
-    fps = resolve_fps(world, request.fps)
-    lead = world.timeline(fps).frames_of_latents(len(request.references))
-    if request.num_frames is None and request.seconds is None and request.audio is None:
-        return request.model_copy(update={"num_frames": max(1, world.max_frames - lead)})
-    asked = request.num_frames if request.seconds is None else frames_in_seconds(request.seconds, fps)
-    if asked is not None and asked + lead > world.longest:
+    if any(value is not None for value in (request.num_frames, request.seconds, request.audio, request.video)):
+        return request
+    lead = lead_frames(request, world.timeline(resolve_fps(world, request.fps)))
+    return request.model_copy(update={"num_frames": max(1, world.max_frames - lead)})
+
+
+def _check_room(prepared: Prepared, world: ModelWorld) -> None:
+    asked, lead = prepared.plan.num_frames, prepared.lead_frames
+    if asked + lead > world.longest:
         raise RequestError(
             f"{asked} frames and {lead} of references are more than the {world.longest} that {world.name} makes.",
             f"Ask for at most {world.longest - lead} frames.",
             field="references",
         )
-    return request
-
-
-def _pictures(plan: Plan) -> list[tuple[int, str, str]]:
-    request, fps, last = plan.request, plan.timeline.fps, plan.num_frames - 1
-    pictures = [(index, name, field) for index, name, field in (
-        (0, request.image, "image"), (last, request.last_image, "last_image")) if name is not None]  # fmt: skip
-    for key in request.keyframes:
-        index = round(Fraction(str(key.time_s)) * fps)
-        if index > last:
-            raise RequestError(
-                f"a picture is asked for at {key.time_s:g} s; the clip's last frame is at {float(last / fps):g} s.",
-                "Give an earlier time, or ask for a longer clip.",
-                field="keyframes",
-            )
-        pictures.append((index, key.image, "keyframes"))
-    return pictures
 
 
 def _with_film(request: GenerationRequest, world: ModelWorld, memory: Memory) -> Prepared:
@@ -238,6 +247,7 @@ def _with_film(request: GenerationRequest, world: ModelWorld, memory: Memory) ->
     if any(value is not None for value in (request.extend_s, request.retake, request.repaint)):
         return _changed(request, world, fps, memory)
     from mova.media.on_clock import read_film_on_clock
+    from mova.media.soundtrack import film_seconds
 
     assert request.video is not None
     if request.video.startswith(PREFIX):
@@ -251,10 +261,11 @@ def _with_film(request: GenerationRequest, world: ModelWorld, memory: Memory) ->
     )
     plan = resolve(request.model_copy(update={"seconds": None, "num_frames": len(frames)}), world)
     given = given_film(plan.canvas, frames)
-    if asked is not None:
-        return Prepared(plan, given)
-    # recorded as it was asked: the length is the film's
-    return Prepared(_recorded(plan, {"num_frames": None}), given, film=Path(request.video))
+    if asked is None:
+        # recorded as it was asked: the length is the film's
+        return Prepared(_recorded(plan, {"num_frames": None}), given, film=Path(request.video))
+    is_whole = asked == frames_in_seconds(film_seconds(request.video), fps)
+    return Prepared(plan, given, film=Path(request.video) if is_whole else None)
 
 
 def _film_in_memory(name: str, memory: Memory) -> Picture:
@@ -266,36 +277,84 @@ def _film_in_memory(name: str, memory: Memory) -> Picture:
 
 
 def _changed(request: GenerationRequest, world: ModelWorld, fps: Fraction, memory: Memory) -> Prepared:
-    """A clip, with its sound, of which a part is made anew or to which something is added."""
-    from mova.media.decode import read_clip
-
+    """A clip of which a part is made anew or to which something is added; without a sound, one is made for all of it."""
     assert request.video is not None
-    clip = read_clip(request.video, max_seconds=float(world.longest / fps))
-    if clip.fps != fps:
+    source, has_sound = _read(request.video, world, fps)
+    if source.fps != fps:
         raise RequestError(
-            f"the clip given as video runs at {float(clip.fps):g} fps; {world.name} makes {float(fps):g}.",
+            f"the clip given as video runs at {float(source.fps):g} fps; {world.name} makes {float(fps):g}.",
             "Only a sound can be made for it: leave out what is to be changed.",
             field="video",
         )
+    is_retake_of_sound = request.retake is not None and request.retake.modality == "audio"
+    if is_retake_of_sound and not has_sound:
+        raise RequestError(
+            f"{request.video} has no sound of which a span could be made anew.",
+            "Leave retake out: a sound is then made for all of it.",
+            field="retake",
+        )
+    sound = None if request.audio is None else sound_named(request.audio, memory)
+    asked = request.num_frames if request.seconds is None else frames_in_seconds(request.seconds, fps)
+    if asked not in (None, source.num_frames):
+        raise RequestError(
+            f"the clip given as video has {source.num_frames} frames; {asked} are asked for.",
+            f"Ask for {source.num_frames} frames, or leave the length out.",
+            field="num_frames",
+        )
+    clip = sized(source, request, world)
     added = 0 if request.extend_s is None else max(1, round(Fraction(str(request.extend_s)) * fps))
-    update = {"width": clip.width, "height": clip.height, "seconds": None, "num_frames": clip.num_frames + added}
-    plan = resolve(_at_rate(request, clip.sample_rate).model_copy(update={**update, "extend_s": None}), world)
+    num_frames = clip.num_frames + added
+    update = {"width": clip.width, "height": clip.height, "seconds": None, "num_frames": num_frames, "extend_s": None}
+    if sound is not None or has_sound:
+        request = _at_rate(request, clip.sample_rate if sound is None else sound.sample_rate)
+    plan = resolve(request.model_copy(update=update), world)
     plan = _recorded(plan, {"extend_s": request.extend_s, "num_frames": None})
-    canvas, timeline = plan.canvas, plan.timeline
-    own = mono_at(clip, timeline.sample_rate)
-    if request.extend_s is not None:
-        place = given_end if request.extend_at == "start" else given_beginning
-        given = place(canvas, own)
-    elif request.retake is not None:
-        given = given_around(plan, own, request.retake)
-    else:
-        assert request.repaint is not None
-        mask = picture_named(request.repaint, memory, "repaint")
-        given = given_outside(canvas, own, mask[..., 0] >= 128)
+    given = _kept(plan, mono_at(clip, plan.timeline.sample_rate), memory)
+    if not has_sound:
+        return _with_sound(_with_pictures(Prepared(plan, replace(given, waveform=None, keep_sound=None)), memory), sound)
     finished = clip.resampled(plan.sample_rate).waveform
     missing = plan.num_samples - finished.shape[1]
     pad = (missing, 0) if request.extend_at == "start" else (0, missing)
-    return Prepared(plan, given, sound=np.pad(finished, ((0, 0), pad)) if missing > 0 else finished)
+    finished = np.pad(finished, ((0, 0), pad)) if missing > 0 else finished
+    # where no picture is made, that of the file goes into the new one as it is
+    is_file = request.video is not None and not request.video.startswith(PREFIX)
+    film = Path(str(request.video)) if is_file and is_retake_of_sound and request.repaint is None else None
+    return _with_sound(_with_pictures(Prepared(plan, given, sound=finished, film=film), memory), sound)
+
+
+def _read(path: str, world: ModelWorld, fps: Fraction) -> tuple[Clip, bool]:
+    """The clip of a file, with silence for a sound where it has none, and whether it has one."""
+    from mova.media.decode import read_clip, read_frames
+    from mova.media.probe import probe
+
+    limit = float(world.longest / fps)
+    if probe(path).audio is not None:
+        return read_clip(path, max_seconds=limit), True
+    film = read_frames(path, max_seconds=limit)
+    silence = np.zeros((1, samples_in_frames(len(film.frames), film.fps, world.sample_rate)), np.float32)
+    return Clip(film.frames, silence, film.fps, world.sample_rate), False
+
+
+def _kept(plan: Plan, clip: Clip, memory: Memory) -> Given:
+    """What stays of a clip that is changed."""
+    request, canvas = plan.request, plan.canvas
+    if request.extend_s is not None:
+        place = given_end if request.extend_at == "start" else given_beginning
+        return place(canvas, clip)
+    if request.repaint is None:
+        assert request.retake is not None
+        return given_around(plan, clip, request.retake)
+    mask = picture_named(request.repaint, memory, "repaint")
+    mask = mask if request.fit == "exact" else fitted(mask, canvas, request.fit, "repaint")
+    outside = given_outside(canvas, clip, mask[..., 0] >= 128)
+    if request.retake is None:
+        return outside
+    around = given_around(plan, clip, request.retake)
+    assert outside.keep_picture is not None
+    assert around.keep_picture is not None
+    # a span of the picture says when the region is painted, one of the sound says nothing of it
+    keep = outside.keep_picture if request.retake.modality == "audio" else outside.keep_picture | around.keep_picture
+    return replace(outside, keep_picture=keep, keep_sound=around.keep_sound)
 
 
 def _recorded(plan: Plan, changes: Mapping[str, Any]) -> Plan:
@@ -315,44 +374,6 @@ def _at_rate(request: GenerationRequest, rate: int) -> GenerationRequest:
     if request.audio_sample_rate is not None or not RATES[0] <= rate <= RATES[1]:
         return request
     return request.model_copy(update={"audio_sample_rate": rate})
-
-
-def _on_clock(waveform: Waveform, from_rate: int, num_samples: int, rate: int, field: str) -> Waveform:
-    """The first ``num_samples`` at another rate.
-
-    Raises:
-        RequestError: If there are fewer.
-    """
-    from mova.media.resample import resample
-
-    needed = -(-num_samples * from_rate // rate)
-    if waveform.shape[1] < needed - 1:
-        raise RequestError(
-            f"{field} lasts {waveform.shape[1] / from_rate:.4f} s; the clip lasts {num_samples / rate:.4f} s.",
-            "Ask for a shorter clip, or give a longer sound.",
-            field=field,
-        )
-    part = waveform[:, :needed]
-    return part[:, :num_samples] if from_rate == rate else resample(part, from_rate, to_rate=rate, num_samples=num_samples)
-
-
-def _fitted(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Picture:
-    from mova.media.image import fit_image
-
-    if picture.shape[:2] == (canvas.height, canvas.width):
-        return picture
-    if fit == "exact":
-        height, width = picture.shape[:2]
-        # another size of the same shape loses nothing of the picture; half a pixel is what rounding may cost
-        is_same_shape = abs(width * canvas.height - height * canvas.width) <= max(canvas.width, canvas.height) / 2 + 1
-        if not is_same_shape:
-            raise RequestError(
-                f"{field} is {width}x{height}; the clip is {canvas.width}x{canvas.height}, of another shape.",
-                "Say fit=crop, pad or stretch, or choose a size of the same shape.",
-                field=field,
-            )
-        fit = "stretch"
-    return fit_image(picture, canvas.width, canvas.height, fit=fit)
 
 
 def _one_each(value: Any, batch: int, field: str) -> list[Any]:

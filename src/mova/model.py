@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mova.given import keep_given
+from mova.given import Given, keep_given
 from mova.inputs import Prepared, prepare
 from mova.media.clip import Clip
 from mova.names import Memory, name_of, name_of_sound
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from mova.runtime.options import RuntimeOptions
 
 OnProgress = Callable[[str, int, int], None]
+
+
+def given_whole(given: Given) -> tuple[Literal["audio", "video"], ...]:
+    """The sound or the film, where nothing of it is to be made."""
+    keeps: tuple[tuple[Literal["audio", "video"], Any], ...] = (("audio", given.keep_sound), ("video", given.keep_picture))
+    return tuple(modality for modality, kept in keeps if kept is not None and kept.all())
 
 
 class MOVAModel:
@@ -150,7 +156,7 @@ class MOVAModel:
         truncate: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Clip:
-        """Make one clip; the arguments are the fields of :class:`GenerationRequest`.
+        """Make one clip; the arguments are the fields of :class:`GenerationRequest`. ``clip.health`` is the verdict on it.
 
         Args:
             prompt: What to see and hear.
@@ -251,7 +257,7 @@ class MOVAModel:
         return self.run(request, memory=memory, on_progress=on_progress)
 
     def run(self, request: GenerationRequest, *, memory: Memory | None = None, on_progress: OnProgress | None = None) -> Clip:
-        """Make the clip of a request; ``clip.request`` holds the request with every value settled.
+        """Make the clip of a request; ``clip.request`` holds it with every value settled, ``clip.health`` the verdict.
 
         Args:
             request: What to make.
@@ -260,7 +266,7 @@ class MOVAModel:
 
         Raises:
             RequestError: If the model cannot make what is asked.
-            MediaError: If a file that it names cannot be read.
+            MediaError: If a file that it names cannot be read; a NonFiniteError if a codec gives NaN or infinity.
         """
         return self.run_prepared(self.prepare(request, memory=memory), on_progress=on_progress)
 
@@ -333,19 +339,25 @@ class MOVAModel:
             made_by=self.made_by(prepared),
             film=prepared.film,
             only=request.only,
+            given_whole=given_whole(given),
             maker=weakref.ref(self),
         )
 
     def made_by(self, prepared: Prepared) -> dict[str, Any]:
-        """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, schedule, inputs."""
+        """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, their number format and
+        quantisation, schedule, inputs, LoRAs.
+        """
         from mova import __version__
 
-        pipeline = self.pipeline
+        pipeline, runtime = self.pipeline, self.pipeline.runtime
+        dtype = pipeline.transformer.dtype if runtime is None else runtime.dtype
         return {
             "mova": __version__,
             "model": self.world.name,
             "weights": pipeline.index.fingerprint,
+            "dtype": str(dtype).removeprefix("torch."),
+            "quantisation": "none" if runtime is None else runtime.quantisation,
             "schedule": asdict(pipeline.scheduler.schedule_config),
             "inputs": dict(prepared.inputs),
-            "loras": pipeline.lora_scales(),
+            "loras": pipeline.lora_record(),
         }

@@ -293,16 +293,14 @@ def _check_together(request: GenerationRequest) -> None:
 def _check_given(request: GenerationRequest) -> None:
     changes = {"extend_s": request.extend_s, "retake": request.retake, "repaint": request.repaint}
     asked = [name for name, value in changes.items() if value is not None]
-    if len(asked) > 1:
+    if len(asked) > 1 and request.extend_s is not None:
         raise RequestError(f"{asked[0]} and {asked[1]} are both given.", "Do one after the other.", field=asked[0])
     if asked and request.video is None:
         raise RequestError(f"{asked[0]} needs a clip to change.", "Give it as video.", field="video")
+    if request.extend_s is not None and (request.seconds is not None or request.num_frames is not None):
+        raise RequestError("extend_s and a length are both given.", "Say how much to add, or leave it out.", field="extend_s")
     if request.video is not None:
-        others = [name for name in ("image", "last_image", "audio") if getattr(request, name) is not None]
-        others += [name for name in ("keyframes", "references") if getattr(request, name)]
-        if others:
-            reason = "a film is given whole" if not asked else "a clip is given"
-            raise RequestError(f"{others[0]} contradicts video: {reason}.", "Leave one of them out.", field=others[0])
+        _check_beside_video(request, asked)
     if request.references and request.image is not None:
         raise RequestError(
             "references contradict image: the film goes on from them, or begins with it.", "Leave one out.", field="references"
@@ -314,8 +312,21 @@ def _check_given(request: GenerationRequest) -> None:
             "Give the beginning first.",
             field="retake",
         )
-    if request.extend_s is not None and (request.seconds is not None or request.num_frames is not None):
-        raise RequestError("extend_s and a length are both given.", "Say how much to add, or leave it out.", field="extend_s")
+
+
+def _check_beside_video(request: GenerationRequest, changes: list[str]) -> None:
+    """Refuse pictures where no picture is made, and a sound where nothing else or the sound itself is made."""
+    pictures = [name for name in ("image", "last_image", "keyframes", "references") if getattr(request, name)]
+    sounds = ["audio"] if request.audio is not None else []
+    retakes = None if request.retake is None else request.retake.modality
+    if not changes:
+        contradicting, reason = pictures + sounds, "video: a film is given whole"
+    elif retakes == "audio" and request.repaint is None:
+        contradicting, reason = pictures + sounds, "retake: of the clip given as video only sound is made anew"
+    else:
+        contradicting, reason = sounds if retakes in ("audio", "both") else [], "retake: it makes sound anew"
+    if contradicting:
+        raise RequestError(f"{contradicting[0]} contradicts {reason}.", "Leave one of them out.", field=contradicting[0])
 
 
 def _check_spans(request: GenerationRequest) -> None:
@@ -331,10 +342,11 @@ def _check_spans(request: GenerationRequest) -> None:
 
 def _check_only(request: GenerationRequest, changes: list[str]) -> None:
     """Refuse to write alone what is given whole: nothing that was made would be in the file."""
-    retakes = request.retake.modality if request.retake is not None else "both"
+    unchanged = "both" if request.repaint is None else "video"
+    makes = unchanged if request.retake is None else request.retake.modality
     is_kept = {
-        "audio": request.audio is not None or request.repaint is not None or retakes == "video",
-        "video": (request.video is not None and not changes) or retakes == "audio",
+        "audio": request.audio is not None or makes == "video",
+        "video": (request.video is not None and not changes) or (makes == "audio" and request.repaint is None),
     }
     if request.only is not None and is_kept[request.only]:
         raise RequestError(

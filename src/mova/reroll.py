@@ -30,7 +30,8 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
         seed: Of what is made anew; drawn if not given.
 
     Raises:
-        RequestError: If ``modality`` is none, or the request is that of no single clip.
+        RequestError: If ``modality`` is none, the request is that of no single clip, or a new film would need pictures that
+            are nowhere any more.
     """
     if modality not in ("audio", "video"):
         raise RequestError(f"reroll takes audio or video; got {modality!r}.", "Say what is to be made anew.", field="reroll")
@@ -38,6 +39,13 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
         raise RequestError(
             "the clip does not say how it was made.",
             "Make its sound with video=, or its film with audio=, and a prompt.",
+            field="reroll",
+        )
+    if modality == "video" and any(name.startswith(PREFIX) for name in recorded.get("references") or ()):
+        # unlike other pictures they are not in the clip, and without them the film would be another one
+        raise RequestError(
+            "the references of this clip were in memory, and no clip holds its references.",
+            "Generate it anew with references= and, for the same sound, audio=(clip.waveform, clip.sample_rate).",
             field="reroll",
         )
     gone = _CHANGES if modality == "video" else (*_CHANGES, *_PICTURES)
@@ -61,7 +69,9 @@ def rerolled(clip: Clip, modality: Modality, *, seed: int | None = None) -> tupl
     if modality == "audio" and clip.film is not None and "prompt" in recorded:
         # its film is a file already, whose picture stream is to stay
         fresh = secrets.randbelow(2**32) if seed is None else seed
-        return GenerationRequest.model_validate(recorded | {"audio_seed": fresh}), memory
+        gone = ("extend_s", "extend_at", "retake", "repaint", "audio")
+        whole = {name: value for name, value in recorded.items() if name not in gone}
+        return GenerationRequest.model_validate(whole | {"audio_seed": fresh}), memory
     if modality == "audio":
         kept = PREFIX + hashlib.sha256(clip.frames.tobytes()).hexdigest()[:16]
         memory[kept] = clip.frames

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from mova.cli.app import app
 from mova.errors import MediaError, RequestError
 from mova.media.clip import Clip
-from mova.media.decode import read_clip, read_frames
+from mova.media.decode import read_clip, read_frames, read_waveform
+from mova.media.image import fit_image, read_image
 from mova.media.probe import probe
+from mova.media.track import picture_track
 from mova.model import MOVAModel
 from mova.scenes.world import render, sample_scripts
 
@@ -144,12 +146,21 @@ def test_real_films_sounds_and_pictures(mova: Mova, tmp_path: Path) -> None:
     for arguments in (film, sound, photo):
         done = mova("generate", "a cartoon face says ah", "--steps", "1", "--seed", "1", *arguments)
         assert done.returncode == 0, done.stderr
-    source, made = probe(SHARED / "pose_silent.mp4"), probe(tmp_path / "sounded.mp4")
-    assert source.video is not None
-    assert made.video is not None
-    assert made.audio is not None
-    assert (made.video.width, made.video.height, made.video.fps) == (source.video.width, source.video.height, source.video.fps)
-    assert read_clip(tmp_path / "seen.mp4").num_frames == 32
+    # the film: every packet of its picture, at its time, under a sound
+    source, copy = picture_track(SHARED / "pose_silent.mp4"), picture_track(tmp_path / "sounded.mp4")
+    assert [packet.digest for packet in copy.packets] == [packet.digest for packet in source.packets]
+    assert [copy.time_s(packet.pts * copy.time_base) for packet in copy.packets] == [
+        source.time_s(packet.pts * source.time_base) for packet in source.packets
+    ]
+    assert copy.info.audio is not None
+    # the sound: at its own rate, as far as AAC keeps speech
+    seen, (speech, rate) = read_clip(tmp_path / "seen.mp4"), read_waveform(SHARED / "talk.wav")
+    assert (seen.num_frames, seen.sample_rate) == (32, rate)
+    given, found = speech[0, : seen.waveform.shape[1]], seen.waveform[0]
+    assert float(np.square(found - given).mean()) < 0.01 * float(np.square(given).mean())
+    # the photo: the first frame, as far as H.264 keeps it
+    photo = fit_image(read_image(SHARED / "single_person.jpg"), 96, 96, fit="crop").astype(float)
+    assert np.abs(read_clip(tmp_path / "moved.mp4").frames[0] - photo).mean() < 4.0
 
 
 def test_a_clip_is_rerolled_written_alone_and_has_a_sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mova.conditioning import audio_levels, video_levels
-from mova.given import Given, given_all_but, given_beginning, given_end, given_outside, given_pictures
+from mova.given import Given, given_all_but, given_beginning, given_end, given_outside, given_pictures, led_by
 from mova.media.clip import Clip
 from mova.plan import Canvas
 from mova.sampling.pair import Pair
@@ -25,6 +25,7 @@ from mova.sampling.tasks import (
     first_frame,
     key_frames,
     last_frame,
+    reference,
     repaint,
     retake,
     text,
@@ -98,9 +99,22 @@ def test_a_last_frame_is_given_and_joins_a_first_one() -> None:
     assert task.video_level[:, 0, 0].tolist() == [0, 1, 0]
 
 
+@given(st.integers(1, 4), st.integers(1, 24))
+def test_references_are_the_frames_before_the_first_whichever_way_they_are_said(count: int, num_frames: int) -> None:
+    canvas = Canvas(width=24, height=16, num_frames=num_frames, num_samples=CLOCK.samples(num_frames))
+    whole = CLOCK.next_legal_frames(CLOCK.frames_of_latents(count) + num_frames)
+    grid = Grid(CLOCK.video_latents(whole), height=2, width=3, audio_length=CLOCK.audio_latents(whole))
+    images = list(torch.randn(count, 6, 1, 2, 3))
+    task = reference(grid, images)
+    assert_told_as(task, led_by([np.zeros((16, 24, 3), np.uint8)] * count, canvas, Given(), CLOCK))
+    assert task.video is not None
+    assert torch.equal(task.video[:, task.video_level[:, 0, 0] == 0], torch.cat(images, dim=1))
+
+
 @given(st.floats(0, 1.0), st.floats(0.01, 1.2), st.sampled_from(["audio", "video", "both"]))
 def test_a_retake_makes_every_latent_that_its_span_touches(from_s: float, length_s: float, modality: str) -> None:
-    begin, end = Fraction(round(from_s * 1000), 1000), Fraction(round((from_s + length_s) * 1000), 1000)
+    begin = Fraction(round(from_s * 1000), 1000)
+    end = min(Fraction(round((from_s + length_s) * 1000), 1000), Fraction(17, 16))
     task = retake(FILM, SOUND, modality=modality, from_s=begin, to_s=end, timeline=CLOCK)  # type: ignore[arg-type]
     frames = (int(begin * 16), min(17, -int(-end * 16 // 1)))
     samples = (int(begin * 16000), min(int(end * 16000), 17000))
@@ -143,6 +157,10 @@ def test_a_region_is_painted_anew_and_the_rest_is_kept() -> None:
     pixels = np.zeros((16, 24), np.bool_)
     pixels[3, 9] = True
     assert_told_as(repaint(region, FILM, SOUND), given_outside(CANVAS, some_clip(17), pixels))
+    span = retake(FILM, SOUND, modality="video", from_s=0.4, to_s=0.5, timeline=CLOCK)  # frames 6 and 7: latent 2
+    both = combined(span, repaint(region, FILM, SOUND))
+    assert both.video_level.nonzero().tolist() == [[2, 0, 1]]
+    assert float(both.audio_level.max()) == 0.0
 
 
 def test_tasks_that_do_not_contradict_each_other_are_combined() -> None:
@@ -152,13 +170,14 @@ def test_tasks_that_do_not_contradict_each_other_are_combined() -> None:
     to_sound = combined(audio_to_video(GRID, torch.randn(7, 5)), first_frame(GRID, torch.randn(6, 1, 2, 4)))
     assert to_sound.video is not None
     assert to_sound.audio is not None
+    assert float(combined(first_frame(GRID, film[:, :, :1]), video_to_audio(GRID, film)).video_level.max()) == 0.0
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: combined(text(GRID), text(WHOLE)), "different grids"),
-        (lambda: combined(first_frame(GRID, torch.ones(6, 1, 2, 4)), video_to_audio(GRID, torch.ones(6, 3, 2, 4))), "both"),
+        (lambda: combined(first_frame(GRID, torch.ones(6, 1, 2, 4)), video_to_audio(GRID, torch.zeros(6, 3, 2, 4))), "both"),
         (lambda: combined(text_to_audio(GRID), text_to_video(GRID)), "one task wants"),
         (lambda: combined(text_to_video(GRID), video_to_audio(GRID, torch.ones(6, 3, 2, 4))), "all of it is given"),
         (
@@ -167,8 +186,11 @@ def test_tasks_that_do_not_contradict_each_other_are_combined() -> None:
         ),
         (lambda: key_frames(WHOLE, {1.5: torch.ones(6, 1, 2, 3)}, timeline=CLOCK), "last frame is at"),
         (lambda: key_frames(WHOLE, dict.fromkeys((0.25, 0.2), FILM[:, :1]), timeline=CLOCK), "two pictures"),
-        (lambda: retake(FILM, SOUND, modality="both", from_s=0.8, to_s=0.8, timeline=CLOCK), "holds nothing"),
-        (lambda: retake(FILM, SOUND, modality="both", from_s=1.2, to_s=2, timeline=CLOCK), "holds nothing"),
+        (lambda: retake(FILM, SOUND, modality="both", from_s=0.8, to_s=0.8, timeline=CLOCK), "not within"),
+        (lambda: retake(FILM, SOUND, modality="both", from_s=1.2, to_s=2, timeline=CLOCK), "not within"),
+        (lambda: retake(FILM, SOUND, modality="both", from_s=1, to_s=99, timeline=CLOCK), "within a clip of 1.0625 s"),
+        (lambda: reference(GRID, []), "references"),
+        (lambda: reference(GRID, [FILM[:, :1]] * 3), "leave nothing"),
         (lambda: repaint(torch.zeros(2, 3, dtype=torch.bool), FILM, SOUND), "empty"),
     ],
 )

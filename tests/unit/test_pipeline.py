@@ -33,12 +33,16 @@ def latents(pipeline: MOVAPipeline, *prompts: str, **changes: Any) -> MOVAPipeli
     return output
 
 
-def test_each_clip_of_a_batch_equals_its_single_run(pipeline: MOVAPipeline) -> None:
-    batch = latents(pipeline, "a ball", "rain", "two drums", seed=5, negative_prompt="fog")
-    for index, prompt in enumerate(["a ball", "rain", "two drums"]):
-        single = latents(pipeline, prompt, seed=5 + index, negative_prompt="fog")
-        torch.testing.assert_close(batch.frames[index], single.frames[0], rtol=0, atol=2e-4)
-        torch.testing.assert_close(batch.audio[index], single.audio[0], rtol=0, atol=2e-4)
+def test_each_clip_of_a_batch_of_four_equals_its_single_run(pipeline: MOVAPipeline) -> None:
+    prompts = ["a ball", "rain", "two drums", "a bell"]
+    batch = pipeline(prompts, seed=5, negative_prompt="fog", output_type="clips", **SHORT).clips
+    for index, prompt in enumerate(prompts):
+        single = pipeline(prompt, seed=5 + index, negative_prompt="fog", output_type="clips", **SHORT).clip
+        # sums of four are taken in another order than of one, which is felt where a value is on the edge of two pixels
+        differs = np.abs(batch[index].frames.astype(int) - single.frames.astype(int))
+        assert differs.max() <= 1
+        assert (differs > 0).mean() < 0.001
+        np.testing.assert_allclose(batch[index].waveform, single.waveform, rtol=0, atol=2e-4)
 
 
 def test_another_sound_seed_starts_from_the_same_film_noise(pipeline: MOVAPipeline) -> None:

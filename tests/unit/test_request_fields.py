@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mova.checkpoints.load import Components
+from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.model import MOVAModel
+from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
-from mova.request import GenerationRequest
+from mova.request import GenerationRequest, Keyframe, Retake
 
 FILM = "film.mkv"  # written by a fixture into the test's folder
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 5000)).astype(np.float32)
 LEFT = np.zeros((32, 32, 3), np.uint8)
 LEFT[:, :16] = 255
+GREY = np.full((32, 32, 3), 200, np.uint8)
+LONG = "a red ball bounces twice on wood " * 8
 STRIPES = np.tile(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], (32, 1, 3))  # 64 x 32
 BEGIN = {"prompt": "a red ball", "seed": 1, "num_inference_steps": 3, "num_frames": 5}
 # each with what has to be set for the field to have anything to act on
@@ -50,10 +56,10 @@ CHANGES = {
     "audio_shift": {"audio_shift": 4.0},
     "solver": {"solver": "heun"},
     "audio_sample_rate": {"audio_sample_rate": 24000},
-    "image": {"image": np.full((32, 32, 3), 200, np.uint8)},
-    "last_image": {"last_image": np.full((32, 32, 3), 200, np.uint8)},
-    "keyframes": {"keyframes": {0.25: np.full((32, 32, 3), 200, np.uint8)}},
-    "references": {"references": [np.full((32, 32, 3), 200, np.uint8)]},
+    "image": {"image": GREY},
+    "last_image": {"last_image": GREY},
+    "keyframes": {"keyframes": {0.25: GREY}},
+    "references": {"references": [GREY]},
     "audio": {"audio": (NOISE, 16000)},
     "video": {"video": FILM, "num_frames": None},
     # these act on something else that is given
@@ -62,7 +68,15 @@ CHANGES = {
     "retake": {"video": FILM, "num_frames": None, "retake": ("both", 0.0, 0.25)},
     "repaint": {"video": FILM, "num_frames": None, "repaint": LEFT},
     "fit": {"image": STRIPES, "fit": "pad"},
-    "truncate": {"prompt": "a red ball bounces twice on wood " * 8, "truncate": True},
+    "only": {"only": "video"},
+    "text_only": {"text_only": "unmasked"},
+    "truncate": {"prompt": LONG, "truncate": True},
+    # fields of fields
+    "keyframes.time_s": {"keyframes": {0.25: GREY}},
+    "keyframes.image": {"keyframes": {0.0: LEFT}},
+    "retake.modality": {"video": FILM, "num_frames": None, "retake": ("video", 0.25, 0.5)},
+    "retake.from_s": {"video": FILM, "num_frames": None, "retake": ("both", 0.0, 0.5)},
+    "retake.to_s": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.375)},
 }
 # what to compare with, where it is not the beginning
 BEFORE = {
@@ -73,11 +87,22 @@ BEFORE = {
     "extend_at": {"video": FILM, "num_frames": None, "extend_s": 0.25},
     "retake": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.5)},
     "repaint": {"video": FILM, "num_frames": None, "repaint": LEFT[:, ::-1]},
+    "text_only": {"text_only": "white"},
+    "truncate": {"prompt": LONG},
+    **{field: {"keyframes": {0.0: GREY}} for field in ("keyframes.time_s", "keyframes.image")},
+    **{
+        f"retake.{field}": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.5)}
+        for field in ("modality", "from_s", "to_s")
+    },
 }
-ON_OTHER_MODELS = {"text_only"}  # tested on a checkpoint that takes a first frame: tests/parity/test_golden_run.py
-ON_THE_FILE = {"only"}  # says what is written: tests/unit/test_only.py
-PICTURE_ONLY_KEPT = {"audio_sample_rate"}  # changes the finished sound alone
+FIELDS = [
+    *GenerationRequest.model_fields,
+    *(f"keyframes.{field}" for field in Keyframe.model_fields),
+    *(f"retake.{field}" for field in Retake.model_fields),
+]
+PICTURE_ONLY_KEPT = {"audio_sample_rate", "only"}  # change the finished sound alone, or leave it out
 SOUND_ONLY_KEPT = {"repaint"}  # changes the picture alone
+REFUSED_BEFORE = {"truncate"}  # says that what is refused without it is made
 
 
 @pytest.fixture(scope="module")
@@ -97,20 +122,59 @@ def folder(model: MOVAModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def same(first: np.ndarray, second: np.ndarray) -> bool:
-    return first.shape == second.shape and bool((first == second).all())
+@pytest.fixture(scope="module")
+def model_of_pictures(tiny_components: Components) -> MOVAModel:
+    """One that takes its first frame as extra channels: 4 of a mask and the picture's latents."""
+    config = tiny_components.transformer.config
+    video = dict(config["video"])
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = JointModel(
+            video={**video, "in_dim": 4 + 2 * video["out_dim"]}, audio=dict(config["audio"]), bridge=dict(config["bridge"])
+        )
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.25)
+    components = replace(tiny_components, transformer=network.requires_grad_(False).eval())
+    return MOVAModel(MOVAPipeline.from_components(components))
 
 
-@pytest.mark.parametrize("field", sorted(set(GenerationRequest.model_fields) - ON_OTHER_MODELS - ON_THE_FILE))
+def same(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+    return first is not None and second is not None and np.array_equal(first, second)
+
+
+def in_file(clip: Clip) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Frames and samples that a file of the clip holds."""
+    return None if clip.only == "audio" else clip.frames, None if clip.only == "video" else clip.waveform
+
+
+@pytest.mark.parametrize("field", sorted(FIELDS))
 def test_changing_one_field_changes_the_clip(
-    model: MOVAModel, begin: Clip, folder: Path, field: str, monkeypatch: pytest.MonkeyPatch
+    model: MOVAModel,
+    model_of_pictures: MOVAModel,
+    begin: Clip,
+    folder: Path,
+    field: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    if field in BEFORE:
-        begin = model.generate(**(BEGIN | BEFORE[field]))
-    clip = model.generate(**(BEGIN | CHANGES[field]))
-    assert same(clip.waveform, begin.waveform) == (field in SOUND_ONLY_KEPT)
-    assert same(clip.frames, begin.frames) == (field in PICTURE_ONLY_KEPT)
+    used = model_of_pictures if field == "text_only" else model
+    if field in REFUSED_BEFORE:
+        with pytest.raises(RequestError) as caught:
+            used.generate(**(BEGIN | BEFORE[field]))
+        assert field in caught.value.hint
+    elif field in BEFORE:
+        begin = used.generate(**(BEGIN | BEFORE[field]))
+    frames, waveform = in_file(used.generate(**(BEGIN | CHANGES[field])))
+    if field not in REFUSED_BEFORE:
+        assert same(waveform, begin.waveform) == (field in SOUND_ONLY_KEPT)
+        assert same(frames, begin.frames) == (field in PICTURE_ONLY_KEPT)
+
+
+def test_what_is_cut_from_a_prompt_has_no_effect_and_what_is_left_has(model: MOVAModel) -> None:
+    texts = (LONG, LONG + "rain", "two drums " + LONG)
+    cut, longer, other = (model.generate(**(BEGIN | {"prompt": text, "truncate": True})) for text in texts)
+    assert same(longer.frames, cut.frames)
+    assert not same(other.frames, cut.frames)
 
 
 def test_the_same_request_gives_the_same_bytes(model: MOVAModel, begin: Clip) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mova.checkpoints.load import Components
 from mova.errors import RequestError
@@ -81,3 +82,21 @@ def test_a_clip_is_copied_as_it_is_pickled_without_its_model(clip: Clip) -> None
     assert clip.maker is not None
     assert other.maker is None
     assert np.array_equal(other.frames, clip.frames)
+
+
+def test_references_that_were_in_memory_are_asked_for_again_and_those_in_files_are_not(
+    model: MOVAModel, tmp_path: Path
+) -> None:
+    picture = np.full((32, 32, 3), 90, np.uint8)
+    from_memory = model.generate("a red ball", references=[picture], **SHORT)
+    with pytest.raises(RequestError, match="references of this clip were in memory") as refusal:
+        from_memory.reroll("video")
+    assert "audio=(clip.waveform, clip.sample_rate)" in refusal.value.hint
+    assert np.array_equal(from_memory.reroll("audio", seed=2).frames, from_memory.frames)  # needs no references
+    again = model.generate(
+        "a red ball", references=[picture], audio=(from_memory.waveform, from_memory.sample_rate), **SHORT | {"seed": 2}
+    )
+    assert np.array_equal(again.waveform, from_memory.waveform)
+    Image.fromarray(picture).save(tmp_path / "ball.png")
+    made = model.generate("a red ball", references=[tmp_path / "ball.png"], **SHORT)
+    assert np.array_equal(made.reroll("video", seed=2).waveform, made.waveform)

@@ -32,6 +32,7 @@ from mova.models.presets import (
     official_to_ours,
     ours_to_official,
 )
+from mova.names import content_hash
 
 Naming = Literal["diffusers", "official"]
 
@@ -99,6 +100,19 @@ def read_lora(path: str | Path) -> LoraFile:
         if known is not layer and not _are_equal(known, layer):
             raise CheckpointError(f"{file} gives {ours} twice, and not alike.", "Both experts share it: keep one of the two.")
     return LoraFile(**experts)
+
+
+def lora_hash(path: str | Path) -> str:
+    """SHA-256 of a LoRA's file, 64 hex digits.
+
+    Args:
+        path: A ``.safetensors`` file, or a folder that holds one.
+
+    Raises:
+        CheckpointError: If there is none.
+        MediaError: If it cannot be read.
+    """
+    return content_hash(str(_find(Path(path).expanduser())))
 
 
 def write_lora(path: str | Path, lora: LoraFile, *, names: Naming = "diffusers") -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.checkpoints.adapters import collect_lora, load_lora, lora_scales, set_lora_scales, unload_lora
-from mova.checkpoints.lora import DIFFUSERS_FILE, OFFICIAL_FILE, Naming, write_lora
+from mova.checkpoints.lora import DIFFUSERS_FILE, OFFICIAL_FILE, Naming, lora_hash, write_lora
 from mova.errors import CheckpointError, RequestError
 from mova.models.joint import JointModel
 
@@ -21,6 +21,10 @@ class LoraPipelineMixin:
 
     transformer: Any
     transformer_2: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lora_sources: dict[str, dict[str, str]] = {}
 
     def load_lora_weights(self, path: str | Path, adapter_name: str | None = None, *, scale: float = 1.0) -> str:
         """Read a LoRA and add it to those that are attached; all of them act until :meth:`set_adapters`.
@@ -37,7 +41,9 @@ class LoraPipelineMixin:
             CheckpointError: If the file is broken, or made for another model. Nothing has changed then.
             RequestError: If the name or the scale cannot be used.
         """
-        return load_lora(self._lora_experts, path, name=adapter_name, scale=scale, pipeline=self._if_offloadable)
+        name = load_lora(self._lora_experts, path, name=adapter_name, scale=scale, pipeline=self._if_offloadable)
+        self._lora_sources[name] = {"file": str(path), "hash": lora_hash(path)}
+        return name
 
     def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] | None = None) -> None:
         """Let exactly these act, each with its weight (1 if not given); the others stay attached and are off.
@@ -70,6 +76,15 @@ class LoraPipelineMixin:
         """Strength of each that is attached."""
         return lora_scales(self._lora_experts)
 
+    def lora_record(self) -> list[dict[str, Any]]:
+        """Name, scale, file and SHA-256 of each that acts, in the order in which they were added, as plain JSON values.
+
+        One that was not read from a file by :meth:`load_lora_weights` has no file and no hash.
+        """
+        scales = self.lora_scales()
+        names = [*self._lora_sources, *(name for name in scales if name not in self._lora_sources)]
+        return [{"name": name, "scale": scales[name], **self._lora_sources.get(name, {})} for name in names if scales.get(name)]
+
     def get_active_adapters(self) -> list[str]:
         """Names of those that act."""
         return [name for name, scale in lora_scales(self._lora_experts).items() if scale != 0]
@@ -84,10 +99,12 @@ class LoraPipelineMixin:
         set_lora_scales(self._lora_experts, dict.fromkeys(names, 0.0))  # refuses an unknown name
         for name in dict.fromkeys(names):
             unload_lora(self._lora_experts, name)
+            self._lora_sources.pop(name, None)
 
     def unload_lora_weights(self) -> None:
         """Take all off: the network is bit for bit what it was."""
         unload_lora(self._lora_experts)
+        self._lora_sources.clear()
 
     def save_lora_weights(
         self, save_directory: str | Path, adapter_name: str | None = None, *, names: Naming = "diffusers"

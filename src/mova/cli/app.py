@@ -50,8 +50,8 @@ def generate(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, or a hub id.")
-    ] = "mova-base",
+        str | None, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, a hub id; or that of --from.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same clip. Drawn and shown if not given.")] = None,
     audio_seed: Annotated[int | None, typer.Option(help="Of the sound; follows --seed if not given.")] = None,
     seconds: Seconds = None,
@@ -123,7 +123,7 @@ def generate(
     """Make a clip and its sound from a prompt."""
     from mova.cli.generate import Choice, Output, run
     from mova.cli.options import parse_extend, parse_keyframes, parse_loras, parse_retake
-    from mova.cli.recorded import recorded_request, rerolled_from, varied
+    from mova.cli.recorded import asked_of, loras_of, maker_of
     from mova.runtime.options import RuntimeOptions
 
     values = {
@@ -167,11 +167,9 @@ def generate(
         quantisation=cast(Any, quantisation),
         attention_backend=attention_backend,
     )
-    recorded = {} if from_ is None else recorded_request(from_)[0]
-    if reroll is not None:
-        recorded = rerolled_from(from_, recorded, reroll)
     given = {name: value for name, value in values.items() if value is not None and value is not False}
-    request = varied({**recorded, **given}, set_ or ())
+    request, made_by = asked_of(from_, given, set_ or (), reroll=reroll)
+    loras = parse_loras(lora) or loras_of(made_by)
     wanted = Output(
         path=output or Path("mova.wav" if request.get("only") == "audio" else "mova.mp4"),
         sheet=sheet,
@@ -181,7 +179,7 @@ def generate(
         num_clips=num_clips,
         on_fault=cast(Any, on_fault),  # checked by run
     )
-    run(request, Choice(model, runtime, parse_loras(lora)), wanted, size=size)
+    run(request, Choice(model or maker_of(made_by), runtime, loras), wanted, size=size)
 
 
 @app.command()
@@ -191,7 +189,7 @@ def replay(
     model: Annotated[str | None, typer.Option("--model", "-m", help="The one that made it, if not given.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Make a film again from the request inside it; the same machine gives the same bytes."""
+    """Make a film again from the request inside it; exit with code 1 if its frames and samples are not the same."""
     from mova.cli.recorded import replay
 
     replay(film, output, model=model, is_json=json)

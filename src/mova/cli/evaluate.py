@@ -342,8 +342,8 @@ def _say_passed(names: Sequence[str], why: str) -> None:
 
 def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
     from mova.evaluation.documents import plain
-    from mova.evaluation.suite.results import COUNTERFACTUAL
-    from mova.evaluation.suite.tables import kind_table, number_table, pair_table, tracks_of
+    from mova.evaluation.suite.results import CONTROLS, COUNTERFACTUAL
+    from mova.evaluation.suite.tables import control_table, kind_table, number_table, pair_table, tracks_of
     from mova.evaluation.suite.words import number, span
 
     found = tracks_of(document)
@@ -352,7 +352,9 @@ def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
         rows = [(name, *row) for name, table in tables for row in table.rows]
         console.table(("track", *tables[0][1].header), rows, left=(0, 1))
     kinds = [kind_table(track) for track in found] if shows_kinds else []
-    for table in (*kinds, *([pair_table(document)] if document[COUNTERFACTUAL] else [])):
+    pairs = [pair_table(document)] if document[COUNTERFACTUAL] else []
+    controls = [control_table(document)] if document[CONTROLS] else []
+    for table in (*kinds, *pairs, *controls):
         console.fact("")
         console.table(table.header, table.rows, left=(0, 1) if table in kinds else (0,))
     headline = plain(document["headline"])

@@ -74,7 +74,7 @@ def eval_model(
     suite: Annotated[str, typer.Option(help="What is measured.")] = "clapper",
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=100_000, help="Prompts of each track.")] = 64,
     track: Annotated[
-        list[str] | None, typer.Option(help="text, v2a, a2v or counterfactual; may be repeated. The first three if not given.")
+        list[str] | None, typer.Option(help="text, v2a, a2v (these by default), counterfactual, controls; may be repeated.")
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of clips, rows, results and report; a second call goes on.")

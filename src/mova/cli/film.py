@@ -14,11 +14,11 @@ from mova.cli.options import in_typed_words
 from mova.errors import MovaError, RequestError
 
 if TYPE_CHECKING:
-    from mova.evaluation.health import Health, OnFault, Remedy
     from mova.film.cache import ShotCache, ShotClip
     from mova.film.plan import FilmPlan
     from mova.film.render import ShotState
     from mova.film.shots import Film, Take
+    from mova.media.health import Health, OnFault, Remedy
     from mova.model import MOVAModel
 
 
@@ -46,13 +46,13 @@ class FilmOutput:
 def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str | None) -> None:
     """Check everything, render what is missing, join, write, say what it is."""
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.evaluation.health import checked_on_fault
     from mova.film.cache import ShotCache
     from mova.film.keys import model_key_of
     from mova.film.plan import plan_film
     from mova.film.render import shot_states
     from mova.film.shots import read_film
     from mova.media.encode import check_target
+    from mova.media.health import checked_on_fault
 
     try:
         checked_on_fault(output.on_fault)

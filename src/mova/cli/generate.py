@@ -17,9 +17,9 @@ from mova.runtime.options import RuntimeOptions
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mova.evaluation.health import Health, OnFault
     from mova.inputs import Prepared
     from mova.media.clip import Clip
+    from mova.media.health import Health, OnFault
     from mova.plan import Plan
     from mova.world import ModelWorld
 
@@ -73,8 +73,8 @@ class Choice:
 def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | None = None) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.evaluation.health import checked_on_fault
     from mova.inputs import prepare
+    from mova.media.health import checked_on_fault
     from mova.request import make_request
 
     try:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mova.media.probe import AudioInfo, MediaInfo, VideoInfo
 
 SHOWN = 3  # names of each problem; all of them are in the JSON
-MAKER = {"mova": "made by mova", "model": "model", "weights": "weights", "schedule": "schedule", "loras": "LoRAs",
-         "inputs": "made from"}  # fmt: skip
+MAKER = {"mova": "made by mova", "model": "model", "weights": "weights", "dtype": "number format",
+         "quantisation": "quantisation", "schedule": "schedule", "loras": "LoRAs", "inputs": "made from"}  # fmt: skip
 
 
 def run(target: str, *, is_json: bool) -> None:

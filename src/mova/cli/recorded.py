@@ -6,10 +6,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import yaml
 
 from mova.cli import console
-from mova.errors import MediaError, RequestError
+from mova.errors import CheckpointError, MediaError, MovaError, RequestError
+from mova.runtime.options import RuntimeOptions
+
+
+def asked_of(
+    film: Path | None, given: Mapping[str, Any], changes: Sequence[str], *, reroll: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is asked of a model, begun with the request inside a film if there is one; and what made that film.
+
+    Args:
+        film: Its file.
+        given: Fields of the request that take the place of those in the film.
+        changes: ``name=value`` each, as :func:`varied`.
+        reroll: What alone of the film is made anew, if not all.
+
+    Raises:
+        MediaError: If the film cannot be read or holds no request.
+        RequestError: If a change is of another form, or what the film was made from has changed since and is not given anew.
+    """
+    recorded, made_by = ({}, {}) if film is None else recorded_request(film)
+    if reroll is not None:
+        recorded = rerolled_from(film, recorded, reroll)
+    request = varied({**recorded, **given}, changes)
+    anew = {*given, *(change.partition("=")[0] for change in changes)}
+    _check_inputs({name: value for name, value in recorded.items() if name not in anew}, made_by)
+    return request, made_by
 
 
 def recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -17,12 +43,18 @@ def recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         MediaError: If the file cannot be read or holds no request.
+        RequestError: If it is a film of several shots.
     """
     from mova.media.probe import probe
 
     info = probe(path)
     if info.request is None:
         raise MediaError(f"{path} does not say how it was made.", "Give a film that mova wrote.")
+    if "shots" in info.request:
+        raise RequestError(
+            f"{path} is a film of shots, which one request does not make.",
+            "Make it again, or vary it, from its shot list: mova film SHOTS.yaml; mova inspect shows every shot.",
+        )
     return info.request, info.made_by or {}
 
 
@@ -69,34 +101,118 @@ def rerolled_from(path: Path | None, recorded: Mapping[str, Any], modality: str)
     return values
 
 
+def maker_of(made_by: Mapping[str, Any], *, model: str | None = None) -> str:
+    """The model that made a film, or ``model`` in its place; whether its weights are still the same is said.
+
+    Args:
+        made_by: What the film says of it; empty without a film.
+        model: Name, folder or hub id.
+
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    from mova.checkpoints.layout import BASE_NAME, read_index, resolve_model
+
+    name = model or made_by.get("model") or BASE_NAME
+    if made_by.get("weights") is not None:
+        try:
+            here = read_index(resolve_model(name)).fingerprint
+        except CheckpointError:
+            if model is not None:
+                raise
+            raise CheckpointError(f"the film was made with {name!r}, which is not found.", "Give --model.") from None
+        if here != made_by["weights"]:
+            console.say(f"note: the film was made with other weights ({made_by['weights']}, here {here})")
+    return str(name)
+
+
+def loras_of(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]:
+    """The LoRAs that a film was made with, and their strengths.
+
+    Raises:
+        CheckpointError: If a file is not there.
+        RequestError: If one has changed, or the film does not say which file it was.
+    """
+    from mova.checkpoints.lora import lora_hash
+
+    found = []
+    for lora in made_by.get("loras") or ():
+        if not isinstance(lora, Mapping) or "file" not in lora:  # attached from memory, or written by an older version
+            raise RequestError("the film was made with a LoRA, and does not say with which file.", "Give --lora.", field="lora")
+        if lora_hash(lora["file"]) != lora["hash"]:
+            raise RequestError(
+                f"the LoRA {lora['file']} is not what it was when the film was made.", "Put the old file back.", field="lora"
+            )
+        found.append((Path(lora["file"]), float(lora["scale"])))
+    return tuple(found)
+
+
 def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool) -> None:
     """Make a film again from what it says of itself, and say whether it is the same.
 
     Raises:
+        CheckpointError: If its model or a LoRA of it is not there.
         MediaError: If the file holds no request, or an input of it is gone.
-        RequestError: If an input of it has changed.
+        MovaError: If what was made is not the same; it is written all the same, to be looked at.
+        RequestError: If an input of it has changed, or ``output`` cannot be compared with it.
     """
-    from mova.checkpoints.layout import BASE_NAME, read_index, resolve_model
     from mova.cli.generate import Choice, Output, run
 
     request, made_by = recorded_request(path)
-    name = model or made_by.get("model") or BASE_NAME
     target = output or path.with_name(f"{path.stem}-replay{path.suffix}")
-    _check_inputs(made_by.get("inputs") or {})
-    index = read_index(resolve_model(name))
-    if made_by.get("weights") not in (None, index.fingerprint):
-        console.say(f"note: {path.name} was made with other weights ({made_by['weights']}, here {index.fingerprint})")
+    if target.suffix != path.suffix or target.resolve() == path.resolve():
+        raise RequestError(
+            f"--output: a replay is compared with {path.name}; {target} is of another kind, or the same file.",
+            f"Give another {path.suffix}.",
+        )
+    _check_inputs(request, made_by)
+    name, loras = maker_of(made_by, model=model), loras_of(made_by)
+    runtime = RuntimeOptions(dtype=made_by.get("dtype", "auto"), quantisation=made_by.get("quantisation", "none"))
     wanted = Output(target, sheet=None, has_sidecar=False, is_json=is_json, is_dry_run=False, num_clips=1)
-    run(request, Choice(name), wanted)
-    same = target.read_bytes() == path.read_bytes()
-    console.say(f"{target.name} {'is' if same else 'is not'} the same as {path.name}, byte by byte")
+    run(request, Choice(name, runtime, loras), wanted)
+    _compare(path, target)
 
 
-def _check_inputs(inputs: Mapping[str, str]) -> None:
+def _check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
+    """Refuse what a recorded request names, if it is not any more what the film was made from."""
+    from mova.film.plan import FILES
     from mova.names import PREFIX, content_hash
 
-    for name, expected in inputs.items():
-        if name.startswith(PREFIX):
-            raise RequestError(f"{name} was in memory when the film was made.", "Make it again from Python.", field="image")
-        if content_hash(name) != expected:
-            raise RequestError(f"{name} is not what it was when the film was made.", "Put the old file back.", field="video")
+    fields = {name: [request[name]] for name in FILES if name in request}
+    fields["keyframes"] = [key["image"] for key in request.get("keyframes") or ()]
+    fields["references"] = list(request.get("references") or ())
+    hashes = made_by.get("inputs") or {}
+    for field, names in fields.items():
+        for name in names:
+            if name.startswith(PREFIX):
+                raise RequestError(
+                    f"what {field} names was in memory when the film was made ({name}).",
+                    "Make it again from Python.",
+                    field=field,
+                )
+            if name in hashes and content_hash(name) != hashes[name]:
+                raise RequestError(f"{name} is not what it was when the film was made.", "Put the old file back.", field=field)
+
+
+def _compare(path: Path, again: Path) -> None:
+    if again.read_bytes() == path.read_bytes():
+        console.say(f"{again.name} is the same as {path.name}, byte by byte")
+        return
+    pairs = zip(("picture", "sound"), _decoded(path), _decoded(again), strict=True)
+    different = [part for part, one, other in pairs if not np.array_equal(one, other)]  # of two that are None, too
+    if different:
+        raise MovaError(
+            f"{again.name} is not the same as {path.name}: another {' and another '.join(different)}.",
+            "Another version, other weights or another machine make another clip: see mova inspect.",
+        )
+    console.say(f"{again.name} has the same frames and samples as {path.name}; what is written about them differs")
+
+
+def _decoded(path: Path) -> tuple[Any, Any]:
+    """Frames and samples of a file; None of a stream that it has not."""
+    from mova.media.decode import read_frames, read_waveform
+    from mova.media.probe import probe
+
+    info = probe(path)
+    frames = None if info.video is None else read_frames(path).frames
+    return frames, None if info.audio is None else read_waveform(path).waveform

@@ -62,6 +62,24 @@ def balls(frames: Frames) -> dict[str, Floats]:
     }
 
 
+def paths(frames: Frames) -> dict[str, Floats]:
+    """Where the one or two balls are: colour name to ``[T, 2]``, their middle's x in picture widths and y, down, in heights.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8.
+
+    Returns:
+        nan where a ball is not seen; empty if there is none.
+    """
+    height, width = frames.shape[1:3]
+
+    def way(cover: Floats) -> Floats:
+        columns, rows = ((np.arange(size) + 0.5) / of for size, of in ((width, width), (cover.shape[1], height)))
+        return np.stack((_middle(cover.sum(axis=1), columns), _middle(cover.sum(axis=2), rows)), axis=1)
+
+    return {name: way(cover) for name, cover in balls(frames).items()}
+
+
 def _cover(above: Floats, wall: Floats, name: str) -> Floats:
     """How far each pixel is on the way from the wall's colour to the ball's; a dark rim or halo counts as wall."""
     way = np.asarray(COLOURS[name]) - wall

@@ -24,7 +24,7 @@ class Injector:
     """One way to damage a clip.
 
     Args:
-        kind: The fault that must be found, one of :data:`mova.evaluation.health.KINDS`.
+        kind: The fault that must be found, one of :data:`mova.media.health.KINDS`.
         damage: Clip and generator to frames and sound; None if the clip gives no occasion.
     """
 

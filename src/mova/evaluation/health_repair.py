@@ -5,7 +5,7 @@
 
 Only what was made is judged: the sound that a film was made for, or the film that a sound was made for, is the user's own.
 
-The ladder is that of :func:`mova.evaluation.health.next_remedy`. A rung that can change nothing is left out: codecs run in
+The ladder is that of :func:`mova.media.health.next_remedy`. A rung that can change nothing is left out: codecs run in
 float32 and without tiles unless their owner chose otherwise, and the same latents decode to the same clip. The two rungs of
 decoding keep the seeds, so that the clip stays what it was but for its fault; the latents are made again for it, bit for
 bit. Another seed is the last resort: it is written into ``clip.request``, so that the clip can be made again without any
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mova.errors import MediaError
-from mova.evaluation.health import Fault, Health, OnFault, Remedy, check_arrays, checked_on_fault, next_remedy
+from mova.media.clip import Clip, NonFiniteError
+from mova.media.health import Fault, Health, OnFault, Remedy, checked_on_fault, next_remedy
+from mova.model import given_whole
 from mova.request import MAX_SEED
 
 if TYPE_CHECKING:
     from mova.inputs import Prepared
-    from mova.media.clip import Clip
     from mova.model import MOVAModel, OnProgress
     from mova.pipeline import MOVAPipeline
 
@@ -109,19 +109,6 @@ def generate_checked(
     return replace(best, remedies=tried)
 
 
-def check_made(clip: Clip, prepared: Prepared) -> Health:
-    """Look over what of a clip was made; a modality that was given whole is not judged."""
-    given = prepared.given
-    has_film = given.keep_picture is not None and bool(given.keep_picture.all())
-    has_sound = given.keep_sound is not None and bool(given.keep_sound.all())
-    return check_arrays(
-        None if has_film else clip.frames,
-        None if has_sound else clip.waveform,
-        fps=clip.fps,
-        sample_rate=clip.sample_rate,
-    )
-
-
 def fault_words(health: Health) -> str:
     """The first fault, and how many more there are."""
     more = len(health.faults) - 1
@@ -131,11 +118,10 @@ def fault_words(health: Health) -> str:
 def _made(model: MOVAModel, prepared: Prepared, skip_frames: int, on_progress: OnProgress | None) -> CheckedClip:
     try:
         clip = model.run_prepared(prepared, on_progress=on_progress)
-    except MediaError as problem:
-        # all files are read before: only a clip that the codecs did not give whole is refused here
-        fault = Fault("nonfinite", "audio", 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
+    except NonFiniteError as problem:
+        fault = Fault("nonfinite", problem.modality, 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
         return CheckedClip(None, Health((fault,)), prepared)
-    return CheckedClip(clip, check_made(clip.without_beginning(skip_frames), prepared), prepared)
+    return CheckedClip(clip, clip.without_beginning(skip_frames).health, prepared)
 
 
 def _badness(checked: CheckedClip) -> tuple[bool, int]:
@@ -145,15 +131,15 @@ def _badness(checked: CheckedClip) -> tuple[bool, int]:
 def _useless(pipeline: MOVAPipeline, prepared: Prepared) -> set[Remedy]:
     """Rungs that would change nothing."""
     codecs = (pipeline.video_vae, pipeline.audio_vae)
-    given = prepared.given
+    whole = given_whole(prepared.given)
     useless: set[Remedy] = set()
     if all(codec.dtype == torch.float32 for codec in codecs):
         useless.add("decode_fp32")
     if not getattr(pipeline.video_vae, "use_tiling", False):
         useless.add("redecode")
-    if given.keep_picture is not None and given.keep_picture.all():
+    if "video" in whole:
         useless.add("reroll_video")
-    if given.keep_sound is not None and given.keep_sound.all():
+    if "audio" in whole:
         useless.add("reroll_audio")
     return useless
 

@@ -23,9 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mova.errors import MediaError
-from mova.evaluation.health import Fault, Health
 from mova.files import written_beside
 from mova.media.clip import Clip
+from mova.media.health import Fault, Health
 from mova.names import SoundInput
 from mova.timeline import samples_in_frames
 
@@ -79,7 +79,8 @@ class ShotCache:
         try:
             # the header says how long the file must be, and reading it checks that
             with safe_open(self._path(key), "numpy") as file:
-                return "health" in (file.metadata() or {})  # nobody looked at the shots of older versions
+                # older versions did not look at their shots, and did not say what made them
+                return {"health", "made_by"} <= (file.metadata() or {}).keys()
         except (OSError, SafetensorError):
             return False
 
@@ -99,6 +100,7 @@ class ShotCache:
                 fps=Fraction(facts["fps"]),
                 sample_rate=int(facts["sample_rate"]),
                 request=json.loads(facts["request"]),
+                made_by=json.loads(facts["made_by"]),
             )
             seeds = tuple((int(video), int(audio)) for video, audio in json.loads(facts["seeds"]))
             remedies = tuple(json.loads(facts["remedies"]))
@@ -158,6 +160,7 @@ class ShotCache:
             "fps": str(clip.fps),
             "sample_rate": str(clip.sample_rate),
             "request": json.dumps(dict(clip.request or {}), sort_keys=True),
+            "made_by": json.dumps(dict(clip.made_by or {}), sort_keys=True),
             "health": json.dumps(shot.health.as_dict()),
             "remedies": json.dumps(shot.remedies),
             "seeds": json.dumps(shot.seeds),
@@ -212,7 +215,7 @@ class ShotCache:
 
 
 def _health_of(facts: Mapping[str, str]) -> Health:
-    """What :meth:`mova.evaluation.health.Health.as_dict` wrote; a value that was not finite is not a number again."""
+    """What :meth:`mova.media.health.Health.as_dict` wrote; a value that was not finite is not a number again."""
     found = json.loads(facts["health"])
     faults = [Fault(**{**fault, "value": math.nan if fault["value"] is None else fault["value"]}) for fault in found["faults"]]
     return Health(tuple(faults), tuple(found["looked_at"]))

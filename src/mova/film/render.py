@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from mova.errors import MediaError
-from mova.evaluation.health import Health, OnFault, Remedy
 from mova.evaluation.health_repair import CheckedClip, fault_words, generate_checked
 from mova.film.cache import Ending, ShotCache, ShotClip
 from mova.film.keys import keys_of_film, keys_there, num_steps, repaired_key, shot_key, take_key
@@ -21,9 +20,10 @@ from mova.film.sound import film_sound
 from mova.given import Given, combined
 from mova.inputs import Prepared, given_around, mono, mono_at, prepare
 from mova.media.clip import Clip
+from mova.media.health import Health, OnFault, Remedy
 from mova.media.resample import resample
 from mova.model import MOVAModel
-from mova.names import name_of
+from mova.names import PREFIX, content_hash, name_of
 from mova.plan import resolve
 from mova.request import GenerationRequest, Keyframe
 from mova.timeline import samples_in_frames
@@ -130,6 +130,8 @@ def render_shots(
 def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
     """The film of finished shots; ``clip.request`` says what every shot was made from, and where it begins.
 
+    ``clip.made_by`` is what made them: one model makes all shots of a plan.
+
     Raises:
         RequestError: If bed and shots together pass full scale.
     """
@@ -142,7 +144,17 @@ def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
         "fade_ms": plan.film.fade_ms,
         "shots": record,
     }
-    return Clip(frames, film_sound(plan, shots), plan.fps, plan.sample_rate, request=request)
+    made_by = {**(shots[0].clip.made_by or {}), "inputs": _inputs(plan, shots)}
+    return Clip(frames, film_sound(plan, shots), plan.fps, plan.sample_rate, request=request, made_by=made_by)
+
+
+def _inputs(plan: FilmPlan, shots: list[ShotClip]) -> dict[str, str]:
+    """The files that a film was made from, and their hashes; what a shot keeps of the one before is none."""
+    sound = plan.film.sound
+    beds = [str(plan.film.folder / sound.bed)] if isinstance(sound, Bed) else []
+    of_shots = (((shot.clip.made_by or {}).get("inputs") or {}).items() for shot in shots)
+    named = {name: known for items in of_shots for name, known in items if not name.startswith(PREFIX)}
+    return named | {bed: content_hash(bed) for bed in beds}
 
 
 def _record(shot: PlannedShot, finished: ShotClip) -> dict[str, Any]:
@@ -294,7 +306,7 @@ def _retaken(before: ShotClip, checked: CheckedClip) -> ShotClip:
     assert checked.clip is not None
     return replace(
         before,
-        clip=checked.clip,
+        clip=replace(checked.clip, made_by=before.clip.made_by),  # all but the span was given: the files are the shot's own
         health=_health_after(before.health, checked.health),
         remedies=(*before.remedies, *checked.remedies),
         seeds=(*before.seeds, _seeds(checked)),

@@ -2,6 +2,6 @@
 
 ``clip`` what a film is, ``encode`` and ``decode`` films to and from files, ``probe`` what a file holds,
 ``soundtrack`` a new sound on an untouched film, ``on_clock`` a film at another rate, ``image`` still pictures,
-``resample`` sound at another rate, ``loudness`` how loud, ``sheet`` a film as one picture. ``kinds``, ``mux``,
-``gif``, ``readers``, ``track``, ``edits`` and ``remux`` are their parts.
+``resample`` sound at another rate, ``loudness`` how loud, ``health`` whether a film is whole, ``sheet`` a film as one picture.
+``kinds``, ``mux``, ``gif``, ``readers``, ``track``, ``edits`` and ``remux`` are their parts.
 """

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,10 +20,24 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mova.media.encode import WrittenFile
+    from mova.media.health import Health
 
 MAX_CHANNELS = 8
 SINGLE_KINDS = (".wav", ".gif")
 """Files of sound alone, or of picture alone."""
+
+
+class NonFiniteError(MediaError):
+    """A picture or a sound holds NaN or infinity.
+
+    Args:
+        modality: Which of the two.
+    """
+
+    def __init__(self, modality: Literal["audio", "video"]) -> None:
+        what = {"video": "frames hold", "audio": "waveform holds"}[modality]
+        super().__init__(f"{what} values that are not finite (nan or inf).")
+        self.modality = modality
 
 
 class Maker(Protocol):
@@ -47,6 +62,7 @@ class Clip:
         film: A file whose picture stream :meth:`save` writes as it is, in place of ``frames`` (which show it on a model's
             clock and at its size): where only a sound was made for a film.
         only: What :meth:`save` writes, where it is not both: the sound, or the film without any sound stream.
+        given_whole: The sound or the film, where nothing of it was made: :attr:`health` does not judge what was given.
         maker: Gives the model that made the clip while that is in memory; it is not kept there for the clip's sake.
 
     Raises:
@@ -62,6 +78,7 @@ class Clip:
     made_by: Mapping[str, Any] | None = None
     film: Path | None = None
     only: Literal["audio", "video"] | None = None
+    given_whole: tuple[Literal["audio", "video"], ...] = ()
     maker: Callable[[], Maker | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +128,16 @@ class Clip:
     def seconds(self) -> Fraction:
         """Exact length: ``num_frames / fps``."""
         return self.num_frames / self.fps
+
+    @cached_property
+    def health(self) -> Health:
+        """The verdict of the health gate on what of the clip was made: ``clip.health.verdict`` is ``"ok"`` or ``"faulty"``.
+
+        Found when it is first asked for (:func:`mova.media.health.check_clip`).
+        """
+        from mova.media.health import check_clip
+
+        return check_clip(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "maker": None}  # a copy elsewhere has no model beside it
@@ -274,7 +301,7 @@ def _check_waveform(waveform: Any) -> None:
         return
     peak = float(np.abs(waveform).max())
     if not np.isfinite(peak):
-        raise MediaError("waveform holds values that are not finite (nan or inf).")
+        raise NonFiniteError("audio")
     if peak > 1.0:
         raise MediaError(
             f"waveform must stay within -1 and 1; its peak is {peak:.4f}.",

@@ -160,6 +160,22 @@ def audio_to_video(grid: Grid, audio: Tensor) -> Task:
     return masked(makes_video, ~makes_audio, audio=audio)
 
 
+def reference(grid: Grid, images: Sequence[Tensor]) -> Task:
+    """Pictures are given before the clip, which goes on from them and does not hold them (VACE, arXiv 2503.07598).
+
+    Args:
+        grid: Of the clip and what is before it, whose ``timeline.frames_of_latents(len(images))`` frames are left out of the
+            result (:meth:`mova.media.clip.Clip.without_beginning`).
+        images: Latents of each as for :func:`last_frame`; the first as for :func:`first_frame`.
+
+    Raises:
+        ValueError: If there is no picture, or no latent of the clip is left.
+    """
+    if not 0 < len(images) < grid.frames:
+        raise ValueError(f"{len(images)} references leave nothing of {grid.frames} latent frames, or there is none.")
+    return _with_pictures(grid, dict(enumerate(images)))
+
+
 def extend(
     video: Tensor, audio: Tensor, *, seconds: Number, timeline: Timeline, at: Literal["end", "start"] = "end"
 ) -> Task:
@@ -223,13 +239,15 @@ def retake(
         timeline: The clock.
 
     Raises:
-        ValueError: If the span is empty or outside the clip.
+        ValueError: If the span is empty or goes beyond the clip.
     """
     begin, end = _exact(from_s), _exact(to_s)
     video_spans = [timeline.video_latent_span(index) for index in range(video.shape[-3])]
     audio_spans = [timeline.audio_latent_span(index) for index in range(audio.shape[-1])]
-    if not 0 <= begin < end or begin >= video_spans[-1][1]:
-        raise ValueError(f"the span {float(from_s):g} to {float(to_s):g} s holds nothing of a clip of {video_spans[-1][1]} s.")
+    length = video_spans[-1][1]
+    # as floats: a length that is no decimal number ends where it is written to end
+    if not 0 <= begin < end or begin >= length or float(end) > float(length):
+        raise ValueError(f"the span {float(from_s):g} to {float(to_s):g} s is not within a clip of {float(length)} s.")
     touched_video = _touched(video_spans if modality != "audio" else [], begin, end, length=video.shape[-3])
     touched_audio = _touched(audio_spans if modality != "video" else [], begin, end, length=audio.shape[-1])
     return masked(touched_video[:, None, None].expand(video.shape[-3:]), touched_audio, video=video, audio=audio)
@@ -268,18 +286,18 @@ def masked(makes_video: Tensor, makes_audio: Tensor, *, video: Tensor | None = N
 
 
 def combined(first: Task, second: Task) -> Task:
-    """Both together: what one gives of the film and the other of the sound, or each at its own place.
+    """Both together: all that either gives. Two parts of one clip that are made anew so meet in what both make.
 
     Raises:
-        ValueError: If they are for different grids, both give something at one place, they want different modalities, or
+        ValueError: If they are for different grids, give different things at one place, want different modalities, or
             nothing is left to be made.
     """
     if first.grid != second.grid:
         raise ValueError(f"the tasks have different grids: {first.grid} and {second.grid}.")
     for name in ("video", "audio"):
         one, other = getattr(first, f"{name}_level"), getattr(second, f"{name}_level")
-        if bool(((one < 1) & (other < 1)).any()):
-            raise ValueError(f"both tasks give the {name} at one place.")
+        if _differ((one < 1) & (other < 1), getattr(first, name), getattr(second, name)):
+            raise ValueError(f"both tasks give the {name} at one place, each another one.")
     if first.video_condition is not None and second.video_condition is not None:
         raise ValueError("both tasks give a video_condition.")
     if first.only is not None and second.only is not None and first.only != second.only:
@@ -350,6 +368,13 @@ def _placed(latents: Tensor, length: int, first: int, *, axis: int) -> Tensor:
         return latents.new_zeros(shape)
 
     return torch.cat([zeros(first), latents, zeros(after)], dim=axis)
+
+
+def _differ(where: Tensor, first: Tensor | None, second: Tensor | None) -> bool:
+    """Whether latents of two tasks differ anywhere that ``where`` names."""
+    if first is second or first is None or second is None:
+        return False
+    return bool((where.to(first.device) & (first != second)).any())
 
 
 def _merged(first: Tensor | None, second: Tensor | None, second_level: Tensor) -> Tensor | None:

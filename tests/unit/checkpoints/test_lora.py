@@ -592,6 +592,7 @@ class Holder(LoraPipelineMixin):
     """What a pipeline is to the methods: a holder of two experts."""
 
     def __init__(self, experts: Experts) -> None:
+        super().__init__()
         self.transformer, self.transformer_2 = experts
 
 

@@ -14,6 +14,7 @@ import pytest
 from mova.checkpoints.load import Components
 from mova.evaluation.documents import machine
 from mova.evaluation.suite.clips import through_codecs
+from mova.evaluation.sync import ClipEvents
 from mova.pipeline import MOVAPipeline
 from mova.scenes.world import render, sample_scripts, write_script
 from mova.timeline import Timeline
@@ -29,6 +30,11 @@ def script(name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def film(kind: str, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A rendered film of 33 frames."""
+    return render(write_script(kind, seed), width=96, height=96, num_frames=33).frames
 
 
 def test_prompts_that_training_never_saw_come_first() -> None:
@@ -82,3 +88,48 @@ def test_codecs_of_folders_do_what_they_do_inside_a_model(tiny_components: Compo
 def test_the_machine_is_named() -> None:
     found = machine()
     assert found["cpu"] and found["cores"] >= 1 and len(found["load"]) == 3 and found["torch"]
+
+
+def test_a_ball_that_jumps_or_is_gone_after_a_border_does_not_go_on() -> None:
+    measures, truth = script("directions_measures"), film("ball", 1)
+    jumped = np.concatenate([truth[:17], truth[21:], truth[-4:]])
+    gone = truth.copy()
+    gone[17:] = gone[17:, :, :1]  # the left edge of the picture over all of it
+    assert measures.position_continuity(truth, (16,), truth)["position continues"]
+    assert not measures.position_continuity(jumped, (16,), truth)["position continues"]
+    assert not measures.position_continuity(gone, (16,), truth)["position continues"]
+    assert measures.continuity(truth, (16,), truth) == {"continuous": True, "truth continuous": True}
+    assert not measures.continuity(jumped, (16,), truth)["continuous"]
+
+
+def test_a_ball_that_fades_within_a_latent_is_not_there_still() -> None:
+    measures, truth = script("directions_measures"), film("ball", 1)
+    faded = truth.copy()
+    faded[3:5] = faded[3:5, :, :1]
+    assert measures.still_there(truth, truth, num_frames=4) == {"still there": True, "truth still there": True}
+    assert measures.still_there(faded, truth, num_frames=4) == {"still there": False, "truth still there": True}
+    assert measures.holds(faded, truth)  # the next frame alone does not show it
+
+
+def test_events_of_a_span_are_judged_with_those_that_they_are_paired_with() -> None:
+    measures = script("directions_measures")
+    whole = ClipEvents("storm", (0.3, 0.79, 1.2, 1.7), (0.4, 0.92, 1.5, 1.85), lag_s=0.1)
+    inside = measures.events_in(whole, (0.8, 1.6))
+    assert inside.video_s == (0.79, 1.2) and inside.audio_s == (0.92, 1.5)
+    late = measures.events_in(ClipEvents("ball", (0.79,), (0.81,)), (0.8, 1.6))
+    assert late.video_s == (0.79,) and late.audio_s == (0.81,)
+
+
+def test_a_line_says_how_many_clips_it_is_of_and_what_it_is_held_against() -> None:
+    lines = script("directions_table")
+    text = {"clips": 72, "F1@45": 0.9}
+    readings = [{"continuous": True, "truth continuous": True}, {"position continues": False, "truth position continues": True}]
+    results = {"text": text, "reroll": {**text, "F1@45": 0.86}, "extend": lines.summary([*readings, *readings, readings[0]])}
+    found = lines.table(results)
+    assert [(row["task"], row["clips"], row["met"]) for row in found] == [
+        ("reroll", 72, True), ("extend", 3, True), ("extend", 2, False)
+    ]  # fmt: skip
+    assert found[0]["floor"] == pytest.approx(0.85) and lines.table({"reroll": text}) == []
+    assert lines.markdown(found).splitlines()[2] == (
+        "| reroll | event F1 at 45 ms, within 5 points of text | 72 | >= 0.85 | 0.86 | yes |"
+    )

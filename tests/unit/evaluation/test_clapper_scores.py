@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mova.evaluation.clapper.families import sample_scenes
-from mova.evaluation.clapper.physics import rank_correlation, restitutions
+from mova.evaluation.clapper.physics import PHYSICS, Physics, physics_floors, rank_correlation, restitution, restitutions
 from mova.evaluation.clapper.scores import HEADLINE, NAMES, ClipTimes, compare, measure, score, true_times
 from mova.evaluation.clapper.selftest import self_test
 from mova.evaluation.sync import aligned_pairs, drift_ms_per_s
@@ -90,8 +90,22 @@ def test_alignment_finds_pairs_under_an_offset_and_drift_is_the_slope() -> None:
 
 def test_flights_shrink_by_the_restitution() -> None:
     np.testing.assert_allclose(restitutions(np.cumsum([0.2, 0.8, 0.64, 0.512])), 0.8)
+    assert restitution([0.1, 0.9, 1.5]) == pytest.approx(0.75) and np.isnan(restitution([0.1, 0.9]))
     assert rank_correlation([1, 2, 3], [10, 30, 90]) == pytest.approx(1.0)
     assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
+
+
+def test_the_floor_of_physics_is_what_true_clips_are_read_as() -> None:
+    one = Physics(0.81, 0.79, 0.0, 0.01, 1.0).values()
+    two = Physics(0.81, 0.79, 0.0, 0.03, 0.5).values()
+    assert set(one) == set(PHYSICS)
+    floors = physics_floors([one, two, {}], [0.8, 0.8, float("nan")])
+    assert floors == pytest.approx({
+        "restitution_seen": 0.01, "restitution_heard": 0.01, "restitution_difference": 0.02, "energy_gain_rate": 0.5,
+        "g_cv": 0.02, "loudness_speed_rho": 0.5,
+    })  # fmt: skip
+    assert Physics(np.nan, 0.8, np.nan, np.nan, np.nan).values() == {"restitution_heard": 0.8}
+    assert physics_floors([{}], [0.8]) == {}
 
 
 def test_the_meter_passes_its_own_test_at_small_size() -> None:

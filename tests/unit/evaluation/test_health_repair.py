@@ -18,10 +18,10 @@ from mova.cli import generate as command
 from mova.cli import health as check
 from mova.cli.generate import Choice, Output
 from mova.errors import MediaError, MovaError, RequestError
-from mova.evaluation.health import Health
 from mova.evaluation.health_repair import generate_checked
 from mova.inputs import Prepared
-from mova.media.clip import Clip
+from mova.media.clip import Clip, NonFiniteError
+from mova.media.health import Health
 from mova.model import MOVAModel, OnProgress
 from mova.names import name_of_sound
 from mova.pipeline import MOVAPipeline
@@ -108,14 +108,15 @@ def test_if_no_seed_helps_the_first_of_the_best_is_given(silent_folder: Path) ->
 
 def test_a_codec_in_half_precision_is_tried_in_float32_with_the_same_seeds(tiny_components: Components) -> None:
     video_vae = copy.deepcopy(tiny_components.video_vae)
-    video_vae.register_to_config(latents_std=[1e6] * 4)  # beyond what float16 holds: its pictures are black
+    video_vae.register_to_config(latents_std=[1e6] * 4)  # beyond what float16 holds: its pictures are no numbers
     video_vae.to(torch.float16)
     model = MOVAModel(MOVAPipeline.from_components(replace(tiny_components, video_vae=video_vae)))
     asked = model.prepare(request())
-    assert "black" in kinds(generate_checked(model, asked).health, "video")
+    broken = generate_checked(model, asked)
+    assert broken.clip is None and kinds(broken.health, "video") == {"nonfinite"}
     checked = generate_checked(model, asked, on_fault="repair", max_attempts=1)
     assert checked.remedies == ("decode_fp32",)
-    assert "black" not in kinds(checked.health, "video")
+    assert checked.clip is not None and "nonfinite" not in kinds(checked.health, "video")
     assert (checked.prepared.plan.seed, checked.prepared.plan.audio_seed) == (4, 5)
     assert video_vae.dtype == torch.float16
 
@@ -128,6 +129,52 @@ def test_sound_that_is_no_number_gives_no_clip_and_is_repaired(tiny_components: 
     assert checked.clip is None
     assert kinds(checked.health, "audio") == {"nonfinite"}
     assert json.loads(json.dumps(checked.health.as_dict(), allow_nan=False))["verdict"] == "faulty"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_patch_of_a_picture_that_is_no_number_is_a_fault_of_the_picture(
+    tiny_components: Components, value: float
+) -> None:
+    class Patchy(type(tiny_components.video_vae)):  # type: ignore[misc]
+        def decode(self, *arguments: Any, **options: Any) -> Any:
+            decoded = super().decode(*arguments, **options)
+            decoded.sample[:, :, 2, 8:16, 8:16] = value
+            return decoded
+
+    video_vae = copy.deepcopy(tiny_components.video_vae)
+    video_vae.__class__ = Patchy
+    model = MOVAModel(MOVAPipeline.from_components(replace(tiny_components, video_vae=video_vae)))
+    asked = model.prepare(request())
+    with pytest.raises(NonFiniteError, match="frames hold values that are not finite"):
+        model.run_prepared(asked)
+    checked = generate_checked(model, asked, on_fault="repair", max_attempts=1)
+    assert checked.clip is None and checked.remedies == ("reroll_video",)
+    assert kinds(checked.health, "video") == {"nonfinite"} and checked.health.as_dict()["verdict"] == "faulty"
+
+
+def test_a_picture_that_is_no_number_is_not_written_whatever_is_asked(
+    tiny_components: Components, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video_vae = copy.deepcopy(tiny_components.video_vae)
+    with torch.no_grad():
+        next(video_vae.decoder.parameters()).fill_(float("nan"))
+    folder = save_checkpoint(tmp_path / "broken", replace(tiny_components, video_vae=video_vae))
+    with pytest.raises(MovaError, match=r"a\.mkv was not written: frames hold values"):
+        command.run(VALUES, Choice(str(folder)), written(folder, tmp_path, on_fault="keep"))
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["file"] is None and facts["health"]["faults"][0]["modality"] == "video"
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_a_clip_of_a_model_has_its_verdict_and_what_was_given_is_not_judged(tiny_components: Components) -> None:
+    model = MOVAModel(MOVAPipeline.from_components(tiny_components))
+    made = model.generate("a red ball", seed=4, num_frames=5)
+    assert made.health == generate_checked(model, model.prepare(GenerationRequest(**made.request or {}))).health
+    assert made.health.looked_at == ("video", "audio")
+    silent = replace(made, waveform=np.zeros_like(made.waveform))
+    assert "silence" in kinds(silent.health, "audio") and "silence" not in kinds(made.health, "audio")
+    assert model.reroll(silent, "video", seed=1).health.looked_at == ("video",)
+    assert made.reroll("audio", seed=1).health.looked_at == ("audio",)
 
 
 def test_a_sound_that_was_given_is_not_judged(model: BrokenAtSeed5) -> None:

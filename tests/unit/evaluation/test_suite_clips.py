@@ -13,6 +13,7 @@ import torch
 
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
+from mova.evaluation.clapper.physics import restitution
 from mova.evaluation.suite import clips, tracks
 from mova.evaluation.suite.results import BRIDGE_OFF
 from mova.evaluation.suite.run import measure_model
@@ -49,11 +50,28 @@ def test_the_truth_itself_leaves_a_floor_of_one_event_at_most(components: Compon
     scripts = tracks.scripts_for(world, 4, seed=5)
     jobs = tracks.clip_jobs(scripts, ())
     rows = [clips.row_of(job, tracks.rendered(job.script, world).clip()) for job in jobs.values()]
-    floors = clips.codec_floors(scripts, rows)
+    by_kind = clips.codec_floors(scripts, rows)
+    assert set(by_kind) == {"all", "ball"} and by_kind["all"] == by_kind["ball"]
+    floors = by_kind["all"]
     events = sum(len(script.events) for script in scripts)
     assert floors["coverage"] == pytest.approx(1.0 / events)
-    assert 0.0 <= floors["offset_ms"] < 40.0
+    assert 0.0 <= floors["offset_ms"] < 20.0 and floors["whole"] == 1 / 4
     assert all(row["video_s"] and row["audio_s"] for row in rows)
+
+
+def test_true_balls_fly_as_balls_do_and_other_sounds_do_not_go_with_them() -> None:
+    scripts = [write_script("ball", seed, seconds=33 / 16, attributes={"number": 1, "count": 4}) for seed in range(4)]
+    rows = [clips.row_of(tracks.ClipJob("", "text", script), render(script, width=96, height=96).clip()) for script in scripts]
+    for script, row in zip(scripts, rows, strict=True):
+        found = row["physics"]
+        assert found["restitution_seen"] == pytest.approx(restitution([one.time_s for one in script.events]), abs=0.01)
+        assert found["restitution_difference"] < 0.02 and found["energy_gain_rate"] == 0.0 and found["g_cv"] < 0.02
+        assert found["loudness_speed_rho"] == 1.0
+    strange = [row["chance"]["restitution_difference"] for row in rows if "restitution_difference" in row["chance"]]
+    assert strange and min(strange) > 0.02
+    floors = clips.codec_floors(scripts, rows)["ball"]
+    assert 0.0 < floors["restitution_seen"] < 0.01 and floors["loudness_speed_rho"] == floors["energy_gain_rate"] == 0.25
+    assert clips.row_of(tracks.ClipJob("", "text", write_script("drums", 1)), render(scripts[0]).clip())["physics"] == {}
 
 
 def test_a_job_can_be_handed_to_another_process(components: Components, tmp_path: Path) -> None:

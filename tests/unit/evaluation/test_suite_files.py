@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,9 @@ from mova.cli import evaluate
 from mova.cli.app import app
 from mova.errors import MediaError, MovaError, RequestError
 from mova.evaluation.quality.learned.fad import VGGish
+from mova.evaluation.quality.learned.lse import LipSync, SyncNet
+from mova.evaluation.quality.plugins import measure
+from mova.evaluation.suite import faces
 from mova.evaluation.suite.files import WholeFilms, checked_metrics, film_row, list_jobs
 from mova.evaluation.suite.plots import event_raster, offset_histogram
 from mova.evaluation.suite.report import MAX_PLAYERS, render_report
@@ -237,6 +241,67 @@ def test_two_processes_give_the_numbers_of_one_of_each_film_and_of_sets(tiny_wei
     (learned,) = found[0]["learned"]
     assert (learned["status"], learned["num_scored"]) == ("ok", 3) and learned["values"]["fad"] > 1e-4
     assert [row["file"] for row in found[0]["clips"]] == ["0.mp4", "1.mp4", "1b.mp4", "2.mp4"]
+
+
+TALKING = Clip(
+    np.random.default_rng(0).integers(0, 256, (20, 64, 80, 3), dtype=np.uint8),
+    np.random.default_rng(1).uniform(-0.5, 0.5, (1, 12_800)).astype(np.float32),
+    Fraction(25),
+    16_000,
+)
+
+
+def test_lse_takes_the_face_from_the_document_beside_the_film(tmp_path: Path) -> None:
+    weights = tmp_path / "lse.safetensors"
+    torch.manual_seed(0)
+    save_file(SyncNet(width=8, share=1 / 64).state_dict(), weights)
+    folder = tmp_path / "films"
+    folder.mkdir()
+    box, moving = [10, 0, 70, 60], [[index, 0.5, index + 50, 60] for index in range(20)]
+    for name, document in (("all", box), ("each", moving), ("none", None), ("wrong", [[0, 0, 50, 50]] * 3)):
+        TALKING.save(folder / f"{name}.mp4")
+        if document is not None:
+            (folder / f"{name}.faces.json").write_text(json.dumps(document))
+    listing = list_jobs(folder, reference=None, metrics=())
+    assert listing.passed_by == ()
+    found = WholeFilms([job.path for job in listing.jobs.values()])
+    boxes = [sample.face for sample in found]
+    np.testing.assert_array_equal(boxes[0], np.tile(np.array(box, float), (20, 1)))
+    np.testing.assert_array_equal(boxes[1], np.array(moving, float))
+    assert boxes[2:] == [None, None]
+    result = measure(LipSync(network=SyncNet(width=8, share=1 / 64)), found, weights=weights)
+    assert (result.status, result.num_scored, result.num_failed) == ("ok", 2, 2) and set(result.values) >= {"lse_d", "lse_c"}
+    skipped = {job.path.stem: film_row(job)["skipped"] for job in listing.jobs.values()}
+    wrong = skipped.pop("wrong")
+    assert wrong == {"faces": "wrong.faces.json holds 3 x 4 numbers; the film has 20 frames."}
+    assert skipped == {"all": {}, "each": {}, "none": {}}
+    (folder / "none.faces.json").write_text(json.dumps(box))
+    assert list_jobs(folder, reference=None, metrics=()).jobs.keys() != listing.jobs.keys()  # such a film is measured anew
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("[1, 2, 3]", "holds 1 x 3 numbers"),
+        ("[[0, 0, 9, 9], [0, 0, 9, 9]]", "holds 2 x 4 numbers"),
+        ("[0, 0, 81, 9]", "within 80x64 pixels"),
+        ("[9, 0, 9, 9]", "within 80x64 pixels"),
+        ("[-1, 0, 9, 9]", "within 80x64 pixels"),
+        ("[0, 0, NaN, 9]", "within 80x64 pixels"),
+        ("[0, 0, true, 9]", "does not hold boxes"),
+        ("[[0, 0, 9, 9], [0, 0]]", "does not hold boxes"),
+        ("{}", "does not hold boxes"),
+        ("[]", "does not hold boxes"),
+        ("[0, 0, 1", "does not hold boxes"),
+        ("[" * 100_000, "does not hold boxes"),
+        (" " * (faces.MAX_BYTES + 1), "more than"),
+    ],
+)
+def test_a_document_of_faces_that_does_not_fit_is_told(tmp_path: Path, document: str, words: str) -> None:
+    (tmp_path / "film.faces.json").write_text(document)
+    with pytest.raises(MediaError, match=words) as caught:
+        faces.read_faces(tmp_path / "film.mp4", num_frames=20, width=80, height=64)
+    assert caught.value.hint
 
 
 def test_films_for_metrics_with_weights_are_in_memory_one_at_a_time(films: Path) -> None:

@@ -16,11 +16,22 @@ from mova.cli.app import app
 from mova.errors import MediaError, RequestError
 from mova.evaluation.documents import plain, write_json
 from mova.evaluation.suite.compare import compare_results, holm, p_of_change
-from mova.evaluation.suite.results import METRICS_VERSION, Headline, fall_from, headline_of, model_results, read_results
+from mova.evaluation.suite.results import (
+    METRICS_VERSION,
+    Headline,
+    adherence_floors,
+    fall_from,
+    headline_of,
+    model_results,
+    read_results,
+)
 from mova.evaluation.suite.rows import Row
 
 TORN = '{"metrics_version": 1, "suite": "x", "clips": [{"key": "a", "values": {}, "video_s": ["<"]}]}'
-FLOORS = {"offset_ms": 5.0, "f1_corrected": 0.02, "median_abs_ms": 5.0}
+FLOORS = {
+    "all": {"offset_ms": 5.0, "f1_corrected": 0.02, "median_abs_ms": 5.0, "colour": 0.1, "whole": 0.05},
+    "ball": {"colour": 0.3},
+}
 
 
 def rows(*, late_s: float = 0.0, colour: float = 1.0, count: int = 12, jitter_s: float = 0.002) -> list[Row]:
@@ -44,7 +55,8 @@ def rows(*, late_s: float = 0.0, colour: float = 1.0, count: int = 12, jitter_s:
                 "lag_s": 0.0,
                 "num_expected": 3,
                 "values": {"colour": colour, "count_seen": 1.0},
-                "chance": {"colour": 0.25 * (index % 2), "rate": 1.0},
+                "physics": {"g_cv": 0.02, "restitution_difference": 0.01} if kind == "ball" else {},
+                "chance": {"colour": 0.25 * (index % 2), "rate": 1.0, "restitution_difference": 0.2},
                 "faults": [],
                 "seconds_taken": 0.5,
             }
@@ -72,11 +84,26 @@ def test_clips_in_step_score_1_and_shuffled_ones_near_0(good: dict[str, Any]) ->
     headline = good["headline"]
     assert headline["value"] == pytest.approx(1.0) and headline["track"] == "text"
     assert abs(headline["chance"]) < 0.1 and headline["floor"] == 0.02
-    colour = {"value": 1.0, "interval": [1.0, 1.0], "num_clips": 12, "chance": 0.125}
+    colour = {"value": 1.0, "interval": [1.0, 1.0], "num_clips": 12, "chance": 0.125, "floor": 0.1}
     assert good["tracks"]["text"]["adherence"]["colour"] == colour
     by_kind = good["tracks"]["text"]["by_kind"]
     assert {kind: found["adherence"]["colour"]["chance"] for kind, found in by_kind.items()} == {"ball": 0.0, "drums": 0.25}
     assert {found["scores"]["f1_80"]["value"] for found in by_kind.values()} == {1.0}
+    assert {kind: found["adherence"]["colour"]["floor"] for kind, found in by_kind.items()} == {"ball": 0.3, "drums": None}
+
+
+def test_the_share_of_whole_clips_has_an_interval_and_a_floor() -> None:
+    made = [{**row, "faults": ["the sound is clipped"] if index < 3 else []} for index, row in enumerate(rows())]
+    whole = model_results({"suite": "clapper"}, made, rows(), floors=FLOORS)["tracks"]["text"]["health"]["whole"]
+    assert whole["value"] == 0.75 and whole["floor"] == 0.05 and math.isnan(whole["chance"])
+    assert 0.4 < whole["interval"][0] < 0.75 < whole["interval"][1] <= 1.0
+
+
+def test_the_floor_of_what_prompts_ask_for_is_what_the_codecs_take_off_the_truth_but_at_least_a_clip() -> None:
+    truths = rows()
+    truths[0] = {**truths[0], "values": {"colour": 0.0, "count_seen": 1.0}, "faults": ["the picture stands still"]}
+    truths[1] = {**truths[1], "values": {"colour": 0.0}}
+    assert adherence_floors(truths) == pytest.approx({"colour": 2 / 12, "count_seen": 1 / 11, "whole": 1 / 12})
 
 
 def test_what_is_missed_or_extra_is_what_precision_and_recall_leave(late: dict[str, Any]) -> None:
@@ -102,10 +129,11 @@ def test_of_pairs_every_number_is_the_share_that_moves_the_right_way(good: dict[
     assert set(document["tracks"]) == {"text"} and document["headline"] == good["headline"]
     (found,) = document["counterfactual"].values()
     low, high = found.pop("interval")
-    assert found == {"value": 0.75, "chance": 0.5, "codec": 1.0, "num_pairs": 8}
+    assert found == {"value": 0.75, "chance": 0.5, "codec": 1.0, "floor": 0.125, "num_pairs": 8}
     assert (low, high) == pytest.approx((0.409, 0.929), abs=1e-3)  # Wilson's, 6 of 8
     lines = {(line.track, line.name): line for line in compare_results(document, document).lines}
     assert lines["counterfactual", "metal_decay_s"].num_pairs == 8
+    assert lines["counterfactual", "metal_decay_s"].floor == 0.125
 
 
 def test_holm_corrects_as_its_paper_does() -> None:
@@ -137,10 +165,24 @@ def test_a_run_against_itself_is_no_change_and_a_small_one_is_below_the_floor(go
     assert found["offset_ms"].verdict == "below the floor"
 
 
+def test_of_what_prompts_ask_for_the_coarser_floor_counts_and_a_floor_that_was_not_measured_counts_for_nothing(
+    good: dict[str, Any],
+) -> None:
+    almost = [{**row, "values": {**row["values"], "colour": float(row["key"] != "text/ball/0")}} for row in good["clips"]]
+    other = {**good, "clips": almost}
+    for floor, verdict in ((0.01, "below the floor"), (None, "within chance")):
+        found = {line.name: line for line in compare_results(good, {**other, "floors": {"colour": floor}}).lines}
+        assert found["colour"].change == pytest.approx(-1 / 12) and found["colour"].verdict == verdict
+    assert math.isnan(found["colour"].floor)
+
+
 def test_only_clips_that_both_have_are_compared(good: dict[str, Any]) -> None:
     found = compare_results(good, results(count=4))
     assert found.num_pairs == 4 and len(found.only_first) == 8 and found.only_second == ()
-    assert {line.num_pairs for line in found.lines} == {4}
+    assert {line.name: line.num_pairs for line in found.lines if line.num_pairs != 4} == {
+        "g_cv": 2,
+        "restitution_difference": 2,  # of the balls alone
+    }
     assert "too few clips" in {line.verdict for line in compare_results(good, results(count=4, late_s=0.3)).lines}
 
 

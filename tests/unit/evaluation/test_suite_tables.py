@@ -7,19 +7,20 @@ from typing import Any
 
 import pytest
 
+from mova.evaluation.clapper.physics import PHYSICS
 from mova.evaluation.clapper.scores import NAMES
-from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, SHOWN
+from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, SHOWN, WHOLE
 from mova.evaluation.suite.tables import kind_table, number_table, pair_table, tracks_of
 
 
 def numbers(value: float, *, asked: tuple[str, ...] = ("colour",)) -> dict[str, Any]:
     """Numbers of a set of clips, all of one value."""
-    found = {"value": value, "interval": [value - 0.1, value + 0.1], "chance": value / 2.0}
+    found = {"value": value, "interval": [value - 0.1, value + 0.1], "chance": value / 2.0, "floor": 0.03}
     return {
         "num_clips": 20,
-        "num_faulty": 5,
-        "scores": {name: {**found, "floor": 0.03, "unit": NAMES.get(name, "")} for name in SHOWN},
+        "scores": {name: {**found, "unit": NAMES.get(name, "")} for name in SHOWN},
         "adherence": {name: {**found, "num_clips": 7} for name in asked},
+        "health": {WHOLE: {**found, "chance": math.nan, "num_clips": 20}},
     }
 
 
@@ -47,9 +48,11 @@ def test_a_number_stands_beside_its_chance_the_codecs_and_the_bridge_off() -> No
         "bridge off": "0.200", "floor": "0.030", "clips": "20",
     }  # fmt: skip
     assert found["median_abs, ms"]["value"] == "0.8" and found["offset, ms"]["value"] == "+0.8"
-    assert found["colour"]["clips"] == "7" and found["colour"]["floor"] == "-"
+    assert found["colour"]["clips"] == "7" and found["colour"]["floor"] == "0.030"
     assert found["count_seen"]["codec"] == "-"  # nobody asked it of those clips
-    assert found["whole"]["value"] == "0.750"
+    assert found["drift_ms_per_s"]["floor"] == "0.0"
+    whole = found["whole"]
+    assert (whole["value"], whole["95 %"], whole["chance"], whole["codec"]) == ("0.800", "0.700 to 0.900", "-", "1.000")
 
 
 def test_without_a_run_with_the_bridge_off_there_is_no_such_column() -> None:
@@ -68,7 +71,8 @@ def test_by_kind_every_line_is_of_one_kind(has_bridge_off: bool, lines: list[str
     assert (first["abs ms"], first["F1@80"], first["missed"], first["colour"], first["seen"]) == (
         "0.8", "0.80", "0.80", "0.80", "0.80",
     )  # fmt: skip
-    assert (chance["F1@80"], chance["colour"], chance["rate"]) == ("0.40", "0.40", "-")
+    assert (chance["F1@80"], chance["colour"], chance["seen"]) == ("0.40", "0.40", "0.40")
+    assert not {"rate", "g cv"} & set(table.header)  # of which nothing was measured
     assert rows[len(rows) // 2]["colour"] == "-"
 
 
@@ -83,8 +87,9 @@ def test_what_has_no_value_is_a_dash_everywhere() -> None:
 def test_every_shown_number_has_a_place_and_pairs_have_their_own_table() -> None:
     document = results(has_bridge_off=False)
     document["tracks"]["text"]["adherence"] = numbers(0.5, asked=ADHERENCE)["adherence"]
+    document["tracks"]["text"]["physics"] = numbers(0.5, asked=PHYSICS)["adherence"]
     names = [name.replace(", ms", "_ms") for name in cells(document)]
-    assert names == [*SHOWN, *ADHERENCE, "whole"]
-    one = {"value": 0.75, "interval": [0.5, 0.9], "chance": 0.5, "codec": 1.0, "num_pairs": 12}
+    assert names == [*SHOWN, *ADHERENCE, *PHYSICS, "whole"]
+    one = {"value": 0.75, "interval": [0.5, 0.9], "chance": 0.5, "codec": 1.0, "floor": 0.08, "num_pairs": 12}
     table = pair_table({"counterfactual": {"metal_decay_s": one}})
-    assert table.rows == [("metal_decay_s", "0.750", "0.500 to 0.900", "0.500", "1.000", "12")]
+    assert table.rows == [("metal_decay_s", "0.750", "0.500 to 0.900", "0.500", "1.000", "0.080", "12")]

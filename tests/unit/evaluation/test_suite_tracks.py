@@ -14,8 +14,11 @@ from mova.checkpoints.save import save_checkpoint
 from mova.cli.app import app
 from mova.errors import MovaError, RequestError
 from mova.evaluation.clapper.counterfactual import counterfactual_scripts
+from mova.evaluation.clapper.families import make_scene, render_scene
 from mova.evaluation.documents import write_json
 from mova.evaluation.suite import tracks
+from mova.evaluation.suite.compare import compare_results
+from mova.evaluation.suite.controls import control_clip, control_scene, count_made_up
 from mova.evaluation.suite.results import BRIDGE_OFF, METRICS_VERSION, read_results
 from mova.inputs import prepare
 
@@ -144,6 +147,47 @@ def test_a_baseline_of_another_version_or_track_is_refused_before_any_work(folde
         )
         assert isinstance(done.exception, RequestError) and words in done.exception.message
     assert not (tmp_path / "out").exists()
+
+
+def test_controls_are_given_what_should_be_answered_with_nothing(components: Components) -> None:
+    world = components.index.world
+    scripts = tracks.scripts_for(world, 3, seed=5)
+    assert tracks.checked_tracks(("controls", "text", "counterfactual")) == ("text", "counterfactual", "controls")
+    jobs = [job for job in tracks.clip_jobs(scripts, ("controls",)).values() if job.track == "controls"]
+    assert [job.control for job in jobs] == ["silent_motion", "off_screen"] * 3
+    assert all(len({job.control for job in batch}) == 1 for batch in tracks.clip_batches(jobs, world, processes=1))
+    for job in jobs[:2]:
+        assert job.control is not None
+        request, memory = tracks.request_of(job.script, job.track, world, control=job.control)
+        given = prepare(request, world, memory).given
+        truth = control_clip(control_scene(job.control, job.script.seed, world), world)
+        if job.control == "silent_motion":
+            assert given.frames is not None and np.array_equal(given.frames, truth.frames) and given.waveform is None
+            assert np.abs(truth.waveform).max() < 0.01 and count_made_up(truth, job.control) == 0
+        else:
+            assert given.waveform is not None and np.array_equal(given.waveform, truth.waveform) and given.frames is None
+            assert np.ptp(truth.frames.astype(int), axis=0).max() <= 2 and count_made_up(truth, job.control) == 0
+    bouncing = render_scene(make_scene("bounce", 3, fps=24, seconds=4))
+    assert count_made_up(bouncing, "silent_motion") > 1 and count_made_up(bouncing, "off_screen") > 1
+
+
+def test_controls_are_measured_and_shown_if_they_are_named(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = ["eval", "model", str(folder), "-o", str(output), "--processes", "1", "--steps", "1", "--seed", "5"]
+    done = CliRunner().invoke(app, [*arguments, "-n", "2", "--track", "controls"])
+    assert done.exit_code == 0, done.output
+    document = read_results(output / "results.json")
+    assert document["tracks"] == {} and document["headline"] is None
+    found = document["controls"]
+    assert set(found) == {"heard_in_silence", "seen_off_screen"}
+    for name, one in found.items():
+        assert one["num_clips"] == 2 and one["value"] >= 0.0 and one["floor"] >= 0.0
+        assert name in done.output and name in (output / "report.html").read_text()
+    assert len({row["file"] for row in document["clips"]}) == 4
+    assert all((output / row["file"]).is_file() for row in document["clips"])
+    lines = compare_results(document, document).lines
+    assert {line.name: line.track for line in lines} == dict.fromkeys(found, "controls")
+    assert all(line.change == 0.0 for line in lines)
 
 
 def test_pairs_are_measured_alone_and_have_no_headline(folder: Path, tmp_path: Path) -> None:

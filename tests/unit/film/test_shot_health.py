@@ -18,7 +18,6 @@ from mova.checkpoints.save import save_checkpoint
 from mova.cli import film as command
 from mova.cli.film import FilmOutput
 from mova.errors import MediaError, MovaError, RequestError
-from mova.evaluation.health import OnFault
 from mova.evaluation.health_repair import generate_checked
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
@@ -26,6 +25,7 @@ from mova.film.render import REPAIR_SEED_STEP, joined, render_film, render_shots
 from mova.film.shots import make_film
 from mova.inputs import Prepared
 from mova.media.clip import Clip
+from mova.media.health import OnFault
 from mova.model import MOVAModel, OnProgress
 from mova.pipeline import MOVAPipeline
 from mova.request import GenerationRequest

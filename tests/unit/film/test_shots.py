@@ -14,13 +14,13 @@ from PIL import Image
 
 from mova.checkpoints.load import Components
 from mova.errors import MovaError, RequestError
-from mova.evaluation.health import Health
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import render_film, shot_states
 from mova.film.shots import make_film, parse_take, read_film
 from mova.film.sound import film_sound, joined_sound
 from mova.media.clip import Clip
+from mova.media.health import Health
 from mova.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mova.evaluation.acceptance import wish_of
 from mova.evaluation.clapper.scene import ClapperScene
-from mova.evaluation.clapper.scores import NUM_CHANCE_ROUNDS, Number
+from mova.evaluation.clapper.scores import NUM_CHANCE_ROUNDS, Number, share_floor
 from mova.evaluation.clapper.traits import VOICES_HZ, Traits
 from mova.evaluation.events import Detection
 from mova.evaluation.sync import mean_interval
@@ -34,9 +34,9 @@ ADHERENCE = (
     "tempo_heard",
 )
 """Every value. ``count``: 1 if there are as many events as asked. ``colour``: 1 if the subject has the colours asked.
-``material``: share of the sounds that sound like the floor asked, by partials and decay. ``pitch``: share of the sounds with
-the note or the voice asked; of keys, in their places. ``order``: longest common run of pads or keys, with gaps, over the
-longer of the two. ``tempo``: 1 if the mean rate is within 15 % of that asked."""
+``material``: share of the sounds that are nearest to the floor asked, among all floors as the scenes render them. ``pitch``:
+share of the sounds with the note or the voice asked; of keys, in their places. ``order``: longest common run of pads or keys,
+with gaps, over the longer of the two. ``tempo``: 1 if the mean rate is within 15 % of that asked."""
 TEMPO = 1.15
 """A mean rate off by at most this factor is right; captions round to 5 a minute."""
 
@@ -172,7 +172,7 @@ def adherence_floors(scenes: Sequence[ClapperScene], traits: Sequence[Traits]) -
     """
     own, _ = _tables(scenes, traits, 0)
     columns = {name: [value for row in own if (value := row[name]) is not None] for name in ADHERENCE}
-    return {name: max(1.0 - float(np.mean(values)), 1.0 / len(values)) for name, values in columns.items() if values}
+    return {name: share_floor(values) for name, values in columns.items() if values}
 
 
 Values = Mapping[str, float | None]

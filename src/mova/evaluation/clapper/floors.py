@@ -25,7 +25,7 @@ from mova.evaluation.clapper.counterfactual import (
 from mova.evaluation.clapper.families import make_scene, render_scene
 from mova.evaluation.clapper.readers import Reading, read_clip_events
 from mova.evaluation.clapper.scene import ClapperScene
-from mova.evaluation.clapper.scores import NAMES, clip_times, measure
+from mova.evaluation.clapper.scores import NAMES, Score, clip_times, score
 from mova.evaluation.sync import match
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
@@ -52,7 +52,7 @@ class Floor:
         video_ms: ``[K]`` seen minus true time.
         audio_ms: ``[K]`` heard minus true time.
         av_ms: ``[K]`` heard minus seen, the scene's own lag taken off.
-        scores: The plain scores of the truth as read.
+        scores: Of the truth as read.
     """
 
     num_clips: int
@@ -64,7 +64,7 @@ class Floor:
     video_ms: Floats
     audio_ms: Floats
     av_ms: Floats
-    scores: Mapping[str, float]
+    scores: Score
 
     def summary(self) -> dict[str, float]:
         """Medians and 95th percentiles of the sizes, in milliseconds; nan where nothing was found."""
@@ -143,25 +143,28 @@ def floor_of(scenes: Sequence[ClapperScene], readings: Sequence[Reading]) -> Flo
         video_ms=np.array(video_ms),
         audio_ms=np.array(audio_ms),
         av_ms=np.array(av_ms),
-        scores=measure([clip_times(scene, reading) for scene, reading in zip(scenes, readings, strict=True)]),
+        scores=score([clip_times(scene, reading) for scene, reading in zip(scenes, readings, strict=True)]),
     )
 
 
 def score_floors(floor: Floor) -> dict[str, float]:
-    """The floor of every score: how far the truth, as read, is from a perfect score.
+    """The floor of every score, in its own unit: how far the truth, as read, is from a perfect score.
 
-    Offsets and their spreads: the 95th percentile of the size of the error of one event. Drift: what that error does over a
-    second. Shares: what is missing of 1 (of a hallucination rate: its value), but at least one event of all.
+    Offset and drift, which are 0 in truth but for chance: the end of their 95 % interval that is farther from 0. Distances
+    (``median_abs_ms``, ``mad_ms``): their value. Shares: what is missing of 1 (of a hallucination rate: its value), but at
+    least one event of all.
     """
     one_event = 1.0 / max(floor.num_video, 1)
-    error_ms = _p95(floor.av_ms)
     found = {}
-    for name in NAMES:
-        if name.endswith("_ms") or name == "drift_ms_per_s":
-            found[name] = error_ms
+    for name, unit in NAMES.items():
+        number = floor.scores.numbers[name]
+        if name in ("offset_ms", "drift_ms_per_s"):
+            found[name] = max(abs(end) for end in number.interval)
+        elif unit:
+            found[name] = number.value
         else:
             ideal = 0.0 if name == "hallucination_rate" else 1.0
-            found[name] = max(abs(ideal - floor.scores[name]), one_event)
+            found[name] = max(abs(ideal - number.value), one_event)
     return found
 
 

@@ -192,6 +192,15 @@ def score(
     return Score(numbers, len(clips), int(counts.seen.sum()), int(counts.heard.sum()))
 
 
+def share_floor(values: Sequence[float]) -> float:
+    """The floor of a mean of shares: what is missing of 1 in clips that are right, but at least one clip of all.
+
+    Args:
+        values: Of true clips as read, at least one.
+    """
+    return max(1.0 - float(np.mean(values)), 1.0 / len(values))
+
+
 def compare(
     first: Sequence[ClipTimes],
     second: Sequence[ClipTimes],

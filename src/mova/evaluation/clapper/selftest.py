@@ -27,12 +27,12 @@ from mova.evaluation.clapper.readers import Reading, hear_events, read_clip_even
 from mova.evaluation.clapper.scene import ClapperScene
 from mova.evaluation.clapper.scores import HEADLINE, ClipTimes, clip_times, measure, true_times
 from mova.evaluation.clapper.traits import Traits, read_traits
-from mova.evaluation.health import KINDS as FAULTS
-from mova.evaluation.health import check_arrays
 from mova.evaluation.health_faults import INJECTORS
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
 from mova.media.edits import Edit, read_edits, set_edits
+from mova.media.health import KINDS as FAULTS
+from mova.media.health import check_arrays
 from mova.scenes.world import render, sample_scripts
 from mova.timeline import Number
 
@@ -245,10 +245,11 @@ def counterfactual_checks(num_pairs: int, seed: int, fps: Number, seconds: Numbe
 
 
 def fault_checks(num_clips: int, seed: int) -> list[Check]:
-    """Every kind of fault that the health gate looks for is found where it was put in; each is one check."""
-    tried, found = dict.fromkeys(FAULTS, 0), dict.fromkeys(FAULTS, 0)
+    """Every kind of fault that the health gate looks for is found where it was put in, and none in clean clips."""
+    tried, found, num_alarms = dict.fromkeys(FAULTS, 0), dict.fromkeys(FAULTS, 0), 0
     for index, script in enumerate(sample_scripts(seed, num_clips)):
         clip = render(script).clip()
+        num_alarms += bool(check_arrays(clip.frames, clip.waveform, fps=clip.fps, sample_rate=clip.sample_rate).faults)
         for name, injector in INJECTORS.items():
             damage = injector.damage(clip, np.random.default_rng([seed, index, zlib.crc32(name.encode())]))
             if damage is None:
@@ -266,6 +267,7 @@ def fault_checks(num_clips: int, seed: int) -> list[Check]:
     return [
         *(Check(f"fault found: {kind}", found[kind] / max(tried[kind], 1), 0.8, 1.0) for kind in FAULTS),
         Check("faults found", sum(found.values()) / max(sum(tried.values()), 1), 0.95, 1.0),
+        Check("faults in clean clips", num_alarms / max(num_clips, 1), 0.0, 0.01),
     ]
 
 

@@ -8,6 +8,7 @@ on within a frame says when in it that was. Both are exact but for the noise of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,37 @@ def impacts(heights: Floats, fps: float, *, shutter: float) -> list[Detection]:
         return []
     floor, span = min(level for *_, level in met), float(np.ptp(heights))
     return [Detection(time_s, "", jump) for time_s, jump, level in met if level < floor + max(0.04, 0.2 * span)]
+
+
+def gravities(heights: Floats, fps: float, impacts_s: Sequence[float], *, shutter: float) -> Floats:
+    """How strong gravity is in each flight between two impacts on one floor.
+
+    A flight from ``a`` to ``b`` is ``floor + g (t - a) (b - t) / 2``; a frame is its mean over the exposure. That is linear in
+    the floor, which all flights share, and in the ``g`` of each: least squares over the frames that hold no impact.
+
+    Args:
+        heights: ``[T]`` mean height in each frame, upward, in picture heights; nan where it is not known.
+        fps: Frames per second.
+        impacts_s: In order of time.
+        shutter: Share of a frame that is exposed.
+
+    Returns:
+        In picture heights per second squared; flights of fewer than 2 frames are left out.
+    """
+    open_s = shutter / fps
+    first_s = np.arange(heights.size) / fps
+    middle_s = first_s + 0.5 * open_s
+    shapes = []
+    for start_s, end_s in pairwise(impacts_s):
+        is_flying = np.isfinite(heights) & (first_s >= start_s) & (first_s + open_s <= end_s)
+        if is_flying.sum() >= 2:
+            mean_s2 = (middle_s - start_s) * (end_s - middle_s) - open_s**2 / 12.0
+            shapes.append(np.where(is_flying, 0.5 * mean_s2, 0.0))
+    if not shapes:
+        return np.zeros(0)
+    table = np.stack((np.ones(heights.size), *shapes), axis=1)
+    is_used = np.any(table[:, 1:] != 0.0, axis=1)
+    return np.asarray(np.linalg.lstsq(table[is_used], heights[is_used], rcond=None)[0][1:])
 
 
 def turns(values: Floats, fps: float, *, shutter: float) -> list[Detection]:

@@ -1,7 +1,7 @@
 """What a clip of a known family looks and sounds like besides its times: colours and voices.
 
-Colours are the nearest of the family's own by CIEDE2000, taken from where its subject is. What a sound tells by its partials
-and its decay (floor, pad, key, vowel) is in the labels of what is heard already (:mod:`mova.evaluation.audio_events`); here
+Colours are the nearest of the family's own by CIEDE2000, taken from where its subject is. What a sound tells by its
+spectrum (floor, pad, key, vowel) is in the labels of what is heard already (:mod:`mova.evaluation.audio_events`); here
 is only the pitch of a voice.
 """
 

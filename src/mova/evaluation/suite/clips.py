@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mova.evaluation.acceptance import judge
+from mova.evaluation.audio_events import hear
 from mova.evaluation.clapper.counterfactual import judge_pair
 from mova.evaluation.clapper.floors import floor_of, score_floors
+from mova.evaluation.clapper.physics import BY_CHANCE, ball_physics, physics_floors, restitution
 from mova.evaluation.clapper.readers import Reading
 from mova.evaluation.clapper.scene import ClapperEvent, ClapperScene
 from mova.evaluation.events import Detection
-from mova.evaluation.health import check_clip
-from mova.evaluation.suite.results import BRIDGE_OFF, COUNTERFACTUAL
+from mova.evaluation.light import SHUTTER
+from mova.evaluation.suite.controls import CONTROL_KINDS, control_clip, control_scene, count_made_up
+from mova.evaluation.suite.results import ALL, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, adherence_floors
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.suite.tracks import FLOOR, ClipJob, rendered, request_of
+from mova.evaluation.video_events import see
 from mova.media.clip import Clip
+from mova.media.health import check_clip
 from mova.sampling.guidance import Branch
 from mova.sampling.pair import Pair
 from mova.scenes.script import Script
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 
 BETWEEN = ("key_pitch", "drum_sound")
 """Columns that hold what is seen against what is heard, and neither against the prompt."""
+BALL = "ball"
+"""The kind of scene that is measured for physics."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
 
     Args:
         maker: The model.
-        jobs: All of one track.
+        jobs: All of one track, and of one kind of control.
     """
     if multiprocessing.parent_process() is not None:
         import torch
@@ -92,6 +99,8 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
     model, track = _loaded(maker.model, maker.device), jobs[0].track
     if track == COUNTERFACTUAL:
         return pair_rows(model, jobs, maker)
+    if track == CONTROLS:
+        return control_rows(model, jobs, maker)
     began = time.monotonic()
     clips = _codec_clips(model, jobs) if track == FLOOR else made_clips(model, jobs, steps=maker.steps)
     seconds_taken = (time.monotonic() - began) / len(jobs)
@@ -106,7 +115,7 @@ def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) 
     """The clips of jobs of one track in one pass; each is what its request alone would give."""
     from mova.given import keep_given
 
-    requests = [request_of(job.script, job.track, model.world, steps=steps) for job in jobs]
+    requests = [request_of(job.script, job.track, model.world, steps=steps, control=job.control) for job in jobs]
     prepared = [model.prepare(request, memory=memory) for request, memory in requests]
     plan, has_bridge = prepared[0].plan, not jobs[0].track.endswith(BRIDGE_OFF)
     output: Any = model.pipeline(
@@ -167,6 +176,37 @@ def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[R
     return rows
 
 
+def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[Row]:
+    """Make the clips of controls of one kind, write them and count what should not be in them.
+
+    Args:
+        model: Loaded.
+        jobs: Of the track ``controls``.
+        maker: Steps, and where the clips are written.
+    """
+    began, rows = time.monotonic(), []
+    clips = made_clips(model, jobs, steps=maker.steps)
+    seconds_taken = (time.monotonic() - began) / len(jobs)
+    for job, clip in zip(jobs, clips, strict=True):
+        assert job.control is not None
+        scene = control_scene(job.control, job.script.seed, model.world)
+        truth = through_codecs(model.pipeline, _timeline(model), control_clip(scene, model.world))
+        name = CONTROL_KINDS[job.control].name
+        rows.append(
+            {
+                "key": job.key,
+                "track": job.track,
+                "kind": job.control,
+                "prompt": scene.caption,
+                "file": _saved(clip, job, maker, end=f"-{job.control}"),
+                "values": {name: float(count_made_up(clip, job.control))},
+                "codec": {name: float(count_made_up(truth, job.control))},
+                "seconds_taken": round(seconds_taken, 3),
+            }
+        )
+    return rows
+
+
 def row_of(job: ClipJob, clip: Clip, *, file: str | None = None, seconds_taken: float = 0.0) -> Row:
     """What is measured of a clip, as plain values.
 
@@ -190,10 +230,22 @@ def row_of(job: ClipJob, clip: Clip, *, file: str | None = None, seconds_taken: 
         "lag_s": verdict.events.lag_s,
         "num_expected": len(script.events),
         "values": dict(verdict.values),
+        "physics": physics_values(clip, verdict.events.audio_s) if script.kind == BALL else {},
         "chance": chance_values(script, clip),
         "faults": [fault.message for fault in check_clip(clip).faults],
         "seconds_taken": round(seconds_taken, 3),
     }
+
+
+def physics_values(clip: Clip, heard_s: Sequence[float]) -> dict[str, float]:
+    """What is measured of a ball's flights and impacts (:data:`mova.evaluation.clapper.physics.PHYSICS`).
+
+    Args:
+        clip: Of the kind ``ball``.
+        heard_s: When its impacts are heard.
+    """
+    seen = see(clip.frames, float(clip.fps), kind=BALL)
+    return ball_physics(clip, Reading(tuple(seen), _detections(heard_s)), shutter=SHUTTER).values()
 
 
 def chance_values(script: Script, clip: Clip) -> dict[str, float]:
@@ -205,20 +257,30 @@ def chance_values(script: Script, clip: Clip) -> dict[str, float]:
     fps, rate = float(clip.fps), clip.sample_rate
     found = judge(other, clip.frames, clip.waveform, fps=fps, sample_rate=rate).values
     values = {name: value for name, value in found.items() if name not in BETWEEN}
-    if len(values) < len(found):
-        sound = synthesise(other, sample_rate=rate, num_samples=clip.waveform.shape[1])
-        found = judge(script, clip.frames, sound, fps=fps, sample_rate=rate).values
-        values |= {name: found[name] for name in BETWEEN if name in found}
-    return values
+    if len(values) == len(found) and script.kind != BALL:
+        return values
+    strange = replace(clip, waveform=synthesise(other, sample_rate=rate, num_samples=clip.waveform.shape[1]))
+    if script.kind == BALL:
+        heard_s = [one.time_s for one in hear(strange.waveform, rate, kind=BALL)]
+        physics = physics_values(strange, heard_s)
+        return values | {name: physics[name] for name in BY_CHANCE if name in physics}
+    found = judge(script, strange.frames, strange.waveform, fps=fps, sample_rate=rate).values
+    return values | {name: found[name] for name in BETWEEN if name in found}
 
 
-def codec_floors(scripts: Sequence[Script], rows: Sequence[Row]) -> dict[str, float]:
-    """The floor of every score, from the rows of the track ``floor``, in the order of the scripts."""
-    readings = [Reading(_detections(row["video_s"]), _detections(row["audio_s"])) for row in rows]
-    return score_floors(floor_of([_scene(script) for script in scripts], readings))
+def codec_floors(scripts: Sequence[Script], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """The floor of every number, of all kinds together and of each, from what the codecs leave of the truth.
+
+    Args:
+        scripts: What was rendered.
+        rows: Of the track ``floor``, in the order of the scripts.
+    """
+    pairs = list(zip(scripts, rows, strict=True))
+    kinds = dict.fromkeys(script.kind for script in scripts)
+    return {ALL: _floors(pairs), **{kind: _floors([pair for pair in pairs if pair[0].kind == kind]) for kind in kinds}}
 
 
-def through_codecs(codecs: CodecPipelineMixin, timeline: Timeline, truth: SceneClip) -> Clip:
+def through_codecs(codecs: CodecPipelineMixin, timeline: Timeline, truth: SceneClip | Clip) -> Clip:
     """A rendered clip as codecs give it back, as long as it was.
 
     Args:
@@ -264,8 +326,25 @@ def _moves(job: ClipJob, first: Clip, second: Clip) -> dict[str, float]:
 
 
 def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:
-    timeline = model.world.timeline(exact_fps(model.world.default_fps))
-    return [through_codecs(model.pipeline, timeline, rendered(job.script, model.world)) for job in jobs]
+    return [through_codecs(model.pipeline, _timeline(model), rendered(job.script, model.world)) for job in jobs]
+
+
+def _timeline(model: MOVAModel) -> Timeline:
+    return model.world.timeline(exact_fps(model.world.default_fps))
+
+
+def _floors(pairs: Sequence[tuple[Script, Row]]) -> dict[str, float]:
+    """Of all pairs of a script and its row together."""
+    rows = [row for _, row in pairs]
+    readings = [Reading(_detections(row["video_s"]), _detections(row["audio_s"])) for row in rows]
+    # a flight is between two impacts of one ball
+    single = [script.events if script.attributes.get("number") == 1 else () for script, _ in pairs]
+    true = [restitution([one.time_s for one in events]) for events in single]
+    return {
+        **score_floors(floor_of([_scene(script) for script, _ in pairs], readings)),
+        **adherence_floors(rows),
+        **physics_floors([row["physics"] for row in rows], true),
+    }
 
 
 def _scene(script: Script) -> ClapperScene:

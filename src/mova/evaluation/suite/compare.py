@@ -1,7 +1,7 @@
 """Two results held against each other, clip by clip: only clips of the same scene, or files of the same name, are compared.
 
-Sync is compared by :func:`mova.evaluation.clapper.scores.compare`, with the floor of the coarser of the two; everything else
-is the mean of the differences of each clip. Of many numbers some differ by chance: p-values are corrected for their number.
+Sync is compared by :func:`mova.evaluation.clapper.scores.compare`; everything else is the mean of the differences of each clip.
+The floor is that of the coarser of the two. Of many numbers some differ by chance: p-values are corrected for their number.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from mova.errors import RequestError
+from mova.evaluation.clapper.physics import PHYSICS
 from mova.evaluation.clapper.scores import compare as compare_times
 from mova.evaluation.clapper.scores import measure
-from mova.evaluation.suite.results import ASKED, COMPARED, COUNTERFACTUAL, check_alike, times_of
+from mova.evaluation.suite.results import ASKED, COMPARED, CONTROLS, COUNTERFACTUAL, check_alike, times_of
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.sync import Interval, mean_interval
 
@@ -107,10 +108,10 @@ def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comp
     for track in dict.fromkeys(before[key].get("track", "films") for key in shared):
         keys = [key for key in shared if before[key].get("track", "films") == track]
         pairs = [(before[key], after[key]) for key in keys]
+        floors = [_floors_of(document, track) for document in (first, second)]
         if "video_s" in pairs[0][0]:
-            floors = [document["floors"] for document in (first, second)]
             lines += _sync_lines(track, pairs, floors)
-        lines += _mean_lines(track, pairs)
+        lines += _mean_lines(track, pairs, floors)
     corrected = holm([line.p_value for line in lines])
     return Comparison(
         lines=tuple(replace(line, p_holm=p_holm) for line, p_holm in zip(lines, corrected, strict=True)),
@@ -152,7 +153,7 @@ def p_of_change(change: float, interval: Interval, num_pairs: int) -> float:
 
 def _sync_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]]) -> list[Line]:
     first, second = ([times_of(pair[side]) for pair in pairs] for side in (0, 1))
-    coarser = {name: max(_or_nan(one.get(name)) for one in floors) for name in COMPARED}
+    coarser = {name: _coarser(floors, name) for name in COMPARED}
     changes = compare_times(first, second, floors=coarser)
     before, after = measure(first), measure(second)
     return [
@@ -171,13 +172,14 @@ def _sync_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[M
     ]
 
 
-def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]]) -> list[Line]:
-    """Of a model's clips only what is shown; of films and of pairs of clips every number."""
-    whole = ("films", COUNTERFACTUAL)
-    names = dict.fromkeys(name for first, _ in pairs for name in first["values"] if track in whole or name in ASKED)
+def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """Of a model's clips only what is shown; of films, of pairs of clips and of controls every number."""
+    whole = ("films", COUNTERFACTUAL, CONTROLS)
+    columns = [tuple({**row["values"], **row.get("physics", {})} for row in pair) for pair in pairs]
+    names = dict.fromkeys(name for first, _ in columns for name in first if track in whole or name in (*ASKED, *PHYSICS))
     lines = []
     for name in names:
-        values = [(first["values"][name], second["values"].get(name)) for first, second in pairs if name in first["values"]]
+        values = [(first[name], second.get(name)) for first, second in columns if name in first]
         both = np.array([pair for pair in values if None not in pair], dtype=np.float64)
         if not both.size:
             continue
@@ -191,7 +193,7 @@ def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]]) -> list[Line]:
                 second=float(both[:, 1].mean()),
                 change=float(change.mean()),
                 interval=interval,
-                floor=math.nan,
+                floor=_coarser(floors, name),
                 num_pairs=len(both),
                 p_value=p_of_change(float(change.mean()), interval, len(both)),
             )
@@ -199,5 +201,13 @@ def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]]) -> list[Line]:
     return lines
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _floors_of(document: Mapping[str, Any], track: str) -> dict[str, float | None]:
+    """By name of the number; films have none, since no truth of them is known."""
+    if track in (COUNTERFACTUAL, CONTROLS):
+        return {name: one["floor"] for name, one in document[track].items()}
+    return dict(document.get("floors", {}))
+
+
+def _coarser(floors: Sequence[Mapping[str, float | None]], name: str) -> float:
+    """The larger of both floors; nan if one was not measured."""
+    return float(np.max([math.nan if (value := one.get(name)) is None else value for one in floors]))

@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from mova.errors import MediaError, MovaError, RequestError
 from mova.evaluation.film_sync import Read, measure, read_film
-from mova.evaluation.health import check_file
 from mova.evaluation.quality import fidelity
 from mova.evaluation.quality.audio import audio_quality
 from mova.evaluation.quality.avalign import av_align
 from mova.evaluation.quality.plugins import MetricResult, Sample, known_metrics, weights_in
 from mova.evaluation.quality.plugins import measure as measure_learned
 from mova.evaluation.quality.video import video_quality
+from mova.evaluation.suite.faces import faces_path, read_faces
 from mova.evaluation.suite.results import METRICS_VERSION, means_of
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.sync import mean_interval
 from mova.media.decode import read_clip, read_waveform
+from mova.media.health import check_file
 from mova.media.probe import probe
 from mova.scenes.script import nearest_hint
 
@@ -48,7 +50,7 @@ class FilmJob:
     """A film to be measured.
 
     Args:
-        key: Of its row: name, size and time of change of film and reference.
+        key: Of its row: name, size and time of change of film, reference and document of faces.
         path: The film.
         reference: What it is compared with.
         metrics: Names in :data:`METRICS`, and ``"fidelity"`` if there is a reference.
@@ -141,10 +143,13 @@ def list_jobs(folder: Path, *, reference: Path | None, metrics: Sequence[str]) -
         partner = named.get(path.name) or stemmed.get(path.stem)
         if reference is not None and partner is None:
             unpaired.append(path.name)
-        key = "|".join([path.name, *(_stamp(one) for one in (path, partner) if one is not None)])
+        faces = faces_path(path)
+        parts = (path, partner, faces if faces.exists() else None)
+        key = "|".join([path.name, *(_stamp(one) for one in parts if one is not None)])
         own = tuple(name for name in metrics if name in METRICS or (name == FIDELITY and partner is not None))
         jobs[key] = FilmJob(key, path, partner, own)
-    return Listing(jobs, tuple(path.name for path in files if path not in films), tuple(unpaired))
+    known = {*films, *(faces_path(path) for path in films)}
+    return Listing(jobs, tuple(path.name for path in files if path not in known), tuple(unpaired))
 
 
 def film_row(job: FilmJob) -> Row:
@@ -157,6 +162,10 @@ def film_row(job: FilmJob) -> Row:
         row["prompt"] = prompt if isinstance(prompt, str) else None
     except Exception as problem:  # one film must not end the run, whatever is wrong with it
         return {**row, "status": "unreadable", "why": _words(problem)}
+    try:
+        _faces(job.path, film.frames)
+    except MediaError as problem:
+        row["skipped"]["faces"] = _words(problem)
     for name in job.metrics:
         work = partial(_fidelity, reference=job.reference) if name == FIDELITY else METRICS[name]
         try:
@@ -327,7 +336,17 @@ def _is_whole(path: Path) -> bool:
 def _sample(path: Path) -> Sample:
     clip = read_clip(path)
     prompt = (clip.request or {}).get("prompt")
-    return Sample(clip, prompt=prompt if isinstance(prompt, str) else None)
+    try:
+        face = _faces(path, clip.frames)
+    except MediaError:  # its row says so
+        face = None
+    return Sample(clip, prompt=prompt if isinstance(prompt, str) else None, face=face)
+
+
+def _faces(path: Path, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64] | None:
+    if not len(frames):
+        return None
+    return read_faces(path, num_frames=len(frames), width=frames.shape[2], height=frames.shape[1])
 
 
 def _files(folder: Path) -> list[Path]:

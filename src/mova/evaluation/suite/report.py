@@ -15,14 +15,15 @@ from typing import Any
 from PIL import Image
 
 from mova.errors import MovaError
+from mova.evaluation.clapper.physics import PHYSICS
 from mova.evaluation.clapper.scores import HEADLINE_WINDOW
 from mova.evaluation.suite import page
 from mova.evaluation.suite.files import SUITE as FILES
 from mova.evaluation.suite.page import safe
 from mova.evaluation.suite.plots import event_raster, offset_histogram
-from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, COUNTERFACTUAL, clip_f1, offsets_ms
+from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1, offsets_ms
 from mova.evaluation.suite.rows import Row
-from mova.evaluation.suite.tables import Beside, Table, kind_table, number_table, pair_table, tracks_of
+from mova.evaluation.suite.tables import Beside, Table, control_table, kind_table, number_table, pair_table, tracks_of
 from mova.evaluation.suite.words import MISSING, counted, label, number, printable, span
 from mova.evaluation.sync import WINDOWS_MS, aligned_pairs
 from mova.media.clip import Clip
@@ -47,7 +48,7 @@ _FACTS = {
 _COLUMNS = (
     "Chance: the same score of pictures with the sounds of other clips; of what prompts ask for, of another scene's prompt. "
     "Codec: of rendered clips, in step, after the model's own codecs: what the model can reach. "
-    "Floor: a difference below it says nothing. Drift has none: what an event is misread by is in ms, not in ms per second."
+    "Floor: how far that is from perfect; a difference below it says nothing."
 )
 _CUT = " Bridge off: of the same clips made with picture and sound cut apart."
 
@@ -112,7 +113,10 @@ def _model_part(document: Mapping[str, Any], media: Path) -> str:
     if document[COUNTERFACTUAL]:
         table = page.number_table(pair_table(document), "In what share of the pairs it changes as it should")
         parts.append(f"<h2>Pairs of prompts that differ in one thing</h2>{table}")
-    rows = [row for row in document["clips"] if not row["track"].endswith((BRIDGE_OFF, COUNTERFACTUAL))]
+    if document.get(CONTROLS):
+        table = page.number_table(control_table(document), "How many events per clip were made where none should be")
+        parts.append(f"<h2>Controls</h2>{table}")
+    rows = [row for row in document["clips"] if not row["track"].endswith((BRIDGE_OFF, COUNTERFACTUAL, CONTROLS))]
     worst = sorted(rows, key=lambda row: (clip_f1(row), -max(map(abs, offsets_ms(row)), default=0.0)))[:MAX_CARDS]
     if worst:
         parts += ["<h2>Worst clips first</h2>", *_cards([_model_card(row, media) for row in worst])]
@@ -148,12 +152,9 @@ def _headline(document: Mapping[str, Any]) -> str:
 def _numbers(track: Beside, caption: str) -> str:
     """The table of a track's numbers, by the names that results have."""
     table = number_table(track)
-    place = table.header.index("floor")
     rows = []
     for name, *cells in table.rows:
         raw = f"{name.removesuffix(', ms')}_ms" if name.endswith(", ms") else name
-        if raw.endswith("_per_s"):
-            cells[place - 1] = MISSING
         rows.append([raw, *cells])
     return page.number_table(Table(table.header, rows), caption)
 
@@ -162,7 +163,8 @@ def _model_card(row: Row, media: Path) -> Card:
     heard = [time_s - row["lag_s"] for time_s in row["audio_s"]]
     pairs = [(row["video_s"][first], heard[second]) for first, second in aligned_pairs(row["video_s"], heard)]
     facts = [("track", row["track"]), ("kind", row["kind"])]
-    facts += [(label(name).removesuffix(", share"), number(row["values"][name])) for name in ADHERENCE if name in row["values"]]
+    for names, values in ((ADHERENCE, row["values"]), (PHYSICS, row["physics"])):
+        facts += [(label(name).removesuffix(", share"), number(values[name])) for name in names if name in values]
     return Card(
         title=row["prompt"],
         verdict=f"F1 {clip_f1(row):.2f}",

@@ -16,17 +16,19 @@ import numpy as np
 
 from mova.errors import MediaError, RequestError
 from mova.evaluation.clapper.counterfactual import directional_accuracy
-from mova.evaluation.clapper.scores import HEADLINE, HEADLINE_WINDOW, NAMES, ClipTimes, score
+from mova.evaluation.clapper.scores import HEADLINE, HEADLINE_WINDOW, NAMES, ClipTimes, score, share_floor
 from mova.evaluation.suite.rows import Row
 from mova.evaluation.sync import WINDOWS_MS, aligned_pairs, match, mean_interval
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Grows whenever the same clips would get other or more numbers: files of different versions are not compared."""
 RESULTS = "results.json"
 BRIDGE_OFF = "-bridge-off"
 """End of the name of a track whose clips were made with the towers cut apart."""
 COUNTERFACTUAL = "counterfactual"
 """Track of pairs of clips whose prompts differ in one thing."""
+CONTROLS = "controls"
+"""Track of clips for which nothing should be made."""
 SHOWN = (
     HEADLINE,
     f"f1_{HEADLINE_WINDOW}",
@@ -49,6 +51,12 @@ ASKED = ("colour", "count", "sequence", "sequence_heard", "sound", "rate", "key_
 """Columns of adherence: what prompts ask for, and whether sounds are those of what is seen."""
 ADHERENCE = (*ASKED[:2], "count_seen", "count_heard", *ASKED[2:])
 """Those that are shown: besides, on which side the number of events is right."""
+WHOLE = "whole"
+"""The share of clips without a fault."""
+ALL = "all"
+"""Instead of a kind: the floors of all kinds together."""
+Floors = Mapping[str, Mapping[str, float]]
+"""By kind, and of :data:`ALL`; then by name of the number."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +74,18 @@ class Headline:
     value: float
 
 
-def model_results(
-    facts: Mapping[str, Any], rows: Sequence[Row], truths: Sequence[Row], *, floors: Mapping[str, float]
-) -> dict[str, Any]:
+def model_results(facts: Mapping[str, Any], rows: Sequence[Row], truths: Sequence[Row], *, floors: Floors) -> dict[str, Any]:
     """The results of a run of a model.
 
     Args:
         facts: What was run: model, weights, seed and so on.
         rows: Of all tracks but the floor.
         truths: Of the floor: the truth through the model's codecs, which gets the same numbers.
-        floors: Of the scores.
+        floors: Of every number, from the truths.
     """
     tracks = {
         name: track_results([row for row in rows if row["track"] == name], floors=floors)
-        for name in dict.fromkeys(row["track"] for row in rows if row["track"] != COUNTERFACTUAL)
+        for name in dict.fromkeys(row["track"] for row in rows if row["track"] not in (COUNTERFACTUAL, CONTROLS))
     }
     first = next(iter(tracks), None)
     pairs = [row for row in rows if row["track"] == COUNTERFACTUAL]
@@ -87,25 +93,28 @@ def model_results(
         "metrics_version": METRICS_VERSION,
         **facts,
         "headline": {"track": first, "name": HEADLINE, **tracks[first]["scores"][HEADLINE]} if first else None,
-        "floors": dict(floors),
+        "floors": dict(floors[ALL]),
         "tracks": tracks,
         "codec": track_results(truths, floors={}),
         COUNTERFACTUAL: pair_results(pairs),
+        CONTROLS: control_results([row for row in rows if row["track"] == CONTROLS]),
         "clips": list(rows),
     }
 
 
-def track_results(rows: Sequence[Row], *, floors: Mapping[str, float]) -> dict[str, Any]:
+def track_results(rows: Sequence[Row], *, floors: Floors) -> dict[str, Any]:
     """The numbers of one track, and the same of each kind in ``by_kind``.
 
     Args:
         rows: Of its clips, at least one.
-        floors: Of the scores of all kinds together.
+        floors: Of every number; those of the truths themselves are left out.
     """
     kinds = dict.fromkeys(row["kind"] for row in rows)
     return {
-        **_numbers(rows, floors=floors),
-        "by_kind": {kind: _numbers([row for row in rows if row["kind"] == kind], floors={}) for kind in kinds},
+        **_numbers(rows, floors=floors.get(ALL, {})),
+        "by_kind": {
+            kind: _numbers([row for row in rows if row["kind"] == kind], floors=floors.get(kind, {})) for kind in kinds
+        },
         "seconds_per_clip": float(np.mean([row["seconds_taken"] for row in rows])),
     }
 
@@ -126,10 +135,22 @@ def pair_results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
             "interval": list(found.interval),
             "chance": found.chance,
             "codec": truth[name].value,
+            "floor": max(1.0 - truth[name].value, 1.0 / truth[name].num_pairs),
             "num_pairs": found.num_pairs,
         }
         for name, found in made.items()
     }
+
+
+def control_results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Of each control, how many events per clip were made that should not be there; none if there are no controls.
+
+    Args:
+        rows: Of the track ``controls``.
+    """
+    floors = means_of([row["codec"] for row in rows])
+    made = means_of([row["values"] for row in rows])
+    return {name: {**mean, "floor": floors[name]["value"]} for name, mean in made.items()}
 
 
 def means_of(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, Any]]:
@@ -163,6 +184,23 @@ def clip_f1(row: Row) -> float:
     low_ms, high_ms = WINDOWS_MS[HEADLINE_WINDOW]
     num_events = len(heard) + len(row["video_s"])
     return 2.0 * len(match(row["video_s"], heard, low_ms=low_ms, high_ms=high_ms)) / num_events if num_events else 0.0
+
+
+def is_whole(row: Row) -> float:
+    """1 for a clip without a fault, else 0."""
+    return float(not row["faults"])
+
+
+def adherence_floors(rows: Sequence[Row]) -> dict[str, float]:
+    """The floors of what prompts ask for and of :data:`WHOLE`: what is missing of 1 in clips that are right.
+
+    Args:
+        rows: Of the truth through the model's codecs.
+    """
+    names = dict.fromkeys(name for row in rows for name in row["values"])
+    columns = {name: [value for row in rows if (value := row["values"].get(name)) is not None] for name in names}
+    columns[WHOLE] = [is_whole(row) for row in rows]
+    return {name: share_floor(values) for name, values in columns.items() if values}
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -258,16 +296,25 @@ def _numbers(rows: Sequence[Row], *, floors: Mapping[str, float]) -> dict[str, A
         for name, number in found.numbers.items()
     }
     by_chance = means_of([row["chance"] for row in rows])
-    adherence = means_of([row["values"] for row in rows])
+
+    def beside(means: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {
+            name: {
+                **mean,
+                "chance": by_chance[name]["value"] if name in by_chance else math.nan,
+                "floor": floors.get(name, math.nan),
+            }
+            for name, mean in means.items()
+        }
+
     return {
         "num_clips": found.num_clips,
         "num_seen": found.num_seen,
         "num_heard": found.num_heard,
         "scores": {**scores, "missed_80": _rest(scores["recall_80"]), "extra_80": _rest(scores["precision_80"])},
-        "adherence": {
-            name: {**mean, "chance": by_chance[name]["value"] if name in by_chance else math.nan}
-            for name, mean in adherence.items()
-        },
+        "adherence": beside(means_of([row["values"] for row in rows])),
+        "physics": beside(means_of([row["physics"] for row in rows])),
+        "health": beside(means_of([{WHOLE: is_whole(row)} for row in rows])),
         "num_faulty": sum(bool(row["faults"]) for row in rows),
     }
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, COUNTERFACTUAL, SHOWN
+from mova.evaluation.clapper.physics import PHYSICS
+from mova.evaluation.suite.results import ADHERENCE, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, SHOWN, WHOLE
 from mova.evaluation.suite.words import MISSING, number, span
 
 Numbers = Mapping[str, Any]
+GROUPS = ("scores", "adherence", "physics", "health")
+"""Of the numbers of a set of clips; not every set has all."""
 _OF_KINDS = {
     "median_abs_ms": "abs ms",
     "f1_45": "F1@45",
@@ -27,6 +30,12 @@ _OF_KINDS = {
     "drum_sound": "drum=pad",
     "sound": "sound",
     "rate": "rate",
+    "restitution_seen": "e seen",
+    "restitution_heard": "e heard",
+    "restitution_difference": "e apart",
+    "energy_gain_rate": "gain",
+    "g_cv": "g cv",
+    "loudness_speed_rho": "loud~fast",
 }
 
 
@@ -76,7 +85,7 @@ def number_table(track: Beside) -> Table:
     """Every number with its interval, and beside it by chance, of the codecs, with the bridge off, and its floor."""
     header = ["score", "value", "95 %", "chance", "codec", *(["bridge off"] if track.cut else []), "floor", "clips"]
     rows = []
-    for name in (*SHOWN, *ADHERENCE):
+    for name in (*SHOWN, *ADHERENCE, *PHYSICS, WHOLE):
         found = number_of(track.made, name)
         if found is None:
             continue
@@ -88,45 +97,63 @@ def number_table(track: Beside) -> Table:
                 _cell(name, found["value"], unit),
                 _unsigned(name, span(found["interval"], unit)),
                 *(_cell(name, value, unit) for value in (found["chance"], *values)),
-                _cell("", None if unit == "ms/s" else found.get("floor"), unit),
+                _cell("", found["floor"], unit),
                 str(found.get("num_clips", track.made["num_clips"])),
             ]
         )
-    whole = [number(1.0 - one["num_faulty"] / one["num_clips"]) for one in (track.made, track.codec, track.cut) if one]
-    rows.append(["whole", whole[0], MISSING, MISSING, *whole[1:], MISSING, str(track.made["num_clips"])])
     return Table(header, rows)
 
 
 def kind_table(track: Beside) -> Table:
-    """One line a kind for the clips, by chance, of the codecs and with the bridge off; intervals are in the results."""
-    rows = []
-    for kind, one in track.of_kinds().items():
-        chance = {name: found["chance"] for name in _OF_KINDS if (found := number_of(one.made, name))}
+    """One line a kind for the clips, by chance, of the codecs and with the bridge off; intervals are in the results.
+
+    What no kind is measured for has no column.
+    """
+    rows, kinds = [], track.of_kinds()
+    names = [
+        name for name in _OF_KINDS if any(number_of(side, name) for one in kinds.values() for side in (one.made, one.codec))
+    ]
+    for kind, one in kinds.items():
+        chance = {name: found["chance"] for name in names if (found := number_of(one.made, name))}
         lines = {
-            track.name: {name: value_of(one.made, name) for name in _OF_KINDS},
+            track.name: {name: value_of(one.made, name) for name in names},
             "chance": chance,
-            "codec": {name: value_of(one.codec, name) for name in _OF_KINDS},
+            "codec": {name: value_of(one.codec, name) for name in names},
         }
         if one.cut:
-            lines["bridge off"] = {name: value_of(one.cut, name) for name in _OF_KINDS}
+            lines["bridge off"] = {name: value_of(one.cut, name) for name in names}
         for what, values in lines.items():
-            rows.append([kind if what == track.name else "", what, *(_short(name, values.get(name)) for name in _OF_KINDS)])
-    return Table(("kind", "", *_OF_KINDS.values()), rows)
+            rows.append([kind if what == track.name else "", what, *(_short(name, values.get(name)) for name in names)])
+    return Table(("kind", "", *(_OF_KINDS[name] for name in names)), rows)
 
 
 def pair_table(document: Mapping[str, Any]) -> Table:
     """One line for everything that must change with a prompt: in what share of the pairs it does, the right way."""
     rows = [
-        (name, number(one["value"]), span(one["interval"]), number(one["chance"]), number(one["codec"]), str(one["num_pairs"]))
+        (
+            name,
+            number(one["value"]),
+            span(one["interval"]),
+            *(number(one[beside]) for beside in ("chance", "codec", "floor")),
+            str(one["num_pairs"]),
+        )
         for name, one in document[COUNTERFACTUAL].items()
     ]
-    return Table(("changes as it should", "share", "95 %", "chance", "codec", "pairs"), rows)
+    return Table(("changes as it should", "share", "95 %", "chance", "codec", "floor", "pairs"), rows)
+
+
+def control_table(document: Mapping[str, Any]) -> Table:
+    """One line a control: how many events per clip were made where none should be."""
+    rows = [
+        (name, number(one["value"]), span(one["interval"]), number(one["floor"]), str(one["num_clips"]))
+        for name, one in document[CONTROLS].items()
+    ]
+    return Table(("made where nothing should be", "per clip", "95 %", "floor", "clips"), rows)
 
 
 def number_of(numbers: Numbers, name: str) -> Numbers | None:
-    """A score or a column of adherence: value, interval, chance; None if nothing asked for it."""
-    found: Numbers | None = numbers["scores"].get(name) or numbers["adherence"].get(name)
-    return found
+    """A score, or a mean over clips: value, interval, chance, floor; None if nothing asked for it."""
+    return next((numbers[group][name] for group in GROUPS if name in numbers.get(group, {})), None)
 
 
 def value_of(numbers: Numbers, name: str) -> float | None:

@@ -3,7 +3,9 @@
 Tracks: ``text`` (a prompt, nothing given), ``v2a`` (a rendered film is given, its sound is made) and ``a2v`` (a rendered sound
 is given, a film is made to it). ``text-bridge-off`` and so on are the same with the towers cut apart: what is left without
 what binds them. ``counterfactual`` is made only if it is named: two clips of one seed, whose prompts (nothing else is given)
-differ in one thing. ``floor`` is the truth through the model's own codecs: no model that uses them can be measured more finely.
+differ in one thing. ``controls``, likewise only if named, are clips for which nothing should be made
+(:mod:`mova.evaluation.suite.controls`). ``floor`` is the truth through the model's own codecs: no model that uses them can be
+measured more finely.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any
 
 from mova.errors import RequestError
 from mova.evaluation.clapper.counterfactual import Counterfactual, counterfactual_scripts
-from mova.evaluation.suite.results import BRIDGE_OFF, COUNTERFACTUAL
+from mova.evaluation.suite.controls import CONTROL_KINDS, control_clip, control_scene
+from mova.evaluation.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.inputs import prepare
 from mova.names import PREFIX, name_of_sound
 from mova.request import GenerationRequest
@@ -26,6 +29,8 @@ from mova.world import ModelWorld
 
 SUITES = ("clapper",)
 TRACKS = ("text", "v2a", "a2v")
+NAMED = (COUNTERFACTUAL, CONTROLS)
+"""Tracks that are made only if they are named."""
 FLOOR = "floor"
 SEED = 930_000
 """Of the prompts: not those that a model of the rendered world is trained, tuned or accepted with."""
@@ -42,12 +47,14 @@ class ClipJob:
         track: As above.
         script: What is asked for.
         pair: It and what differs from it in one thing, on the track ``counterfactual``.
+        control: Family of a scene that takes the script's place but for its seed, on the track ``controls``.
     """
 
     key: str
     track: str
     script: Script
     pair: Counterfactual[Script] | None = None
+    control: str | None = None
 
 
 def checked_suite(name: str) -> str:
@@ -64,17 +71,17 @@ def checked_suite(name: str) -> str:
 def checked_tracks(names: Sequence[str], *, has_bridge_off: bool = False) -> tuple[str, ...]:
     """Tracks in their own order, each followed by the one with the bridge off if that is wanted.
 
-    If none is named they are :data:`TRACKS`; ``counterfactual`` comes last, and always with the bridge.
+    If none is named they are :data:`TRACKS`; the :data:`NAMED` come last, and always with the bridge.
 
     Raises:
         RequestError: If there is none of a name; the nearest is named.
     """
     for name in names:
-        if name not in (*TRACKS, COUNTERFACTUAL):
-            raise RequestError(f"there is no track {name!r}.", nearest_hint(name, (*TRACKS, COUNTERFACTUAL)), field="track")
+        if name not in (*TRACKS, *NAMED):
+            raise RequestError(f"there is no track {name!r}.", nearest_hint(name, (*TRACKS, *NAMED)), field="track")
     ends = ("", BRIDGE_OFF) if has_bridge_off else ("",)
     found = tuple(name + end for name in TRACKS if not names or name in names for end in ends)
-    return (*found, COUNTERFACTUAL) if COUNTERFACTUAL in names else found
+    return (*found, *(name for name in NAMED if name in names))
 
 
 def scripts_for(world: ModelWorld, count: int, *, seed: int) -> list[Script]:
@@ -89,10 +96,18 @@ def scripts_for(world: ModelWorld, count: int, *, seed: int) -> list[Script]:
 
 
 def clip_jobs(scripts: Sequence[Script], tracks: Sequence[str]) -> dict[str, ClipJob]:
-    """The floor of every script, then every track, by key; a script that has no counterfactual is not on that track."""
+    """The floor of every script, then every track, by key; a script that has no counterfactual is not on that track.
+
+    For each script there is one clip of every kind of control.
+    """
     found = {}
     for track in (FLOOR, *tracks):
         for script in scripts:
+            if track == CONTROLS:
+                for family in CONTROL_KINDS:
+                    job = ClipJob(f"{track}/{family}/{script.seed}", track, script, control=family)
+                    found[job.key] = job
+                continue
             pair = _pair_of(script) if track == COUNTERFACTUAL else None
             if track != COUNTERFACTUAL or pair is not None:
                 job = ClipJob(f"{track}/{script.kind}/{script.seed}", track, script, pair)
@@ -101,7 +116,7 @@ def clip_jobs(scripts: Sequence[Script], tracks: Sequence[str]) -> dict[str, Cli
 
 
 def clip_batches(jobs: Sequence[ClipJob], world: ModelWorld, *, processes: int) -> list[list[ClipJob]]:
-    """Jobs of one track together, as many as a pass should hold and so that every process has some.
+    """Jobs of one track (of controls, of one kind) together, as many as a pass should hold and so that every process has some.
 
     Args:
         jobs: In any order.
@@ -111,38 +126,40 @@ def clip_batches(jobs: Sequence[ClipJob], world: ModelWorld, *, processes: int) 
     width, height = world.default_size
     most = min(CLIPS_AT_ONCE, PIXELS_AT_ONCE // (width * height * world.default_frames))
     found = []
-    for track in dict.fromkeys(job.track for job in jobs):
-        together = [job for job in jobs if job.track == track]
+    for group in dict.fromkeys((job.track, job.control) for job in jobs):
+        together = [job for job in jobs if (job.track, job.control) == group]
         size = max(1, min(most, -(-len(together) // processes)))
         found += [together[first : first + size] for first in range(0, len(together), size)]
     return found
 
 
 def request_of(
-    script: Script, track: str, world: ModelWorld, *, steps: int | None = None
+    script: Script, track: str, world: ModelWorld, *, steps: int | None = None, control: str | None = None
 ) -> tuple[GenerationRequest, dict[str, Any]]:
     """What a user would ask for, and what the names in it stand for (:mod:`mova.names`).
 
     Args:
         script: What is asked for; its rendering is what is given.
-        track: One of :data:`TRACKS`, or that with the bridge off.
+        track: One of :data:`TRACKS`, or that with the bridge off; ``controls`` with a control.
         world: Of the model: size, rate and length of its clips.
         steps: Of the sampler.
+        control: Family of a scene that takes the script's place.
     """
+    scene = None if control is None else control_scene(control, script.seed, world)
     values: dict[str, Any] = {
-        "prompt": script.caption,
+        "prompt": script.caption if scene is None else scene.caption,
         "seed": script.seed % 2**62,
         "num_inference_steps": steps,
         "num_frames": world.default_frames,
     }
     memory: dict[str, Any] = {}
-    given = track.removesuffix(BRIDGE_OFF)
+    given = track.removesuffix(BRIDGE_OFF) if control is None else CONTROL_KINDS[control].track
     if given == "v2a":
-        frames = rendered(script, world).frames
+        frames = (rendered(script, world) if scene is None else control_clip(scene, world)).frames
         values["video"] = PREFIX + hashlib.sha256(frames.tobytes()).hexdigest()[:16]
         memory[values["video"]] = frames
     elif given == "a2v":
-        truth = rendered(script, world)
+        truth = rendered(script, world) if scene is None else control_clip(scene, world)
         values["audio"] = name_of_sound((truth.waveform, truth.sample_rate), "audio", memory)
     return GenerationRequest.model_validate(values), memory
 
@@ -154,8 +171,9 @@ def check_requests(script: Script, tracks: Sequence[str], world: ModelWorld, *, 
         RequestError: If it cannot make the clip of a track.
     """
     for track in tracks:
-        request, memory = request_of(script, track, world, steps=steps)
-        prepare(request, world, memory)
+        for control in CONTROL_KINDS if track == CONTROLS else (None,):
+            request, memory = request_of(script, track, world, steps=steps, control=control)
+            prepare(request, world, memory)
 
 
 def rendered(script: Script, world: ModelWorld) -> SceneClip:

@@ -5,9 +5,9 @@ offsets from -2 to 2 s in steps of 0.2 s, and DeSync is the mean size of the lik
 anything below 0.1 s scores 0, shorter films cannot be scored at all, and the middle of longer ones is not looked at. For
 offsets that people notice (45 ms), use :mod:`mova.evaluation.sync`.
 
-The network's code is not part of this package: a function that reads its weights (safetensors) and builds it is given from
-Python, ``DeSync(build=...)``, and makes a model ``(video [1, 14, 16, 3, 224, 224], audio [1, 14, 128, 66]) -> logits [1, 21]``:
-Synchformer's ``compare_v_a`` on the features of both. Another model of the same kind may take its place.
+The network is :class:`mova.evaluation.quality.learned.synchformer.Synchformer`, whose docstring says what of it is verified.
+Another model of the same kind may take its place: ``DeSync(build=...)``, a function from the weights' path to a model
+``(video [1, 14, 16, 3, 224, 224], audio [1, 14, 128, 66]) -> logits [1, 21]``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from mova.errors import CheckpointError
 from mova.evaluation.quality.learned.inputs import frame_indices, pictures, resized, sound_at
+from mova.evaluation.quality.learned.synchformer import NUM_FRAMES as SEGMENT_FRAMES
+from mova.evaluation.quality.learned.synchformer import NUM_MELS, NUM_OFFSETS, NUM_SEGMENTS, SIDE, read_synchformer
+from mova.evaluation.quality.learned.synchformer import NUM_STEPS as MEL_STEPS
 from mova.evaluation.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
 from mova.evaluation.quality.spectra import magnitudes, mel_filters
 from mova.media.clip import Clip
 
-FPS, SAMPLE_RATE, SIDE = 25.0, 16000, 224
-SEGMENT_FRAMES, SEGMENT_SAMPLES = 16, 10240
-NUM_SEGMENTS = 14
-OFFSETS_S = np.linspace(-2.0, 2.0, 21)
-MEL_STEPS = 66
+FPS, SAMPLE_RATE = 25.0, 16000
+SEGMENT_SAMPLES = 10240
+OFFSETS_S = np.linspace(-2.0, 2.0, NUM_OFFSETS)
 _MEAN, _TWICE_DEVIATION = -4.2677393, 2.0 * 4.5689974  # of AudioSet, as the audio tower was trained
 
 SyncModel = Callable[[Tensor, Tensor], Tensor]
@@ -44,29 +45,25 @@ class DeSync:
     """Mean size of the offset, in seconds, in steps of 0.2 s.
 
     Args:
-        build: Reads weights and gives the network.
+        build: Reads weights (safetensors) and gives the network.
     """
 
     name: str = "desync"
     version: str = "1"
-    source: str = "Synchformer 24-01-04T16-39-21 (github.com/v-iashin/Synchformer)"
+    source: str = "the state dict of Synchformer 24-01-04T16-39-21 (github.com/v-iashin/Synchformer) saved as safetensors"
     requires: frozenset[str] = frozenset({"video", "audio"})
     of_sets: bool = False
     higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"desync_s": False})
-    build: Callable[[Path], SyncModel] | None = None
+    build: Callable[[Path], SyncModel] = read_synchformer
 
     def load(self, weights: Path, *, device: str) -> Scorer:
         """Build the network.
 
         Raises:
-            CheckpointError: If nothing was given that can.
+            CheckpointError: If the weights do not fit.
         """
-        if self.build is None:
-            raise CheckpointError(
-                "the code of Synchformer is not part of this package, so its weights cannot be read.",
-                "Measure from Python with DeSync(build=...), a function from the weights' path to the network.",
-            )
-        return DeSyncScorer(self.build(weights), device)
+        network = self.build(weights)
+        return DeSyncScorer(network.to(device) if isinstance(network, nn.Module) else network, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +118,6 @@ def segments(clip: Clip) -> tuple[Tensor, Tensor]:
 def _log_mel(piece: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """``[128, 66]``: torchaudio's mel spectrogram (400 of 1024 every 160), logarithm, AudioSet's mean and deviation."""
     power = magnitudes(piece.astype(np.float64), window=400, hop=160, size=1024) ** 2
-    mel = np.log(power @ mel_filters(128, 1024, SAMPLE_RATE, slaney=False).T + 1e-6)
+    mel = np.log(power @ mel_filters(NUM_MELS, 1024, SAMPLE_RATE, slaney=False).T + 1e-6)
     mel = np.pad(mel, ((0, MEL_STEPS - len(mel)), (0, 0)))
     return rearrange((mel - _MEAN) / _TWICE_DEVIATION, "t f -> f t").astype(np.float32)

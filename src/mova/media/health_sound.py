@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from mova.evaluation.health_picture import Finding
+from mova.media.health_picture import Finding
 
 Floats = npt.NDArray[np.float32]
 

@@ -5,7 +5,7 @@
     health.faults[0].message              # "pop in the sound at 0.53 s: height of the strongest of 2, ..."
     next_remedy(health, tried=())         # what to try first: "decode_fp32", ...
 
-The detectors are in :mod:`mova.evaluation.health_picture` and :mod:`mova.evaluation.health_sound`, with what they can and
+The detectors are in :mod:`mova.media.health_picture` and :mod:`mova.media.health_sound`, with what they can and
 cannot tell; how many faults they find and how often they are wrong is measured by ``benchmarks/health.py``.
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import RequestError
-from mova.evaluation import health_picture, health_sound
-from mova.evaluation.health_picture import Finding, PictureLimits
-from mova.evaluation.health_sound import SoundLimits
+from mova.media import health_picture, health_sound
 from mova.media.clip import Clip
+from mova.media.health_picture import Finding, PictureLimits
+from mova.media.health_sound import SoundLimits
 
 Modality = Literal["video", "audio", "both"]
 Remedy = Literal["decode_fp32", "redecode", "reroll_video", "reroll_audio"]
@@ -91,8 +91,13 @@ class Health:
 
 
 def check_clip(clip: Clip) -> Health:
-    """Look a clip over. About 35 ms for 33 frames of 96 x 96 on one core."""
-    return check_arrays(clip.frames, clip.waveform, fps=clip.fps, sample_rate=clip.sample_rate)
+    """Look over what of a clip was made; also as ``clip.health``. About 35 ms for 33 frames of 96 x 96 on one core."""
+    return check_arrays(
+        None if "video" in clip.given_whole else clip.frames,
+        None if "audio" in clip.given_whole else clip.waveform,
+        fps=clip.fps,
+        sample_rate=clip.sample_rate,
+    )
 
 
 def check_arrays(
