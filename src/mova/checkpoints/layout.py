@@ -177,9 +177,13 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def resolve_model(name_or_path: str | Path) -> Path:
+def resolve_model(name_or_path: str | Path, *, may_download: bool = True) -> Path:
     """The folder of a model: the shipped one by its name, a folder by its path, or a repository of the
     Hugging Face hub.
+
+    Args:
+        name_or_path: Which.
+        may_download: Whether a repository that is not on this machine is fetched.
 
     Raises:
         CheckpointError: If there is no such model, or it cannot be downloaded.
@@ -195,7 +199,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
     if path.exists():
         raise CheckpointError(f"{path} is a file; a model is a folder with a {INDEX}.", "Give the folder.")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name_or_path)):
-        return _downloaded(str(name_or_path))
+        return _downloaded(str(name_or_path), may_download=may_download)
     raise CheckpointError(
         f"there is no model {str(name_or_path)!r}.",
         f"Give {BASE_NAME}, a folder, or a hub id such as OpenMOSS-Team/MOVA-360p.",
@@ -247,14 +251,14 @@ def _official_world(folder: Path) -> dict[str, Any]:
     return {"name": folder.name, "sample_rate": audio.get("sample_rate", 48000), "audio_hop": hop}
 
 
-def _downloaded(repository: str) -> Path:
+def _downloaded(repository: str, *, may_download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     # no pickles, no code: what is not on this list never reaches the disk
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.md"]
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
+        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not may_download))
     except RepositoryNotFoundError:
         raise CheckpointError(
             f"the hub has no model {repository!r}, or it is not public.", "Check the name, or set HF_TOKEN."

@@ -114,14 +114,16 @@ def maker_of(made_by: Mapping[str, Any], *, model: str | None = None) -> str:
     from mova.checkpoints.layout import BASE_NAME, read_index, resolve_model
 
     name = model or made_by.get("model") or BASE_NAME
-    if made_by.get("weights") is not None:
+    if made_by:
         try:
-            here = read_index(resolve_model(name)).fingerprint
+            # nothing is fetched from a network because a film says so
+            here = read_index(resolve_model(name, may_download=model is not None)).fingerprint
         except CheckpointError:
             if model is not None:
                 raise
-            raise CheckpointError(f"the film was made with {name!r}, which is not found.", "Give --model.") from None
-        if here != made_by["weights"]:
+            hint = f"Give --model: another one, or {name} itself if you trust it."
+            raise CheckpointError(f"the film was made with {name!r}, which is not on this machine.", hint) from None
+        if made_by.get("weights") not in (None, here):
             console.say(f"note: the film was made with other weights ({made_by['weights']}, here {here})")
     return str(name)
 

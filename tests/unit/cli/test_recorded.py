@@ -145,9 +145,17 @@ def test_a_variation_is_made_by_the_model_of_the_clip_from_inputs_that_are_the_s
     assert "image" not in asked_of(made, {}, ("image=null",), reroll=None)[0]
     assert "image" not in asked_of(made, {}, (), reroll="audio")[0]
     shutil.rmtree(here / "tiny")
-    with pytest.raises(CheckpointError, match="made with 'tiny', which is not found"):
+    with pytest.raises(CheckpointError, match="made with 'tiny', which is not on this machine"):
         maker_of(probe(made).made_by or {})
     assert maker_of({}) == "mova-base"
+
+
+def test_a_model_is_never_downloaded_because_a_film_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    for made_by in ({"model": "somebody/unknown", "weights": "0" * 16}, {"model": "somebody/unknown"}):
+        with pytest.raises(CheckpointError, match="not on this machine") as refused:
+            maker_of(made_by)
+        assert "--model" in str(refused.value.hint)
 
 
 def test_a_film_of_shots_says_what_made_it_and_is_not_taken_for_a_clip(here: Path, tiny_components: Components) -> None:

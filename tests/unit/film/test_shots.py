@@ -122,7 +122,7 @@ def test_a_mistake_is_told_with_its_shot_and_field(document: Any, field: str, me
         ([BALL, {**DRUMS, "num_frames": 34}], {}, "shot 2: num_frames must be between 1 and 33"),
         ([BALL, {**DRUMS, "num_frames": 29, "keep": ["sound"]}], {}, "shot 2: keep: .*34 frames; tiny makes at most 33.*28"),
         ([BALL, {**DRUMS, "image": "none.png"}], {}, "shot 2: .*none.png"),
-        ([BALL, {**DRUMS, "keep": ["last_frame"], "keyframes": [{"time_s": 0, "image": "a.png"}]}], {}, "shot 2: .*in one latent"),
+        ([BALL, {**DRUMS, "keep": ["last_frame"], "keyframes": [{"time_s": 0, "image": "a.png"}]}], {}, "shot 2: .*one latent"),
         ([{**BALL, "retakes": ["audio:0.1-0.4"]}], {}, "shot 1: retake ends at 0.4 s; the shot ends at 0.3125 s"),
         ([BALL, {**DRUMS, "keep": ["sound"], "retakes": ["audio:0-0.2"]}], {}, "shot 2: .*goes on"),
         ([BALL], {"sound": {"bed": "none.wav"}}, "none.wav"),
