@@ -29,7 +29,7 @@ benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/base_model.py --bridge-off
 	$(BIN)/python benchmarks/clapper.py
 	$(BIN)/python benchmarks/codecs.py
-	$(BIN)/python benchmarks/directions.py --per-kind 3 --seeds 3
+	$(BIN)/python benchmarks/directions.py --long-clips 8
 	$(BIN)/python benchmarks/health.py
 	$(BIN)/python benchmarks/outside.py
 	$(BIN)/python benchmarks/speed.py
