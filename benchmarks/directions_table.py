@@ -38,7 +38,7 @@ class Floor:
 TEXT = ("text", "F1@45")
 FLOORS = (
     Floor("video_to_audio", "event F1 at 45 ms", "F1@45", 0.8),
-    Floor("video_to_audio", "event F1 at 45 ms, 0.5 above the bridge-off run", "F1@45", 0.5, than=("video_to_audio", "bridge off F1@45")),
+    Floor("video_to_audio", "F1 at 45 ms, 0.5 over bridge off", "F1@45", 0.5, than=("video_to_audio", "bridge off F1@45")),
     Floor("video_to_audio", "median offset, ms", "median ms", 25.0, is_ceiling=True),
     Floor("video_to_audio", "film kept to the bit", "film kept", 1.0),
     Floor("audio_to_video", "event F1 at 45 ms", "F1@45", 0.7),
