@@ -5,7 +5,7 @@ Nothing here knows a model: films against rendered films, moments against border
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,9 +82,7 @@ def continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> Numbers:
         seams: Each the frame before a border of given and made.
         truth: The rendered film.
     """
-    usual = [jumps(truth, order) for order in (1, 2)]
-    changes = [jumps(frames, order) for order in (1, 2)]
-    return {"continuous": goes_on(changes, seams, usual), "truth continuous": goes_on(usual, seams, usual)}
+    return _with_truth("continuous", jumps, frames, seams, truth)
 
 
 def position_continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> Numbers:
@@ -95,9 +93,15 @@ def position_continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> 
         seams: Each the frame before a border of given and made.
         truth: The rendered film.
     """
-    usual = [strides(truth, order) for order in (1, 2)]
-    changes = [strides(frames, order) for order in (1, 2)]
-    return {"position continues": goes_on(changes, seams, usual), "truth position continues": goes_on(usual, seams, usual)}
+    return _with_truth("position continues", strides, frames, seams, truth)
+
+
+def _with_truth(
+    name: str, change: Callable[[Pixels, int], Floats], frames: Pixels, seams: Sequence[int], truth: Pixels
+) -> Numbers:
+    """Whether a kind of change goes on over the seams of a film, and of the true one."""
+    changes, usual = ([change(film, order) for order in (1, 2)] for film in (frames, truth))
+    return {name: goes_on(changes, seams, usual), f"truth {name}": goes_on(usual, seams, usual)}
 
 
 def goes_on(changes: Sequence[Floats], seams: Sequence[int], usual: Sequence[Floats]) -> bool:

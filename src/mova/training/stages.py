@@ -140,8 +140,10 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
     captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings)]
-    counts = known_counts(latents.scripts)
-    wrong = [caption for script in latents.scripts for caption in wrong_phrasings(script, recipe.phrasings, counts)]
+    wrong = [""] * len(captions)
+    if recipe.noise.contrast:  # a minute for many clips
+        counts = known_counts(latents.scripts)
+        wrong = [caption for script in latents.scripts for caption in wrong_phrasings(script, recipe.phrasings, counts)]
     torch.manual_seed(recipe.optim.seed)
     joint, text, tokenizer = _joint_parts(recipe, captions)
     start = {
