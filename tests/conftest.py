@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,13 +48,15 @@ TINY_JOINT = {
 }
 
 
-def build_tiny_components(num_experts: int = 1) -> Components:
-    """Random weights everywhere, so that no part is silent; the same at every call."""
+def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> Components:
+    """Random weights everywhere, so that no part is silent; the same at every call. With ``cues`` it has a planner."""
     import torch
 
     from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
     from mova.checkpoints.load import Components
     from mova.models.audio_codec import AudioCodec
+    from mova.models.cue_condition import num_cue_channels
+    from mova.models.cue_planner import build_cue_planner
     from mova.models.joint import JointModel, share_audio_and_bridge
     from mova.models.video_codec import VideoCodec
     from mova.sampling.scheduler import FlowMatchPairScheduler
@@ -63,10 +66,17 @@ def build_tiny_components(num_experts: int = 1) -> Components:
         torch.manual_seed(0)
         tokenizer = train_tokenizer(["a red ball bounces twice on wood", "two drums, then a bell", "rain"], 300)
         text_encoder = build_text_encoder(len(tokenizer), 32, 1)
-        experts = [JointModel(**TINY_JOINT) for _ in range(num_experts)]
+        video = dict(TINY_JOINT["video"])
+        video["in_dim"] += num_cue_channels(len(cues), stride=TINY_WORLD.video_stride) if cues else 0
+        experts = [JointModel(**{**TINY_JOINT, "video": video}) for _ in range(num_experts)]
         video_codec = VideoCodec(4, base_width=8, width=12, latents_mean=[0.1] * 4, latents_std=[0.5] * 4)
         audio_codec = AudioCodec(6, width=16, num_blocks=1, n_fft=512, latents_mean=[0.2] * 6, latents_std=[0.7] * 6)
-        for module in (*experts, text_encoder, video_codec, audio_codec):
+        planner = None
+        if cues:
+            planner = build_cue_planner(
+                text_vocab=len(tokenizer), labels=cues, seconds=33 / 16, steps_per_s=64, width=32, num_layers=1
+            )
+        for module in (*experts, text_encoder, video_codec, audio_codec, *([planner] if planner else [])):
             for parameter in module.parameters():
                 torch.nn.init.normal_(parameter, std=0.25)
             module.requires_grad_(False).eval()
@@ -81,6 +91,8 @@ def build_tiny_components(num_experts: int = 1) -> Components:
         "text_encoder": ("transformers", "UMT5EncoderModel"),
         "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
     }
+    if planner is not None:
+        classes["cue_planner"] = ("transformers", "UMT5ForConditionalGeneration")
     return Components(
         transformer=experts[0],
         transformer_2=experts[1] if num_experts == 2 else None,
@@ -89,7 +101,8 @@ def build_tiny_components(num_experts: int = 1) -> Components:
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=FlowMatchPairScheduler(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False),
-        index=Index(classes=classes, boundary_ratio=0.9 if num_experts == 2 else None, world=TINY_WORLD),
+        index=Index(classes=classes, boundary_ratio=0.9 if num_experts == 2 else None, world=replace(TINY_WORLD, cues=cues)),
+        cue_planner=planner,
     )
 
 
@@ -101,3 +114,9 @@ def tiny_components() -> Components:
 @pytest.fixture(scope="session")
 def tiny_two_experts() -> Components:
     return build_tiny_components(num_experts=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_cued() -> Components:
+    """One that can be told when things happen, and plans it where nobody says."""
+    return build_tiny_components(cues=("red", "blue"))

@@ -57,7 +57,8 @@ class GridPipelineMixin(CodecPipelineMixin):
             RequestError: If the checkpoint needs a first frame, none is given and ``text_only`` does not say what takes
                 its place; or if it says so to a checkpoint that needs none.
         """
-        takes_pictures = self.transformer.config["video"]["in_dim"] > self.transformer.config["video"]["out_dim"]
+        sizes = self.transformer.config["video"]
+        takes_pictures = sizes["in_dim"] > sizes["out_dim"] and not self.world.cues
         if text_only is not None and not takes_pictures:
             raise RequestError(f"{self.world.name} needs no first frame: text_only has nothing to do.", field="text_only")
         tasks = []

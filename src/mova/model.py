@@ -12,7 +12,7 @@ from mova.given import Given, keep_given
 from mova.inputs import Prepared, prepare
 from mova.media.clip import Clip
 from mova.names import Memory, name_of, name_of_sound
-from mova.request import Fit, GenerationRequest, Keyframe, Modality, Retake, TextOnly
+from mova.request import Fit, GenerationRequest, Modality, TextOnly, make_request
 from mova.reroll import rerolled
 from mova.world import ModelWorld, SolverName
 
@@ -140,6 +140,7 @@ class MOVAModel:
         audio_shift: float | None = None,
         solver: SolverName | None = None,
         audio_sample_rate: int | None = None,
+        cues: Sequence[tuple[float, str]] | None = None,
         image: Any = None,
         last_image: Any = None,
         keyframes: Mapping[float, Any] | None = None,
@@ -187,6 +188,8 @@ class MOVAModel:
             audio_shift: The same for the sound.
             solver: Method of the sampler.
             audio_sample_rate: Of the finished sound, in Hz.
+            cues: What happens when: (seconds, label) each, of ``world.cues`` or ``""``; planned from the prompt if not given,
+                and left open if empty.
             image: Picture that the film begins with: a path, a PIL image or ``[H, W, 3]`` uint8.
             last_image: Picture that it ends with.
             keyframes: Pictures at moments of the film: seconds to picture.
@@ -207,7 +210,7 @@ class MOVAModel:
             RequestError: If the model cannot make what is asked.
         """
         memory: dict[str, Any] = {}
-        request = GenerationRequest(
+        values = dict(
             prompt=prompt,
             negative_prompt=negative_prompt,
             audio_negative_prompt=audio_negative_prompt,
@@ -236,10 +239,11 @@ class MOVAModel:
             audio_shift=audio_shift,
             solver=solver,
             audio_sample_rate=audio_sample_rate,
+            cues=None if cues is None else tuple({"time_s": time_s, "label": label} for time_s, label in cues),
             image=name_of(image, "image", memory),
             last_image=name_of(last_image, "last_image", memory),
             keyframes=tuple(
-                Keyframe(time_s=time_s, image=name_of(picture, "keyframes", memory) or "")
+                {"time_s": time_s, "image": name_of(picture, "keyframes", memory) or ""}
                 for time_s, picture in (keyframes or {}).items()
             ),
             references=tuple(name_of(picture, "references", memory) or "" for picture in references),
@@ -247,14 +251,14 @@ class MOVAModel:
             audio=name_of_sound(audio, "audio", memory),
             extend_s=extend_s,
             extend_at=extend_at,
-            retake=None if retake is None else Retake(modality=retake[0], from_s=retake[1], to_s=retake[2]),
+            retake=None if retake is None else dict(zip(("modality", "from_s", "to_s"), retake, strict=True)),
             repaint=name_of(repaint, "repaint", memory),
             only=only,
             fit=fit,
             text_only=text_only,
             truncate=truncate,
         )
-        return self.run(request, memory=memory, on_progress=on_progress)
+        return self.run(make_request(values), memory=memory, on_progress=on_progress)
 
     def run(self, request: GenerationRequest, *, memory: Memory | None = None, on_progress: OnProgress | None = None) -> Clip:
         """Make the clip of a request; ``clip.request`` holds it with every value settled, ``clip.health`` the verdict.
@@ -270,9 +274,7 @@ class MOVAModel:
         """
         return self.run_prepared(self.prepare(request, memory=memory), on_progress=on_progress)
 
-    def reroll(
-        self, clip: Clip, modality: Modality, *, seed: int | None = None, on_progress: OnProgress | None = None
-    ) -> Clip:
+    def reroll(self, clip: Clip, modality: Modality, *, seed: int | None = None, on_progress: OnProgress | None = None) -> Clip:
         """The clip with its sound or its film made anew for the other, which stays as it is to the last bit.
 
         Args:
@@ -303,6 +305,7 @@ class MOVAModel:
 
         plan, given = prepared.plan, prepared.given
         request, timeline = plan.request, plan.timeline
+        lead_s = float(prepared.lead_frames / timeline.fps)
         output = self.pipeline(
             request.prompt,
             request.negative_prompt,
@@ -320,6 +323,7 @@ class MOVAModel:
             audio_seed=plan.audio_seed,
             text_only=request.text_only,
             truncate=request.truncate,
+            cues=None if request.cues is None else [[(cue.time_s + lead_s, cue.label) for cue in request.cues]],
             given=[prepared.with_lead],
             output_type="clips",
             on_progress=on_progress,
@@ -336,7 +340,7 @@ class MOVAModel:
         return replace(
             clip,
             request=request.model_dump(exclude_defaults=True),
-            made_by=self.made_by(prepared),
+            made_by=self.made_by(prepared) | {"cues": [[round(time_s - lead_s, 9), label] for time_s, label in output.cues[0]]},
             film=prepared.film,
             only=request.only,
             given_whole=given_whole(given),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -26,6 +27,7 @@ class MOVAPipelineOutput(BaseOutput):
             L]``.
         fps: Frames per second, exact.
         sample_rate: Of the sound, in Hz.
+        cues: What happens when, a list of (seconds, label) a clip: as given or planned; empty where it was left open.
         clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
     """
 
@@ -34,6 +36,7 @@ class MOVAPipelineOutput(BaseOutput):
     fps: Fraction
     sample_rate: int
     clips: list[Clip]
+    cues: Sequence[Sequence[tuple[float, str]]] = ()
 
     @property
     def clip(self) -> Clip:
@@ -49,6 +52,7 @@ def finished(
     fps: Fraction,
     rate: int,
     only: Literal["audio", "video"] | None = None,
+    cues: Sequence[Sequence[tuple[float, str]]] = (),
 ) -> MOVAPipelineOutput:
     """The output of a decoded run.
 
@@ -59,6 +63,7 @@ def finished(
         fps: Frames per second.
         rate: Samples per second.
         only: The one modality that the clips are to write.
+        cues: What happens when, a list a clip.
     """
     video, sound = video.cpu(), sound.cpu().contiguous()
     pixels = _pixels(video)
@@ -73,7 +78,7 @@ def finished(
         frames, waves = rearrange(video / 2 + 0.5, "b c t h w -> b t c h w"), sound
     elif output_type == "np":
         frames = np.ascontiguousarray(rearrange(video / 2 + 0.5, "b c t h w -> b t h w c").numpy())
-    return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips)
+    return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips, cues=cues)
 
 
 def _pixels(video: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -20,6 +20,7 @@ from mova.checkpoints.layout import Index
 from mova.checkpoints.load import Components, load_to_run
 from mova.checkpoints.lora_pipeline import LoraPipelineMixin
 from mova.checkpoints.save import save_checkpoint
+from mova.cues import CuePipelineMixin, Sheet
 from mova.errors import CheckpointError, RequestError
 from mova.given import Given
 from mova.grids import GridPipelineMixin
@@ -45,7 +46,7 @@ StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[st
 OnProgress = Callable[[str, int, int], None]
 
 
-class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
+class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
     """Video and sound in one diffusion process.
 
     Args:
@@ -56,11 +57,12 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         text_encoder: Text encoder.
         tokenizer: Its tokenizer.
         scheduler: Noise levels.
+        cue_planner: What writes cue sheets from prompts, or ``None``.
         index: What the checkpoint's folder says: classes, boundary, world.
     """
 
-    model_cpu_offload_seq = "text_encoder->transformer->transformer_2->video_vae->audio_vae"
-    _optional_components = ["transformer_2"]  # noqa: RUF012
+    model_cpu_offload_seq = "cue_planner->text_encoder->transformer->transformer_2->video_vae->audio_vae"
+    _optional_components = ["transformer_2", "cue_planner"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         text_encoder: Any,
         tokenizer: Any,
         scheduler: Any,
+        cue_planner: Any = None,
         index: Index | None = None,
     ) -> None:
         super().__init__()
@@ -82,6 +85,7 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             text_encoder=text_encoder,
             tokenizer=tokenizer,
             scheduler=scheduler,
+            cue_planner=cue_planner,
         )
         self.index = index or Index(classes={})
         self.runtime: Runtime | None = None  # how it runs and why, where that was settled
@@ -168,6 +172,7 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         audio_latents: Tensor | None = None,
         prompt_embeds: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
+        cues: Sequence[Sheet] | None = None,
         image: Any = None,
         last_image: Any = None,
         fit: Fit = "exact",
@@ -209,6 +214,8 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             audio_latents: In place of the sound's noise, ``[B, C, L]``.
             prompt_embeds: In place of ``prompt``, ``[B, S, D]``.
             negative_prompt_embeds: In place of ``negative_prompt``.
+            cues: What happens when, a list of (seconds, label) a clip, an empty one to leave it open; planned from the
+                prompt if not given and nothing given has times of its own.
             image: The first frame, given: a path, a PIL image or ``[H, W, 3]`` uint8; one for all, or a list.
             last_image: The last frame, likewise.
             fit: What to do with pictures of another shape: refuse them ("exact"), "crop", "pad" or "stretch".
@@ -269,15 +276,20 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
             given = given or given_edges(canvas, batch, image, last_image, fit=fit)
             task = self.task(given, grid, timeline, text_only=text_only)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
+        window = timeline.video_latents(world.max_frames)
+        sheets, until = (
+            (cues, grid.frames)
+            if cues is not None
+            else (self._planned(prompt, given or (), seeds, num_frames=num_frames, fps=exact_fps), window)
+        )
+        task = self._told(task, sheets, fps=exact_fps, until=until)
         noise = self._noise(grid, seeds, audio_seeds, latents=latents, audio_latents=audio_latents)
 
         def after_step(progress: Progress) -> Pair | None:
             report("denoise", progress.step, progress.num_steps)
             return self._call_back(callback_on_step_end, progress)
 
-        windows = plan_windows(
-            grid.frames, grid.audio_length, timeline=timeline, max_video=timeline.video_latents(world.max_frames)
-        )
+        windows = plan_windows(grid.frames, grid.audio_length, timeline=timeline, max_video=window)
         report("denoise", 0, schedules[0].num_steps * len(windows))
         run = partial(
             denoise,
@@ -296,13 +308,13 @@ class MOVAPipeline(GridPipelineMixin, LoraPipelineMixin, DiffusionPipeline):
         result = denoise_windows(run, task.to(device), windows, begin, on_step=after_step)
         rate = world.sample_rate
         if output_type == "latent":
-            output = MOVAPipelineOutput(frames=result.video, audio=result.audio, fps=exact_fps, sample_rate=rate, clips=[])
+            output = MOVAPipelineOutput(result.video, result.audio, exact_fps, rate, clips=[], cues=sheets)
         else:
             report("decode", 0, 1)
             num_samples = timeline.samples(num_frames)
             video = self.decode_video(result.video)[:, :, :num_frames]
             sound = self.decode_audio(result.audio)[:, :, :num_samples]
-            output = finished(video, sound, output_type, fps=exact_fps, rate=rate, only=task.only)
+            output = finished(video, sound, output_type, fps=exact_fps, rate=rate, only=task.only, cues=sheets)
             report("decode", 1, 1)
         return output if return_dict else (output.frames, output.audio)
 

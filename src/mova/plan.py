@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
+from mova.errors import RequestError
 from mova.request import GenerationRequest
 from mova.timeline import Timeline
 from mova.world import ModelWorld, SolverName, grid_frames, resolve_fps, resolve_length, resolve_size, value_or
@@ -82,6 +85,7 @@ def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
     width, height = resolve_size(world, request.width, request.height)
     fps = resolve_fps(world, request.fps)
     num_frames = resolve_length(world, fps, num_frames=request.num_frames, seconds=request.seconds)
+    check_cues(request, world, Fraction(num_frames) / fps)
     timeline = world.timeline(fps)
     # 32 bits are enough to tell clips apart and short enough to be typed again
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
@@ -119,3 +123,26 @@ def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
         }
     )
     return replace(plan, request=settled)
+
+
+def check_cues(request: GenerationRequest, world: ModelWorld, seconds: Fraction) -> None:
+    """Refuse cues that the model does not know, or outside the clip.
+
+    Raises:
+        RequestError: With the nearest that is allowed.
+    """
+    if request.cues and not world.cues:
+        raise RequestError(f"{world.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
+    for cue in request.cues or ():
+        if cue.time_s >= seconds:
+            raise RequestError(
+                f"cues: {cue.time_s:g} s is not within the clip of {float(seconds):g} s.",
+                "Give an earlier time, or ask for a longer clip.",
+                field="cues",
+            )
+        if cue.label and cue.label not in world.cues:
+            close = difflib.get_close_matches(cue.label, world.cues, n=1, cutoff=0.5)
+            guess = f"Did you mean {close[0]}? " if close else ""
+            raise RequestError(
+                f"cues: {world.name} knows no {cue.label[:40]!r}.", f"{guess}It knows {', '.join(world.cues)}.", field="cues"
+            )

@@ -47,6 +47,15 @@ class Retake(BaseModel):
     to_s: float = Field(gt=0, allow_inf_nan=False, description="End of the span, in seconds.")
 
 
+class Cue(BaseModel):
+    """Something that happens at a moment of the film."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time_s: float = Field(ge=0, allow_inf_nan=False, description="When it is seen, in seconds.")
+    label: str = Field(default="", max_length=64, description="What it is, in a word that the model knows; empty for anything.")
+
+
 class GenerationRequest(BaseModel):
     """What is asked of a model. Unknown fields and wrong types are refused; ``None`` leaves a value to the
     model.
@@ -145,6 +154,13 @@ class GenerationRequest(BaseModel):
     solver: SolverName | None = Field(default=None, description="Method of the sampler.")
     audio_sample_rate: int | None = Field(
         default=None, ge=8000, le=96000, description="Samples per second of the finished sound."
+    )
+
+    cues: tuple[Cue, ...] | None = Field(
+        default=None,
+        max_length=256,
+        strict=False,
+        description="What happens when; planned from the prompt if not given, and left open if empty.",
     )
 
     image: str | None = Field(
@@ -301,6 +317,8 @@ def _check_given(request: GenerationRequest) -> None:
         raise RequestError("extend_s and a length are both given.", "Say how much to add, or leave it out.", field="extend_s")
     if request.video is not None:
         _check_beside_video(request, asked)
+    if request.cues and _keeps_film(request, asked):
+        raise RequestError("cues contradict video: no picture is made.", "Leave cues out.", field="cues")
     if request.references and request.image is not None:
         raise RequestError(
             "references contradict image: the film goes on from them, or begins with it.", "Leave one out.", field="references"
@@ -327,6 +345,12 @@ def _check_beside_video(request: GenerationRequest, changes: list[str]) -> None:
         contradicting, reason = sounds if retakes in ("audio", "both") else [], "retake: it makes sound anew"
     if contradicting:
         raise RequestError(f"{contradicting[0]} contradicts {reason}.", "Leave one of them out.", field=contradicting[0])
+
+
+def _keeps_film(request: GenerationRequest, changes: list[str]) -> bool:
+    """Whether nothing of the picture is made."""
+    retakes = None if request.retake is None else request.retake.modality
+    return request.video is not None and (not changes or (retakes == "audio" and request.repaint is None))
 
 
 def _check_spans(request: GenerationRequest) -> None:

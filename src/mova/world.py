@@ -42,6 +42,7 @@ class ModelWorld:
         cross_guidance_scale: The same for the bridge.
         solver: Method of the sampler where none is asked.
         kinds: What the model knows, in a few words each; empty means anything.
+        cues: Labels of what can be told to happen at a moment, in the order of the network's channels; empty if nothing can.
     """
 
     name: str = "this model"
@@ -63,6 +64,7 @@ class ModelWorld:
     cross_guidance_scale: float = 1.0
     solver: SolverName = "euler"
     kinds: tuple[str, ...] = ()
+    cues: tuple[str, ...] = ()
 
     @property
     def longest(self) -> int:

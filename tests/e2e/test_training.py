@@ -27,19 +27,20 @@ RECIPES = {
     f"optim: {OPTIM}}}",
     "4_latents": "{stage: latents, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
     "5_joint": f"{{stage: joint, text_layers: 1, vocab_size: 400, batch_size: 2, optim: {OPTIM}}}",
-    "6_decoder": f"{{stage: video_codec, name: video_decoder, start_from: video_codec, decoder_only_from: 0.0, crop: 32, "
+    "6_planner": f"{{stage: planner, width: 32, layers: 1, batch_size: 4, optim: {OPTIM}}}",
+    "7_decoder": f"{{stage: video_codec, name: video_decoder, start_from: video_codec, decoder_only_from: 0.0, crop: 32, "
     f"num_frames: 9, batch_size: 2, optim: {OPTIM}}}",
-    "7_export": "{stage: export, video_codec: video_decoder, output: model}",
+    "8_export": "{stage: export, video_codec: video_decoder, output: model}",
 }
 
 GOING_ON = {
     "a_latents": "{stage: latents, codecs_from: model, seed: 5, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
-    "b_joint": "{stage: joint, start_from: model, batch_size: 6, noise: {regions: 0.0, contrast: 0.1, twins: 2}, "
+    "b_joint": "{stage: joint, start_from: model, batch_size: 6, noise: {regions: 0.0, drop_cues: 0.2}, "
     "optim: {num_steps: 3, save_every: 2, validate_every: 3, warmup_steps: 1}}",
     "c_render": "{stage: render, seed: 6, num_clips: 8, num_held_out: 8, clips_per_shard: 8}",
     "d_decoder": f"{{stage: video_codec, name: video_decoder, start_from: model, decoder_only_from: 0.0, crop: 32, "
     f"num_frames: 9, batch_size: 2, optim: {OPTIM}}}",
-    "e_export": "{stage: export, codecs_from: model, video_codec: video_decoder, earlier: [run], output: longer}",
+    "e_export": "{stage: export, codecs_from: model, video_codec: video_decoder, output: longer}",
 }
 
 

@@ -16,7 +16,7 @@ from mova.media.clip import Clip
 from mova.model import MOVAModel
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
-from mova.request import GenerationRequest, Keyframe, Retake
+from mova.request import Cue, GenerationRequest, Keyframe, Retake
 
 FILM = "film.mkv"  # written by a fixture into the test's folder
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 5000)).astype(np.float32)
@@ -56,6 +56,7 @@ CHANGES = {
     "audio_shift": {"audio_shift": 4.0},
     "solver": {"solver": "heun"},
     "audio_sample_rate": {"audio_sample_rate": 24000},
+    "cues": {"cues": [(0.2, "red")]},
     "image": {"image": GREY},
     "last_image": {"last_image": GREY},
     "keyframes": {"keyframes": {0.25: GREY}},
@@ -74,6 +75,8 @@ CHANGES = {
     # fields of fields
     "keyframes.time_s": {"keyframes": {0.25: GREY}},
     "keyframes.image": {"keyframes": {0.0: LEFT}},
+    "cues.time_s": {"cues": [(0.1, "red")]},
+    "cues.label": {"cues": [(0.2, "blue")]},
     "retake.modality": {"video": FILM, "num_frames": None, "retake": ("video", 0.25, 0.5)},
     "retake.from_s": {"video": FILM, "num_frames": None, "retake": ("both", 0.0, 0.5)},
     "retake.to_s": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.375)},
@@ -82,6 +85,8 @@ CHANGES = {
 BEFORE = {
     **{field: {"cross_guidance_scale": 2.0} for field in ("cross_guidance_from", "cross_guidance_to")},
     **{field: {"self_guidance_scale": 1.5} for field in ("self_guidance_from", "self_guidance_to")},
+    "cues": {"cues": ()},
+    **{f"cues.{field}": {"cues": [(0.2, "red")]} for field in ("time_s", "label")},
     "fit": {"image": STRIPES, "fit": "crop"},
     "extend_s": {"video": FILM, "num_frames": None, "extend_s": 0.25},
     "extend_at": {"video": FILM, "num_frames": None, "extend_s": 0.25},
@@ -99,6 +104,7 @@ FIELDS = [
     *GenerationRequest.model_fields,
     *(f"keyframes.{field}" for field in Keyframe.model_fields),
     *(f"retake.{field}" for field in Retake.model_fields),
+    *(f"cues.{field}" for field in Cue.model_fields),
 ]
 PICTURE_ONLY_KEPT = {"audio_sample_rate", "only"}  # change the finished sound alone, or leave it out
 SOUND_ONLY_KEPT = {"repaint"}  # changes the picture alone
@@ -108,6 +114,11 @@ REFUSED_BEFORE = {"truncate"}  # says that what is refused without it is made
 @pytest.fixture(scope="module")
 def model(tiny_components: Components) -> MOVAModel:
     return MOVAModel(MOVAPipeline.from_components(tiny_components))
+
+
+@pytest.fixture(scope="module")
+def model_of_cues(tiny_cued: Components) -> MOVAModel:
+    return MOVAModel(MOVAPipeline.from_components(tiny_cued))
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +162,14 @@ def in_file(clip: Clip) -> tuple[np.ndarray | None, np.ndarray | None]:
 def test_changing_one_field_changes_the_clip(
     model: MOVAModel,
     model_of_pictures: MOVAModel,
+    model_of_cues: MOVAModel,
     begin: Clip,
     folder: Path,
     field: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    used = model_of_pictures if field == "text_only" else model
+    used = {"text_only": model_of_pictures, "cues": model_of_cues}.get(field.partition(".")[0], model)
     if field in REFUSED_BEFORE:
         with pytest.raises(RequestError) as caught:
             used.generate(**(BEGIN | BEFORE[field]))

@@ -40,7 +40,7 @@ REQUIRED = (
     "tokenizer",
     "scheduler",
 )
-OPTIONAL = ("video_dit_2",)
+OPTIONAL = ("video_dit_2", "cue_planner")
 # what is written for parts whose class is not ours to name
 OFFICIAL_CLASSES = {
     "video_dit": ("mova.diffusion.models.wan_video_dit", "WanModel"),
@@ -85,6 +85,14 @@ def _umt5_encoder(config: Mapping[str, Any]) -> nn.Module:
     return encoder
 
 
+def _umt5_planner(config: Mapping[str, Any]) -> nn.Module:
+    from transformers.models.umt5.configuration_umt5 import UMT5Config
+    from transformers.models.umt5.modeling_umt5 import UMT5ForConditionalGeneration
+
+    planner: nn.Module = UMT5ForConditionalGeneration(UMT5Config.from_dict(dict(config)))
+    return planner
+
+
 def _from_config(cls: Any, config: Mapping[str, Any]) -> nn.Module:
     # only what the constructor knows: a config.json may hold keys of other versions (spec 1)
     accepted = set(cls._get_init_keys(cls)) - {"self"}
@@ -96,6 +104,7 @@ BUILDERS: dict[str, dict[str, Builder]] = {
     "video_vae": {"VideoCodec": _video_codec, "AutoencoderKLWan": _wan_vae},
     "audio_vae": {"AudioCodec": _audio_codec, "DAC": _dac_vae},
     "text_encoder": {"UMT5EncoderModel": _umt5_encoder},
+    "cue_planner": {"UMT5ForConditionalGeneration": _umt5_planner},
 }
 TOKENIZERS = ("T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 KNOWN_CLASSES: dict[str, tuple[str, ...]] = {

@@ -38,6 +38,7 @@ class Components:
         text_encoder: The text encoder.
         tokenizer: Its tokenizer.
         scheduler: The noise levels.
+        cue_planner: What writes cue sheets from prompts, or ``None``.
         index: What the folder said: classes, boundary, world.
     """
 
@@ -49,6 +50,7 @@ class Components:
     tokenizer: Any
     scheduler: FlowMatchPairScheduler
     index: Index
+    cue_planner: nn.Module | None = None
 
 
 def load_checkpoint(
@@ -108,7 +110,7 @@ def _filled(skeleton: Skeleton, runtime: Runtime) -> Components:
     parts = skeleton.parts
     quantiser = make_quantiser(runtime.quantisation, runtime.dtype)
     for name, part in parts.items():
-        _set_dtype(part.module, torch.float32 if name in ("video_vae", "audio_vae") else runtime.dtype)
+        _set_dtype(part.module, torch.float32 if name in ("video_vae", "audio_vae", "cue_planner") else runtime.dtype)
     for name in EXPERTS & parts.keys():
         prepare_storage(_expert(parts[name]), runtime.quantisation, runtime.dtype, quantiser=quantiser)
     readers = {name: _Reader(part, runtime, quantiser) for name, part in parts.items()}
@@ -136,6 +138,7 @@ def _filled(skeleton: Skeleton, runtime: Runtime) -> Components:
         text_encoder=parts["text_encoder"].module,
         tokenizer=skeleton.tokenizer,
         scheduler=skeleton.scheduler,
+        cue_planner=parts["cue_planner"].module if "cue_planner" in parts else None,
         index=skeleton.index,
     )
 

@@ -85,7 +85,9 @@ def _write_all(folder: Path, components: Components, dtype: torch.dtype | None) 
         module = getattr(components, name)
         config = {key: value for key, value in module.config.items() if not key.startswith("_")}
         _write_part(folder / name, config, _converted(module.state_dict(), dtype), components, name)
-    _write_text_encoder(folder / "text_encoder", components.text_encoder, dtype)
+    _write_transformers_part(folder / "text_encoder", components.text_encoder, dtype)
+    if components.cue_planner is not None:
+        _write_transformers_part(folder / "cue_planner", components.cue_planner, dtype)
     components.tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "scheduler").mkdir()
     scheduler = {key: value for key, value in components.scheduler.config.items() if not key.startswith("_")}
@@ -112,7 +114,7 @@ def _write_part(
     write_tensors(folder, tensors, name=DIFFUSERS_WEIGHTS)
 
 
-def _write_text_encoder(folder: Path, encoder: nn.Module, dtype: torch.dtype | None) -> None:
+def _write_transformers_part(folder: Path, encoder: nn.Module, dtype: torch.dtype | None) -> None:
     folder.mkdir()
     tied = getattr(encoder, "_tied_weights_keys", None) or {}
     tensors = {name: value for name, value in encoder.state_dict().items() if name not in tied}

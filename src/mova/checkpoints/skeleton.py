@@ -153,7 +153,7 @@ def _build_parts(folder: Path, index: Index) -> dict[str, Part]:
             raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
         own = frozenset(name for name in second.state_dict() if ours_to_official(name)[0] == "video_dit")
         parts["video_dit_2"] = Part(second, folder / "video_dit_2", own, partial(official_to_ours, "video_dit_2"))
-    for name in BUILDERS:
+    for name in BUILDERS.keys() & index.classes.keys():
         module = build_module(folder, name, index)
         tied: Mapping[str, str] = getattr(module, "_tied_weights_keys", None) or {}
         parts[name] = Part(module, folder / name, frozenset(set(module.state_dict()) - set(tied)), tied=tied)

@@ -77,6 +77,10 @@ def generate(
     audio_shift: Annotated[float | None, typer.Option(help="The same for the sound.")] = None,
     solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams, dpmpp, unipc.")] = None,
     audio_sample_rate: Annotated[int | None, typer.Option(help="Of the finished sound, in Hz.")] = None,
+    cue: Annotated[
+        list[str] | None,
+        typer.Option(help="What happens when, SECONDS or SECONDS=LABEL; may be repeated; 'none' plans nothing."),
+    ] = None,
     image: Annotated[str | None, typer.Option(help="Picture that the film begins with.")] = None,
     last_image: Annotated[str | None, typer.Option(help="Picture that the film ends with.")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="Picture at a moment, SECONDS=FILE; may be repeated.")] = None,
@@ -122,7 +126,7 @@ def generate(
 ) -> None:
     """Make a clip and its sound from a prompt."""
     from mova.cli.generate import Choice, Output, run
-    from mova.cli.options import parse_extend, parse_keyframes, parse_loras, parse_retake
+    from mova.cli.options import parse_cues, parse_extend, parse_keyframes, parse_loras, parse_retake
     from mova.cli.recorded import asked_of, loras_of, maker_of
     from mova.runtime.options import RuntimeOptions
 
@@ -146,6 +150,7 @@ def generate(
         "audio_shift": audio_shift,
         "solver": solver,
         "audio_sample_rate": audio_sample_rate,
+        "cues": parse_cues(cue),
         "image": image,
         "last_image": last_image,
         "keyframes": parse_keyframes(keyframe),

@@ -143,6 +143,9 @@ def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, p
             continue
         written = clip.save(path)
         elapsed = time.monotonic() - begin
+        if clip.made_by and clip.made_by.get("cues"):
+            told = "as given" if request.cues else "planned"
+            console.say(f"{label}cues, {told}: {cue_words(clip.made_by['cues'])}")
         if health.faults:
             console.say(f"warning: {label}{fault_words(health)}; see --on-fault")
         if number == 0 and output.sheet is not None:
@@ -203,6 +206,11 @@ def clip_facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) ->
         "peak_dbfs": peak_dbfs(clip.waveform),
         "seconds_taken": round(seconds_taken, 2),
     }
+
+
+def cue_words(cues: list[tuple[float, str]]) -> str:
+    """What happens when, in a line."""
+    return ", ".join(f"{label or 'something'} at {time_s:.2f} s" for time_s, label in cues)
 
 
 def loudness_words(fact: dict[str, Any]) -> str:

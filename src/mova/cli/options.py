@@ -15,6 +15,7 @@ FLAGS = {
     "num_inference_steps": "--steps",
     "width": "--size",
     "height": "--size",
+    "cues": "--cue",
     "keyframes": "--keyframe",
     "references": "--reference",
     "extend_s": "--extend",
@@ -24,7 +25,8 @@ FLAGS = {
 
 def flag(field: str) -> str:
     """The option that sets ``field``."""
-    return FLAGS.get(field, "--" + field.replace("_", "-"))
+    name = field.partition(".")[0]  # a field of a field is typed with it
+    return FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
 def in_typed_words(problem: RequestError) -> RequestError:
@@ -67,6 +69,19 @@ def parse_keyframes(texts: list[str] | None) -> tuple[dict[str, object], ...] | 
     )
 
 
+def parse_cues(texts: list[str] | None) -> tuple[dict[str, object], ...] | None:
+    """``SECONDS`` or ``SECONDS=LABEL`` each, or ``none`` alone.
+
+    Raises:
+        RequestError: If one is not of that form.
+    """
+    if not texts:
+        return None
+    if texts == ["none"]:
+        return ()
+    return tuple({"time_s": _seconds(text.partition("=")[0], "--cue", text), "label": text.partition("=")[2]} for text in texts)
+
+
 def parse_extend(text: str | None) -> dict[str, object]:
     """``2s`` or ``start:2s`` as fields of a request.
 
@@ -99,7 +114,7 @@ def parse_retake(text: str | None) -> dict[str, object] | None:
 
 
 def _seconds(text: str, option: str, whole: str) -> float:
-    examples = {"--keyframe": "1.2=picture.png", "--extend": "2s", "--retake": "audio:0.8-1.6"}
+    examples = {"--cue": "0.5=red", "--keyframe": "1.2=picture.png", "--extend": "2s", "--retake": "audio:0.8-1.6"}
     if not re.fullmatch(r"\d{1,5}(\.\d{1,6})?", text):
         raise RequestError(
             f"{option}: takes seconds as in {examples[option]}; got {whole[:40]!r}.",

@@ -52,16 +52,19 @@ class AttentionProcessor:
         if key_rope is not None:
             key = attn.rotate(key, key_rope)
 
-        parallel = self._parallel_config
-        key, value = attn.gathered(key), attn.gathered(value)
-        out = dispatch_attention_fn(
+        out = self.attend(attn, query, attn.gathered(key), attn.gathered(value))
+        return attn.to_out(out.flatten(-2).to(query.dtype))  # type: ignore[no-any-return]
+
+    def attend(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """``[B, L, N, H]`` of ``query [B, L, N, H]`` and ``key``, ``value`` ``[B, C, N, H]``: the chosen backend."""
+        out: Tensor = dispatch_attention_fn(
             query,
             key,
             value,
             backend=self._attention_backend,
-            parallel_config=parallel if attn.sharding == "query_and_context" else None,
+            parallel_config=self._parallel_config if attn.sharding == "query_and_context" else None,
         )
-        return attn.to_out(out.flatten(-2).to(query.dtype))  # type: ignore[no-any-return]
+        return out
 
 
 class Attention(nn.Module, AttentionModuleMixin):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mova.scenes.script import Event, Script
-from mova.scenes.world import KINDS, SceneClip, draw, example_prompts, render, sample_scripts, write_script
+from mova.scenes.world import EVENT_LABELS, KINDS, SceneClip, draw, example_prompts, render, sample_scripts, write_script
 
 __all__ = [
+    "EVENT_LABELS",
     "KINDS",
     "Event",
     "SceneClip",

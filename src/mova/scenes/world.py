@@ -46,6 +46,15 @@ KINDS: dict[str, Kind] = {
     )
 }
 
+EVENT_LABELS = (
+    *("red", "yellow", "green", "blue", "gold"),  # drum pads and fireworks
+    *("C", "D", "E", "F", "G", "A", "B"),
+    *("ah", "oh", "ee"),
+    *("wood", "metal", "glass", "stone"),
+    *("tick", "high", "low", "near", "far"),
+)
+"""Every label that an event of any kind can have. The order is that of a network's cue channels."""
+
 
 @dataclass(frozen=True, eq=False)
 class SceneClip:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from mova.models.audio_codec import AudioCodec
 from mova.models.joint import JointModel
 from mova.models.video_codec import VideoCodec
 from mova.sampling.scheduler import FlowMatchPairScheduler
-from mova.scenes.world import KINDS
+from mova.scenes.world import EVENT_LABELS, KINDS
 from mova.training.recipe import ExportRecipe
 from mova.world import ModelWorld
 
@@ -32,8 +34,11 @@ def run_export(recipe: ExportRecipe) -> None:
     """
     folder = recipe.folder
     video_codec, audio_codec = _codecs(recipe)
+    network = _part(JointModel, folder / "joint" / "joint")
+    labels = EVENT_LABELS if network.config["video"]["in_dim"] > network.config["video"]["out_dim"] else ()
+    planner = _planner(folder / "planner" / "planner") if labels else None
     components = Components(
-        transformer=_part(JointModel, folder / "joint" / "joint"),
+        transformer=network,
         transformer_2=None,
         video_vae=video_codec,
         audio_vae=audio_codec,
@@ -47,7 +52,8 @@ def run_export(recipe: ExportRecipe) -> None:
             extra_one_step=True,
             snap_to_training_grid=False,
         ),
-        index=Index(classes=_classes(), world=_world(recipe)),
+        cue_planner=planner,
+        index=Index(classes=_classes(has_planner=planner is not None), world=replace(_world(recipe), cues=labels)),
     )
     card = model_card(recipe, components)
     save_checkpoint(recipe.output, components, dtype=getattr(torch, recipe.dtype), extra_files={"README.md": card})
@@ -61,14 +67,16 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
         "text encoder": components.text_encoder,
         "video codec": components.video_vae,
         "audio codec": components.audio_vae,
+        **({} if components.cue_planner is None else {"cue planner": components.cue_planner}),
     }
     sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
     kinds = "\n".join(f"- **{name}**: {kind.description}" for name, kind in KINDS.items())
-    names = ("audio_codec", "video_codec", "video_decoder", "joint")
-    folders = [*recipe.earlier, folder]
-    stages = "\n".join(_stage_line(one, name) for one in folders for name in names if (one / name / "metrics.jsonl").exists())
-    recipes = "`recipes/base`, then `recipes/continue`" if recipe.earlier else "`recipes/base`"
+    names = ("audio_codec", "video_codec", "video_decoder", "joint", "planner")
+    earlier = _earlier_lines(recipe)
+    own = [_stage_line(folder, name) for name in names if (folder / name / "metrics.jsonl").exists()]
+    stages = "\n".join([*earlier, *(line for line in own if line not in earlier)])
+    recipes = "`recipes/base`, then `recipes/continue`" if earlier else "`recipes/base`"
     world = recipe.world
     return f"""---
 license: {recipe.licence}
@@ -112,6 +120,14 @@ Apache-2.0, as the code. The training data is rendered by this repository and ca
 """
 
 
+def _earlier_lines(recipe: ExportRecipe) -> list[str]:
+    """The stages that the card of the checkpoint names from which this run went on."""
+    card = None if recipe.codecs_from is None else resolve_model(recipe.codecs_from) / "README.md"
+    if card is None or not card.is_file():
+        return []
+    return re.findall(r"^\| \S+/\S+ \| \d+ \|.*$", card.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def _stage_line(folder: Path, name: str) -> str:
     lines = (folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
@@ -145,14 +161,19 @@ def _world(recipe: ExportRecipe) -> ModelWorld:
     )
 
 
-def _classes() -> dict[str, tuple[str, str]]:
+def _classes(*, has_planner: bool) -> dict[str, tuple[str, str]]:
     ours = {name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")}
-    return ours | {
-        "video_vae": ("mova", "VideoCodec"),
-        "audio_vae": ("mova", "AudioCodec"),
-        "text_encoder": ("transformers", "UMT5EncoderModel"),
-        "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
-    }
+    planner = {"cue_planner": ("transformers", "UMT5ForConditionalGeneration")} if has_planner else {}
+    return (
+        ours
+        | planner
+        | {
+            "video_vae": ("mova", "VideoCodec"),
+            "audio_vae": ("mova", "AudioCodec"),
+            "text_encoder": ("transformers", "UMT5EncoderModel"),
+            "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
+        }
+    )
 
 
 def _codecs(recipe: ExportRecipe) -> tuple[Any, Any]:
@@ -187,6 +208,13 @@ def _text_encoder(folder: Path) -> Any:
     from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
 
     return _part(UMT5EncoderModel, folder)
+
+
+def _planner(folder: Path) -> Any:
+    """``None`` where none was trained: nothing is planned then, and cues are the user's alone."""
+    from transformers.models.umt5.modeling_umt5 import UMT5ForConditionalGeneration
+
+    return _part(UMT5ForConditionalGeneration, folder) if folder.is_dir() else None
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -2,8 +2,9 @@
 
 A clip of latents x and noise n give the noisy latents ``(1 - sigma) x + sigma n`` and the velocity ``n - x`` (Liu et al.
 2022, arXiv 2209.03003). Each modality has its own sigma: most of the time both are equal, else they are independent, or
-one modality is given clean (a sound for a film, a film for a sound), or a region of time is (a first frame, a beginning,
-an end). Captions and the bridge are dropped for some samples, so that both can be guided by.
+one modality is given clean (a sound for a film, a film for a sound), or a region is (a first frame, a beginning, all but a
+span or a rectangle). Captions, cues and the bridge are dropped for some samples: a network that can do without each can also
+be guided by it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 from mova.data.latents import LatentSet
 from mova.models.text_encoder import encode_tokens
 from mova.sampling.pair import Pair
-from mova.training.contrast import contrast_loss, twins
 
 # embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
 NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
@@ -37,9 +37,9 @@ class NoiseSettings(BaseModel):
     given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose sound is given clean.")
     regions: float = Field(default=0.15, ge=0, le=1, description="Share of batches with given regions of time.")
     totals: float = Field(default=0.0, ge=0, description="Weight of the error summed over time, beside that of each token.")
-    contrast: float = Field(default=0.0, ge=0, description="Weight of telling the right prompt from a wrong one.")
-    twins: int = Field(default=4, ge=1, description="Samples of a batch that are told apart, and places that it takes.")
     drop_caption: float = Field(default=0.1, ge=0, le=1)
+    drop_cues: float = Field(default=0.35, ge=0, le=1)
+    partial_cues: float = Field(default=0.25, ge=0, le=1, description="Share of the cued samples that know a beginning's only.")
     drop_bridge: float = Field(default=0.06, ge=0, le=1)
 
 
@@ -71,15 +71,16 @@ class JointObjective:
         held_out: Latents for validation.
         input_ids: Token ids ``[N K + 1, S]`` of the training captions, K of each clip together; the last is the empty prompt.
         masks: Their masks.
-        wrong_ids: Captions that are wrong of the clips, likewise; a row of an empty caption has none.
-        wrong_masks: Their masks.
+        cues: Cue channels of the training clips ``[N, C', T]``; C' is 0 for a network that takes none.
         held_out_ids: Token ids of the validation captions, likewise.
         held_out_masks: Their masks.
+        held_out_cues: Their cue channels.
         normaliser: Statistics of the latents.
         noise: How noise levels are drawn.
         batch_size: Samples per process and step.
         video_fps: Frames per second of the films.
         audio_weight: Weight of the sound's loss.
+        dtype: In which the network multiplies matrices; losses and optimiser are float32.
         device: Where to train.
     """
 
@@ -92,24 +93,25 @@ class JointObjective:
         *,
         input_ids: Tensor,
         masks: Tensor,
-        wrong_ids: Tensor,
-        wrong_masks: Tensor,
+        cues: Tensor,
         held_out_ids: Tensor,
         held_out_masks: Tensor,
+        held_out_cues: Tensor,
         normaliser: Normaliser,
         noise: NoiseSettings,
         batch_size: int,
         video_fps: float,
         audio_weight: float = 1.0,
+        dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
         self.modules = nn.ModuleDict({"joint": joint, "text": text}).to(device)
         self.latents, self.held_out = latents, held_out
-        self.ids, self.masks = input_ids, masks
-        self.wrong_ids, self.wrong_masks = wrong_ids, wrong_masks
-        self.held_out_ids, self.held_out_masks = held_out_ids, held_out_masks
+        self.ids, self.masks, self.cues = input_ids, masks, cues
+        self.held_out_ids, self.held_out_masks, self.held_out_cues = held_out_ids, held_out_masks, held_out_cues
         self.normaliser, self.noise = normaliser, noise
         self.batch_size, self.video_fps, self.audio_weight, self.device = batch_size, video_fps, audio_weight, device
+        self.dtype = dtype
 
     def is_matrix(self, name: str) -> bool:
         """Muon takes the inner weights; embeddings, modulation and doors go to AdamW."""
@@ -129,23 +131,12 @@ class JointObjective:
         levels = draw_levels(video.shape, audio.shape, self.noise, generator)
         bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
         noise = self._noise(Pair(video, audio), generator)
-        told = self._told_apart(levels, keep & (self.wrong_masks[index * per_clip + phrasing].sum(1) > 1))
-        kept = self.batch_size - len(told)
-        wrong = index[told] * per_clip + phrasing[told]
-        ids, masks = self.ids[rows], self.masks[rows]
-        ids[kept:], masks[kept:] = self.wrong_ids[wrong], self.wrong_masks[wrong]
-        for part in (video, audio, *noise, bridge, *(levels if len(told) else ())):
-            part[kept:] = part[told.to(self.device)]  # the last places go to their twins
-        errors = self._errors(self.modules, Pair(video, audio), noise, self._embeds(self.modules, ids, masks), levels, bridge)
-        right = Pair(errors.video[:kept], errors.audio[:kept])
-        losses = _losses(right, Pair(levels.video[:kept], levels.audio[:kept]), totals=self.noise.totals)
+        cues = self.cues[index] * draw_told(self.batch_size, self.cues.shape[2], self.noise, generator)[:, None].cpu()
+        embeds = self._embeds(self.modules, self.ids[rows], self.masks[rows])
+        errors = self._errors(self.modules, Pair(video, audio), noise, embeds, cues, levels, bridge)
+        losses = _losses(errors, levels, totals=self.noise.totals)
         total = losses.video + self.audio_weight * losses.audio
-        numbers = {"video": losses.video.item(), "audio": losses.audio.item()}
-        if len(told):
-            squares = errors.video.square().flatten(1).sum(1) + errors.audio.square().flatten(1).sum(1)
-            contrast = contrast_loss(squares[told], squares[kept:], levels.video[kept:])
-            total, numbers["contrast"] = total + self.noise.contrast * contrast, contrast.item()
-        return total, numbers
+        return total, {"video": losses.video.item(), "audio": losses.audio.item()}
 
     @torch.no_grad()
     def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
@@ -155,11 +146,11 @@ class JointObjective:
         video = self.normaliser.video(self.held_out.video[:count].float()).to(self.device)
         audio = self.normaliser.audio(self.held_out.audio[:count].float()).to(self.device)
         bridge = torch.ones(count, device=self.device)
-        embeds = self._embeds(ema, self.held_out_ids[:count], self.held_out_masks[:count])
+        embeds, cues = self._embeds(ema, self.held_out_ids[:count], self.held_out_masks[:count]), self.held_out_cues[:count]
         for sigma in (0.5, 0.8, 0.95):
             noise = self._noise(Pair(video, audio), torch.Generator(device=self.device).manual_seed(1234))
             level = torch.full((count,), sigma, device=self.device)
-            errors = self._errors(ema, Pair(video, audio), noise, embeds, Pair(level, level), bridge)
+            errors = self._errors(ema, Pair(video, audio), noise, embeds, cues, Pair(level, level), bridge)
             losses = _losses(errors, Pair(level, level), totals=0.0)
             numbers |= {f"video@{sigma}": losses.video.item(), f"audio@{sigma}": losses.audio.item()}
         return numbers
@@ -171,29 +162,37 @@ class JointObjective:
     def _noise(self, latents: Pair, generator: torch.Generator) -> Pair:
         return Pair(*(torch.randn(one.shape, generator=generator, device=self.device) for one in latents))
 
-    def _told_apart(self, levels: Pair, usable: Tensor) -> Tensor:
-        """Samples whose prompt is to be told from a wrong one: of one noise level for everything, where the prompts differ."""
-        if not self.noise.contrast or levels.video.ndim > 1:
-            return torch.zeros(0, dtype=torch.long)
-        return twins(levels.video.cpu(), usable & (levels.video == levels.audio).cpu(), self.noise.twins)
-
-    def _errors(self, modules: nn.ModuleDict, latents: Pair, noise: Pair, embeds: Tensor, levels: Pair, bridge: Tensor) -> Pair:
+    def _errors(
+        self, modules: nn.ModuleDict, latents: Pair, noise: Pair, embeds: Tensor, cues: Tensor, levels: Pair, bridge: Tensor
+    ) -> Pair:
         """Predicted less true velocity."""
         noisy = Pair(
             torch.lerp(latents.video, noise.video, as_map(levels.video, latents.video)),
             torch.lerp(latents.audio, noise.audio, as_map(levels.audio, latents.audio)),
         )
-        out = modules["joint"](
-            noisy.video,
-            noisy.audio,
-            video_timestep=1000.0 * levels.video,
-            audio_timestep=1000.0 * levels.audio,
-            text_embeds=embeds,
-            video_fps=self.video_fps,
-            a2v_scale=bridge,
-            v2a_scale=bridge,
-        )
-        return Pair(out.video - (noise.video - latents.video), out.audio - (noise.audio - latents.audio))
+        told = cues.to(noisy.video)[..., None, None].expand(-1, -1, -1, *noisy.video.shape[3:])
+        with torch.autocast(noisy.video.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            out = modules["joint"](
+                torch.cat([noisy.video, told], dim=1),
+                noisy.audio,
+                video_timestep=1000.0 * levels.video,
+                audio_timestep=1000.0 * levels.audio,
+                text_embeds=embeds,
+                video_fps=self.video_fps,
+                a2v_scale=bridge,
+                v2a_scale=bridge,
+            )
+        return Pair(out.video.float() - (noise.video - latents.video), out.audio.float() - (noise.audio - latents.audio))
+
+
+def draw_told(batch: int, num_latents: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
+    """``[B, T]`` bool: the latents whose cues are told: none, all, or those of a beginning."""
+    device = generator.device
+    dice, partial = torch.rand(2, batch, generator=generator, device=device)
+    cut = torch.randint(1, num_latents, (batch,), generator=generator, device=device)
+    length = torch.where(partial < noise.partial_cues, cut, num_latents)
+    length = torch.where(dice < noise.drop_cues, 0, length)
+    return torch.arange(num_latents, device=device) < length[:, None]
 
 
 def draw_levels(
@@ -216,37 +215,55 @@ def draw_levels(
     sigma_a = torch.where((dice >= edge) & (dice < edge + noise.given_audio), torch.zeros_like(sigma_a), sigma_a)
     if torch.rand((), generator=generator, device=device) >= noise.regions:
         return Pair(sigma_v, sigma_a)
-    video = sigma_v[:, None].expand(batch, frames).clone()
+    video = sigma_v[:, None, None, None].expand(batch, frames, height, width).clone()
     audio = sigma_a[:, None].expand(batch, length).clone()
     for index in range(batch):
         _give_region(video[index], audio[index], generator)
-    return Pair(video[:, :, None, None].expand(batch, frames, height, width), audio)
+    return Pair(video, audio)
 
 
 def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> None:
-    """Sets to 0 the levels of what is given: a first or last frame, a key frame, a beginning, or all but a span."""
-    frames, length = len(video), len(audio)
+    """Sets to 0 the levels of what is given: a first or last frame, a key frame, a beginning, or all but a span of the sound,
+    of the film, or a rectangle of the picture.
+
+    Args:
+        video: ``[T, H, W]``.
+        audio: ``[L]``.
+        generator: Draws.
+    """
+    (frames, height, width), length = video.shape, len(audio)
 
     def pick(limit: int) -> int:
         return int(torch.randint(limit, (), generator=generator, device=generator.device))
 
-    choice = pick(12)
-    if choice < 4:
+    def outside(limit: int, least: int) -> Tensor:
+        """All of ``limit`` but a span of at least ``least``."""
+        start, stop = sorted((pick(limit + 1), pick(limit + 1)))
+        keep = torch.ones(limit, dtype=torch.bool, device=video.device)
+        keep[min(start, limit - least) : max(stop, start + least)] = False
+        return keep
+
+    choice = pick(16)
+    if choice < 5:
         video[0] = 0.0
-    elif choice < 5:
+    elif choice < 6:
         video[-1] = 0.0
-    elif choice < 7:
+    elif choice < 8:
         video[pick(frames)] = 0.0
-    elif choice < 10:
+    elif choice < 12:
         cut = 1 + pick(frames - 2)
         video[:cut] = 0.0
         audio[: round(length * (4 * cut - 3) / (4 * frames - 3))] = 0.0
+    elif choice < 14:
+        audio[outside(length, 8)] = 0.0
+        video[:] = 0.0 if choice == 12 else video
     else:
-        start, stop = sorted((pick(length), pick(length)))
-        keep = torch.ones(length, dtype=torch.bool, device=audio.device)
-        keep[start : max(stop, start + 8)] = False
-        audio[keep] = 0.0
-        video[:] = 0.0 if choice == 10 else video
+        audio[:] = 0.0
+        if choice == 14:
+            video[outside(frames, 1)] = 0.0
+        else:  # the film's patches are of two latents
+            rows, columns = (outside(size // 2, 1).repeat_interleave(2) for size in (height, width))
+            video[:, rows[:, None] | columns[None, :]] = 0.0
 
 
 def as_map(level: Tensor, latents: Tensor) -> Tensor:

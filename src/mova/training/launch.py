@@ -146,7 +146,7 @@ def _worker(rank: int, world: int, store: str, recipe: Recipe, device: str, repo
 
 
 def _run_one(recipe: Recipe, device: str, on_step: Callable[[StepReport], None] | None) -> None:
-    from mova.training.recipe import AudioCodecRecipe, JointRecipe, VideoCodecRecipe
+    from mova.training.recipe import AudioCodecRecipe, JointRecipe, PlannerRecipe, VideoCodecRecipe
 
     if isinstance(recipe, VideoCodecRecipe):
         stages.run_video_codec(recipe, device, on_step)
@@ -154,3 +154,5 @@ def _run_one(recipe: Recipe, device: str, on_step: Callable[[StepReport], None] 
         stages.run_audio_codec(recipe, device, on_step)
     elif isinstance(recipe, JointRecipe):
         stages.run_joint(recipe, device, on_step)
+    elif isinstance(recipe, PlannerRecipe):
+        stages.run_planner(recipe, device, on_step)

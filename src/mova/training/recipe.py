@@ -109,14 +109,29 @@ class JointRecipe(Stage):
     noise: NoiseSettings = NoiseSettings()
     batch_size: int = Field(default=12, ge=1, description="Samples per process.")
     audio_weight: float = Field(default=1.0, gt=0)
+    cues: bool = Field(default=True, description="Whether the film's tower is told when things happen, where it is known.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="In which matrices are multiplied; auto: bfloat16 where the machine has it in hardware."
+    )
     phrasings: int = Field(default=1, ge=1, description="Captions per clip to choose from at every draw, its own the first.")
     compile: bool = Field(default=False, description="Fuse the blocks (torch.compile); on a CPU this needs a C++ compiler.")
     start_from: str | None = Field(
         default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
     )
-    keep_start: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the weights that it started from in the result."
-    )
+    keep_start: float = Field(default=0.0, ge=0, lt=1, description="Share of the weights that it started from in the result.")
+
+
+class PlannerRecipe(Stage):
+    """What writes cue sheets from prompts."""
+
+    stage: Literal["planner"]
+    tokenizer_from: str | None = Field(default=None, description="Checkpoint whose tokenizer to use; else that of this run.")
+    width: int = Field(default=128, ge=32, multiple_of=32)
+    layers: int = Field(default=2, ge=1)
+    steps_per_s: int = Field(default=64, ge=8, description="Steps of time per second.")
+    max_tokens: int = Field(default=32, ge=8)
+    batch_size: int = Field(default=128, ge=1, description="Prompts per process.")
+    optim: OptimSettings
 
 
 class ExportRecipe(Stage):
@@ -128,7 +143,6 @@ class ExportRecipe(Stage):
     video_codec: str | None = Field(
         default=None, description="Stage whose video codec to ship; else that of the checkpoint, or of the stage video_codec."
     )
-    earlier: tuple[Path, ...] = Field(default=(), description="Runs that this one went on from, for the model card.")
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
     shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")
     num_inference_steps: int = Field(default=16, ge=1)
@@ -141,7 +155,7 @@ class ExportRecipe(Stage):
 
 
 Recipe = Annotated[
-    RenderRecipe | VideoCodecRecipe | AudioCodecRecipe | LatentsRecipe | JointRecipe | ExportRecipe,
+    RenderRecipe | VideoCodecRecipe | AudioCodecRecipe | LatentsRecipe | JointRecipe | PlannerRecipe | ExportRecipe,
     Field(discriminator="stage"),
 ]
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)

@@ -15,28 +15,36 @@ import torch
 from torch import Tensor
 
 from mova.checkpoints.layout import resolve_model
-from mova.data.latents import channel_statistics, encode_shards, open_latents
+from mova.data.latents import LatentSet, channel_statistics, encode_shards, open_latents
 from mova.data.shards import open_shards, render_shards
 from mova.files import written_beside
 from mova.models.audio_codec import AudioCodec
+from mova.models.cue_condition import Instant, cue_condition, num_cue_channels
+from mova.models.cue_planner import build_cue_planner
 from mova.models.joint import JointModel
 from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
 from mova.scenes.captions import write_caption
+from mova.scenes.world import EVENT_LABELS
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
-from mova.training.contrast import known_counts, wrong_phrasings
 from mova.training.joint import JointObjective, Normaliser
+from mova.training.planner import PlannerObjective
+from mova.training.precision import PlainAttention, choose_precision
 from mova.training.processes import process_rank
 from mova.training.recipe import (
     AudioCodecRecipe,
     JointRecipe,
     LatentsRecipe,
+    PlannerRecipe,
     RenderRecipe,
     VideoCodecRecipe,
 )
 from mova.training.text import build_text_encoder, train_tokenizer
 from mova.training.trainer import StepReport, run_training
+
+UNLABELLED = 8
+"""One clip in so many has cues without labels, so that a user need not know the labels."""
 
 OnStep = Callable[[StepReport], None]
 OnClips = Callable[[int, int], None]
@@ -140,20 +148,19 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
     captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings)]
-    wrong = [""] * len(captions)
-    if recipe.noise.contrast:  # a minute for many clips
-        counts = known_counts(latents.scripts)
-        wrong = [caption for script in latents.scripts for caption in wrong_phrasings(script, recipe.phrasings, counts)]
     torch.manual_seed(recipe.optim.seed)
     joint, text, tokenizer = _joint_parts(recipe, captions)
     start = {
         name: {key: value.clone() for key, value in part.state_dict().items()}
         for name, part in (("joint", joint), ("text", text))
     }
+    dtype = choose_precision(recipe.precision, device)
+    if device == "cpu" and dtype == torch.bfloat16:
+        joint.set_attn_processor(PlainAttention())
     if recipe.compile:
+        torch._dynamo.config.recompile_limit = 64  # two towers, levels per sample or per token, their numbers
         joint.compile_repeated_blocks()
     input_ids, masks = tokenise(tokenizer, [*captions, ""], recipe.max_tokens)
-    wrong_ids, wrong_masks = tokenise(tokenizer, wrong, recipe.max_tokens)
     held_out_ids, held_out_masks = tokenise(tokenizer, [s["caption"] for s in held_out.scripts], recipe.max_tokens)
     objective = JointObjective(
         joint,
@@ -162,15 +169,16 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         held_out,
         input_ids=input_ids,
         masks=masks,
-        wrong_ids=wrong_ids,
-        wrong_masks=wrong_masks,
+        cues=_cue_channels(joint, latents, recipe),
         held_out_ids=held_out_ids,
         held_out_masks=held_out_masks,
+        held_out_cues=_cue_channels(joint, held_out, recipe),
         normaliser=read_normaliser(recipe.folder / "latents" / "statistics.json"),
         noise=recipe.noise,
         batch_size=recipe.batch_size,
         video_fps=float(recipe.world.fps),
         audio_weight=recipe.audio_weight,
+        dtype=dtype,
         device=device,
     )
     averaged = run_training(objective, recipe.optim, folder, on_step=on_step)
@@ -180,6 +188,30 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         save_module(averaged["joint"], folder / "joint")
         save_module(averaged["text"], folder / "text_encoder")
         tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def run_planner(recipe: PlannerRecipe, device: str, on_step: OnStep | None) -> None:
+    """Train the cue planner and save its averaged weights."""
+    from transformers import PreTrainedTokenizerFast
+
+    folder = recipe.folder / "joint" if recipe.tokenizer_from is None else resolve_model(recipe.tokenizer_from)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+    world = recipe.world.world()
+    torch.manual_seed(recipe.optim.seed)
+    planner = build_cue_planner(
+        text_vocab=len(tokenizer),
+        labels=EVENT_LABELS,
+        seconds=world.seconds,
+        steps_per_s=recipe.steps_per_s,
+        width=recipe.width,
+        num_layers=recipe.layers,
+    )
+    objective = PlannerObjective(
+        planner, tokenizer, world, batch_size=recipe.batch_size, max_tokens=recipe.max_tokens, device=device
+    )
+    averaged = run_training(objective, recipe.optim, recipe.folder / "planner", on_step=on_step)
+    if process_rank()[0] == 0:
+        save_module(averaged["planner"], recipe.folder / "planner" / "planner")
 
 
 def _move_towards(module: Any, start: Mapping[str, Tensor], share: float) -> None:
@@ -200,16 +232,58 @@ def phrasings(script: Mapping[str, Any], count: int) -> list[str]:
 
 def _joint_parts(recipe: JointRecipe, captions: list[str]) -> tuple[Any, Any, Any]:
     """Network, text encoder and tokenizer: fresh, or those of a checkpoint."""
+    channels = 0 if not recipe.cues else num_cue_channels(len(EVENT_LABELS), stride=BASE["bridge"]["video_stride"])
     if recipe.start_from is not None:
         from mova.checkpoints.load import load_checkpoint
 
         parts = load_checkpoint(recipe.start_from)  # frozen, as for inference
-        network, text = (part.requires_grad_(True).train() for part in (parts.transformer, parts.text_encoder))
-        return network, text, parts.tokenizer
+        network = with_channels(parts.transformer, channels)
+        return network.requires_grad_(True).train(), parts.text_encoder.requires_grad_(True).train(), parts.tokenizer
     tokenizer = train_tokenizer(captions, recipe.vocab_size)
     config = {part: {**BASE[part], **recipe.joint.get(part, {})} for part in ("video", "audio", "bridge")}
+    config["video"]["in_dim"] = config["video"]["out_dim"] + channels
     text = build_text_encoder(len(tokenizer), recipe.text_width, recipe.text_layers)
     return JointModel(**config), text, tokenizer
+
+
+def with_channels(network: JointModel, channels: int) -> JointModel:
+    """The same network with a door for so many conditioning channels beside the film's; new ones change nothing at first."""
+    video = dict(network.config["video"])
+    video["in_dim"] = video["out_dim"] + channels
+    wider: JointModel = JointModel(
+        **{**{name: network.config[name] for name in ("audio", "bridge", "rope_dtype")}, "video": video}
+    )
+    weights = network.state_dict()
+    door = weights["video_embed.patch_embedding.weight"][:, : video["in_dim"]]
+    fresh = door.new_zeros(door.shape[0], video["in_dim"] - door.shape[1], *door.shape[2:])
+    weights["video_embed.patch_embedding.weight"] = torch.cat([door, fresh], dim=1)
+    wider.load_state_dict(weights)
+    return wider
+
+
+def _cue_channels(joint: JointModel, latents: LatentSet, recipe: JointRecipe) -> Tensor:
+    """Cue channels of clips ``[N, C', T]`` from the events of their scripts, for some clips without labels."""
+    count, num_latents = len(latents.scripts), latents.video.shape[2]
+    if not recipe.cues:
+        return torch.zeros(count, 0, num_latents)
+    stride = joint.config["bridge"]["video_stride"]
+    return torch.stack(
+        [
+            cue_condition(
+                cues_of(script, has_labels=index % UNLABELLED != 0),
+                EVENT_LABELS,
+                num_latents=num_latents,
+                fps=recipe.world.fps,
+                stride=stride,
+            )
+            for index, script in enumerate(latents.scripts)
+        ]
+    )
+
+
+def cues_of(script: Mapping[str, Any], *, has_labels: bool = True) -> list[Instant]:
+    """When something is seen in a described script, and what."""
+    return [(event[0], event[3] if has_labels else "") for event in script["events"]]
 
 
 def read_normaliser(path: Path) -> Normaliser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mova.training.joint import NoiseSettings, as_map, draw_levels, masked_mean, total_error
+from mova.training.joint import NoiseSettings, as_map, draw_levels, draw_told, masked_mean, total_error
 
 VIDEO, AUDIO = (64, 16, 9, 12, 12), (64, 24, 66)
 
@@ -52,6 +52,25 @@ def test_region_batches_give_some_tokens_and_leave_some_to_make() -> None:
         given = (levels.video == 0).flatten(1).any(1) | (levels.audio == 0).any(1)
         to_make = (levels.video > 0).flatten(1).any(1) | (levels.audio > 0).any(1)
         assert given.all() and to_make.all()
+
+
+def test_regions_reach_every_latent_of_the_picture_and_of_time() -> None:
+    made, given = torch.zeros(9, 12, 12), torch.zeros(9, 12, 12)
+    for seed in range(30):
+        levels = draw_levels(VIDEO, AUDIO, settings(regions=1.0), generator(seed))
+        made += (levels.video > 0).sum(0)
+        given += (levels.video == 0).sum(0)
+    assert bool((made > 0).all()) and bool((given > 0).all())
+
+
+def test_cues_are_told_of_nothing_all_or_a_beginning() -> None:
+    told = draw_told(4000, 9, NoiseSettings(drop_cues=0.3, partial_cues=0.5), generator())
+    lengths = told.sum(1)
+    assert torch.equal(told, torch.arange(9) < lengths[:, None]), "what is told is a beginning"
+    shares = torch.stack([(lengths == 0).float().mean(), (lengths == 9).float().mean()])
+    # 4000 draws: three standard errors are at most 0.024
+    assert torch.allclose(shares, torch.tensor([0.3, 0.35]), atol=0.025)
+    assert set(lengths.tolist()) == set(range(10))
 
 
 def test_a_draw_depends_on_its_generator_only() -> None:

@@ -1,0 +1,61 @@
+"""Cues as extra channels at the video tower's door: what happens when, on the film's own clock.
+
+A prompt says what happens and how often, and leaves open when. A cue settles that: an instant and a label. Structured times
+beside the text are how sound generators are made to keep number and order (Make-An-Audio 2, arXiv 2305.18474; PicoAudio,
+arXiv 2407.02869). Only the film is told; the sound learns of it over the bridge, as of everything that is seen.
+
+The channels are constant over the picture: one that says that cues are given (all else 0 means that none are); one per frame
+of the latent, with 1 shared by the two frames nearest to the instant; and one per label, likewise, without regard to the
+frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+Instant = tuple[float, str]
+"""Seconds from the start of the film, and a label; ``""`` for none."""
+
+
+def num_cue_channels(num_labels: int, *, stride: int) -> int:
+    """Channels of a network that knows ``num_labels`` labels and whose codec folds ``stride`` frames into a latent."""
+    return 1 + stride + num_labels
+
+
+def cue_condition(
+    cues: Sequence[Instant] | None, labels: Sequence[str], *, num_latents: int, fps: Fraction | float, stride: int
+) -> Tensor:
+    """``[1 + stride + labels, num_latents]`` float32.
+
+    Args:
+        cues: In any order; ``None`` where nothing is said of when things happen, which is not the same as no cues.
+        labels: Those that the network knows, in its order.
+        num_latents: Video latents of the clip.
+        fps: Frames per second.
+        stride: Frames per latent; the first latent stands for one frame, which fills all of its channels.
+
+    Raises:
+        ValueError: If a label is unknown or an instant is not within the clip.
+    """
+    channels = torch.zeros(num_cue_channels(len(labels), stride=stride), num_latents)
+    if cues is None:
+        return channels
+    channels[0] = 1.0
+    last = stride * (num_latents - 1)
+    for time_s, label in cues:
+        place = time_s * float(fps)
+        if not 0.0 <= place < last + 1:
+            raise ValueError(f"a cue must be within the clip of {(last + 1) / float(fps):g} s; got {time_s:g} s.")
+        if label and label not in labels:
+            raise ValueError(f"there is no cue {label!r}; known are {', '.join(labels)}.")
+        frame, share = int(place), place - int(place)
+        for near, weight in ((frame, 1.0 - share), (min(frame + 1, last), share)):
+            latent = -(-near // stride)
+            channels[slice(1, 1 + stride) if near == 0 else 1 + (near - 1) % stride, latent] += weight
+            if label:
+                channels[1 + stride + labels.index(label), latent] += weight
+    return channels

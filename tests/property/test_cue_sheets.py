@@ -1,0 +1,76 @@
+"""Cue channels and cue sheets, whatever the cues and the prompt."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mova.models.cue_condition import cue_condition, num_cue_channels
+from mova.models.cue_planner import MAX_CUES, build_cue_planner, plan_cues, sheet_tokens
+
+LABELS = ("red", "blue", "C")
+STRIDE, FPS = 4, 16.0
+LATENTS = st.integers(1, 12)
+
+
+def seconds_of(latents: int) -> float:
+    return (1 + STRIDE * (latents - 1)) / FPS
+
+
+@given(LATENTS, st.lists(st.tuples(st.floats(0.0, 0.999), st.sampled_from(("", *LABELS))), max_size=6))
+def test_every_cue_leaves_one_in_its_label_and_its_place_can_be_read_back(latents: int, drawn: list[tuple[float, str]]) -> None:
+    cues = [(share * seconds_of(latents), label) for share, label in drawn]
+    channels = cue_condition(cues, LABELS, num_latents=latents, fps=FPS, stride=STRIDE)
+    assert channels.shape == (num_cue_channels(len(LABELS), stride=STRIDE), latents)
+    assert torch.equal(channels[0], torch.ones(latents))
+    for row, label in enumerate(LABELS):
+        assert channels[1 + STRIDE + row].sum() == pytest.approx(sum(one == label for _, one in cues), abs=1e-4)
+    # a frame's weight stands once in its latent, and in all four channels of the first
+    weights = torch.cat([channels[1:2, 0], channels[1 : 1 + STRIDE, 1:].T.flatten()])
+    last = len(weights) - 1
+    centre = sum(min(time_s * FPS, last) for time_s, _ in cues)
+    assert float((weights * torch.arange(len(weights))).sum()) == pytest.approx(centre, abs=1e-3)
+
+
+@given(LATENTS)
+def test_no_cues_and_not_knowing_differ(latents: int) -> None:
+    none, unknown = (cue_condition(cues, LABELS, num_latents=latents, fps=FPS, stride=STRIDE) for cues in ([], None))
+    assert not unknown.any() and none[0].all() and not none[1:].any()
+
+
+@pytest.mark.parametrize(
+    ("cue", "named"), [((2.1, "red"), "within the clip"), ((-0.1, ""), "within"), ((0.5, "green"), "red, blue, C")]
+)
+def test_a_cue_outside_the_clip_or_the_labels_is_refused(cue: tuple[float, str], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        cue_condition([cue], LABELS, num_latents=9, fps=FPS, stride=STRIDE)
+
+
+@pytest.fixture(scope="module")
+def planner() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = build_cue_planner(text_vocab=300, labels=LABELS, seconds=33 / 16, steps_per_s=64, width=32, num_layers=1)
+        for parameter in made.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return made.eval()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**63 - 1), st.lists(st.integers(2, 299), min_size=1, max_size=8), st.floats(0.1, 3.0))
+def test_whatever_is_drawn_is_a_sheet(planner: torch.nn.Module, seed: int, tokens: list[int], before_s: float) -> None:
+    ids = torch.tensor(tokens)
+    cues = plan_cues(planner, ids, torch.ones_like(ids), seed=seed, before_s=before_s)
+    times = [time_s for time_s, _ in cues]
+    assert len(cues) <= MAX_CUES and times == sorted(set(times))
+    assert all(0 <= time_s < before_s for time_s in times) and all(label in LABELS for _, label in cues)
+    assert cues == plan_cues(planner, ids, torch.ones_like(ids), seed=seed, before_s=before_s)
+
+
+@given(st.lists(st.tuples(st.integers(0, 131), st.sampled_from(LABELS)), max_size=8))
+def test_a_sheet_is_label_and_step_in_turn_and_an_end(planner: torch.nn.Module, drawn: list[tuple[int, str]]) -> None:
+    tokens = sheet_tokens([((step + 0.5) / 64, label) for step, label in drawn], planner.config)
+    assert tokens[-1] == 1 and len(tokens) == 2 * len(drawn) + 1
+    assert [(tokens[2 * i + 1] - 303, LABELS[tokens[2 * i] - 300]) for i in range(len(drawn))] == drawn

@@ -1,0 +1,142 @@
+"""What happens when: from a request to the network, planned where nobody says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mova.checkpoints.load import Components, load_checkpoint
+from mova.cli.options import parse_cues
+from mova.errors import RequestError
+from mova.media.clip import Clip
+from mova.model import MOVAModel
+from mova.pipeline import MOVAPipeline
+from mova.request import Cue, GenerationRequest
+
+BEGIN = {"prompt": "two drums", "seed": 1, "num_inference_steps": 2, "num_frames": 9}
+GREY = np.full((32, 32, 3), 200, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_cued: Components) -> MOVAModel:
+    return MOVAModel(MOVAPipeline.from_components(tiny_cued))
+
+
+def cues_of(clip: Clip) -> list[tuple[float, str]]:
+    return [(time_s, label) for time_s, label in (clip.made_by or {})["cues"]]
+
+
+def same(one: Clip, other: Clip) -> bool:
+    return np.array_equal(one.frames, other.frames) and np.array_equal(one.waveform, other.waveform)
+
+
+def test_a_prompt_alone_is_planned_and_the_plan_is_recorded(model: MOVAModel) -> None:
+    clip = model.generate(**BEGIN)
+    planned = cues_of(clip)
+    assert planned and all(0 <= time_s < 9 / 16 and label in ("red", "blue") for time_s, label in planned)
+    assert clip.request is not None and "cues" not in clip.request
+    assert same(model.generate(**BEGIN, cues=planned), clip), "told what was planned, it makes the same clip"
+    assert same(model.generate(**BEGIN), clip)
+
+
+def test_another_seed_plans_anew_and_another_seed_of_the_sound_does_not(model: MOVAModel) -> None:
+    planned = cues_of(model.generate(**BEGIN))
+    assert cues_of(model.generate(**(BEGIN | {"seed": 2}))) != planned
+    assert cues_of(model.generate(**BEGIN, audio_seed=5)) == planned
+
+
+def test_no_cues_leaves_it_open(model: MOVAModel) -> None:
+    clip = model.generate(**BEGIN, cues=())
+    assert cues_of(clip) == []
+    assert not same(clip, model.generate(**BEGIN))
+
+
+def test_where_something_given_has_times_nothing_is_planned(model: MOVAModel, tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    first = model.generate(**BEGIN)
+    first.save(film)
+    assert cues_of(model.generate("rain", video=film, seed=3, num_inference_steps=2)) == []
+    assert cues_of(model.generate(**BEGIN, last_image=GREY)) == []
+    assert cues_of(model.generate(**BEGIN, image=GREY)) == cues_of(first), "a first picture leaves the times open"
+    assert cues_of(model.reroll(first, "audio", seed=4)) == []
+
+
+def test_a_batch_is_planned_as_its_clips_alone(model: MOVAModel) -> None:
+    pipeline = model.pipeline
+    settings = {"num_frames": 9, "num_inference_steps": 2}
+    both = pipeline(["rain", "two drums"], seed=[5, 6], **settings)
+    alone = [pipeline(prompt, seed=seed, **settings) for prompt, seed in (("rain", 5), ("two drums", 6))]
+    assert list(both.cues) == [one.cues[0] for one in alone]
+    assert np.allclose(both.frames[1], alone[1].frames[0], atol=1e-5)
+
+
+def test_a_clip_of_the_models_own_length_is_told_whole(model: MOVAModel) -> None:
+    pipeline = model.pipeline
+    seen: list[torch.Tensor] = []
+    handle = pipeline.transformer.video_embed.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        pipeline("rain", seed=1, num_frames=33, num_inference_steps=1)
+    finally:
+        handle.remove()
+    assert seen[0][:, 4].eq(1).all()
+
+
+def test_what_is_planned_for_a_long_clip_is_told_of_its_beginning_only(model: MOVAModel) -> None:
+    from mova.sampling.tasks import text
+
+    pipeline = model.pipeline
+    fps = pipeline.world.timeline().fps
+    grid = pipeline.grid(height=32, width=32, num_frames=65, fps=fps)
+    told = pipeline._told(text(grid), [[(0.5, "red")]], fps=fps, until=9)
+    assert told.video_condition is not None
+    assert told.video_condition[0, 0, :9].eq(1).all() and not told.video_condition[0, :, 9:].any()
+
+
+def test_a_task_of_the_users_own_needs_no_channels(model: MOVAModel) -> None:
+    from mova.sampling.tasks import text
+
+    pipeline = model.pipeline
+    grid = pipeline.grid(height=32, width=32, num_frames=9, fps=pipeline.world.timeline().fps)
+    out = pipeline("rain", seed=1, num_frames=9, num_inference_steps=1, task=text(grid), output_type="latent")
+    assert bool(torch.isfinite(out.frames).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "hint"),
+    [
+        ({"cues": [(0.6, "red")]}, "not within the clip of 0.5625 s", "earlier"),
+        ({"cues": [(0.2, "redd")]}, "knows no 'redd'", "Did you mean red"),
+        ({"cues": [(-1.0, "")]}, "at least 0", "Use 0"),
+        ({"cues": [(float("nan"), "")]}, "finite|at least", ""),
+    ],
+)
+def test_a_wrong_cue_is_refused_with_the_nearest_that_is_right(model: MOVAModel, change: dict, named: str, hint: str) -> None:
+    with pytest.raises(RequestError, match=named) as caught:
+        model.generate(**(BEGIN | change))
+    assert hint in caught.value.hint
+
+
+def test_cues_for_a_film_that_is_given_are_refused() -> None:
+    with pytest.raises(RequestError, match="contradict video"):
+        GenerationRequest(prompt="rain", video="film.mp4", cues=(Cue(time_s=0.5),))
+
+
+def test_a_model_that_takes_no_cues_says_so(tiny_components: Components) -> None:
+    with pytest.raises(RequestError, match="cannot be told when"):
+        MOVAModel(MOVAPipeline.from_components(tiny_components)).generate(**BEGIN, cues=[(0.1, "")])
+
+
+def test_the_planner_is_saved_and_loaded(model: MOVAModel, tmp_path: Path) -> None:
+    model.pipeline.save_pretrained(tmp_path / "model")
+    again = MOVAModel(MOVAPipeline.from_components(load_checkpoint(tmp_path / "model")))
+    assert cues_of(again.generate(**BEGIN)) == cues_of(model.generate(**BEGIN))
+
+
+def test_cues_are_typed_as_seconds_and_labels() -> None:
+    assert parse_cues(["0.5=red", "1"]) == ({"time_s": 0.5, "label": "red"}, {"time_s": 1.0, "label": ""})
+    assert parse_cues(["none"]) == () and parse_cues(None) is None
+    with pytest.raises(RequestError, match="--cue"):
+        parse_cues(["red"])
