@@ -118,7 +118,6 @@ class JointRecipe(Stage):
     start_from: str | None = Field(
         default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
     )
-    keep_start: float = Field(default=0.0, ge=0, lt=1, description="Share of the weights that it started from in the result.")
 
 
 class PlannerRecipe(Stage):

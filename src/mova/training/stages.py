@@ -150,10 +150,6 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings)]
     torch.manual_seed(recipe.optim.seed)
     joint, text, tokenizer = _joint_parts(recipe, captions)
-    start = {
-        name: {key: value.clone() for key, value in part.state_dict().items()}
-        for name, part in (("joint", joint), ("text", text))
-    }
     dtype = choose_precision(recipe.precision, device)
     if device == "cpu" and dtype == torch.bfloat16:
         joint.set_attn_processor(PlainAttention())
@@ -183,8 +179,6 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     )
     averaged = run_training(objective, recipe.optim, folder, on_step=on_step)
     if process_rank()[0] == 0:
-        for name, weights in start.items():
-            _move_towards(averaged[name], weights, recipe.keep_start)
         save_module(averaged["joint"], folder / "joint")
         save_module(averaged["text"], folder / "text_encoder")
         tokenizer.save_pretrained(folder / "tokenizer")
@@ -212,16 +206,6 @@ def run_planner(recipe: PlannerRecipe, device: str, on_step: OnStep | None) -> N
     averaged = run_training(objective, recipe.optim, recipe.folder / "planner", on_step=on_step)
     if process_rank()[0] == 0:
         save_module(averaged["planner"], recipe.folder / "planner" / "planner")
-
-
-def _move_towards(module: Any, start: Mapping[str, Tensor], share: float) -> None:
-    """Mix ``share`` of the weights of the start into a module.
-
-    Both lie in one basin, and their mean is often better than either (Wortsman et al. 2022, arXiv 2109.01903).
-    """
-    if share:
-        ends = module.cpu().state_dict()
-        module.load_state_dict({key: torch.lerp(ends[key], start[key].to(ends[key]), share) for key in ends})
 
 
 def phrasings(script: Mapping[str, Any], count: int) -> list[str]:
