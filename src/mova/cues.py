@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mova.errors import RequestError
-from mova.given import Given
 from mova.models.cue_condition import Instant, cue_condition
 from mova.models.cue_planner import plan_cues
 from mova.models.text_encoder import tokenise
@@ -34,18 +33,20 @@ class CuePipelineMixin:
     def _planned(
         self,
         prompt: str | Sequence[str] | None,
-        given: Sequence[Given],
+        task: Task,
         seeds: Sequence[int],
         *,
         num_frames: int,
         fps: Fraction,
     ) -> list[Sheet]:
-        """A sheet a clip, drawn by the planner; empty where there is none, or where something given has times of its own.
+        """A sheet a clip, drawn by the planner; empty where there is none, or where something is given: a lamp that is lit in
+        a first picture, a ball in the air, has times of its own.
 
         In a clip longer than the model's own, only the beginning is planned.
         """
         texts = [prompt] if isinstance(prompt, str) else prompt
-        if self.cue_planner is None or texts is None or any(leaves_no_times_open(one) for one in given):
+        makes_all = bool((task.video_level == 1).all() and (task.audio_level == 1).all())
+        if self.cue_planner is None or texts is None or not makes_all:
             return [[] for _ in seeds]
         before_s = float(min(num_frames, self.world.max_frames) / fps)
         input_ids, masks = tokenise(self.tokenizer, list(texts), self.world.max_tokens, truncate=True)
@@ -54,18 +55,23 @@ class CuePipelineMixin:
             for ids, mask, seed in zip(input_ids, masks, seeds, strict=True)
         ]
 
-    def _told(self, task: Task, sheets: Sequence[Sheet], *, fps: Fraction, until: int) -> Task:
+    def _told(self, task: Task, sheets: Sequence[Sheet], *, batch: int, fps: Fraction, until: int) -> Task:
         """The task with cue channels, where the network takes them and they are not there.
 
         Args:
             task: What is given.
             sheets: One a clip.
+            batch: Clips.
             fps: Frames per second.
             until: Latents from here on are not told of any cue.
         """
         labels = self.world.cues
+        if any(sheets) and not labels:
+            raise RequestError(f"{self.world.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
         if not labels or task.video_condition is not None:
             return task
+        if len(sheets) != batch:
+            raise RequestError(f"there are {len(sheets)} cue sheets for {batch} clips.", "Give as many.", field="cues")
         frames, height, width = task.video_level.shape
         channels = []
         for sheet in sheets:
@@ -76,10 +82,3 @@ class CuePipelineMixin:
             known[:, until:] = 0.0
             channels.append(known[..., None, None].expand(-1, -1, height, width))
         return replace(task, video_condition=torch.stack(channels))
-
-
-def leaves_no_times_open(given: Given) -> bool:
-    """Whether a film or a sound is given, or a picture after the beginning: with times of which a planner knows nothing."""
-    if given.waveform is not None:
-        return True
-    return given.frames is not None and given.stills != (0,)

@@ -215,7 +215,7 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
             prompt_embeds: In place of ``prompt``, ``[B, S, D]``.
             negative_prompt_embeds: In place of ``negative_prompt``.
             cues: What happens when, a list of (seconds, label) a clip, an empty one to leave it open; planned from the
-                prompt if not given and nothing given has times of its own.
+                prompt if not given and nothing else is given either.
             image: The first frame, given: a path, a PIL image or ``[H, W, 3]`` uint8; one for all, or a list.
             last_image: The last frame, likewise.
             fit: What to do with pictures of another shape: refuse them ("exact"), "crop", "pad" or "stretch".
@@ -277,12 +277,10 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
             task = self.task(given, grid, timeline, text_only=text_only)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
         window = timeline.video_latents(world.max_frames)
-        sheets, until = (
-            (cues, grid.frames)
-            if cues is not None
-            else (self._planned(prompt, given or (), seeds, num_frames=num_frames, fps=exact_fps), window)
-        )
-        task = self._told(task, sheets, fps=exact_fps, until=until)
+        sheets, until = cues, grid.frames
+        if sheets is None:
+            sheets, until = self._planned(prompt, task, seeds, num_frames=num_frames, fps=exact_fps), window
+        task = self._told(task, sheets, batch=batch, fps=exact_fps, until=until)
         noise = self._noise(grid, seeds, audio_seeds, latents=latents, audio_latents=audio_latents)
 
         def after_step(progress: Progress) -> Pair | None:

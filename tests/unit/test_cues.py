@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,13 @@ def test_no_cues_leaves_it_open(model: MOVAModel) -> None:
     assert not same(clip, model.generate(**BEGIN))
 
 
-def test_where_something_given_has_times_nothing_is_planned(model: MOVAModel, tmp_path: Path) -> None:
+def test_where_something_is_given_nothing_is_planned(model: MOVAModel, tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     first = model.generate(**BEGIN)
     first.save(film)
     assert cues_of(model.generate("rain", video=film, seed=3, num_inference_steps=2)) == []
     assert cues_of(model.generate(**BEGIN, last_image=GREY)) == []
-    assert cues_of(model.generate(**BEGIN, image=GREY)) == cues_of(first), "a first picture leaves the times open"
+    assert cues_of(model.generate(**BEGIN, image=GREY)) == []
     assert cues_of(model.reroll(first, "audio", seed=4)) == []
 
 
@@ -90,7 +91,7 @@ def test_what_is_planned_for_a_long_clip_is_told_of_its_beginning_only(model: MO
     pipeline = model.pipeline
     fps = pipeline.world.timeline().fps
     grid = pipeline.grid(height=32, width=32, num_frames=65, fps=fps)
-    told = pipeline._told(text(grid), [[(0.5, "red")]], fps=fps, until=9)
+    told = pipeline._told(text(grid), [[(0.5, "red")]], batch=1, fps=fps, until=9)
     assert told.video_condition is not None
     assert told.video_condition[0, 0, :9].eq(1).all() and not told.video_condition[0, :, 9:].any()
 
@@ -100,8 +101,13 @@ def test_a_task_of_the_users_own_needs_no_channels(model: MOVAModel) -> None:
 
     pipeline = model.pipeline
     grid = pipeline.grid(height=32, width=32, num_frames=9, fps=pipeline.world.timeline().fps)
-    out = pipeline("rain", seed=1, num_frames=9, num_inference_steps=1, task=text(grid), output_type="latent")
-    assert bool(torch.isfinite(out.frames).all())
+    settings = {"seed": 1, "num_frames": 9, "num_inference_steps": 1, "output_type": "latent"}
+    out = pipeline("rain", task=text(grid), **settings)
+    assert torch.equal(out.frames, pipeline("rain", **settings).frames) and out.cues[0]
+    half = text(grid)
+    half.audio_level[:4] = 0.0
+    given = replace(half, audio=torch.zeros(6, grid.audio_length))
+    assert pipeline("rain", task=given, **settings).cues == [[]], "what it gives has times of its own"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +123,16 @@ def test_a_wrong_cue_is_refused_with_the_nearest_that_is_right(model: MOVAModel,
     with pytest.raises(RequestError, match=named) as caught:
         model.generate(**(BEGIN | change))
     assert hint in caught.value.hint
+
+
+def test_a_pipeline_refuses_sheets_that_do_not_fit_its_clips(model: MOVAModel, tiny_components: Components) -> None:
+    settings = {"num_frames": 9, "num_inference_steps": 1}
+    with pytest.raises(RequestError, match="1 cue sheets for 2 clips"):
+        model.pipeline(["rain", "two drums"], cues=[[(0.1, "")]], **settings)
+    with pytest.raises(RequestError, match="known are red, blue"):
+        model.pipeline("rain", cues=[[(0.1, "green")]], **settings)
+    with pytest.raises(RequestError, match="cannot be told when"):
+        MOVAPipeline.from_components(tiny_components)("rain", cues=[[(0.1, "")]], **settings)
 
 
 def test_cues_for_a_film_that_is_given_are_refused() -> None:
