@@ -14,7 +14,7 @@ from mova.names import PREFIX, name_of_sound
 from mova.request import GenerationRequest, Modality
 
 _CHANGES = ("video", "extend_s", "extend_at", "retake", "repaint", "only")
-_PICTURES = ("image", "last_image", "keyframes", "references")
+_SHOWN = ("image", "last_image", "keyframes", "references", "cues")
 
 
 def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str, seed: int | None = None) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
             "Generate it anew with references= and, for the same sound, audio=(clip.waveform, clip.sample_rate).",
             field="reroll",
         )
-    gone = _CHANGES if modality == "video" else (*_CHANGES, *_PICTURES)
+    gone = _CHANGES if modality == "video" else (*_CHANGES, *_SHOWN)
     values = {name: value for name, value in recorded.items() if name not in (*gone, "audio")}
     new = secrets.randbelow(2**32) if seed is None else seed
     return values | ({"video": kept, "audio_seed": new} if modality == "audio" else {"audio": kept, "seed": new})
@@ -69,7 +69,7 @@ def rerolled(clip: Clip, modality: Modality, *, seed: int | None = None) -> tupl
     if modality == "audio" and clip.film is not None and "prompt" in recorded:
         # its film is a file already, whose picture stream is to stay
         fresh = secrets.randbelow(2**32) if seed is None else seed
-        gone = ("extend_s", "extend_at", "retake", "repaint", "audio")
+        gone = ("extend_s", "extend_at", "retake", "repaint", "audio", "cues")
         whole = {name: value for name, value in recorded.items() if name not in gone}
         return GenerationRequest.model_validate(whole | {"audio_seed": fresh}), memory
     if modality == "audio":

@@ -65,6 +65,12 @@ def test_where_something_is_given_nothing_is_planned(model: MOVAModel, tmp_path:
     assert cues_of(model.reroll(first, "audio", seed=4)) == []
 
 
+def test_a_clip_that_was_told_can_be_rerolled(model: MOVAModel) -> None:
+    told = model.generate(**BEGIN, cues=[(0.2, "red")])
+    assert np.array_equal(model.reroll(told, "audio", seed=4).frames, told.frames)
+    assert cues_of(model.reroll(told, "video", seed=4)) == [(0.2, "red")]
+
+
 def test_a_batch_is_planned_as_its_clips_alone(model: MOVAModel) -> None:
     pipeline = model.pipeline
     settings = {"num_frames": 9, "num_inference_steps": 2}

@@ -227,7 +227,7 @@ def prepared_take(shot: PlannedShot, index: int, clip: Clip, world: ModelWorld) 
     return Prepared(plan, given, sound=clip.waveform)
 
 
-_IN_THE_CLIP = ("image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")
+_IN_THE_CLIP = ("cues", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,8 +335,9 @@ def _led(request: GenerationRequest, lead_frames: int, fps: Fraction) -> Generat
     lead_s = lead_frames / fps
     pictures = [Keyframe(time_s=float(lead_s), image=request.image)] if request.image is not None else []
     pictures += [key.model_copy(update={"time_s": float(lead_s + Fraction(str(key.time_s)))}) for key in request.keyframes]
+    cues = request.cues and tuple(cue.model_copy(update={"time_s": cue.time_s + float(lead_s)}) for cue in request.cues)
     assert request.num_frames is not None, "a settled request states its length"
-    update = {"image": None, "keyframes": tuple(pictures), "num_frames": request.num_frames + lead_frames}
+    update = {"cues": cues, "image": None, "keyframes": tuple(pictures), "num_frames": request.num_frames + lead_frames}
     return request.model_copy(update=update)
 
 

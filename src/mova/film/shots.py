@@ -27,7 +27,7 @@ DEFAULT_SEED = 0  # a seed that is drawn anew would make every shot anew
 SHARED = ("fps", "width", "height", "audio_sample_rate")
 # these say what is in a shot: none of them holds for all
 OF_ONE_SHOT = (
-    "prompt", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint",
+    "prompt", "cues", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint",
 )  # fmt: skip
 LENGTHS = ("seconds", "num_frames")
 # what is given states a length of its own
