@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.cli.options import parse_cues
-from mova.errors import RequestError
+from mova.errors import CheckpointError, RequestError
 from mova.media.clip import Clip
 from mova.model import MOVAModel
 from mova.pipeline import MOVAPipeline
@@ -155,6 +156,24 @@ def test_the_planner_is_saved_and_loaded(model: MOVAModel, tmp_path: Path) -> No
     model.pipeline.save_pretrained(tmp_path / "model")
     again = MOVAModel(MOVAPipeline.from_components(load_checkpoint(tmp_path / "model")))
     assert cues_of(again.generate(**BEGIN)) == cues_of(model.generate(**BEGIN))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "named"),
+    [
+        ("model_index.json", lambda values: values["world"].update(cues=["red"]), "1 cues need a network of 10 channels"),
+        ("model_index.json", lambda values: values["world"].update(cues=["red", "C"]), "other cues than the network knows"),
+        ("cue_planner/config.json", lambda values: values.pop("steps_per_s"), "lacks steps_per_s"),
+    ],
+)
+def test_a_folder_whose_parts_disagree_is_refused(model: MOVAModel, tmp_path: Path, file: str, change, named: str) -> None:
+    folder = tmp_path / "model"
+    model.pipeline.save_pretrained(folder)
+    values = json.loads((folder / file).read_text(encoding="utf-8"))
+    change(values)
+    (folder / file).write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=named):
+        load_checkpoint(folder, should_verify=False)
 
 
 def test_cues_are_typed_as_seconds_and_labels() -> None:

@@ -24,6 +24,7 @@ from mova.checkpoints.layout import (
 )
 from mova.checkpoints.tensors import fill, verify_checksums, weight_files
 from mova.errors import CheckpointError
+from mova.models.cue_condition import num_cue_channels
 from mova.models.joint import JointModel, share_audio_and_bridge
 from mova.models.presets import official_to_ours, ours_to_official
 from mova.sampling.scheduler import FlowMatchPairScheduler
@@ -95,6 +96,7 @@ def read_skeleton(name_or_path: str | Path, *, should_verify: bool) -> Skeleton:
         verify_checksums(folder)
     tokenizer, scheduler = _load_tokenizer(folder / "tokenizer"), _load_scheduler(folder / "scheduler")
     parts = _build_parts(folder, index)
+    _check_cues(folder, index, parts)
     for part in parts.values():
         _check_headers(part)
     return Skeleton(index, parts, tokenizer, scheduler)
@@ -158,6 +160,21 @@ def _build_parts(folder: Path, index: Index) -> dict[str, Part]:
         tied: Mapping[str, str] = getattr(module, "_tied_weights_keys", None) or {}
         parts[name] = Part(module, folder / name, frozenset(set(module.state_dict()) - set(tied)), tied=tied)
     return parts
+
+
+def _check_cues(folder: Path, index: Index, parts: Mapping[str, Part]) -> None:
+    """What the index says of cues must fit the network's door, and a planner's labels must be the network's."""
+    network: Any = parts["video_dit"].module
+    labels, sizes = index.world.cues, network.config["video"]
+    needed = sizes["out_dim"] + num_cue_channels(len(labels), stride=index.world.video_stride)
+    if labels and sizes["in_dim"] != needed:
+        raise CheckpointError(
+            f"{folder}: {len(labels)} cues need a network of {needed} channels; its video_dit has {sizes['in_dim']}.",
+            "Download the folder again.",
+        )
+    planner: Any = parts["cue_planner"].module if "cue_planner" in parts else None
+    if planner is not None and tuple(planner.config.cue_labels) != labels:
+        raise CheckpointError(f"{folder}: the planner writes other cues than the network knows.", "Download the folder again.")
 
 
 def _check_headers(part: Part) -> None:
