@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,6 +70,21 @@ def test_whatever_is_drawn_is_a_sheet(planner: torch.nn.Module, seed: int, token
     assert len(cues) <= MAX_CUES and times == sorted(set(times))
     assert all(0 <= time_s < before_s for time_s in times) and all(label in LABELS for _, label in cues)
     assert cues == plan_cues(planner, ids, torch.ones_like(ids), seed=seed, before_s=before_s)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**63 - 1), st.lists(st.integers(2, 299), min_size=1, max_size=8))
+def test_cues_keep_their_gap_and_what_is_left_open_is_not_planned(planner: Any, seed: int, tokens: list[int]) -> None:
+    ids = torch.tensor(tokens)
+    before = planner.config.min_gap_s, planner.config.left_open
+    planner.config.min_gap_s, planner.config.left_open = 0.25, ["C"]
+    try:
+        cues = plan_cues(planner, ids, torch.ones_like(ids), seed=seed, before_s=2.0)
+    finally:
+        planner.config.min_gap_s, planner.config.left_open = before
+    times = [time_s for time_s, _ in cues]
+    assert all(later - earlier >= 0.25 for earlier, later in pairwise(times))
+    assert not cues or cues[0][1] != "C"
 
 
 @given(st.lists(st.tuples(st.integers(0, 131), st.sampled_from(LABELS)), max_size=8))

@@ -89,7 +89,8 @@ def _umt5_planner(config: Mapping[str, Any]) -> nn.Module:
     from transformers.models.umt5.configuration_umt5 import UMT5Config
     from transformers.models.umt5.modeling_umt5 import UMT5ForConditionalGeneration
 
-    if missing := [name for name in ("text_vocab", "cue_labels", "steps_per_s") if name not in config]:
+    needed = ("text_vocab", "cue_labels", "steps_per_s", "min_gap_s", "left_open")
+    if missing := [name for name in needed if name not in config]:
         raise ValueError(f"the planner's configuration lacks {', '.join(missing)}.")
     planner: nn.Module = UMT5ForConditionalGeneration(UMT5Config.from_dict(dict(config)))
     return planner

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mova.models.cue_condition import Instant
@@ -22,12 +23,22 @@ END = 1
 """The end-of-text token of the tokenizers here, which ends a sheet, too."""
 START = 0
 MAX_CUES = 16
+NUCLEUS = 0.9
+"""A token is drawn from the likeliest ones that together have this chance (Holtzman et al. 2020, arXiv 1904.09751)."""
 PLAN_KEY = 3
 """Tells a planner's random numbers from the noise of film and sound, which have 1 and 2 (:mod:`mova.sampling.noise`)."""
 
 
 def build_cue_planner(
-    *, text_vocab: int, labels: Sequence[str], seconds: float, steps_per_s: int, width: int = 128, num_layers: int = 2
+    *,
+    text_vocab: int,
+    labels: Sequence[str],
+    seconds: float,
+    steps_per_s: int,
+    min_gap_s: float = 0.0,
+    left_open: Sequence[str] = (),
+    width: int = 128,
+    num_layers: int = 2,
 ) -> nn.Module:
     """A planner with fresh weights.
 
@@ -36,6 +47,8 @@ def build_cue_planner(
         labels: Of the cues.
         seconds: Longest clip.
         steps_per_s: Steps of time per second.
+        min_gap_s: Cues are at least so far apart, within a step.
+        left_open: Labels of what follows from a motion, of which no sheet is drawn: its times are the network's to find.
         width: Of the network.
         num_layers: Of encoder and decoder, each.
     """
@@ -57,6 +70,7 @@ def build_cue_planner(
         use_cache=False,
     )
     config.text_vocab, config.cue_labels, config.steps_per_s = text_vocab, list(labels), steps_per_s
+    config.min_gap_s, config.left_open = min_gap_s, list(left_open)
     planner: nn.Module = UMT5ForConditionalGeneration(config)
     return planner
 
@@ -93,7 +107,8 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
     first_label, first_time = config.text_vocab, config.text_vocab + len(config.cue_labels)
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, PLAN_KEY], dtype=np.uint64)))
     prompt = {"input_ids": input_ids[None].to(device), "attention_mask": mask[None].to(device)}
-    sheet, now = [START], -1
+    gap = max(1, int(config.min_gap_s * config.steps_per_s))
+    sheet, now = [START], -gap
     while len(sheet) < 2 * MAX_CUES:
         out = planner(**prompt, decoder_input_ids=torch.tensor([sheet], device=device))
         logits = out.logits[0, -1].double().cpu().numpy()
@@ -103,14 +118,23 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
             allowed[END] = True
         else:
             steps = np.arange(len(logits) - first_time)
-            allowed[first_time:] = (steps > now) & ((steps + 0.5) / config.steps_per_s < before_s)
+            allowed[first_time:] = (steps >= now + gap) & ((steps + 0.5) / config.steps_per_s < before_s)
             if not allowed.any():
                 break
-        chance = np.where(allowed, np.exp(logits - logits[allowed].max()), 0.0).cumsum()
-        token = int(np.searchsorted(chance, rng.uniform() * chance[-1], side="right"))
+        token = _drawn(np.where(allowed, np.exp(logits - logits[allowed].max()), 0.0), rng)
         if token == END:
             break
+        if len(sheet) == 1 and config.cue_labels[token - first_label] in config.left_open:
+            return []
         sheet.append(token)
         now = token - first_time if token >= first_time else now
     pairs = zip(sheet[1::2], sheet[2::2], strict=False)
     return [((time - first_time + 0.5) / config.steps_per_s, config.cue_labels[label - first_label]) for label, time in pairs]
+
+
+def _drawn(weights: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """One token of the nucleus, by its weight."""
+    order = np.argsort(-weights, kind="stable")
+    total = weights[order].cumsum()
+    kept = int(np.searchsorted(total, NUCLEUS * total[-1])) + 1
+    return int(order[np.searchsorted(total[:kept], rng.uniform() * total[kept - 1], side="right")])

@@ -128,6 +128,7 @@ class PlannerRecipe(Stage):
     width: int = Field(default=128, ge=32, multiple_of=32)
     layers: int = Field(default=2, ge=1)
     steps_per_s: int = Field(default=64, ge=8, description="Steps of time per second.")
+    left_open: list[str] = Field(default=[], description="Labels of what follows from a motion, of which no sheet is drawn.")
     max_tokens: int = Field(default=32, ge=8)
     batch_size: int = Field(default=128, ge=1, description="Prompts per process.")
     optim: OptimSettings

@@ -26,6 +26,7 @@ from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
 from mova.models.video_codec import VideoCodec
 from mova.scenes.captions import write_caption
+from mova.scenes.script import MIN_GAP_S
 from mova.scenes.world import EVENT_LABELS
 from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
 from mova.training.joint import JointObjective, Normaliser
@@ -197,6 +198,8 @@ def run_planner(recipe: PlannerRecipe, device: str, on_step: OnStep | None) -> N
         labels=EVENT_LABELS,
         seconds=world.seconds,
         steps_per_s=recipe.steps_per_s,
+        min_gap_s=MIN_GAP_S,
+        left_open=recipe.left_open,
         width=recipe.width,
         num_layers=recipe.layers,
     )
