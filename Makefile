@@ -30,6 +30,7 @@ benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/clapper.py
 	$(BIN)/python benchmarks/codecs.py
 	$(BIN)/python benchmarks/directions.py --long-clips 8
+	$(BIN)/python benchmarks/directions_ceiling.py
 	$(BIN)/python benchmarks/health.py
 	$(BIN)/python benchmarks/outside.py
 	$(BIN)/python benchmarks/speed.py
