@@ -340,20 +340,21 @@ class MOVAModel:
         return replace(
             clip,
             request=request.model_dump(exclude_defaults=True),
-            made_by=self.made_by(prepared) | {"cues": [[round(time_s - lead_s, 9), label] for time_s, label in output.cues[0]]},
+            made_by=self.made_by(prepared, output.cues[0]),
             film=prepared.film,
             only=request.only,
             given_whole=given_whole(given),
             maker=weakref.ref(self),
         )
 
-    def made_by(self, prepared: Prepared) -> dict[str, Any]:
+    def made_by(self, prepared: Prepared, cues: Sequence[tuple[float, str]]) -> dict[str, Any]:
         """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, their number format and
-        quantisation, schedule, inputs, LoRAs.
+        quantisation, schedule, inputs, LoRAs, and the cues of the run on the clip's own clock.
         """
         from mova import __version__
 
         pipeline, runtime = self.pipeline, self.pipeline.runtime
+        lead_s = float(prepared.lead_frames / prepared.plan.timeline.fps)
         dtype = pipeline.transformer.dtype if runtime is None else runtime.dtype
         return {
             "mova": __version__,
@@ -364,4 +365,5 @@ class MOVAModel:
             "schedule": asdict(pipeline.scheduler.schedule_config),
             "inputs": dict(prepared.inputs),
             "loras": pipeline.lora_record(),
+            "cues": [[round(time_s - lead_s, 9), label] for time_s, label in cues],
         }

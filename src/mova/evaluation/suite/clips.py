@@ -140,8 +140,8 @@ def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) 
     if not has_bridge:  # no request of a user cuts the towers apart
         return clips
     return [
-        replace(clip, request=one.plan.request.model_dump(exclude_defaults=True), made_by=model.made_by(one))
-        for clip, one in zip(clips, prepared, strict=True)
+        replace(clip, request=one.plan.request.model_dump(exclude_defaults=True), made_by=model.made_by(one, cues))
+        for clip, one, cues in zip(clips, prepared, output.cues, strict=True)
     ]
 
 
