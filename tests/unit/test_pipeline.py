@@ -215,5 +215,6 @@ def test_the_pipeline_is_a_whole_diffusers_pipeline(pipeline: MOVAPipeline) -> N
         "text_encoder",
         "tokenizer",
         "scheduler",
+        "cue_planner",
     }
     assert pipeline.to("cpu") is pipeline
