@@ -30,7 +30,7 @@ def test_a_broken_folder_is_shown_and_then_refused(mova, base_folder: Path, tmp_
     assert done.returncode == 3
     assert done.stderr.startswith("error: model is not whole: see video_dit.\n  hint: ")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}
-    assert "3,347,584" in rows["video_dit"] and "not there" in rows["video_dit"]
+    assert "3,369,856" in rows["video_dit"] and "not there" in rows["video_dit"]
     assert "float16" in rows["audio_dit"] and "1,566,360" in rows["audio_dit"]
     assert "video_dit: lacks " in done.stdout and "and 174 more" in done.stdout
 
