@@ -14,7 +14,7 @@ from mova.models.cue_condition import Instant, cue_condition
 from mova.models.cue_planner import plan_cues
 from mova.models.text_encoder import tokenise
 from mova.sampling.tasks import Task
-from mova.world import ModelWorld
+from mova.world import ModelWorld, takes_no_cues
 
 Sheet = Sequence[Instant]
 
@@ -67,7 +67,7 @@ class CuePipelineMixin:
         """
         labels = self.world.cues
         if any(sheets) and not labels:
-            raise RequestError(f"{self.world.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
+            raise takes_no_cues(self.world)
         if not labels or task.video_condition is not None:
             return task
         if len(sheets) != batch:

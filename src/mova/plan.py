@@ -10,7 +10,7 @@ from fractions import Fraction
 from mova.errors import RequestError
 from mova.request import GenerationRequest
 from mova.timeline import Timeline
-from mova.world import ModelWorld, SolverName, grid_frames, resolve_fps, resolve_length, resolve_size, value_or
+from mova.world import ModelWorld, SolverName, grid_frames, resolve_fps, resolve_length, resolve_size, takes_no_cues, value_or
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def check_cues(request: GenerationRequest, world: ModelWorld, seconds: Fraction)
         RequestError: With the nearest that is allowed.
     """
     if request.cues and not world.cues:
-        raise RequestError(f"{world.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
+        raise takes_no_cues(world)
     for cue in request.cues or ():
         if cue.time_s >= seconds:
             raise RequestError(

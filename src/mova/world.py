@@ -175,6 +175,11 @@ def both_lengths() -> RequestError:
     return RequestError("seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds")
 
 
+def takes_no_cues(world: ModelWorld) -> RequestError:
+    """The refusal of cues by a model that knows none."""
+    return RequestError(f"{world.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
+
+
 def value_or(value: _T | None, otherwise: _T) -> _T:
     """``value``, or ``otherwise`` where it is ``None``."""
     return otherwise if value is None else value

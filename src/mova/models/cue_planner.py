@@ -108,9 +108,10 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, PLAN_KEY], dtype=np.uint64)))
     prompt = {"input_ids": input_ids[None].to(device), "attention_mask": mask[None].to(device)}
     gap = max(1, int(config.min_gap_s * config.steps_per_s))
-    sheet, now = [START], -gap
+    sheet, now, encoded = [START], -gap, None
     while len(sheet) < 2 * MAX_CUES:
-        out = planner(**prompt, decoder_input_ids=torch.tensor([sheet], device=device))
+        out = planner(**prompt, encoder_outputs=encoded, decoder_input_ids=torch.tensor([sheet], device=device))
+        encoded = (out.encoder_last_hidden_state,)  # the prompt is read once
         logits = out.logits[0, -1].double().cpu().numpy()
         allowed = np.zeros(len(logits), dtype=bool)
         if len(sheet) % 2:
