@@ -22,11 +22,11 @@ from rich.console import Console
 from mova.checkpoints.layout import resolve_model
 from mova.data.shards import describe, scripts_in
 from mova.data.workers import worker_pool
-from mova.evaluation.documents import machine, plain, write_json
-from mova.evaluation.suite.clips import Maker
-from mova.evaluation.suite.run import measure_model
-from mova.evaluation.suite.tables import number_of, tracks_of, value_of
-from mova.evaluation.suite.tracks import checked_tracks
+from mova.lab.documents import machine, plain, write_json
+from mova.lab.suite.clips import Maker
+from mova.lab.suite.run import measure_model
+from mova.lab.suite.tables import number_of, tracks_of, value_of
+from mova.lab.suite.tracks import checked_tracks
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, sample_scripts
 from mova.training.recipe import JointRecipe, LatentsRecipe, load_recipe

@@ -22,14 +22,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 
-from mova.evaluation.clapper.adherence import adherence_floors, score_adherence
-from mova.evaluation.clapper.families import SYNC_FAMILIES, make_scene, render_scene
-from mova.evaluation.clapper.floors import LIMITS_MS, floor_of, measure_directions, score_floors, through_mp4
-from mova.evaluation.clapper.physics import ball_physics, physics_floors
-from mova.evaluation.clapper.scene import ClapperScene
-from mova.evaluation.clapper.traits import Traits, read_traits
-from mova.evaluation.suite.results import means_of
 from mova.files import written_beside
+from mova.lab.adherence.families import adherence_floors, score_adherence
+from mova.lab.adherence.physics import ball_physics, physics_floors
+from mova.lab.read.traits import Traits, read_traits
+from mova.lab.suite.results import means_of
+from mova.lab.sync.floors import LIMITS_MS, floor_of, measure_directions, score_floors, through_mp4
+from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
+from mova.scenes.clapper.scene import ClapperScene
 
 ROOT = Path(__file__).parents[1]
 SEED = 910_000

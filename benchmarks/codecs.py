@@ -22,15 +22,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from rich.console import Console
 
-from mova.codecs import CodecPipelineMixin
 from mova.data.workers import worker_pool
-from mova.evaluation.codec import CodecReading, CodecSummary, compare, summarise_codec
-from mova.evaluation.documents import machine, write_json
-from mova.evaluation.suite.clips import through_codecs
-from mova.evaluation.suite.words import number, span
-from mova.models.audio_codec import AudioCodec
-from mova.models.video_codec import VideoCodec
+from mova.lab.codec import CodecReading, CodecSummary, compare, summarise_codec
+from mova.lab.documents import machine, write_json
+from mova.lab.suite.clips import through_codecs
+from mova.lab.suite.words import number, span
+from mova.models.codecs.audio import AudioCodec
+from mova.models.codecs.video import VideoCodec
 from mova.pipeline import MOVAPipeline
+from mova.pipeline.codecs import CodecPipelineMixin
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, render, sample_scripts
 from mova.timeline import Timeline

@@ -34,12 +34,12 @@ from mova.models.bridge import interaction_layers
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
 from mova.runtime.costs import Lengths, Network, step_flops
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import Experts, branches_that_share, denoise
 from mova.sampling.guidance import Guidance
-from mova.sampling.pair import Pair
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import Memory, Step, Velocity, euler
-from mova.sampling.tasks import Task
+from mova.sampling.task import Task
 
 ROOT = Path(__file__).parents[1]
 SCALE = 5.0

@@ -34,10 +34,7 @@ from directions_measures import continuity, events_in, holds, position_continuit
 from directions_table import markdown, shown, summary, table
 from rich.console import Console
 
-from mova.evaluation.acceptance import Verdict, judge
-from mova.evaluation.documents import machine, write_json
-from mova.evaluation.suite.clips import BridgeOff
-from mova.given import (
+from mova.conditioning.given import (
     Given,
     given_all_but,
     given_beginning,
@@ -46,11 +43,14 @@ from mova.given import (
     given_sound,
     keep_given,
 )
-from mova.inputs import prepare
+from mova.conditioning.prepare import prepare
+from mova.conditioning.reroll import rerolled
+from mova.lab.adherence.judge import Verdict, judge
+from mova.lab.documents import machine, write_json
+from mova.lab.suite.clips import BridgeOff
 from mova.media.clip import Clip
 from mova.pipeline import MOVAPipeline
-from mova.plan import Canvas
-from mova.reroll import rerolled
+from mova.request.plan import Canvas
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, render, sample_scripts
 

@@ -19,8 +19,8 @@ from directions import FPS, Case, Maker, canvas, loaded, rendered
 from directions_measures import Pixels, continuity, holds, still_there
 from rich.console import Console
 
-from mova.evaluation.documents import machine, write_json
-from mova.given import Given, given_beginning, given_film, given_pictures, keep_given
+from mova.conditioning.given import Given, given_beginning, given_film, given_pictures, keep_given
+from mova.lab.documents import machine, write_json
 from mova.media.clip import Clip
 from mova.scenes.world import KINDS
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mova.evaluation import ball_track
-from mova.evaluation.sync import ClipEvents, match
+from mova.lab.read import ball_track
+from mova.lab.sync.summary import ClipEvents, match
 from mova.media.clip import Clip
 from mova.sampling.windows import plan_windows
 from mova.timeline import Timeline

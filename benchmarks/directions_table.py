@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mova.evaluation.acceptance import Verdict, summarise
+from mova.lab.adherence.judge import Verdict, summarise
 
 VERDICTS = {"verdict": "", "bridge_off": "bridge off ", "span": "span "}
 """What a reading may hold besides numbers, and how the names of what is summed up of it begin."""

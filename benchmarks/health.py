@@ -2,7 +2,7 @@
 
     python benchmarks/health.py --per-kind 40
 
-Every clip is damaged once in each of the ways of :mod:`mova.evaluation.health_faults`; a fault counts as found only if the
+Every clip is damaged once in each of the ways of :mod:`mova.lab.faults`; a fault counts as found only if the
 gate names its kind. A way that finds no occasion in a clip (a film cannot be seen to hang while nothing moves) is counted
 apart. False alarms are clips without a fault in which the gate finds one: as rendered, and after H.264 and AAC.
 
@@ -29,9 +29,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mova.evaluation.health_faults import INJECTORS
 from mova.files import written_beside
-from mova.media.health import check_arrays, check_clip, check_file
+from mova.lab.faults import INJECTORS
+from mova.media.health.gate import check_arrays, check_clip, check_file
 from mova.scenes.world import KINDS, render, sample_scripts
 
 ROOT = Path(__file__).parents[1]

@@ -23,11 +23,11 @@ import numpy as np
 from rich.console import Console
 from scipy.ndimage import gaussian_filter, shift
 
-from mova.evaluation.quality.avalign import onsets_s
-from mova.evaluation.quality.fidelity import ssim
-from mova.evaluation.quality.flow import farneback
-from mova.evaluation.quality.spectra import mel_filters
-from mova.evaluation.sync import match
+from mova.lab.quality.avalign import onsets_s
+from mova.lab.quality.fidelity import ssim
+from mova.lab.quality.flow import farneback
+from mova.lab.quality.spectra import mel_filters
+from mova.lab.sync.summary import match
 from mova.media.loudness import loudness_lufs
 
 ROOT = Path(__file__).parents[1]

@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mova.evaluation.documents import machine, write_json
+from mova.lab.documents import machine, write_json
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "a small red ball bounces three times on a wooden floor"
@@ -91,7 +91,7 @@ def warm_clips(arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds per clip with the model loaded, file written, and the peak memory of this process."""
     import torch
 
-    from mova.model import MOVAModel
+    from mova.generation.model import MOVAModel
 
     torch.set_num_threads(arguments.threads)
     model = MOVAModel.from_pretrained(arguments.checkpoint)

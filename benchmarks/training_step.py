@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from mova.checkpoints.load import load_checkpoint
-from mova.evaluation.documents import machine, write_json
+from mova.lab.documents import machine, write_json
 from mova.models.joint import JointModel
 from mova.training.precision import PlainAttention
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mova.world import ModelWorld
+from mova.request.capabilities import ModelWorld
 
 if TYPE_CHECKING:
     from mova.checkpoints.load import Components
@@ -54,11 +54,11 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
 
     from mova.checkpoints.layout import OFFICIAL_CLASSES, Index
     from mova.checkpoints.load import Components
-    from mova.models.audio_codec import AudioCodec
-    from mova.models.cue_condition import num_cue_channels
-    from mova.models.cue_planner import build_cue_planner
+    from mova.models.codecs.audio import AudioCodec
+    from mova.models.codecs.video import VideoCodec
+    from mova.models.conditions.cues import num_cue_channels
+    from mova.models.conditions.planner import build_cue_planner
     from mova.models.joint import JointModel, share_audio_and_bridge
-    from mova.models.video_codec import VideoCodec
     from mova.sampling.scheduler import FlowMatchPairScheduler
     from mova.training.text import build_text_encoder, train_tokenizer
 
@@ -86,8 +86,8 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
     if num_experts == 2:
         classes["video_dit_2"] = OFFICIAL_CLASSES["video_dit_2"]
     classes |= {
-        "video_vae": ("mova.models.video_codec", "VideoCodec"),
-        "audio_vae": ("mova.models.audio_codec", "AudioCodec"),
+        "video_vae": ("mova.models.codecs.video", "VideoCodec"),
+        "audio_vae": ("mova.models.codecs.audio", "AudioCodec"),
         "text_encoder": ("transformers", "UMT5EncoderModel"),
         "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
     }

@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Clip": "mova.media.clip",
-    "GenerationRequest": "mova.request",
-    "MOVAModel": "mova.model",
+    "GenerationRequest": "mova.request.schema",
+    "MOVAModel": "mova.generation.model",
     "MOVAPipeline": "mova.pipeline",
     "MovaError": "mova.errors",
     "RuntimeOptions": "mova.runtime.options",
@@ -22,10 +22,10 @@ __all__ = ["Clip", "GenerationRequest", "MOVAModel", "MOVAPipeline", "MovaError"
 
 if TYPE_CHECKING:
     from mova.errors import MovaError
+    from mova.generation.model import MOVAModel
     from mova.media.clip import Clip
-    from mova.model import MOVAModel
     from mova.pipeline import MOVAPipeline
-    from mova.request import GenerationRequest
+    from mova.request.schema import GenerationRequest
     from mova.runtime.options import RuntimeOptions
 
 

@@ -40,7 +40,7 @@ class RequestError(MovaError):
     Args:
         message: What was given and what is allowed.
         hint: What to do next.
-        field: Name of the request field at fault, as in :class:`mova.request.GenerationRequest`.
+        field: Name of the request field at fault, as in :class:`mova.request.schema.GenerationRequest`.
     """
 
     exit_code = 2

@@ -109,6 +109,10 @@ class Timeline:
             raise ValueError(f"num_latents must be at least 1; got {num_latents}.")
         return 1 + self.video_stride * (num_latents - 1)
 
+    def latent_of_frame(self, index: int) -> int:
+        """Index of the video latent that holds frame ``index``."""
+        return -(-index // self.video_stride)
+
     def samples(self, num_frames: int) -> int:
         """Audio samples that go with ``num_frames`` frames."""
         return samples_in_frames(num_frames, self.fps, self.sample_rate)

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from mova.cli.app import app
 from mova.errors import MediaError, RequestError
+from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.media.decode import read_clip, read_frames, read_waveform
 from mova.media.image import fit_image, read_image
 from mova.media.probe import probe
-from mova.media.track import picture_track
-from mova.model import MOVAModel
+from mova.media.remux.track import picture_track
 from mova.scenes.world import render, sample_scripts
 
 Mova = Callable[..., "subprocess.CompletedProcess[str]"]

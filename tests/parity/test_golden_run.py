@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.errors import RequestError
-from mova.output import MOVAPipelineOutput
 from mova.pipeline import MOVAPipeline
+from mova.pipeline.output import MOVAPipelineOutput
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance
-from mova.sampling.tasks import Task
+from mova.sampling.task import Task
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "parity" / "official_tiny"
 

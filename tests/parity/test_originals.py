@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
-from mova.evaluation.colour import ciede2000, lab
-from mova.evaluation.quality import fidelity
-from mova.evaluation.quality.avalign import onsets_s
-from mova.evaluation.quality.flow import farneback
-from mova.evaluation.quality.spectra import magnitudes, mel_filters
+from mova.lab.quality import fidelity
+from mova.lab.quality.avalign import onsets_s
+from mova.lab.quality.flow import farneback
+from mova.lab.quality.spectra import magnitudes, mel_filters
+from mova.lab.read.colour import ciede2000, lab
 
 
 def pictures(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from golden import assert_close, load_case, pick
 
-from mova.models.audio_vae import DacVae, fold_weight_norm
+from mova.models.codecs.audio_vae import DacVae, fold_weight_norm
 
 
 def test_dac_vae_equals_the_reference() -> None:

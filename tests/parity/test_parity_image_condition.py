@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.media.image import crop_and_resize
-from mova.models.image_condition import image_condition, picture_tensor, settled_latents, text_only_condition
+from mova.models.conditions.image import image_condition, picture_tensor, settled_latents, text_only_condition
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
-from mova.sampling.pair import Pair
-from mova.sampling.tasks import Task
+from mova.sampling.task import Task
 
 FOLDER = PARITY / "official_tiny"
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.conditioning import audio_levels, video_levels
-from mova.given import Given, given_all_but, given_beginning, given_end, given_outside, given_pictures, led_by
+from mova.conditioning.given import Given, given_all_but, given_beginning, given_end, given_outside, given_pictures, led_by
 from mova.media.clip import Clip
-from mova.plan import Canvas
-from mova.sampling.pair import Pair
+from mova.pipeline.conditioning import audio_levels, video_levels
+from mova.request.plan import Canvas
+from mova.sampling.av_tensors import Pair
 from mova.sampling.solvers import SOLVERS, Memory, Step
-from mova.sampling.tasks import (
+from mova.sampling.task import (
     Grid,
     Task,
     audio_to_video,

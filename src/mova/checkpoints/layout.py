@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.errors import CheckpointError
-from mova.world import ModelWorld
+from mova.request.capabilities import ModelWorld
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +54,7 @@ Builder = Callable[[Mapping[str, Any]], "nn.Module"]
 
 
 def _video_codec(config: Mapping[str, Any]) -> nn.Module:
-    from mova.models.video_codec import VideoCodec
+    from mova.models.codecs.video import VideoCodec
 
     return _from_config(VideoCodec, config)
 
@@ -66,13 +66,13 @@ def _wan_vae(config: Mapping[str, Any]) -> nn.Module:
 
 
 def _audio_codec(config: Mapping[str, Any]) -> nn.Module:
-    from mova.models.audio_codec import AudioCodec
+    from mova.models.codecs.audio import AudioCodec
 
     return _from_config(AudioCodec, config)
 
 
 def _dac_vae(config: Mapping[str, Any]) -> nn.Module:
-    from mova.models.audio_vae import DacVae
+    from mova.models.codecs.audio_vae import DacVae
 
     return _from_config(DacVae, config)
 

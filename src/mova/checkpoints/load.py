@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import Index
-from mova.checkpoints.skeleton import Part, Skeleton, read_skeleton, untied
+from mova.checkpoints.meta import Part, Skeleton, read_skeleton, untied
 from mova.checkpoints.tensors import fill, read_tensors
 from mova.errors import CheckpointError, RequestError
 from mova.models.bridge import BridgeConfig

@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mova.checkpoints.adapters import lora_scales
 from mova.checkpoints.layout import (
     CHECKSUMS,
     CONFIG,
@@ -21,6 +20,7 @@ from mova.checkpoints.layout import (
     TRANSFORMERS_WEIGHTS,
 )
 from mova.checkpoints.load import Components
+from mova.checkpoints.lora.adapters import lora_scales
 from mova.checkpoints.tensors import checksums, write_tensors
 from mova.errors import CheckpointError
 from mova.files import written_beside

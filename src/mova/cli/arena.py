@@ -12,8 +12,8 @@ from mova.cli.options import in_typed_words
 from mova.errors import RequestError
 
 if TYPE_CHECKING:
-    from mova.evaluation.arena.rank import Interval, Ranking
-    from mova.evaluation.arena.votes import Ballots, Mode
+    from mova.lab.arena.rank import Interval, Ranking
+    from mova.lab.arena.votes import Ballots, Mode
 
 MODE_WORDS = {"both": "picture and sound", "sound": "sound only", "picture": "picture only"}
 _TOLD_AT_MOST = 10
@@ -21,7 +21,7 @@ _TOLD_AT_MOST = 10
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What ``mova arena make`` was asked for; see :func:`mova.evaluation.arena.page.make_page`."""
+    """What ``mova arena make`` was asked for; see :func:`mova.lab.arena.page.make_page`."""
 
     seed: int
     num_pairs: int | None
@@ -55,8 +55,8 @@ class RankOptions:
 
 def make(folders: list[Path], output: Path, options: PageOptions) -> None:
     """Write the page and its key, and say what is in it."""
-    from mova.evaluation.arena.page import make_page
-    from mova.evaluation.arena.votes import MODES
+    from mova.lab.arena.page import make_page
+    from mova.lab.arena.votes import MODES
 
     try:
         made = make_page(
@@ -87,7 +87,7 @@ def make(folders: list[Path], output: Path, options: PageOptions) -> None:
 
 def rank(votes: list[Path], options: RankOptions) -> None:
     """Read the votes, leave out what is to be left out, rank each mode, and print tables."""
-    from mova.evaluation.arena.votes import find_key, read_ballots, read_key
+    from mova.lab.arena.votes import find_key, read_ballots, read_key
 
     key_path = options.key or find_key(votes, [*(path.parent for path in votes), Path()])
     ballots = read_ballots(votes, read_key(key_path))
@@ -108,7 +108,7 @@ def rank(votes: list[Path], options: RankOptions) -> None:
 
 
 def _ranked(mode: Mode, ballots: Ballots, options: RankOptions) -> Ranking:
-    from mova.evaluation.arena import rank as ranking
+    from mova.lab.arena import rank as ranking
 
     try:
         return ranking.rank(ballots.comparisons[mode], num_resamples=options.num_resamples, seed=options.seed)

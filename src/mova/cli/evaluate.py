@@ -88,8 +88,8 @@ def run_model(options: ModelOptions) -> None:
         MovaError: If the headline fell by more than is allowed.
     """
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.evaluation.suite import clips, tracks
-    from mova.evaluation.suite.run import measure_model
+    from mova.lab.suite import clips, tracks
+    from mova.lab.suite.run import measure_model
 
     with _in_typed_words():
         suite = tracks.checked_suite(options.suite)
@@ -132,8 +132,8 @@ def run_files(options: FileOptions) -> None:
         MediaError: If there is no film, or the results cannot be written.
     """
     from mova import __version__
-    from mova.evaluation.suite import files
-    from mova.evaluation.suite.results import METRICS_VERSION
+    from mova.lab.suite import files
+    from mova.lab.suite.results import METRICS_VERSION
 
     with _in_typed_words():
         metrics = files.checked_metrics(options.metrics)
@@ -168,10 +168,10 @@ def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
         MediaError: If a file holds no results.
         RequestError: If they cannot be compared.
     """
-    from mova.evaluation.documents import plain
-    from mova.evaluation.suite.compare import compare_results
-    from mova.evaluation.suite.results import read_results
-    from mova.evaluation.suite.words import number, printable, span
+    from mova.lab.documents import plain
+    from mova.lab.suite.compare import compare_results
+    from mova.lab.suite.results import read_results
+    from mova.lab.suite.words import number, printable, span
 
     found = compare_results(read_results(first), read_results(second))
     if is_json:
@@ -208,7 +208,7 @@ def run_self_test(families: Sequence[str], *, num_clips: int, size: int, seed: i
     Raises:
         RequestError: If there is no family of a name.
     """
-    from mova.evaluation.clapper import SYNC_FAMILIES, self_test
+    from mova.lab.clapper import SYNC_FAMILIES, self_test
     from mova.scenes.script import nearest_hint
 
     for name in families:
@@ -217,7 +217,7 @@ def run_self_test(families: Sequence[str], *, num_clips: int, size: int, seed: i
     checks = self_test(tuple(families) or SYNC_FAMILIES, num_clips=num_clips, size=size, seed=seed)
     failed = [check for check in checks if not check.passed]
     if is_json:
-        from mova.evaluation.documents import plain
+        from mova.lab.documents import plain
 
         facts = [{**check.__dict__, "passed": check.passed} for check in checks]
         console.facts_json(plain({"passed": not failed, "checks": facts}))
@@ -251,7 +251,7 @@ def _rows(
     label: str,
 ) -> list[dict[str, Any]]:
     """The row of every job, with a line of progress; what is in the file already is not done again."""
-    from mova.evaluation.suite.rows import run_missing
+    from mova.lab.suite.rows import run_missing
 
     try:
         with _pool(processes) as pool, _in_typed_words():
@@ -265,7 +265,7 @@ def _rows(
 
 def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any] | None:
     """The results to hold the headline against, checked before any work."""
-    from mova.evaluation.suite.results import METRICS_VERSION, check_alike, headline_of, read_results
+    from mova.lab.suite.results import METRICS_VERSION, check_alike, headline_of, read_results
 
     if options.baseline is None:
         if options.fail_below is not None:
@@ -283,7 +283,7 @@ def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any
 
 def _hold_against(baseline: Mapping[str, Any], document: Mapping[str, Any], *, most: float) -> None:
     """Say how the headline changed, or raise if it fell by more than is allowed."""
-    from mova.evaluation.suite.results import fall_from, headline_of
+    from mova.lab.suite.results import fall_from, headline_of
 
     other = [name for name in ("seed", "num_clips", "steps") if baseline.get(name) != document[name]]
     if other:
@@ -316,9 +316,9 @@ def _made_folder(folder: Path) -> Path:
 
 def _write(document: Mapping[str, Any], output: Path, *, media: Path) -> dict[str, str]:
     """Results and report; where they are."""
-    from mova.evaluation.documents import plain, write_json, write_text
-    from mova.evaluation.suite.report import REPORT, render_report
-    from mova.evaluation.suite.results import RESULTS
+    from mova.lab.documents import plain, write_json, write_text
+    from mova.lab.suite.report import REPORT, render_report
+    from mova.lab.suite.results import RESULTS
 
     write_json(output / RESULTS, document)
     write_text(output / REPORT, render_report(plain(document), media))
@@ -326,14 +326,14 @@ def _write(document: Mapping[str, Any], output: Path, *, media: Path) -> dict[st
 
 
 def _without_clips(document: Mapping[str, Any]) -> dict[str, Any]:
-    from mova.evaluation.documents import plain
+    from mova.lab.documents import plain
 
     found: dict[str, Any] = plain({name: value for name, value in document.items() if name != "clips"})
     return found
 
 
 def _say_passed(names: Sequence[str], why: str) -> None:
-    from mova.evaluation.suite.words import printable
+    from mova.lab.suite.words import printable
 
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -341,10 +341,10 @@ def _say_passed(names: Sequence[str], why: str) -> None:
 
 
 def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
-    from mova.evaluation.documents import plain
-    from mova.evaluation.suite.results import CONTROLS, COUNTERFACTUAL
-    from mova.evaluation.suite.tables import control_table, kind_table, number_table, pair_table, tracks_of
-    from mova.evaluation.suite.words import number, span
+    from mova.lab.documents import plain
+    from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL
+    from mova.lab.suite.tables import control_table, kind_table, number_table, pair_table, tracks_of
+    from mova.lab.suite.words import number, span
 
     found = tracks_of(document)
     tables = [(track.name, number_table(track)) for track in found]
@@ -370,8 +370,8 @@ def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
 
 
 def _show_files(document: Mapping[str, Any]) -> None:
-    from mova.evaluation.documents import plain
-    from mova.evaluation.suite.words import number, printable, span
+    from mova.lab.documents import plain
+    from mova.lab.suite.words import number, printable, span
 
     document = plain(document)
     console.table(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mova.film.plan import FilmPlan
     from mova.film.render import ShotState
     from mova.film.shots import Film, Take
-    from mova.media.health import Health, OnFault, Remedy
-    from mova.model import MOVAModel
+    from mova.generation.model import MOVAModel
+    from mova.media.health.gate import Health, OnFault, Remedy
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FilmOutput:
         should_prune: Remove the finished shots of the folder that this film does not use.
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
-        on_fault: What to do about a faulty shot (:mod:`mova.evaluation.health_repair`).
+        on_fault: What to do about a faulty shot (:mod:`mova.generation.repair`).
     """
 
     path: Path
@@ -52,7 +52,7 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
     from mova.film.render import shot_states
     from mova.film.shots import read_film
     from mova.media.encode import check_target
-    from mova.media.health import checked_on_fault
+    from mova.media.health.gate import checked_on_fault
 
     try:
         checked_on_fault(output.on_fault)
@@ -76,16 +76,16 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
 
 
 def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
-    from mova.evaluation.health_repair import fault_words
     from mova.film.keys import keys_of_film
     from mova.film.render import joined, render_shots
+    from mova.generation.repair import fault_words
 
     began = time.monotonic()
     rendered: set[int] = set()
     lines: dict[tuple[int, str], console.ProgressLine] = {}
 
     def load_model() -> MOVAModel:
-        from mova.model import MOVAModel
+        from mova.generation.model import MOVAModel
 
         begin = time.monotonic()
         model = MOVAModel.from_pretrained(folder)
@@ -197,7 +197,7 @@ def _verdict(shot: ShotClip) -> dict[str, Any]:
 
 
 def _refusal(path: Path, faulty: Mapping[int, Health]) -> MovaError:
-    from mova.evaluation.health_repair import fault_words
+    from mova.generation.repair import fault_words
 
     names = "; ".join(f"shot {number}: {fault_words(health)}" for number, health in faulty.items())
     return MovaError(f"{path} was not written: {names}.", "Give these shots another seed, or --on-fault repair, or keep.")

@@ -17,11 +17,11 @@ from mova.runtime.options import RuntimeOptions
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mova.inputs import Prepared
+    from mova.conditioning.prepare import Prepared
     from mova.media.clip import Clip
-    from mova.media.health import Health, OnFault
-    from mova.plan import Plan
-    from mova.world import ModelWorld
+    from mova.media.health.gate import Health, OnFault
+    from mova.request.capabilities import ModelWorld
+    from mova.request.plan import Plan
 
 REMEDIES = {
     "decode_fp32": "its codecs in float32",
@@ -43,7 +43,7 @@ class Output:
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
         num_clips: Clips with consecutive seeds.
-        on_fault: What to do about a faulty clip (:mod:`mova.evaluation.health_repair`).
+        on_fault: What to do about a faulty clip (:mod:`mova.generation.repair`).
     """
 
     path: Path
@@ -73,9 +73,9 @@ class Choice:
 def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | None = None) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.inputs import prepare
-    from mova.media.health import checked_on_fault
-    from mova.request import make_request
+    from mova.conditioning.prepare import prepare
+    from mova.media.health.gate import checked_on_fault
+    from mova.request.schema import make_request
 
     try:
         width, height = parse_size(size)
@@ -103,9 +103,9 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
 
 def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
     began = time.monotonic()
-    from mova.evaluation.health_repair import fault_words, generate_checked
+    from mova.generation.model import MOVAModel
+    from mova.generation.repair import fault_words, generate_checked
     from mova.media.sidecar import write_sidecar
-    from mova.model import MOVAModel
 
     model = MOVAModel.from_pretrained(folder, runtime=choice.runtime)
     console.say(f"loaded {world.name} in {time.monotonic() - began:.1f} s")
@@ -219,7 +219,7 @@ def loudness_words(fact: dict[str, Any]) -> str:
 
 
 def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
-    from mova.evaluation.film_sync import measure_clip
+    from mova.lab.sync.measure import measure_clip
 
     sync = measure_clip(clip)
     return clip_facts(clip, path, size_bytes, seconds_taken) | {
@@ -241,7 +241,7 @@ def _fact_line(fact: dict[str, Any]) -> str:
 
 
 def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
-    from mova.evaluation.health_repair import fault_words
+    from mova.generation.repair import fault_words
 
     hint = "Try another --seed, or --on-fault repair, or keep."
     if num_clips == 1:
@@ -271,7 +271,7 @@ def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:
     """Refuse a broken file before any weight of the model is read."""
     if loras:
-        from mova.checkpoints.lora import read_lora
+        from mova.checkpoints.lora.file import read_lora
 
         for path, _ in loras:
             read_lora(path)
@@ -281,8 +281,8 @@ def _check_writable(paths: list[Path], output: Output, prepared: Prepared) -> No
     """Refuse what cannot be written before any weight is read."""
     from mova.media.clip import SINGLE_KINDS, check_only
     from mova.media.encode import check_target
+    from mova.media.remux.soundtrack import check_soundtrack_target
     from mova.media.sidecar import check_sidecar
-    from mova.media.soundtrack import check_soundtrack_target
 
     sheet = output.sheet
     for path in paths:

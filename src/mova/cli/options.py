@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from mova.errors import RequestError
-from mova.request import GenerationRequest
+from mova.request.schema import GenerationRequest
 
 # how a field of GenerationRequest is typed, where it is not its own name with dashes
 FLAGS = {

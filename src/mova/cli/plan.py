@@ -18,8 +18,8 @@ from mova.runtime.memory import STAGES, Choice, Model, choices, first_that_fits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mova.plan import Plan
-    from mova.world import ModelWorld
+    from mova.request.capabilities import ModelWorld
+    from mova.request.plan import Plan
 
 COMPONENTS = ("video_dit", "audio_dit", "dual_tower_bridge", "text_encoder", "video_vae", "audio_vae")
 
@@ -77,8 +77,8 @@ def run(values: dict[str, Any], *, size: str | None, model: str, device: Device,
         RequestError: If the model cannot make what is asked.
     """
     from mova.checkpoints.layout import read_index
-    from mova.plan import resolve
-    from mova.request import make_request
+    from mova.request.plan import resolve
+    from mova.request.schema import make_request
 
     folder = local_model(model)
     index = read_index(folder)
@@ -103,7 +103,7 @@ def count(folder: Path, plan: Plan) -> Bill:
         CheckpointError: If they are missing or wrong.
     """
     from mova.checkpoints.layout import CONFIG, SCHEDULER_CONFIG, read_index, read_json
-    from mova.passes import branches_of_run
+    from mova.pipeline.passes import branches_of_run
     from mova.sampling.schedule import ScheduleConfig
 
     index = read_index(folder)

@@ -91,7 +91,7 @@ def rerolled_from(path: Path | None, recorded: Mapping[str, Any], modality: str)
     Raises:
         RequestError: If there is no film, or ``modality`` is none.
     """
-    from mova.reroll import reroll_values
+    from mova.conditioning.reroll import reroll_values
 
     if path is None:
         raise RequestError("--reroll: needs a clip of which a part is kept.", "Give it as --from clip.mp4.")
@@ -135,7 +135,7 @@ def loras_of(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]:
         CheckpointError: If a file is not there.
         RequestError: If one has changed, or the film does not say which file it was.
     """
-    from mova.checkpoints.lora import lora_hash
+    from mova.checkpoints.lora.file import lora_hash
 
     found = []
     for lora in made_by.get("loras") or ():
@@ -177,8 +177,8 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
 
 def _check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
     """Refuse what a recorded request names, if it is not any more what the film was made from."""
+    from mova.conditioning.sources import PREFIX, content_hash
     from mova.film.plan import FILES
-    from mova.names import PREFIX, content_hash
 
     fields = {name: [request[name]] for name in FILES if name in request}
     fields["keyframes"] = [key["image"] for key in request.get("keyframes") or ()]

@@ -8,7 +8,7 @@ from mova.cli import console
 from mova.cli.generate import check_picture_target, save_picture
 from mova.cli.options import in_typed_words
 from mova.errors import RequestError
-from mova.evaluation.film_sync_result import FilmSync
+from mova.lab.sync.result import FilmSync
 
 
 def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> None:
@@ -18,7 +18,7 @@ def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> No
         MediaError: If the film cannot be read, or the plot not written.
         RequestError: If there is no such kind.
     """
-    from mova.evaluation.film_sync import measure, read_film
+    from mova.lab.sync.measure import measure, read_film
 
     if plot is not None:
         check_picture_target(plot, "--plot")
@@ -28,7 +28,7 @@ def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> No
     except RequestError as problem:
         raise in_typed_words(problem) from None
     if plot is not None:
-        from mova.evaluation.film_sync_plot import sync_plot
+        from mova.lab.sync.plot import sync_plot
 
         save_picture(sync_plot(sync, film, title=path.name), plot, "--plot")
     if is_json:

@@ -15,7 +15,7 @@ from mova.cli.options import in_typed_words
 from mova.errors import MediaError, MissingExtraError, RequestError
 
 if TYPE_CHECKING:
-    from mova.evaluation.tuning import Measured, Row, Setting
+    from mova.lab.tuning import Measured, Row, Setting
 
 ROWS, PLOT = "guidance.json", "guidance.png"
 MAX_SCALE = 100.0  # as GenerationRequest allows
@@ -70,7 +70,7 @@ def run(options: TuneOptions) -> None:
         raise MissingExtraError("matplotlib", "eval")
     from mova import __version__
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.evaluation import tuning
+    from mova.lab import tuning
     from mova.scenes.world import KINDS
 
     folder = resolve_model(options.model)
@@ -128,7 +128,7 @@ def _settings(options: TuneOptions) -> list[Setting]:
     cross, own = _scales("--cross", options.cross), _scales("--self", options.own)
     audio: Sequence[float | None] = _scales("--audio-scales", options.audio) if options.audio else (None,)
 
-    from mova.evaluation.tuning import Setting
+    from mova.lab.tuning import Setting
 
     return [Setting(*scales) for scales in itertools.product(text, cross, own, audio)]
 
@@ -156,7 +156,7 @@ def _make_folder(folder: Path) -> None:
 
 def _show(rows: Sequence[Row], best: Sequence[Row], table: Path, plot: Path, *, is_json: bool) -> None:
     if is_json:
-        from mova.evaluation.tuning import as_json
+        from mova.lab.tuning import as_json
 
         facts: list[dict[str, Any]] = [{**as_json(row), "is_best": row in best} for row in rows]
         console.facts_json({"rows": facts, "file": str(table), "plot": str(plot)})

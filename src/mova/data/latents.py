@@ -20,8 +20,8 @@ from torch import Tensor
 from mova.data.shards import World, describe, render_arrays, scripts_in
 from mova.data.workers import make_missing_shards
 from mova.files import written_beside
-from mova.models.audio_codec import AudioCodec
-from mova.models.video_codec import VideoCodec
+from mova.models.codecs.audio import AudioCodec
+from mova.models.codecs.video import VideoCodec
 
 
 @dataclass(frozen=True)

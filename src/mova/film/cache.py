@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from mova.conditioning.sources import SoundInput
 from mova.errors import MediaError
 from mova.files import written_beside
 from mova.media.clip import Clip
-from mova.media.health import Fault, Health
-from mova.names import SoundInput
+from mova.media.health.gate import Fault, Health
 from mova.timeline import samples_in_frames
 
 SUFFIX = ".safetensors"
@@ -41,7 +41,7 @@ class ShotClip:
         run_in: ``[channels, samples]`` float32 at the clip's rate: where the sound of the shot before goes on in this one,
             what replaces its last samples so that the cut is not heard; else empty.
         health: What the health gate says of it.
-        remedies: What was tried about a fault, in order (:mod:`mova.evaluation.health_repair`).
+        remedies: What was tried about a fault, in order (:mod:`mova.generation.repair`).
         seeds: Of picture and sound, that made the shot and each of its retakes.
     """
 
@@ -215,7 +215,7 @@ class ShotCache:
 
 
 def _health_of(facts: Mapping[str, str]) -> Health:
-    """What :meth:`mova.media.health.Health.as_dict` wrote; a value that was not finite is not a number again."""
+    """What :meth:`mova.media.health.gate.Health.as_dict` wrote; a value that was not finite is not a number again."""
     found = json.loads(facts["health"])
     faults = [Fault(**{**fault, "value": math.nan if fault["value"] is None else fault["value"]}) for fault in found["faults"]]
     return Health(tuple(faults), tuple(found["looked_at"]))

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from mova import __version__
 from mova.checkpoints.layout import CHECKSUMS, read_json
+from mova.conditioning.sources import content_hash
 from mova.film.cache import Ending, ShotCache
 from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
-from mova.media.health import OnFault
-from mova.names import content_hash
+from mova.media.health.gate import OnFault
 from mova.runtime.options import RuntimeOptions
 
 _TEXTS = (".md", ".txt")  # model cards and licences change no clip

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from mova.conditioning.prepare import RATES, prepare
+from mova.conditioning.sources import SoundInput, name_of
 from mova.errors import RequestError
 from mova.film.shots import Bed, Film, Shot, Take, of_shot
-from mova.inputs import RATES, prepare
 from mova.media.decode import read_waveform
-from mova.names import SoundInput, name_of
-from mova.passes import guidance_of
-from mova.plan import Plan
-from mova.request import GenerationRequest
+from mova.pipeline.passes import guidance_of
+from mova.request.capabilities import ModelWorld, resolve_size
+from mova.request.plan import Plan
+from mova.request.schema import GenerationRequest
 from mova.runtime.costs import velocities_in
 from mova.timeline import frame_time, samples_in_frames
-from mova.world import ModelWorld, resolve_size
 
 LEAD_S = Fraction(1, 2)
 """So much of the sound of the shot before is given to a shot that keeps it: enough to go on from."""

@@ -10,24 +10,24 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mova.conditioning.given import Given, combined
+from mova.conditioning.prepare import Prepared, given_around, mono, mono_at, prepare
+from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
-from mova.evaluation.health_repair import CheckedClip, fault_words, generate_checked
+from mova.film.audio import film_sound
 from mova.film.cache import Ending, ShotCache, ShotClip
 from mova.film.keys import keys_of_film, keys_there, num_steps, repaired_key, shot_key, take_key
 from mova.film.plan import FilmPlan, PlannedShot, as_written, request_of_take, work_of
 from mova.film.shots import Bed, of_shot
-from mova.film.sound import film_sound
-from mova.given import Given, combined
-from mova.inputs import Prepared, given_around, mono, mono_at, prepare
+from mova.generation.model import MOVAModel
+from mova.generation.repair import CheckedClip, fault_words, generate_checked
 from mova.media.clip import Clip
-from mova.media.health import Health, OnFault, Remedy
+from mova.media.health.gate import Health, OnFault, Remedy
 from mova.media.resample import resample
-from mova.model import MOVAModel
-from mova.names import PREFIX, content_hash, name_of
-from mova.plan import resolve
-from mova.request import GenerationRequest, Keyframe
+from mova.request.capabilities import ModelWorld
+from mova.request.plan import resolve
+from mova.request.schema import GenerationRequest, Keyframe
 from mova.timeline import samples_in_frames
-from mova.world import ModelWorld
 
 State = Literal["cached", "to render", "waits"]
 OnShotProgress = Callable[[int, str, int, int], None]
@@ -104,7 +104,7 @@ def render_shots(
         plan: What to make.
         cache: Where finished shots are; each with its verdict.
         load_model: Called once, if anything has to be rendered.
-        on_fault: With ``"repair"``, a faulty shot is mended or made anew (:mod:`mova.evaluation.health_repair`).
+        on_fault: With ``"repair"``, a faulty shot is mended or made anew (:mod:`mova.generation.repair`).
         on_progress: ``f(number of the shot, stage, done, of)``; the stages are those of :meth:`MOVAModel.generate`.
         on_remedy: ``f(number of the shot, health, remedy)`` before each attempt of a repair.
 

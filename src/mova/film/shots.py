@@ -1,6 +1,6 @@
 """Shot lists: one YAML document that says what a film is made of, checked whole before anything runs.
 
-What a shot may say is what a request may say (:class:`mova.request.GenerationRequest`), and what it keeps of the shot
+What a shot may say is what a request may say (:class:`mova.request.schema.GenerationRequest`), and what it keeps of the shot
 before. What is said of the film holds for every shot that says nothing else.
 """
 
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mova.errors import MediaError, RequestError
-from mova.request import MAX_PATH_CHARACTERS, MAX_SEED, GenerationRequest, Retake, explain, make_request
+from mova.request.schema import MAX_PATH_CHARACTERS, MAX_SEED, GenerationRequest, Retake, explain, make_request
 
 MAX_SHOTS = 1000
 MAX_DOCUMENT_BYTES = 2**20

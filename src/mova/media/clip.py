@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mova.media.encode import WrittenFile
-    from mova.media.health import Health
+    from mova.media.health.gate import Health
 
 MAX_CHANNELS = 8
 SINGLE_KINDS = (".wav", ".gif")
@@ -133,9 +133,9 @@ class Clip:
     def health(self) -> Health:
         """The verdict of the health gate on what of the clip was made: ``clip.health.verdict`` is ``"ok"`` or ``"faulty"``.
 
-        Found when it is first asked for (:func:`mova.media.health.check_clip`).
+        Found when it is first asked for (:func:`mova.media.health.gate.check_clip`).
         """
-        from mova.media.health import check_clip
+        from mova.media.health.gate import check_clip
 
         return check_clip(self)
 
@@ -189,8 +189,8 @@ class Clip:
             MediaError: If the clip cannot be written as asked; nothing is left behind.
         """
         from mova.media.encode import request_comment, write_clip
-        from mova.media.silent import write_silent
-        from mova.media.soundtrack import film_seconds, write_soundtrack
+        from mova.media.remux.silent import write_silent
+        from mova.media.remux.soundtrack import film_seconds, write_soundtrack
 
         check_only(path, self.only)
         if self.only == "video" and Path(path).suffix.lower() not in SINGLE_KINDS:

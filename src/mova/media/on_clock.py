@@ -22,7 +22,7 @@ from mova.media.decode import MAX_PIXELS, MAX_SECONDS, checked_video
 from mova.media.image import fit_image
 from mova.media.probe import MediaInfo, media_info, opened, stream_time, video_stream
 from mova.media.readers import Limits, check_bytes, rgb_of
-from mova.media.track import PictureTrack, picture_track
+from mova.media.remux.track import PictureTrack, picture_track
 from mova.timeline import Number, frame_time, frames_in_seconds
 
 FilmFit = Literal["exact", "crop", "pad", "stretch"]

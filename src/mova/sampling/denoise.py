@@ -15,11 +15,11 @@ import torch
 from diffusers.models.cache_utils import CacheMixin
 from torch import Tensor, nn
 
+from mova.sampling.av_tensors import Pair
 from mova.sampling.guidance import Branch, Guider
-from mova.sampling.pair import Pair
 from mova.sampling.schedule import Schedule
 from mova.sampling.solvers import Memory, Solver, Step, euler
-from mova.sampling.tasks import Task
+from mova.sampling.task import Task
 
 
 class Progress(NamedTuple):

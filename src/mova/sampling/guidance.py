@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from mova.sampling.pair import Pair
+from mova.sampling.av_tensors import Pair
 
 Span = tuple[float, float]
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mova.sampling.pair import Pair
+from mova.sampling.av_tensors import Pair
 
 LONGEST_REACH = 10.0
 

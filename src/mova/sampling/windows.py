@@ -17,9 +17,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import OnStep, Progress
-from mova.sampling.pair import Pair
-from mova.sampling.tasks import Task
+from mova.sampling.task import Task
 from mova.timeline import Timeline
 
 Run = Callable[..., Pair]

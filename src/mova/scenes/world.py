@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.scenes import ball, drums, fireworks, metronome, mouth, piano, siren, storm
 from mova.scenes.captions import write_caption
+from mova.scenes.kinds import ball, drums, fireworks, metronome, mouth, piano, siren, storm
 from mova.scenes.raster import Exposure, View
 from mova.scenes.script import (
     DEFAULT_SECONDS,

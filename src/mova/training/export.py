@@ -15,13 +15,13 @@ from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, resolve_model
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.errors import CheckpointError
-from mova.models.audio_codec import AudioCodec
+from mova.models.codecs.audio import AudioCodec
+from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
-from mova.models.video_codec import VideoCodec
+from mova.request.capabilities import ModelWorld
 from mova.sampling.scheduler import FlowMatchPairScheduler
 from mova.scenes.world import EVENT_LABELS, KINDS
 from mova.training.recipe import ExportRecipe
-from mova.world import ModelWorld
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mova.data.shards import World
 from mova.errors import RequestError
-from mova.training.joint import NoiseSettings
+from mova.request.capabilities import SolverName
+from mova.training.objectives.joint import NoiseSettings
 from mova.training.trainer import OptimSettings
-from mova.world import SolverName
 
 
 class Strict(BaseModel):

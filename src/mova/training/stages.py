@@ -18,19 +18,19 @@ from mova.checkpoints.layout import resolve_model
 from mova.data.latents import LatentSet, channel_statistics, encode_shards, open_latents
 from mova.data.shards import open_shards, render_shards
 from mova.files import written_beside
-from mova.models.audio_codec import AudioCodec
-from mova.models.cue_condition import Instant, cue_condition, num_cue_channels
-from mova.models.cue_planner import build_cue_planner
+from mova.models.codecs.audio import AudioCodec
+from mova.models.codecs.video import VideoCodec
+from mova.models.conditions.cues import Instant, cue_condition, num_cue_channels
+from mova.models.conditions.planner import build_cue_planner
 from mova.models.joint import JointModel
 from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
-from mova.models.video_codec import VideoCodec
 from mova.scenes.captions import write_caption
 from mova.scenes.script import MIN_GAP_S
 from mova.scenes.world import EVENT_LABELS
-from mova.training.codecs import AudioCodecObjective, VideoCodecObjective
-from mova.training.joint import JointObjective, Normaliser
-from mova.training.planner import PlannerObjective
+from mova.training.objectives.codecs import AudioCodecObjective, VideoCodecObjective
+from mova.training.objectives.joint import JointObjective, Normaliser
+from mova.training.objectives.planner import PlannerObjective
 from mova.training.precision import PlainAttention, choose_precision
 from mova.training.processes import process_rank
 from mova.training.recipe import (

@@ -17,7 +17,8 @@ from diffusers.hooks import apply_group_offloading
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mova.checkpoints.adapters import (
+from mova.checkpoints.load import Components
+from mova.checkpoints.lora.adapters import (
     attach_lora,
     check_fits,
     collect_lora,
@@ -26,9 +27,8 @@ from mova.checkpoints.adapters import (
     set_lora_scales,
     unload_lora,
 )
-from mova.checkpoints.load import Components
-from mova.checkpoints.lora import LoraFile, LoraLayer, read_lora, write_lora
-from mova.checkpoints.lora_pipeline import LoraPipelineMixin
+from mova.checkpoints.lora.file import LoraFile, LoraLayer, read_lora, write_lora
+from mova.checkpoints.lora.pipeline import LoraPipelineMixin
 from mova.errors import CheckpointError, MovaError, RequestError
 from mova.models.joint import JointModel
 from mova.models.presets import official_to_ours

@@ -10,10 +10,10 @@ import pytest
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.cli.plan import Bill, count
-from mova.model import MOVAModel
+from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
-from mova.plan import resolve
-from mova.request import GenerationRequest
+from mova.request.plan import resolve
+from mova.request.schema import GenerationRequest
 
 
 @pytest.fixture(scope="module")

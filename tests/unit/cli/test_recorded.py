@@ -17,16 +17,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mova.checkpoints.load import Components
-from mova.checkpoints.lora import LoraFile, LoraLayer, lora_hash, write_lora
+from mova.checkpoints.lora.file import LoraFile, LoraLayer, lora_hash, write_lora
 from mova.checkpoints.save import save_checkpoint
 from mova.cli.app import app
 from mova.cli.film import FilmOutput
 from mova.cli.film import run as make_film
 from mova.cli.recorded import asked_of, loras_of, maker_of, recorded_request, replay
 from mova.errors import CheckpointError, MovaError, RequestError
+from mova.generation.model import MOVAModel
 from mova.media.decode import read_clip
 from mova.media.probe import probe
-from mova.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 
 Generate = Callable[..., Path]

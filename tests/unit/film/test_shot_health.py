@@ -17,18 +17,18 @@ from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.cli import film as command
 from mova.cli.film import FilmOutput
+from mova.conditioning.prepare import Prepared
 from mova.errors import MediaError, MovaError, RequestError
-from mova.evaluation.health_repair import generate_checked
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import REPAIR_SEED_STEP, joined, render_film, render_shots, shot_states
 from mova.film.shots import make_film
-from mova.inputs import Prepared
+from mova.generation.model import MOVAModel, OnProgress
+from mova.generation.repair import generate_checked
 from mova.media.clip import Clip
-from mova.media.health import OnFault
-from mova.model import MOVAModel, OnProgress
+from mova.media.health.gate import OnFault
 from mova.pipeline import MOVAPipeline
-from mova.request import GenerationRequest
+from mova.request.schema import GenerationRequest
 
 Planned = Callable[..., FilmPlan]
 SILENT, WHOLE = {"prompt": "a red ball", "num_frames": 5, "audio_seed": 5}, {"prompt": "two drums", "num_frames": 5}

@@ -14,14 +14,14 @@ from PIL import Image
 
 from mova.checkpoints.load import Components
 from mova.errors import MovaError, RequestError
+from mova.film.audio import film_sound, joined_sound
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import render_film, shot_states
 from mova.film.shots import make_film, parse_take, read_film
-from mova.film.sound import film_sound, joined_sound
+from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
-from mova.media.health import Health
-from mova.model import MOVAModel
+from mova.media.health.gate import Health
 from mova.pipeline import MOVAPipeline
 
 HOP = 500  # samples per audio latent of the tiny model

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mova.evaluation.health_faults import INJECTORS
+from mova.lab.faults import INJECTORS
 from mova.media.clip import Clip
-from mova.media.health import KINDS as FAULT_KINDS
-from mova.media.health import Fault, Health, check_arrays, check_clip, check_file, next_remedy
+from mova.media.health.gate import KINDS as FAULT_KINDS
+from mova.media.health.gate import Fault, Health, check_arrays, check_clip, check_file, next_remedy
 from mova.scenes.world import KINDS, render, sample_scripts, write_script
 
 RATE, FPS = 16000, 16

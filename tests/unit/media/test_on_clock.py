@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mova.errors import MediaError
 from mova.media.clip import Clip
 from mova.media.decode import read_frames
-from mova.media.edits import Edit, set_edits
 from mova.media.image import fit_image
 from mova.media.on_clock import frames_on_clock, read_film_on_clock
+from mova.media.remux.edits import Edit, set_edits
 
 
 def indices(frames: NDArray[np.uint8]) -> list[int]:

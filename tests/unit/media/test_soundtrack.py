@@ -10,12 +10,12 @@ from films import MATROSKA_TICK, MP4_TICK, packets_of, sound_of, write_levels
 from numpy.typing import NDArray
 
 from mova.errors import MediaError
-from mova.media import soundtrack
 from mova.media.decode import read_clip, read_frames
-from mova.media.edits import Edit, read_edits, set_edits
 from mova.media.encode import request_comment
 from mova.media.probe import probe
-from mova.media.soundtrack import check_soundtrack_target, film_seconds, write_soundtrack
+from mova.media.remux.container import soundtrack
+from mova.media.remux.edits import Edit, read_edits, set_edits
+from mova.media.remux.soundtrack import check_soundtrack_target, film_seconds, write_soundtrack
 
 RATE = 24_000
 VP9 = {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime", "crf": "30", "b": "0"}}

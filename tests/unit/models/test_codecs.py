@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from mova.models.audio_codec import AudioCodec
-from mova.models.phase import centre_phase, peak_phase, uncentre_phase
-from mova.models.video_codec import VideoCodec
+from mova.models.codecs.audio import AudioCodec
+from mova.models.codecs.phase import centre_phase, peak_phase, uncentre_phase
+from mova.models.codecs.video import VideoCodec
 
 
 @pytest.fixture(scope="module")

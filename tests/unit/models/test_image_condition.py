@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from mova.models.image_condition import (
+from mova.models.conditions.image import (
     given_frames_mask,
     image_condition,
     picture_tensor,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mova.models.audio_vae import DacVae
+from mova.models.codecs.audio_vae import DacVae
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
 

@@ -18,23 +18,23 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mova.checkpoints.load import Components
-from mova.models.audio_codec import AudioCodec
-from mova.models.audio_vae import DacVae
 from mova.models.bridge import INTERACTIONS, BridgeInputs
+from mova.models.codecs.audio import AudioCodec
+from mova.models.codecs.audio_vae import DacVae
+from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P
 from mova.models.tower import TowerInputs
-from mova.models.video_codec import VideoCodec
 from mova.runtime import costs
 from mova.runtime.codec_costs import CODECS, codec_cost
 from mova.runtime.costs import INTERACTING, Lengths, Network, points_in, velocities_in
 from mova.runtime.memory import Model, choices, denoise_tensors, first_that_fits
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
-from mova.sampling.pair import Pair
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS, Step
-from mova.sampling.tasks import Grid, text
+from mova.sampling.task import Grid, text
 
 FULL_CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "parity" / "official_full_configs"
 FULL = Network.from_configs(**MOVA_360P)

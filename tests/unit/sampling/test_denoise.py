@@ -11,13 +11,13 @@ import torch
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import BOTH, BRIDGE, Branch, Guidance
 from mova.sampling.noise import audio_noise, video_noise
-from mova.sampling.pair import Pair
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
-from mova.sampling.tasks import Grid, Task, audio_to_video, first_frame, text, video_to_audio
+from mova.sampling.task import Grid, Task, audio_to_video, first_frame, text, video_to_audio
 
 GRID = Grid(frames=2, height=4, width=4, audio_length=10)
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)

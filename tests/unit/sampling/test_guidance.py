@@ -8,12 +8,12 @@ import torch
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import BOTH, BRIDGE, NEITHER, PERTURBED, Branch, Guidance
 from mova.sampling.noise import audio_noise, video_noise
-from mova.sampling.pair import Pair
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.tasks import Grid, text
+from mova.sampling.task import Grid, text
 
 torch.manual_seed(0)
 BRANCHES = (BOTH, BRIDGE, NEITHER, PERTURBED)

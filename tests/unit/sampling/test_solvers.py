@@ -12,7 +12,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from mova.sampling.pair import Pair
+from mova.sampling.av_tensors import Pair
 from mova.sampling.schedule import shifted_sigmas
 from mova.sampling.solvers import SOLVERS, Memory, Step
 

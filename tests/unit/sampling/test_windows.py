@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mova.sampling.av_tensors import Pair
 from mova.sampling.denoise import Progress
-from mova.sampling.pair import Pair
-from mova.sampling.tasks import Grid, Task, text
+from mova.sampling.task import Grid, Task, text
 from mova.sampling.windows import denoise_windows, plan_windows
 from mova.timeline import Timeline
 

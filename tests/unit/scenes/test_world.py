@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.scenes.ball import FLOOR_Y, BallMotion
-from mova.scenes.metronome import MetronomeMotion
-from mova.scenes.mouth import aperture
+from mova.scenes.kinds.ball import FLOOR_Y, BallMotion
+from mova.scenes.kinds.metronome import MetronomeMotion
+from mova.scenes.kinds.mouth import aperture
 from mova.scenes.sheet import scene_sheet
 from mova.scenes.world import KINDS, draw, render, sample_scripts, write_script
 

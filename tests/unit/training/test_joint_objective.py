@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mova.training.joint import NoiseSettings, as_map, draw_levels, draw_told, masked_mean, total_error
+from mova.training.objectives.joint import NoiseSettings, as_map, draw_levels, draw_told, masked_mean, total_error
 
 VIDEO, AUDIO = (64, 16, 9, 12, 12), (64, 24, 66)
 

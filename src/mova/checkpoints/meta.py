@@ -1,0 +1,240 @@
+"""A checkpoint folder of which everything is known but the weights: what is missing or does not fit is told here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+
+from mova.checkpoints.layout import (
+    BUILDERS,
+    CONFIG,
+    SCHEDULER_CONFIG,
+    Index,
+    read_index,
+    read_json,
+    resolve_model,
+)
+from mova.checkpoints.tensors import fill, verify_checksums, weight_files
+from mova.errors import CheckpointError
+from mova.models.conditions.cues import num_cue_channels
+from mova.models.joint import JointModel, share_audio_and_bridge
+from mova.models.presets import official_to_ours, ours_to_official
+from mova.sampling.scheduler import FlowMatchPairScheduler
+
+# as safetensors names them; float8 without scales is a plain number format here
+FLOATS = {
+    "F32": torch.float32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component's files and the module that they fill; the audio tower and the bridge fill the first expert.
+
+    Args:
+        module: What they fill.
+        folder: Where they are.
+        expected: The module's names that they hold.
+        rename: From a name in the files to the module's.
+        tied: Names that are another's tensor, by name.
+    """
+
+    module: nn.Module
+    folder: Path
+    expected: frozenset[str]
+    rename: Callable[[str], str] = str
+    tied: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A checkpoint without its weights.
+
+    Args:
+        index: What its folder says: classes, boundary, world.
+        parts: Components by their folders' names, their modules on the meta device.
+        tokenizer: Of the text encoder.
+        scheduler: The noise levels.
+    """
+
+    index: Index
+    parts: Mapping[str, Part]
+    tokenizer: Any
+    scheduler: FlowMatchPairScheduler
+
+
+def read_skeleton(name_or_path: str | Path, *, should_verify: bool) -> Skeleton:
+    """Read all that is small, and check the weights' files against it without reading weights.
+
+    Args:
+        name_or_path: A name, a folder, or a repository of the hub.
+        should_verify: Whether to compare the files with their checksums, where the folder has them.
+
+    Raises:
+        CheckpointError: If a file is missing or broken, or tensors do not fit the configuration; the message
+            names them.
+    """
+    folder = resolve_model(name_or_path)
+    index = read_index(folder)
+    for name in index.classes:
+        if name not in ("tokenizer", "scheduler"):
+            weight_files(folder / name)  # what is missing is told before anything large is read
+    if should_verify:
+        verify_checksums(folder)
+    tokenizer, scheduler = _load_tokenizer(folder / "tokenizer"), _load_scheduler(folder / "scheduler")
+    parts = _build_parts(folder, index)
+    _check_cues(folder, index, parts)
+    for part in parts.values():
+        _check_headers(part)
+    return Skeleton(index, parts, tokenizer, scheduler)
+
+
+def build_joint(folder: Path, expert: str) -> JointModel:
+    """One expert with sound and bridge, as its configuration says, without weights.
+
+    Raises:
+        CheckpointError: If a configuration is missing or wrong.
+    """
+    configs = {
+        part: _plain(read_json(folder / name / CONFIG))
+        for part, name in (("video", expert), ("audio", "audio_dit"), ("bridge", "dual_tower_bridge"))
+    }
+    try:
+        with init_empty_weights(include_buffers=False):
+            model: JointModel = JointModel(**configs)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
+    return model
+
+
+def build_module(folder: Path, name: str, index: Index) -> nn.Module:
+    """A codec or the text encoder, likewise."""
+    config = _plain(read_json(folder / name / CONFIG))
+    try:
+        with init_empty_weights(include_buffers=False):
+            return BUILDERS[name][index.classes[name][1]](config)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error
+
+
+def untied(tensors: Iterable[tuple[str, Tensor]], tied: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    """A tied tensor is stored under either of its names or under both; here it comes once, under its own."""
+    given: set[str] = set()
+    for key, value in tensors:
+        name = tied.get(key, key)
+        if name not in given:
+            given.add(name)
+            yield name, value
+
+
+def _build_parts(folder: Path, index: Index) -> dict[str, Part]:
+    """Every component by its folder's name, on the meta device."""
+    first = build_joint(folder, "video_dit")
+    expected: dict[str, set[str]] = {}
+    for name in first.state_dict():
+        expected.setdefault(ours_to_official(name)[0], set()).add(name)
+    parts = {name: Part(first, folder / name, frozenset(expected[name]), partial(official_to_ours, name)) for name in expected}
+    if "video_dit_2" in index.classes:
+        second = build_joint(folder, "video_dit_2")
+        try:
+            share_audio_and_bridge(first, second)
+        except ValueError as error:
+            raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
+        own = frozenset(name for name in second.state_dict() if ours_to_official(name)[0] == "video_dit")
+        parts["video_dit_2"] = Part(second, folder / "video_dit_2", own, partial(official_to_ours, "video_dit_2"))
+    for name in BUILDERS.keys() & index.classes.keys():
+        module = build_module(folder, name, index)
+        tied: Mapping[str, str] = getattr(module, "_tied_weights_keys", None) or {}
+        parts[name] = Part(module, folder / name, frozenset(set(module.state_dict()) - set(tied)), tied=tied)
+    return parts
+
+
+def _check_cues(folder: Path, index: Index, parts: Mapping[str, Part]) -> None:
+    """What the index says of cues must fit the network's door, and a planner's labels must be the network's."""
+    network: Any = parts["video_dit"].module
+    labels, sizes = index.world.cues, network.config["video"]
+    needed = sizes["out_dim"] + num_cue_channels(len(labels), stride=index.world.video_stride)
+    if labels and sizes["in_dim"] != needed:
+        raise CheckpointError(
+            f"{folder}: {len(labels)} cues need a network of {needed} channels; its video_dit has {sizes['in_dim']}.",
+            "Download the folder again.",
+        )
+    planner: Any = parts["cue_planner"].module if "cue_planner" in parts else None
+    if planner is not None and tuple(planner.config.cue_labels) != labels:
+        raise CheckpointError(f"{folder}: the planner writes other cues than the network knows.", "Download the folder again.")
+
+
+def _check_headers(part: Part) -> None:
+    """Names, shapes and number formats, from the first bytes of the files: what would not fill the module is told."""
+    headers = untied(_headers(part.folder), part.tied)
+    fill(part.module, headers, dtype=None, source=str(part.folder), rename=part.rename, expected=set(part.expected))
+
+
+def _headers(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of a component, the tensors without values.
+
+    The format (github.com/huggingface/safetensors): 8 bytes of length, that many of JSON, then the values. Read by hand,
+    because opening a file with the library maps all of it into memory.
+    """
+    for path in weight_files(folder):
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                size = path.stat().st_size - 8 - length
+                header = json.loads(file.read(length) if size >= 0 else b"{}")
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            if max((entry["data_offsets"][1] for entry in entries.values()), default=0) != size:
+                raise ValueError("it is not as long as it says")
+            for name, entry in entries.items():
+                if entry["dtype"] not in FLOATS:
+                    raise CheckpointError(
+                        f"{path}: {name} is stored as {entry['dtype']}; weights must be one of {', '.join(FLOATS)}.",
+                        "Take the model as its makers published it; quantisation is done while loading.",
+                    )
+                yield name, torch.empty(entry["shape"], dtype=FLOATS[entry["dtype"]], device="meta")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{path} is broken: {error}", "Download the folder again.") from error
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
+
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(f"{folder / 'tokenizer.json'} is missing.", "Download the folder again.")
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers' Rust library raises bare exceptions for a broken file
+        raise CheckpointError(f"{folder} holds a broken tokenizer: {error}", "Download the folder again.") from error
+    for name in ("is_local", "local_files_only"):  # how it was read is no part of what it is
+        tokenizer.init_kwargs.pop(name, None)
+    return tokenizer
+
+
+def _load_scheduler(folder: Path) -> FlowMatchPairScheduler:
+    values = _plain(read_json(folder / SCHEDULER_CONFIG))
+    accepted = set(FlowMatchPairScheduler._get_init_keys(FlowMatchPairScheduler)) - {"self"}
+    try:
+        scheduler: FlowMatchPairScheduler = FlowMatchPairScheduler(
+            **{name: value for name, value in values.items() if name in accepted}
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / SCHEDULER_CONFIG}: {error}", "Download the folder again.") from error
+    return scheduler
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the keys that diffusers adds for itself."""
+    return {name: value for name, value in config.items() if not name.startswith("_")}

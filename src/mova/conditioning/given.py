@@ -1,0 +1,284 @@
+"""What a user gives besides words, on the clip's own clock: frames and samples, and which of them are given.
+
+Every direction (a picture, a film, a sound in; the rest made) is one :class:`Given`: two arrays and two masks. The
+sampler is told of it as latents and noise levels (:mod:`mova.pipeline.conditioning`); when the clip is made, what was given is
+put back as it was (:func:`keep_given`), not as the codecs copy it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.conditioning.blend import join_pictures, join_sounds
+from mova.errors import RequestError
+from mova.media.clip import Clip
+from mova.request.plan import Canvas
+from mova.timeline import Timeline
+
+Frames = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is given of a clip.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8; where nothing is given its values have no effect. ``None``: no picture is given.
+        keep_picture: ``[T, H, W]`` bool (or broadcastable to it): which pixels are given.
+        waveform: ``[1, S]`` float32 in [-1, 1] at the model's rate. ``None``: no sound is given.
+        keep_sound: ``[S]`` bool.
+        stills: Frames that are given alone, as pictures: the latent that holds one is made as if it stood still.
+    """
+
+    frames: Frames | None = None
+    keep_picture: Mask | None = None
+    waveform: NDArray[np.float32] | None = None
+    keep_sound: Mask | None = None
+    stills: tuple[int, ...] = ()
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether everything is to be made."""
+        return self.frames is None and self.waveform is None
+
+
+def given_pictures(canvas: Canvas, pictures: Mapping[int, Frames]) -> Given:
+    """Pictures at frames.
+
+    Args:
+        canvas: The clip to be.
+        pictures: Frame index to picture ``[H, W, 3]`` of the canvas' size.
+
+    Raises:
+        RequestError: If an index is outside the clip or a picture has another size.
+    """
+    frames = np.zeros((canvas.num_frames, canvas.height, canvas.width, 3), np.uint8)
+    keep = np.zeros((canvas.num_frames, 1, 1), np.bool_)
+    for index, picture in pictures.items():
+        if not 0 <= index < canvas.num_frames:
+            raise RequestError(
+                f"a picture is given for frame {index}; the clip has frames 0 to {canvas.num_frames - 1}.",
+                f"Use {min(max(index, 0), canvas.num_frames - 1)}, the nearest.",
+                field="keyframes",
+            )
+        if picture.shape != frames.shape[1:]:
+            raise RequestError(
+                f"the picture for frame {index} is {picture.shape[1]}x{picture.shape[0]}; the clip is "
+                f"{canvas.width}x{canvas.height}.",
+                "Say fit=crop, pad or stretch.",
+                field="image",
+            )
+        frames[index], keep[index] = picture, True
+    return Given(frames=frames, keep_picture=keep, stills=tuple(sorted(pictures)))
+
+
+def given_film(canvas: Canvas, frames: Frames) -> Given:
+    """A whole film, for which a sound is to be made.
+
+    Raises:
+        RequestError: If it has another size or is shorter than the clip.
+    """
+    _check_film(canvas, frames, canvas.num_frames)
+    return Given(frames=frames[: canvas.num_frames], keep_picture=np.ones((canvas.num_frames, 1, 1), np.bool_))
+
+
+def given_sound(canvas: Canvas, waveform: NDArray[np.float32]) -> Given:
+    """A whole sound ``[1, S]``, for which a film is to be made.
+
+    Raises:
+        RequestError: If it is shorter than the clip.
+    """
+    if waveform.shape[1] < canvas.num_samples:
+        raise RequestError(
+            f"the sound is shorter than the film: {waveform.shape[1]} of {canvas.num_samples} samples.",
+            f"Ask for {waveform.shape[1] * canvas.num_frames // canvas.num_samples} frames, or give a longer sound.",
+            field="audio",
+        )
+    return Given(waveform=waveform[:, : canvas.num_samples], keep_sound=np.ones(canvas.num_samples, np.bool_))
+
+
+def given_beginning(canvas: Canvas, clip: Clip) -> Given:
+    """A clip that goes on: it is the beginning, the rest is made.
+
+    Raises:
+        RequestError: If it is not shorter than the canvas or has another size.
+    """
+    return _part(canvas, clip, at_end=False)
+
+
+def given_end(canvas: Canvas, clip: Clip) -> Given:
+    """A clip that something leads up to: it is the end, what is before it is made."""
+    return _part(canvas, clip, at_end=True)
+
+
+def given_all_but(canvas: Canvas, clip: Clip, *, frames: tuple[int, int] | None, samples: tuple[int, int] | None) -> Given:
+    """A clip of which a span is made anew.
+
+    Args:
+        canvas: As long as the clip.
+        clip: At the model's sample rate, mono.
+        frames: First and last (excluded) frame to make anew; ``None`` keeps the picture.
+        samples: The same for the sound.
+
+    Raises:
+        RequestError: If the clip does not fit the canvas, or nothing would be made.
+    """
+    if frames is None and samples is None:
+        raise RequestError("nothing is to be made anew.", "Name a span of the picture or of the sound.", field="retake")
+    _check_film(canvas, clip.frames, canvas.num_frames)
+    keep_picture = np.ones((canvas.num_frames, 1, 1), np.bool_)
+    keep_sound = np.ones(canvas.num_samples, np.bool_)
+    if frames is not None:
+        keep_picture[slice(*frames)] = False
+    if samples is not None:
+        keep_sound[slice(*samples)] = False
+    return Given(
+        frames=clip.frames[: canvas.num_frames],
+        keep_picture=keep_picture,
+        waveform=clip.waveform[:, : canvas.num_samples],
+        keep_sound=keep_sound,
+    )
+
+
+def given_outside(canvas: Canvas, clip: Clip, region: Mask) -> Given:
+    """A clip of which a region of the picture is painted anew; its sound is kept.
+
+    Args:
+        canvas: As long as the clip.
+        clip: At the model's sample rate, mono.
+        region: ``[H, W]`` or ``[T, H, W]`` bool: what is to be made.
+
+    Raises:
+        RequestError: If the region has another shape or is empty.
+    """
+    _check_film(canvas, clip.frames, canvas.num_frames)
+    shape = (canvas.height, canvas.width)
+    if region.shape not in (shape, (canvas.num_frames, *shape)):
+        raise RequestError(
+            f"the mask has the shape {region.shape}; the picture has {shape}.",
+            f"Give a mask of {canvas.width}x{canvas.height}, or say fit=crop, pad or stretch.",
+            field="repaint",
+        )
+    if not region.any():
+        raise RequestError("the mask is empty: nothing would be painted.", "Paint white what is to be made.", field="repaint")
+    keep = np.broadcast_to(~region, (canvas.num_frames, *shape))
+    sound = np.ones(canvas.num_samples, np.bool_)
+    return Given(clip.frames[: canvas.num_frames], keep, clip.waveform[:, : canvas.num_samples], sound)
+
+
+def combined(first: Given, second: Given) -> Given:
+    """Both together: what one gives of the picture and the other of the sound, or pictures at several frames.
+
+    Raises:
+        RequestError: If both give the same thing.
+    """
+    if first.waveform is not None and second.waveform is not None:
+        raise RequestError("two sounds are given for one clip.", "Give one of them.", field="audio")
+    sound = first if first.waveform is not None else second
+    if first.frames is None or second.frames is None:
+        picture = first if first.frames is not None else second
+        return replace(picture, waveform=sound.waveform, keep_sound=sound.keep_sound)
+    assert first.keep_picture is not None
+    assert second.keep_picture is not None
+    both = np.flatnonzero((first.keep_picture & second.keep_picture).any(axis=(1, 2)))
+    if len(both):
+        raise RequestError(f"two pictures are given for one moment: frame {both[0]}.", "Give one of them.", field="image")
+    frames = np.where(second.keep_picture[..., None], second.frames, first.frames)
+    return Given(
+        frames=frames,
+        keep_picture=first.keep_picture | second.keep_picture,
+        waveform=sound.waveform,
+        keep_sound=sound.keep_sound,
+        stills=tuple(sorted({*first.stills, *second.stills})),
+    )
+
+
+def led_by(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: Timeline) -> Given:
+    """What is given of a longer clip that begins with pictures: the first as its first frame, each further one as a still
+    that fills a latent. Prefixing references so, and leaving them out of the result, is what VACE does (arXiv 2503.07598).
+
+    Args:
+        pictures: ``[H, W, 3]`` each, of the canvas' size; at least one.
+        canvas: The clip after them.
+        given: What is given of it.
+        timeline: Its clock.
+    """
+    stride = timeline.video_stride
+    lead = np.concatenate([np.repeat(picture[None], stride if index else 1, axis=0) for index, picture in enumerate(pictures)])
+    count, num_samples = len(lead), timeline.samples(len(lead) + canvas.num_frames)
+    size = (canvas.num_frames, canvas.height, canvas.width)
+    frames = np.zeros((*size, 3), np.uint8) if given.frames is None else given.frames
+    keep = np.zeros((1, 1, 1), np.bool_) if given.keep_picture is None else given.keep_picture
+    whole = np.broadcast_to(keep, (canvas.num_frames, *keep.shape[1:]))
+    sound, keep_sound = given.waveform, given.keep_sound
+    if sound is not None and keep_sound is not None:
+        room = (num_samples - canvas.num_samples, 0)
+        sound, keep_sound = np.pad(sound, ((0, 0), room)), np.pad(keep_sound, room)
+    return Given(
+        frames=np.concatenate([lead, frames]),
+        keep_picture=np.concatenate([np.ones((count, *whole.shape[1:]), np.bool_), whole]),
+        waveform=sound,
+        keep_sound=keep_sound,
+        stills=(0, *(count + index for index in given.stills)),
+    )
+
+
+def keep_given(clip: Clip, given: Given, *, sound: NDArray[np.float32] | None, timeline: Timeline) -> Clip:
+    """The finished clip with what was given put back as it was, joined to what was made within one latent step.
+
+    Args:
+        clip: As the codecs gave it, at the rate that it is to have.
+        given: What was given.
+        sound: The given sound at that rate, ``[channels, samples]``; the clip takes its channels.
+        timeline: The model's clock.
+    """
+    frames, waveform = clip.frames, clip.waveform
+    if given.frames is not None:
+        assert given.keep_picture is not None
+        frames = join_pictures(frames, given.frames, given.keep_picture, reach=timeline.video_stride)
+    if sound is not None:
+        assert given.keep_sound is not None
+        where = np.arange(waveform.shape[1]) * len(given.keep_sound) // waveform.shape[1]
+        reach = round(timeline.audio_hop / timeline.sample_rate * clip.sample_rate)
+        waveform = join_sounds(waveform, sound, given.keep_sound[where], reach=reach)
+    return replace(clip, frames=np.ascontiguousarray(frames), waveform=np.ascontiguousarray(waveform))
+
+
+def _part(canvas: Canvas, clip: Clip, *, at_end: bool) -> Given:
+    frames, samples = clip.num_frames, clip.waveform.shape[1]
+    if frames >= canvas.num_frames:
+        raise RequestError(
+            f"the given clip has {frames} frames and the whole {canvas.num_frames}: nothing would be made.",
+            "Ask for a longer clip.",
+            field="extend",
+        )
+    _check_film(canvas, clip.frames, frames)
+    first_frame, first_sample = (canvas.num_frames - frames, canvas.num_samples - samples) if at_end else (0, 0)
+    film = np.zeros((canvas.num_frames, canvas.height, canvas.width, 3), np.uint8)
+    keep_picture = np.zeros((canvas.num_frames, 1, 1), np.bool_)
+    waveform = np.zeros((1, canvas.num_samples), np.float32)
+    keep_sound = np.zeros(canvas.num_samples, np.bool_)
+    film[first_frame : first_frame + frames] = clip.frames
+    keep_picture[first_frame : first_frame + frames] = True
+    waveform[:, first_sample : first_sample + samples] = clip.waveform
+    keep_sound[first_sample : first_sample + samples] = True
+    return Given(film, keep_picture, waveform, keep_sound)
+
+
+def _check_film(canvas: Canvas, frames: Frames, needed: int) -> None:
+    length, height, width = frames.shape[:3]
+    if (width, height) != (canvas.width, canvas.height):
+        raise RequestError(
+            f"the given film is {width}x{height}; the clip is {canvas.width}x{canvas.height}.",
+            "Say fit=crop, pad or stretch.",
+            field="video",
+        )
+    if length < needed:
+        raise RequestError(
+            f"the given film has {length} frames; the clip has {needed}.", f"Ask for {length} frames.", field="video"
+        )

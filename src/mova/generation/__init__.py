@@ -1,0 +1,1 @@
+"""Clips from requests: the high-level API, and checking and repairing what was made."""

@@ -1,0 +1,1 @@
+"""Whether a clip is what its prompt asked for."""

@@ -1,0 +1,158 @@
+"""What impacts tell besides their sync: whether a ball flies as balls do, and sounds as hard as it hits.
+
+Of a ball that flies freely between impacts, the flights shrink by the restitution: ``e_i = T_{i+1} / T_i``, whatever gravity
+and the scale of the picture are. It can be taken from times seen and from times heard, and the two should agree. How high it
+flies for how long says how strong gravity is, and that should be the same in every flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from mova.lab.read import sight
+from mova.lab.read.ball_track import balls
+from mova.lab.read.readers import Reading
+from mova.lab.sync.scores import share_floor
+from mova.lab.sync.summary import aligned_pairs, mean_interval
+from mova.media.clip import Clip
+from mova.scenes.clapper.scene import SHUTTER
+
+Floats = npt.NDArray[np.float64]
+GAIN = 1.02
+"""A flight longer than the one before by more than this gained energy from nowhere."""
+PHYSICS = (
+    "restitution_seen",
+    "restitution_heard",
+    "restitution_difference",
+    "energy_gain_rate",
+    "g_cv",
+    "loudness_speed_rho",
+)
+"""Every value of :class:`Physics`."""
+BY_CHANCE = ("restitution_difference", "loudness_speed_rho")
+"""Those that hold sound against picture: with another clip's sound they are what chance is worth. Of the others chance has
+no say."""
+
+
+@dataclass(frozen=True)
+class Physics:
+    """One clip of a bouncing ball; nan where there are too few impacts.
+
+    Args:
+        restitution_seen: Median over the flights, from times seen; of two balls nan, as all but the last.
+        restitution_heard: The same from times heard.
+        energy_gain_rate: Share of the flights seen that are longer than the one before.
+        g_cv: Standard deviation over mean of the gravity of the flights seen: 0 if it stays the same.
+        loudness_speed_rho: Spearman's rank correlation of the loudness of impacts and the speed they are seen to have.
+    """
+
+    restitution_seen: float
+    restitution_heard: float
+    energy_gain_rate: float
+    g_cv: float
+    loudness_speed_rho: float
+
+    @property
+    def restitution_difference(self) -> float:
+        """Size of the difference between what is seen and what is heard."""
+        return abs(self.restitution_seen - self.restitution_heard)
+
+    def values(self) -> dict[str, float]:
+        """Those of :data:`PHYSICS` that could be measured."""
+        found = {name: float(getattr(self, name)) for name in PHYSICS}
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def ball_physics(clip: Clip, reading: Reading, *, shutter: float = SHUTTER) -> Physics:
+    """Physics of a clip of a ball.
+
+    Args:
+        clip: The clip.
+        reading: Of the same clip; the strength of what is seen is the jump of the speed, and its label tells balls apart.
+        shutter: As in :func:`~mova.lab.read.readers.read_clip_events`.
+    """
+    video_s, audio_s = ([one.time_s for one in found] for found in (reading.seen, reading.heard))
+    pairs = aligned_pairs(video_s, audio_s)
+    speeds = [reading.seen[first].strength for first, _ in pairs]
+    levels = [loudness_db(clip.waveform, clip.sample_rate, audio_s[second]) for _, second in pairs]
+    # whose impact a sound is cannot be heard, and a flight is between two impacts of one ball
+    is_one = len({one.label for one in reading.seen}) == 1
+    seen, heard = (restitutions(times_s if is_one else ()) for times_s in (video_s, audio_s))
+    gravity = sight.gravities(_heights(clip.frames), float(clip.fps), video_s, shutter=shutter) if is_one else np.zeros(0)
+    return Physics(
+        restitution_seen=_median(seen),
+        restitution_heard=_median(heard),
+        energy_gain_rate=float(np.mean(seen > GAIN)) if seen.size else float("nan"),
+        g_cv=float(gravity.std() / abs(gravity.mean())) if gravity.size > 1 else float("nan"),
+        loudness_speed_rho=rank_correlation(levels, speeds),
+    )
+
+
+def physics_floors(found: Sequence[Mapping[str, float]], true_restitutions: Sequence[float]) -> dict[str, float]:
+    """What the meter makes of true clips, by the names of :data:`PHYSICS`; what was not measured is left out.
+
+    Restitution seen, and heard: the end of the 95 % interval of its mean error that is farther from 0. What is 0 in truth: its
+    mean; of the share of flights, at least one clip of all. The rank correlation: what is missing of 1, but at least one clip.
+
+    Args:
+        found: :meth:`Physics.values` of true clips, through a codec if that is what is to be told.
+        true_restitutions: Of the ball in each; nan if there is not one ball with one.
+    """
+    columns = {name: [row[name] for row in found if name in row] for name in PHYSICS}
+    floors = {name: float(np.mean(values)) for name, values in columns.items() if values}
+    for name in ("restitution_seen", "restitution_heard"):
+        errors = [row.get(name, np.nan) - truth for row, truth in zip(found, true_restitutions, strict=True)]
+        if errors := [error for error in errors if np.isfinite(error)]:
+            floors[name] = max(abs(end) for end in mean_interval(errors))
+    if gains := columns["energy_gain_rate"]:
+        floors["energy_gain_rate"] = share_floor([1.0 - gain for gain in gains])
+    if rhos := columns["loudness_speed_rho"]:
+        floors["loudness_speed_rho"] = share_floor(rhos)
+    return floors
+
+
+def restitution(times_s: Sequence[float]) -> float:
+    """Median of :func:`restitutions`; nan for fewer than 3 impacts."""
+    return _median(restitutions(times_s))
+
+
+def restitutions(times_s: Sequence[float]) -> Floats:
+    """``[K - 2]`` ratios of each interval to the one before it, of ``K`` impacts in order."""
+    flights = np.diff(np.asarray(times_s, dtype=np.float64))
+    return np.asarray(flights[1:] / np.maximum(flights[:-1], 1e-9))
+
+
+def loudness_db(waveform: npt.NDArray[np.float32], sample_rate: int, time_s: float, *, for_s: float = 0.05) -> float:
+    """RMS of all channels in the ``for_s`` after an instant, in dB below full scale, at least -120."""
+    first = max(0, round(time_s * sample_rate))
+    piece = waveform[:, first : first + round(for_s * sample_rate)].astype(np.float64)
+    power = float(np.mean(np.square(piece))) if piece.size else 0.0
+    return float(10.0 * np.log10(max(power, 1e-12)))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation; nan for fewer than 3 pairs or if one side is all the same."""
+    if len(first) < 3:
+        return float("nan")
+    ranks = np.stack((rankdata(first), rankdata(second)))
+    if np.any(ranks.std(axis=1) == 0.0):
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def _heights(frames: npt.NDArray[np.uint8]) -> Floats:
+    """``[T]`` height of the middle of the larger ball in each frame, upward, in picture heights; nan where it is not seen."""
+    cover = next(iter(balls(frames).values()), np.zeros((len(frames), 1, 1))).sum(axis=2)
+    rows = (np.arange(cover.shape[1]) + 0.5) / frames.shape[1]
+    total = cover.sum(axis=1)
+    is_seen = (total > 0.25 * np.median(total)) & (total > 0.0)
+    return np.where(is_seen, -(cover @ rows) / np.maximum(total, 1e-9), np.nan)
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if values.size else float("nan")

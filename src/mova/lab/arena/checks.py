@@ -1,0 +1,104 @@
+"""Attention checks: pairs whose right answer is known before anybody votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mova.errors import MediaError
+from mova.lab.arena.blind import Film
+from mova.lab.arena.votes import Choice, Mode
+from mova.media.clip import Clip
+from mova.media.decode import read_clip
+
+LATE_S = 1.0
+"""How late the sound of a ``late`` check comes: far beyond what anybody takes for in step."""
+_MIN_SECONDS = 1.5
+_MAX_DECODED_BYTES = 2**30
+
+Kind = Literal["same", "late"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A pair that asks for attention.
+
+    ``same``: one film twice; it must be a tie. ``late``: a film against itself with the sound ``LATE_S`` later; the
+    film in step is better with picture and sound, and nobody can tell them apart by the picture. By the sound alone
+    there is no right answer.
+
+    Args:
+        kind: Which.
+        film: What it is made from.
+        is_better_left: Of ``late``: whether the film in step is on the left.
+    """
+
+    kind: Kind
+    film: Film
+    is_better_left: bool
+
+    def answers(self, modes: Sequence[Mode]) -> dict[Mode, Choice]:
+        """The right answers by mode, for those that have one."""
+        better: Choice = "left" if self.is_better_left else "right"
+        right: dict[Mode, Choice] = {"both": better, "picture": "tie"}
+        if self.kind == "same":
+            right = {"both": "tie", "sound": "tie", "picture": "tie"}
+        return {mode: right[mode] for mode in modes if mode in right}
+
+
+def plan_checks(films: Sequence[Film], number: int, *, modes: Sequence[Mode], seed: int) -> tuple[Check, ...]:
+    """``late`` and ``same`` in turn, each from another film where there are enough.
+
+    Where no film can serve for ``late`` (none is heard, lasts 1.5 s and fits into memory), and where no mode has both
+    picture and sound, all are ``same``.
+
+    Args:
+        films: To choose from; the order does not matter.
+        number: How many.
+        modes: That the page offers.
+        seed: Of what is drawn.
+    """
+    generator = np.random.default_rng((seed, 1))
+    ordered = sorted(films, key=lambda film: str(film.path))
+    drawn = [ordered[k] for k in generator.permutation(len(ordered))]
+    audible = [film for film in drawn if "both" in modes and _can_be_late(film)]
+    first_side = int(generator.integers(2))
+    checks: list[Check] = []
+    for turn in range(number):
+        # every other late check has its better film on the left
+        is_left = bool((turn // 2 + first_side) % 2)
+        if turn % 2 == 0 and audible:
+            checks.append(Check("late", audible[turn // 2 % len(audible)], is_left))
+        else:
+            checks.append(Check("same", drawn[-1 - turn // 2 % len(drawn)], is_left))
+    return tuple(checks)
+
+
+def _can_be_late(film: Film) -> bool:
+    return film.loudness_lufs is not None and film.seconds >= _MIN_SECONDS and film.decoded_bytes <= _MAX_DECODED_BYTES
+
+
+def write_late(film: Film, in_step: Path, late: Path) -> None:
+    """Encode a film twice, once with its sound as it is and once ``LATE_S`` later; both pictures are the same.
+
+    What the delay pushes beyond the end is cut, and silence takes the place of what is missing at the start.
+
+    Raises:
+        MediaError: If the film cannot be read whole, or written.
+    """
+    clip = replace(read_clip(film.path), request=None)
+    if not np.any(clip.waveform):
+        raise MediaError(f"{film.path} is silent.")
+    clip.save(in_step)
+    _delayed(clip).save(late)
+
+
+def _delayed(clip: Clip) -> Clip:
+    shift = round(LATE_S * clip.sample_rate)
+    waveform = np.zeros_like(clip.waveform)
+    waveform[:, shift:] = clip.waveform[:, :-shift]
+    return replace(clip, waveform=waveform)

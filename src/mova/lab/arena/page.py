@@ -1,0 +1,331 @@
+"""The page for the raters, a folder that works from any disk without a network, and the key that stays at home."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mova.errors import MediaError, RequestError
+from mova.files import written_beside
+from mova.lab.arena.blind import Film, copy_blind, same_times, volumes
+from mova.lab.arena.checks import Check, plan_checks, write_late
+from mova.lab.arena.pairs import Pair, plan_pairs
+from mova.lab.arena.systems import films_of_systems, inspected, shown_prompts
+from mova.lab.arena.votes import MODES, Key, KeyPair, Mode
+
+MAX_TITLE_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class ArenaPage:
+    """What was written.
+
+    Args:
+        page: Folder for the raters.
+        key: What the opaque names stand for; not for the raters.
+        systems: Their names.
+        num_prompts: Prompts with at least one pair.
+        num_pairs: Pairs of different systems.
+        num_checks: Attention checks among them.
+        num_late: Of these, films against themselves with late sound.
+        size_bytes: Of the folder.
+        notes: What could not be done as usual.
+    """
+
+    page: Path
+    key: Path
+    systems: tuple[str, ...]
+    num_prompts: int
+    num_pairs: int
+    num_checks: int
+    num_late: int
+    size_bytes: int
+    notes: tuple[str, ...]
+
+
+def make_page(
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    seed: int = 0,
+    num_pairs: int | None = None,
+    num_checks: int | None = None,
+    modes: Sequence[Mode] = MODES,
+    title: str = "Which is better?",
+    matches_loudness: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ArenaPage:
+    """Write a blind pairwise page for films of two or more systems.
+
+    Args:
+        folders: One for each system, with films of the same stems; the folder's name is the system's name.
+        output: Folder to write; the key goes beside it, as ``<output>-key.json``.
+        seed: Of pairs, sides, order and opaque names.
+        num_pairs: Of different systems. Default: every two systems on every prompt.
+        num_checks: Attention checks besides. Default: one for ten pairs, at least two.
+        modes: What raters may judge: picture and sound, sound alone, picture alone.
+        title: Over the page; it must not give the systems away.
+        matches_loudness: Play the louder film of a pair as quietly as the other.
+        on_progress: Called with the films done and all films.
+
+    Raises:
+        RequestError: If the folders do not fit together or an argument is out of range.
+        MediaError: If films cannot be read, judged in a browser or copied (all of them are named, up to five), or the
+            output cannot be written. Nothing is left behind.
+    """
+    key_path = _checked_output(output)
+    if not 0 <= seed < 2**63:
+        raise RequestError(f"seed must be 0 to {2**63 - 1}; got {seed}.", field="seed")
+    modes = _checked_modes(modes)
+    if not title.strip() or len(title) > MAX_TITLE_CHARACTERS:
+        raise RequestError(f"title must have 1 to {MAX_TITLE_CHARACTERS} characters; got {len(title)}.", field="title")
+    listed = films_of_systems(folders)
+    pairs = plan_pairs(tuple(listed), sorted(next(iter(listed.values()))), seed=seed, num_pairs=num_pairs)
+    wanted_checks = max(2, round(len(pairs) / 10)) if num_checks is None else num_checks
+    if not 0 <= wanted_checks <= len(pairs):
+        raise RequestError(
+            f"num_checks must be 0 to {len(pairs)}, the number of pairs; got {wanted_checks}.",
+            f"Use {max(0, min(wanted_checks, len(pairs)))}, the nearest.",
+            field="num_checks",
+        )
+    places = sorted({(system, pair.name) for pair in pairs for system in (pair.left, pair.right)})
+    progress = _Progress(on_progress, total=2 * len(places) + wanted_checks)
+    films = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_film=progress.step)
+    prompts = shown_prompts(films)
+    checks = plan_checks(list(films.values()), wanted_checks, modes=modes, seed=seed)
+    try:
+        with written_beside(output) as folder:
+            (folder / "films").mkdir(parents=True)
+            shown, faults = _fill(folder / "films", films, pairs=pairs, checks=checks, seed=seed, progress=progress)
+            key = _key(shown, folder / "films", films=films, seed=seed, modes=modes)
+            document = render_page(_page_data(key, shown, prompts=prompts, matches_loudness=matches_loudness), title=title)
+            (folder / "index.html").write_text(document, encoding="utf-8")
+            size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            if output.exists():
+                output.rmdir()
+            with written_beside(key_path) as beside:
+                beside.write_text(key.model_dump_json(indent=1), encoding="utf-8")
+    except OSError as error:
+        key_path.unlink(missing_ok=True)
+        raise MediaError(f"cannot write {output}: {error.strerror or error}.", "Choose another -o.") from error
+    return ArenaPage(
+        page=output,
+        key=key_path,
+        systems=tuple(listed),
+        num_prompts=len({pair.name for pair in pairs}),
+        num_pairs=len(pairs),
+        num_checks=len(checks),
+        num_late=sum(one.check is not None and one.check.kind == "late" for one in shown),
+        size_bytes=size_bytes,
+        notes=_notes(shown, wanted_checks, modes, faults),
+    )
+
+
+def render_page(data: Mapping[str, Any], *, title: str) -> str:
+    """The page as one HTML document: no address outside its folder, and no script but its own will run.
+
+    Args:
+        data: ``arena``, ``modes`` and ``pairs``, as the page's script reads them. Its text may hold anything.
+        title: Over the page.
+    """
+    template = (files("mova.lab.arena") / "page.html").read_text(encoding="utf-8")
+    script = re.search(r"<script>(.*?)</script>", template, flags=re.DOTALL)
+    assert script is not None, "part of the package"
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    # in a script element only "<" can end the text early; ">" and "&" are for readers that know no better
+    text = json.dumps(data, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    values = {"SCRIPT_HASH": digest, "TITLE": html.escape(title), "DATA": text}
+    return re.sub(r"\{\{([A-Z_]+)\}\}", lambda found: values[found[1]], template)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A pair on the page: the opaque names of its two copies, and what they are copies of."""
+
+    id: str
+    left: str
+    right: str
+    left_film: Film
+    right_film: Film
+    check: Check | None = None
+
+
+class _Progress:
+    def __init__(self, report: Callable[[int, int], None] | None, *, total: int) -> None:
+        self.report = report
+        self.done, self.total = 0, total
+
+    def step(self) -> None:
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total)
+
+
+def _checked_output(output: Path) -> Path:
+    """The key's path; refuse what cannot be written before any film is read."""
+    if output.name in ("", "..") or not output.name.isprintable():
+        raise MediaError(f"cannot write {str(output)!r}: give the page's folder a name.", "For example -o page.")
+    folder, key_path = output.parent, output.with_name(f"{output.name}-key.json")
+    if not folder.is_dir():
+        raise MediaError(f"cannot write {output}: the folder {folder} does not exist.", f"Make it: mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise MediaError(f"cannot write {output}: the folder {folder} may not be written to.", "Choose another -o.")
+    if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
+        raise MediaError(f"cannot write {output}: it is there and not empty.", "Choose another -o, or remove it first.")
+    if key_path.exists():
+        raise MediaError(
+            f"cannot write {output}: {key_path}, the key of another page, is beside it.",
+            "Choose another -o; without its key the votes on that page mean nothing.",
+        )
+    return key_path
+
+
+def _checked_modes(modes: Sequence[Mode]) -> tuple[Mode, ...]:
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown or not modes:
+        raise RequestError(f"mode must be one of {', '.join(MODES)}; got {', '.join(unknown) or 'none'}.", field="mode")
+    return tuple(mode for mode in MODES if mode in modes)
+
+
+def _fill(
+    folder: Path,
+    films: Mapping[tuple[str, str], Film],
+    *,
+    pairs: Sequence[Pair],
+    checks: Sequence[Check],
+    seed: int,
+    progress: _Progress,
+) -> tuple[list[_Shown], list[MediaError]]:
+    """Copy all films under opaque names; the pairs in the order of the page, with the checks spread among them.
+
+    Also returns why films could not serve for a check with late sound.
+    """
+    generator = np.random.default_rng((seed, 2))
+    names = _OpaqueNames(generator)
+    copies = {place: names.draw(8) + films[place].suffix for place in sorted(films)}
+    for place, copy in copies.items():
+        copy_blind(films[place].path, folder / copy)
+        progress.step()
+    placed: list[tuple[float, _Shown]] = []
+    for number, pair in enumerate(pairs):
+        left, right = (pair.left, pair.name), (pair.right, pair.name)
+        shown = _Shown(names.draw(4), copies[left], copies[right], films[left], films[right])
+        placed.append((number + 0.5, shown))
+    faults = []
+    for number, check in enumerate(checks):
+        film, suffix = check.film, check.film.suffix
+        shown = _Shown(names.draw(4), names.draw(8) + suffix, names.draw(8) + suffix, film, film, check)
+        try:
+            _write_check(check, folder / shown.left, folder / shown.right)
+        except MediaError as fault:
+            faults.append(fault)
+            shown = replace(shown, check=replace(check, kind="same"))
+            _write_same(film, folder / shown.left, folder / shown.right)
+        progress.step()
+        placed.append((float(generator.uniform(number, number + 1)) * len(pairs) / len(checks), shown))
+    for path in folder.iterdir():
+        same_times(path)
+    return [shown for _, shown in sorted(placed, key=lambda item: item[0])], faults
+
+
+class _OpaqueNames:
+    """Random names that do not repeat."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.generator = generator
+        self.used: set[str] = set()
+
+    def draw(self, num_bytes: int) -> str:
+        while (name := self.generator.bytes(num_bytes).hex()) in self.used:
+            pass
+        self.used.add(name)
+        return name
+
+
+def _write_check(check: Check, left: Path, right: Path) -> None:
+    if check.kind == "same":
+        _write_same(check.film, left, right)
+        return
+    better, worse = (left, right) if check.is_better_left else (right, left)
+    encoded = [path.with_name(f"encoded-{path.name}") for path in (better, worse)]
+    try:
+        write_late(check.film, *encoded)
+        for source, target in zip(encoded, (better, worse), strict=True):
+            copy_blind(source, target)
+    finally:
+        for path in encoded:
+            path.unlink(missing_ok=True)
+
+
+def _write_same(film: Film, left: Path, right: Path) -> None:
+    copy_blind(film.path, left)
+    shutil.copyfile(left, right)
+
+
+def _key(
+    shown: Sequence[_Shown],
+    folder: Path,
+    *,
+    films: Mapping[tuple[str, str], Film],
+    seed: int,
+    modes: tuple[Mode, ...],
+) -> Key:
+    system_of = {film.path: system for (system, _), film in films.items()}
+    pairs = tuple(
+        KeyPair(
+            id=one.id,
+            prompt=one.left_film.path.stem,
+            left=system_of[one.left_film.path],
+            right=system_of[one.right_film.path],
+            left_file=one.left,
+            right_file=one.right,
+            check=None if one.check is None else one.check.kind,
+            answers={} if one.check is None else one.check.answers(modes),
+        )
+        for one in shown
+    )
+    # of what is seen and heard, so that another page of the same names is another arena
+    digest = hashlib.sha256(json.dumps([seed, modes, [pair.model_dump() for pair in pairs]]).encode())
+    for path in sorted(folder.iterdir()):
+        with open(path, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    systems = tuple(dict.fromkeys(system for system, _ in films))
+    return Key(arena=digest.hexdigest()[:16], seed=seed, modes=modes, systems=systems, pairs=pairs)
+
+
+def _page_data(key: Key, shown: Sequence[_Shown], *, prompts: Mapping[str, str], matches_loudness: bool) -> dict[str, Any]:
+    pairs = []
+    for pair, one in zip(key.pairs, shown, strict=True):
+        left, right = volumes(one.left_film.loudness_lufs, one.right_film.loudness_lufs) if matches_loudness else (1.0, 1.0)
+        pairs.append(
+            {
+                "id": pair.id,
+                "prompt": prompts[pair.prompt],
+                "left": {"file": f"films/{pair.left_file}", "volume": left},
+                "right": {"file": f"films/{pair.right_file}", "volume": right},
+            }
+        )
+    return {"arena": key.arena, "modes": list(key.modes), "pairs": pairs}
+
+
+def _notes(shown: Sequence[_Shown], num_checks: int, modes: Sequence[Mode], faults: Sequence[MediaError]) -> tuple[str, ...]:
+    has_late = any(one.check is not None and one.check.kind == "late" for one in shown)
+    if faults:
+        return tuple(f"no check with late sound from this film: {fault.message}" for fault in faults)
+    if num_checks and "both" in modes and not has_late:
+        return ("no check with late sound: it needs a film that is heard and lasts 1.5 s; all checks show a film twice",)
+    return ()

@@ -1,0 +1,328 @@
+"""Metrics that need trained weights, behind one protocol. Weights come from a path the user gives; nothing is downloaded.
+
+    result = measure(known_metrics()["clap"], samples, weights=Path("clap-htsat-unfused"))
+    result.status            # "ok", "skipped" (and why) or "failed" (and why)
+    result.values["clap"]    # the mean; result.interval, result.num_scored, result.num_failed, result.weights_sha256
+
+A metric without its weights is reported as skipped. A sample that cannot be scored is counted, not scored as 0 and not
+passed over in silence: both bend a mean. The hash of the weights goes into the result, since it is part of the metric.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.errors import CheckpointError, MovaError
+from mova.lab.sync.summary import mean_interval
+from mova.media.clip import Clip
+
+Status = Literal["ok", "skipped", "failed"]
+ENTRY_POINTS = "mova.metrics"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A film to be scored.
+
+    Args:
+        clip: Frames and sound.
+        prompt: What it was made from; needed by metrics of text.
+        face: ``[T, 4]`` left, top, right and bottom of the speaker's face in pixels, one row a frame; needed by LSE.
+    """
+
+    clip: Clip
+    prompt: str | None = None
+    face: npt.NDArray[np.floating] | None = None
+
+
+class UnscorableError(MovaError):
+    """A sample that a metric cannot score, such as one that is too short; it is counted."""
+
+
+class Scorer(Protocol):
+    """A metric with its weights read.
+
+    Films may be decoded as they are taken: go over them one at a time, and keep of each no more than is needed.
+    """
+
+    def __call__(self, samples: Sequence[Sample], references: Sequence[Sample]) -> Scores: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a scorer gives.
+
+    Args:
+        columns: By name, one value a sample that could be scored; a single value for a metric of sets.
+        reasons: Why a sample could not be scored, one entry each.
+    """
+
+    columns: Mapping[str, Sequence[float]]
+    reasons: Sequence[str] = ()
+
+
+class Metric(Protocol):
+    """A metric that needs weights."""
+
+    @property
+    def name(self) -> str:
+        """Key in :func:`known_metrics` and in reports."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes when the numbers do."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What the weights are, and where people find them."""
+        ...
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Of ``"video"``, ``"audio"``, ``"text"``, ``"face"``, ``"references"``."""
+        ...
+
+    @property
+    def of_sets(self) -> bool:
+        """True if a value belongs to two sets of films, not to a film."""
+        ...
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """By column."""
+        ...
+
+    def load(self, weights: Path, *, device: str) -> Scorer:
+        """Read the weights.
+
+        Raises:
+            CheckpointError: If they are broken or of another shape.
+            MissingExtraError: If a package is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric on a set of films.
+
+    Args:
+        name: Of the metric.
+        version: Of the metric.
+        status: ``"ok"``, ``"skipped"`` or ``"failed"``.
+        reason: Why it was skipped or failed, or samples that could not be scored; empty if all is well.
+        values: Mean by column; empty unless ``"ok"``.
+        intervals: 95 % interval of each mean over samples; missing for a metric of sets.
+        num_scored: Samples behind the means.
+        num_failed: Samples that could not be scored.
+        weights_sha256: Of what was read.
+    """
+
+    name: str
+    version: str
+    status: Status
+    reason: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    num_scored: int = 0
+    num_failed: int = 0
+    weights_sha256: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "status": self.status,
+            "reason": self.reason,
+            "values": dict(self.values),
+            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+            "num_scored": self.num_scored,
+            "num_failed": self.num_failed,
+            "weights_sha256": self.weights_sha256,
+        }
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A metric that is known but whose network is not in this package: always skipped, with the way to add it.
+
+    Args:
+        name: Of the metric.
+        source: Where its code and weights are.
+    """
+
+    name: str
+    source: str
+    version: str = "0"
+    requires: frozenset[str] = frozenset()
+    of_sets: bool = False
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+
+    def load(self, weights: Path, *, device: str) -> Scorer:
+        """Refuse: there is no code to read the weights with.
+
+        Raises:
+            CheckpointError: Always.
+        """
+        raise CheckpointError(f"{self.name} is not part of this package.", _how_to_add(self))
+
+
+def measure(
+    metric: Metric,
+    samples: Sequence[Sample],
+    *,
+    references: Sequence[Sample] = (),
+    weights: Path | None = None,
+    sha256: str | None = None,
+    device: str = "cpu",
+) -> MetricResult:
+    """Score films with a metric, or say why not.
+
+    Args:
+        metric: One of :func:`known_metrics`.
+        samples: What to score.
+        references: Real films to compare with; for metrics that require them.
+        weights: File or folder with the weights.
+        sha256: What their hash must be (:func:`weights_sha256`); None takes them as they are and writes the hash down.
+        device: Where to run.
+
+    Raises:
+        CheckpointError: If the weights have another hash than asked for: a number made with the wrong weights is worse than
+            none.
+    """
+    if isinstance(metric, Elsewhere):
+        return MetricResult(metric.name, metric.version, "skipped", f"not part of this package; {_how_to_add(metric)}")
+    if weights is None or not weights.exists():
+        found = "no weights were given" if weights is None else f"there is nothing at {weights}"
+        return MetricResult(metric.name, metric.version, "skipped", f"{found}; {metric.source}")
+    missing = _missing(metric, samples, references)
+    if missing:
+        return MetricResult(metric.name, metric.version, "skipped", missing)
+    found_sha256 = weights_sha256(weights)
+    if sha256 is not None and sha256.lower() != found_sha256:
+        raise CheckpointError(
+            f"the weights of {metric.name} at {weights} have sha256 {found_sha256}, not {sha256.lower()}.",
+            "Give the right file, or leave the hash out to use this one.",
+        )
+    try:
+        scores = metric.load(weights, device=device)(samples, references)
+    except MovaError as error:
+        return MetricResult(metric.name, metric.version, "failed", str(error), weights_sha256=found_sha256)
+    return _summed_up(metric, scores, len(samples), found_sha256)
+
+
+def score_each(samples: Sequence[Sample], score: Callable[[Sample], Mapping[str, float]]) -> Scores:
+    """Score one sample after the other; those that raise :class:`UnscorableError` are kept as reasons."""
+    columns: dict[str, list[float]] = {}
+    reasons = []
+    for sample in samples:
+        try:
+            row = score(sample)
+        except UnscorableError as error:
+            reasons.append(str(error))
+            continue
+        for name, value in row.items():
+            columns.setdefault(name, []).append(float(value))
+    return Scores(columns, reasons)
+
+
+def weights_sha256(path: Path) -> str:
+    """Hash of a weights file, or of the names and contents of all files of a folder, in order of name."""
+    if path.is_file():
+        return _file_sha256(path)
+    total = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{_file_sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def weights_in(folder: Path) -> dict[str, Path]:
+    """What a folder has for which metric: ``folder/clap``, ``folder/lse.safetensors`` and so on.
+
+    Args:
+        folder: May be missing; then there is nothing.
+    """
+    found = {}
+    for name in known_metrics():
+        matches = [folder / name, *sorted(folder.glob(f"{name}.*"))]
+        present = [path for path in matches if path.exists()]
+        if present:
+            found[name] = present[0]
+    return found
+
+
+def known_metrics() -> dict[str, Metric]:
+    """Every metric by name: those of this package, and those that installed packages add by entry point."""
+    from mova.lab.quality.learned.clap import ClapScore
+    from mova.lab.quality.learned.desync import DeSync
+    from mova.lab.quality.learned.fad import VGGishFAD
+    from mova.lab.quality.learned.lse import LipSync
+
+    own: tuple[Metric, ...] = (DeSync(), LipSync(), VGGishFAD(), ClapScore(), *_ELSEWHERE)
+    known: dict[str, Metric] = {metric.name: metric for metric in own}
+    known.update({point.name: point.load()() for point in entry_points(group=ENTRY_POINTS)})
+    return known
+
+
+_ELSEWHERE = (
+    Elsewhere("fvd", "I3D on Kinetics-400: cd-fvd, or embed with any network and give the embeddings to frechet_distance"),
+    Elsewhere("imagebind", "facebookresearch/ImageBind (not for commercial use)"),
+    Elsewhere("dnsmos", "microsoft/DNS-Challenge, DNSMOS P.835 (speech only)"),
+    Elsewhere("vbench", "Vchitect/VBench; temporal flickering, its one dimension without weights, is in video_quality"),
+)
+
+
+def _how_to_add(metric: Elsewhere) -> str:
+    return f"see {metric.source}; a package can add it by an entry point in the group {ENTRY_POINTS!r}."
+
+
+def _missing(metric: Metric, samples: Sequence[Sample], references: Sequence[Sample]) -> str:
+    if not samples:
+        return "there are no films to score"
+    if "references" in metric.requires and not references:
+        return "it compares with real films, and none were given"
+    if "text" in metric.requires and not any(sample.prompt for sample in samples):
+        return "it needs prompts, and no film has one"
+    if "face" in metric.requires and all(sample.face is None for sample in samples):
+        return "it needs the place of a face in each frame, and no film has one"
+    return ""
+
+
+def _summed_up(metric: Metric, scores: Scores, num_samples: int, sha256: str) -> MetricResult:
+    reasons = f"{len(scores.reasons)} of {num_samples} could not be scored: {scores.reasons[0]}" if scores.reasons else ""
+    counts = [len(values) for values in scores.columns.values()]
+    num_scored = num_samples - len(scores.reasons)
+    if not counts or not max(counts):
+        return MetricResult(
+            metric.name,
+            metric.version,
+            "failed",
+            reasons or "nothing was scored",
+            num_failed=len(scores.reasons),
+            weights_sha256=sha256,
+        )
+    values = {name: float(np.mean(column)) for name, column in scores.columns.items()}
+    intervals = {} if metric.of_sets else {name: mean_interval(column) for name, column in scores.columns.items()}
+    broken = [name for name, value in values.items() if not np.isfinite(value)]
+    if broken:
+        reason = f"{', '.join(broken)} came out as not a number"
+        return MetricResult(
+            metric.name, metric.version, "failed", reason, num_failed=len(scores.reasons), weights_sha256=sha256
+        )
+    return MetricResult(metric.name, metric.version, "ok", reasons, values, intervals, num_scored, len(scores.reasons), sha256)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

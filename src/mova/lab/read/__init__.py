@@ -1,0 +1,1 @@
+"""Detectors: what happens in a clip, and when."""

@@ -1,0 +1,372 @@
+"""Clips as a model makes them, batch by batch, what its codecs leave of the truth, and what is measured of each."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mova.lab.adherence.counterfactual import judge_pair
+from mova.lab.adherence.judge import judge
+from mova.lab.adherence.physics import BY_CHANCE, ball_physics, physics_floors, restitution
+from mova.lab.read.audio_events import hear
+from mova.lab.read.events import Detection
+from mova.lab.read.light import SHUTTER
+from mova.lab.read.readers import Reading
+from mova.lab.read.video_events import see
+from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene, count_made_up
+from mova.lab.suite.results import ALL, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, adherence_floors
+from mova.lab.suite.rows import Row
+from mova.lab.suite.tracks import FLOOR, ClipJob, rendered, request_of
+from mova.lab.sync.floors import floor_of, score_floors
+from mova.media.clip import Clip
+from mova.media.health.gate import check_clip
+from mova.sampling.av_tensors import Pair
+from mova.sampling.guidance import Branch
+from mova.scenes.clapper.scene import ClapperEvent, ClapperScene
+from mova.scenes.script import Script
+from mova.scenes.sound import synthesise
+from mova.scenes.world import SceneClip, sample_scripts
+from mova.timeline import Timeline, exact_fps
+
+if TYPE_CHECKING:
+    from mova.generation.model import MOVAModel
+    from mova.pipeline.codecs import CodecPipelineMixin
+
+BETWEEN = ("key_pitch", "drum_sound")
+"""Columns that hold what is seen against what is heard, and neither against the prompt."""
+BALL = "ball"
+"""The kind of scene that is measured for physics."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The model and how it is run; small, so that it can be handed to another process.
+
+    Args:
+        model: Folder.
+        steps: Of the sampler; the model's own if None.
+        device: Where to run; what suits if None.
+        clips: Folder that every clip is written to.
+    """
+
+    model: Path
+    steps: int | None
+    device: str | None
+    clips: Path
+
+
+@dataclass(frozen=True)
+class BridgeOff:
+    """Guidance by the text with no bridge anywhere (``cross_guidance_scale=0`` leaves it in the text's branch).
+
+    Args:
+        text_scale: Strength of the text.
+    """
+
+    text_scale: float
+
+    def branches(self, sigma: float) -> tuple[Branch, ...]:
+        """With and without text, both without the bridge."""
+        return Branch(has_text=True, has_bridge=False), Branch(has_text=False, has_bridge=False)
+
+    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
+        """Classifier-free guidance (Ho and Salimans 2022, equation 6, with weight ``scale - 1``)."""
+        asked, plain = (velocities[branch] for branch in self.branches(sigma))
+        return Pair(
+            plain.video + self.text_scale * (asked.video - plain.video),
+            plain.audio + self.text_scale * (asked.audio - plain.audio),
+        )
+
+
+def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
+    """Make the clips of a batch, write them and measure them.
+
+    Args:
+        maker: The model.
+        jobs: All of one track, and of one kind of control.
+    """
+    if multiprocessing.parent_process() is not None:
+        import torch
+
+        torch.set_num_threads(1)  # the processes share the cores
+    model, track = _loaded(maker.model, maker.device), jobs[0].track
+    if track == COUNTERFACTUAL:
+        return pair_rows(model, jobs, maker)
+    if track == CONTROLS:
+        return control_rows(model, jobs, maker)
+    began = time.monotonic()
+    clips = _codec_clips(model, jobs) if track == FLOOR else made_clips(model, jobs, steps=maker.steps)
+    seconds_taken = (time.monotonic() - began) / len(jobs)
+    rows = []
+    for job, clip in zip(jobs, clips, strict=True):
+        file = None if track == FLOOR else _saved(clip, job, maker)
+        rows.append(row_of(job, clip, file=file, seconds_taken=seconds_taken))
+    return rows
+
+
+def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) -> list[Clip]:
+    """The clips of jobs of one track in one pass; each is what its request alone would give."""
+    from mova.conditioning.given import keep_given
+
+    requests = [request_of(job.script, job.track, model.world, steps=steps, control=job.control) for job in jobs]
+    prepared = [model.prepare(request, memory=memory) for request, memory in requests]
+    plan, has_bridge = prepared[0].plan, not jobs[0].track.endswith(BRIDGE_OFF)
+    output: Any = model.pipeline(
+        [one.plan.request.prompt for one in prepared],
+        height=plan.height,
+        width=plan.width,
+        num_frames=plan.num_frames,
+        fps=plan.request.fps,
+        num_inference_steps=plan.num_inference_steps,
+        guidance_scale=plan.guidance_scale,
+        cross_guidance_scale=plan.cross_guidance_scale,
+        guidance=None if has_bridge else BridgeOff(plan.guidance_scale),
+        solver=plan.solver,
+        seed=[one.plan.seed for one in prepared],
+        audio_seed=[one.plan.audio_seed for one in prepared],
+        given=[one.given for one in prepared],
+    )
+    clips = [
+        keep_given(clip, one.given, sound=one.sound, timeline=plan.timeline)
+        for clip, one in zip(output.clips, prepared, strict=True)
+    ]
+    if not has_bridge:  # no request of a user cuts the towers apart
+        return clips
+    return [
+        replace(clip, request=one.plan.request.model_dump(exclude_defaults=True), made_by=model.made_by(one, cues))
+        for clip, one, cues in zip(clips, prepared, output.cues, strict=True)
+    ]
+
+
+def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[Row]:
+    """Make both clips of every pair with one seed, write them and say of each quantity whether it moves the right way.
+
+    Args:
+        model: Loaded.
+        jobs: Of the track ``counterfactual``.
+        maker: Steps, and where the clips are written.
+    """
+    began, rows = time.monotonic(), []
+    others = [replace(job, script=job.pair.second) for job in jobs if job.pair is not None]
+    firsts, seconds = (made_clips(model, part, steps=maker.steps) for part in (jobs, others))
+    seconds_taken = (time.monotonic() - began) / len(jobs)
+    truths = zip(_codec_clips(model, jobs), _codec_clips(model, others), strict=True)
+    for job, other, made, truth in zip(jobs, others, zip(firsts, seconds, strict=True), truths, strict=True):
+        rows.append(
+            {
+                "key": job.key,
+                "track": job.track,
+                "kind": job.script.kind,
+                "prompt": job.script.caption,
+                "other_prompt": other.script.caption,
+                "file": _saved(made[0], job, maker),
+                "other_file": _saved(made[1], job, maker, end="-other"),
+                "values": _moves(job, *made),
+                "codec": _moves(job, *truth),
+                "seconds_taken": round(seconds_taken, 3),
+            }
+        )
+    return rows
+
+
+def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[Row]:
+    """Make the clips of controls of one kind, write them and count what should not be in them.
+
+    Args:
+        model: Loaded.
+        jobs: Of the track ``controls``.
+        maker: Steps, and where the clips are written.
+    """
+    began, rows = time.monotonic(), []
+    clips = made_clips(model, jobs, steps=maker.steps)
+    seconds_taken = (time.monotonic() - began) / len(jobs)
+    for job, clip in zip(jobs, clips, strict=True):
+        assert job.control is not None
+        scene = control_scene(job.control, job.script.seed, model.world)
+        truth = through_codecs(model.pipeline, _timeline(model), control_clip(scene, model.world))
+        name = CONTROL_KINDS[job.control].name
+        rows.append(
+            {
+                "key": job.key,
+                "track": job.track,
+                "kind": job.control,
+                "prompt": scene.caption,
+                "file": _saved(clip, job, maker, end=f"-{job.control}"),
+                "values": {name: float(count_made_up(clip, job.control))},
+                "codec": {name: float(count_made_up(truth, job.control))},
+                "seconds_taken": round(seconds_taken, 3),
+            }
+        )
+    return rows
+
+
+def row_of(job: ClipJob, clip: Clip, *, file: str | None = None, seconds_taken: float = 0.0) -> Row:
+    """What is measured of a clip, as plain values.
+
+    Args:
+        job: What it was made for.
+        clip: The clip, as the model gave it and not as a file holds it.
+        file: Where it was written, beside the results.
+        seconds_taken: By making it.
+    """
+    script = job.script
+    verdict = judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
+    return {
+        "key": job.key,
+        "track": job.track,
+        "kind": script.kind,
+        "prompt": script.caption,
+        "file": file,
+        "seconds": float(clip.seconds),
+        "video_s": list(verdict.events.video_s),
+        "audio_s": list(verdict.events.audio_s),
+        "lag_s": verdict.events.lag_s,
+        "num_expected": len(script.events),
+        "values": dict(verdict.values),
+        "physics": physics_values(clip, verdict.events.audio_s) if script.kind == BALL else {},
+        "chance": chance_values(script, clip),
+        "faults": [fault.message for fault in check_clip(clip).faults],
+        "seconds_taken": round(seconds_taken, 3),
+    }
+
+
+def physics_values(clip: Clip, heard_s: Sequence[float]) -> dict[str, float]:
+    """What is measured of a ball's flights and impacts (:data:`mova.lab.adherence.physics.PHYSICS`).
+
+    Args:
+        clip: Of the kind ``ball``.
+        heard_s: When its impacts are heard.
+    """
+    seen = see(clip.frames, float(clip.fps), kind=BALL)
+    return ball_physics(clip, Reading(tuple(seen), _detections(heard_s)), shutter=SHUTTER).values()
+
+
+def chance_values(script: Script, clip: Clip) -> dict[str, float]:
+    """What the clip is worth to somebody who asked for another scene of its kind; of pictures, with that scene's sound.
+
+    The other scene follows from the script, so that the number of a clip does not depend on which others were made.
+    """
+    other = next(sample_scripts(script.seed, 1, [script.kind], seconds=script.seconds))
+    fps, rate = float(clip.fps), clip.sample_rate
+    found = judge(other, clip.frames, clip.waveform, fps=fps, sample_rate=rate).values
+    values = {name: value for name, value in found.items() if name not in BETWEEN}
+    if len(values) == len(found) and script.kind != BALL:
+        return values
+    strange = replace(clip, waveform=synthesise(other, sample_rate=rate, num_samples=clip.waveform.shape[1]))
+    if script.kind == BALL:
+        heard_s = [one.time_s for one in hear(strange.waveform, rate, kind=BALL)]
+        physics = physics_values(strange, heard_s)
+        return values | {name: physics[name] for name in BY_CHANCE if name in physics}
+    found = judge(script, strange.frames, strange.waveform, fps=fps, sample_rate=rate).values
+    return values | {name: found[name] for name in BETWEEN if name in found}
+
+
+def codec_floors(scripts: Sequence[Script], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """The floor of every number, of all kinds together and of each, from what the codecs leave of the truth.
+
+    Args:
+        scripts: What was rendered.
+        rows: Of the track ``floor``, in the order of the scripts.
+    """
+    pairs = list(zip(scripts, rows, strict=True))
+    kinds = dict.fromkeys(script.kind for script in scripts)
+    return {ALL: _floors(pairs), **{kind: _floors([pair for pair in pairs if pair[0].kind == kind]) for kind in kinds}}
+
+
+def through_codecs(codecs: CodecPipelineMixin, timeline: Timeline, truth: SceneClip | Clip) -> Clip:
+    """A rendered clip as codecs give it back, as long as it was.
+
+    Args:
+        codecs: A pipeline, or what else has two codecs.
+        timeline: Their strides, at the clip's rates.
+        truth: The clip.
+    """
+    import torch
+    from einops import rearrange
+
+    num_frames, num_samples = len(truth.frames), truth.waveform.shape[1]
+    more = timeline.next_legal_frames(num_frames) - num_frames
+    frames = np.concatenate((truth.frames, np.repeat(truth.frames[-1:], more, axis=0)))
+    film = rearrange(torch.from_numpy(frames).float() / 127.5 - 1.0, "t h w c -> 1 c t h w")
+    decoded = codecs.decode_video(codecs.encode_video(film))[0, :, :num_frames]
+    pixels = ((rearrange(decoded, "c t h w -> t h w c") + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    sound = torch.nn.functional.pad(torch.from_numpy(truth.waveform), (0, -num_samples % timeline.audio_hop))
+    waveform = codecs.decode_audio(codecs.encode_audio(sound[None]))[0, :, :num_samples]
+    return Clip(pixels.cpu().numpy(), waveform.cpu().numpy(), truth.fps, truth.sample_rate)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, device: str | None) -> MOVAModel:
+    """The model, once a process."""
+    from mova.generation.model import MOVAModel
+
+    return MOVAModel.from_pretrained(folder, device=device)
+
+
+def _saved(clip: Clip, job: ClipJob, maker: Maker, *, end: str = "") -> str:
+    """Where the clip was written, beside the results."""
+    name = f"{job.track}-{job.script.kind}-{job.script.seed}{end}.mp4"
+    clip.save(maker.clips / name)
+    return f"{maker.clips.name}/{name}"
+
+
+def _moves(job: ClipJob, first: Clip, second: Clip) -> dict[str, float]:
+    """1 for every quantity that moves the right way from the one clip of a pair to the other, else 0."""
+    assert job.pair is not None
+    parts = ((clip.frames, clip.waveform) for clip in (first, second))
+    found = judge_pair(job.pair, *parts, fps=float(first.fps), sample_rate=first.sample_rate)
+    return {name: float(is_right) for name, is_right in found.items()}
+
+
+def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:
+    return [through_codecs(model.pipeline, _timeline(model), rendered(job.script, model.world)) for job in jobs]
+
+
+def _timeline(model: MOVAModel) -> Timeline:
+    return model.world.timeline(exact_fps(model.world.default_fps))
+
+
+def _floors(pairs: Sequence[tuple[Script, Row]]) -> dict[str, float]:
+    """Of all pairs of a script and its row together."""
+    rows = [row for _, row in pairs]
+    readings = [Reading(_detections(row["video_s"]), _detections(row["audio_s"])) for row in rows]
+    # a flight is between two impacts of one ball
+    single = [script.events if script.attributes.get("number") == 1 else () for script, _ in pairs]
+    true = [restitution([one.time_s for one in events]) for events in single]
+    return {
+        **score_floors(floor_of([_scene(script) for script, _ in pairs], readings)),
+        **adherence_floors(rows),
+        **physics_floors([row["physics"] for row in rows], true),
+    }
+
+
+def _scene(script: Script) -> ClapperScene:
+    """A script as the suite's floors take it."""
+    shared = [(one.kind, one.label, one.place, one.strength) for one in script.events]
+    pairs = list(zip(script.events, shared, strict=True))
+    events = [ClapperEvent(one.time_s, "video", *rest) for one, rest in pairs]
+    events += [ClapperEvent(one.sound_time_s, "audio", *rest) for one, rest in pairs]
+    lags = [one.sound_time_s - one.time_s for one in script.events]
+    return ClapperScene(
+        family=script.kind,
+        seed=script.seed,
+        fps=exact_fps(1),
+        num_frames=1,
+        caption=script.caption,
+        attributes=script.attributes,
+        events=tuple(sorted(events, key=lambda event: event.time_s)),
+        picture=script,
+        sound=script,
+        lag_s=float(np.median(lags)) if lags else 0.0,
+    )
+
+
+def _detections(times_s: Sequence[float]) -> tuple[Detection, ...]:
+    return tuple(Detection(time_s, "", 1.0) for time_s in times_s)

@@ -1,0 +1,80 @@
+"""A run of a model over scripts: its clips made and measured, or found in the rows of an earlier call, and summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mova import __version__
+from mova.checkpoints.layout import Index, read_index
+from mova.lab.suite.clips import Maker, clip_rows, codec_floors
+from mova.lab.suite.results import METRICS_VERSION, model_results
+from mova.lab.suite.rows import OnRow, run_batches
+from mova.lab.suite.tracks import SUITES, clip_batches, clip_jobs
+from mova.scenes.script import Script
+
+
+def measure_model(
+    maker: Maker,
+    scripts: Sequence[Script],
+    tracks: Sequence[str],
+    rows: Path,
+    *,
+    seed: int,
+    processes: int = 1,
+    pool: Executor | None = None,
+    on_row: OnRow | None = None,
+) -> dict[str, Any]:
+    """The results of a model (:func:`mova.lab.suite.results.model_results`) on the clips of some scripts.
+
+    Args:
+        maker: The model; its folder of clips must exist.
+        scripts: What is asked for, on every track.
+        tracks: Names, from :func:`mova.lab.suite.tracks.checked_tracks`.
+        rows: File of the rows; what is in it is not made again.
+        seed: Of the scripts: a file holds rows of one.
+        processes: How many share the work.
+        pool: Them; here, one batch after the other, if not given.
+        on_row: Told (rows there, rows in all).
+
+    Raises:
+        RequestError: If the file holds rows of another run, or the model cannot make what is asked.
+        MediaError: If a file cannot be read or written.
+    """
+    index = read_index(maker.model)
+    run = run_facts(index, seed=seed, steps=maker.steps)
+    found = run_batches(
+        clip_jobs(scripts, tracks),
+        partial(clip_rows, maker),
+        rows,
+        run=run,
+        batches=partial(clip_batches, world=index.world, processes=processes),
+        pool=pool,
+        on_row=on_row,
+    )
+    truths, made = found[: len(scripts)], found[len(scripts) :]
+    facts = {**run, "num_clips": len(scripts), "made": datetime.now(UTC).isoformat(timespec="seconds")}
+    return model_results(facts, made, truths, floors=codec_floors(scripts, truths))
+
+
+def run_facts(index: Index, *, seed: int, steps: int | None) -> dict[str, Any]:
+    """What all rows of a run share.
+
+    Args:
+        index: Of the model.
+        seed: Of the scripts.
+        steps: Of the sampler; the model's own if None.
+    """
+    return {
+        "suite": SUITES[0],
+        "model": index.world.name,
+        "weights": index.fingerprint,
+        "seed": seed,
+        "steps": index.world.num_inference_steps if steps is None else steps,
+        "metrics_version": METRICS_VERSION,
+        "mova": __version__,
+    }

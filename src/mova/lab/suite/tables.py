@@ -1,0 +1,176 @@
+"""The numbers of a model as tables of text, the same in a terminal and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mova.lab.adherence.physics import PHYSICS
+from mova.lab.suite.results import ADHERENCE, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, SHOWN, WHOLE
+from mova.lab.suite.words import MISSING, number, span
+
+Numbers = Mapping[str, Any]
+GROUPS = ("scores", "adherence", "physics", "health")
+"""Of the numbers of a set of clips; not every set has all."""
+_OF_KINDS = {
+    "median_abs_ms": "abs ms",
+    "f1_45": "F1@45",
+    "f1_80": "F1@80",
+    "f1_bt1359_detectability": "F1 BT.1359",
+    "missed_80": "missed",
+    "extra_80": "extra",
+    "colour": "colour",
+    "count": "count",
+    "count_seen": "seen",
+    "count_heard": "heard",
+    "sequence": "sequence",
+    "key_pitch": "pitch=key",
+    "key_asked": "pitch=asked",
+    "drum_sound": "drum=pad",
+    "sound": "sound",
+    "rate": "rate",
+    "restitution_seen": "e seen",
+    "restitution_heard": "e heard",
+    "restitution_difference": "e apart",
+    "energy_gain_rate": "gain",
+    "g_cv": "g cv",
+    "loudness_speed_rho": "loud~fast",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column is left-aligned."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A set of clips, and what its numbers are held against.
+
+    Args:
+        name: Of its track.
+        made: Numbers of the clips.
+        codec: Of the truth through the model's codecs.
+        cut: Of the same clips made with the bridge off; None if there are none.
+    """
+
+    name: str
+    made: Numbers
+    codec: Numbers
+    cut: Numbers | None
+
+    def of_kinds(self) -> dict[str, Beside]:
+        """The same, kind by kind."""
+        return {
+            kind: Beside(self.name, made, self.codec["by_kind"][kind], self.cut["by_kind"][kind] if self.cut else None)
+            for kind, made in self.made["by_kind"].items()
+        }
+
+
+def tracks_of(document: Mapping[str, Any]) -> list[Beside]:
+    """The tracks of the results of a model, those with the bridge off beside the others."""
+    tracks = document["tracks"]
+    return [
+        Beside(name, track, document["codec"], tracks.get(name + BRIDGE_OFF))
+        for name, track in tracks.items()
+        if not name.endswith(BRIDGE_OFF)
+    ]
+
+
+def number_table(track: Beside) -> Table:
+    """Every number with its interval, and beside it by chance, of the codecs, with the bridge off, and its floor."""
+    header = ["score", "value", "95 %", "chance", "codec", *(["bridge off"] if track.cut else []), "floor", "clips"]
+    rows = []
+    for name in (*SHOWN, *ADHERENCE, *PHYSICS, WHOLE):
+        found = number_of(track.made, name)
+        if found is None:
+            continue
+        unit, others = found.get("unit", ""), [track.codec, *([track.cut] if track.cut else [])]
+        values = [value_of(one, name) for one in others]
+        rows.append(
+            [
+                f"{name.removesuffix('_ms')}, ms" if unit == "ms" else name,
+                _cell(name, found["value"], unit),
+                _unsigned(name, span(found["interval"], unit)),
+                *(_cell(name, value, unit) for value in (found["chance"], *values)),
+                _cell("", found["floor"], unit),
+                str(found.get("num_clips", track.made["num_clips"])),
+            ]
+        )
+    return Table(header, rows)
+
+
+def kind_table(track: Beside) -> Table:
+    """One line a kind for the clips, by chance, of the codecs and with the bridge off; intervals are in the results.
+
+    What no kind is measured for has no column.
+    """
+    rows, kinds = [], track.of_kinds()
+    names = [
+        name for name in _OF_KINDS if any(number_of(side, name) for one in kinds.values() for side in (one.made, one.codec))
+    ]
+    for kind, one in kinds.items():
+        chance = {name: found["chance"] for name in names if (found := number_of(one.made, name))}
+        lines = {
+            track.name: {name: value_of(one.made, name) for name in names},
+            "chance": chance,
+            "codec": {name: value_of(one.codec, name) for name in names},
+        }
+        if one.cut:
+            lines["bridge off"] = {name: value_of(one.cut, name) for name in names}
+        for what, values in lines.items():
+            rows.append([kind if what == track.name else "", what, *(_short(name, values.get(name)) for name in names)])
+    return Table(("kind", "", *(_OF_KINDS[name] for name in names)), rows)
+
+
+def pair_table(document: Mapping[str, Any]) -> Table:
+    """One line for everything that must change with a prompt: in what share of the pairs it does, the right way."""
+    rows = [
+        (
+            name,
+            number(one["value"]),
+            span(one["interval"]),
+            *(number(one[beside]) for beside in ("chance", "codec", "floor")),
+            str(one["num_pairs"]),
+        )
+        for name, one in document[COUNTERFACTUAL].items()
+    ]
+    return Table(("changes as it should", "share", "95 %", "chance", "codec", "floor", "pairs"), rows)
+
+
+def control_table(document: Mapping[str, Any]) -> Table:
+    """One line a control: how many events per clip were made where none should be."""
+    rows = [
+        (name, number(one["value"]), span(one["interval"]), number(one["floor"]), str(one["num_clips"]))
+        for name, one in document[CONTROLS].items()
+    ]
+    return Table(("made where nothing should be", "per clip", "95 %", "floor", "clips"), rows)
+
+
+def number_of(numbers: Numbers, name: str) -> Numbers | None:
+    """A score, or a mean over clips: value, interval, chance, floor; None if nothing asked for it."""
+    return next((numbers[group][name] for group in GROUPS if name in numbers.get(group, {})), None)
+
+
+def value_of(numbers: Numbers, name: str) -> float | None:
+    """Its value alone."""
+    found = number_of(numbers, name)
+    return None if found is None else found["value"]
+
+
+def _cell(name: str, value: float | None, unit: str) -> str:
+    return _unsigned(name, number(value, unit))
+
+
+def _unsigned(name: str, words: str) -> str:
+    """A sign says late or early; the size of something has none."""
+    return words if name.startswith(("offset", "drift")) else words.replace("+", "")
+
+
+def _short(name: str, value: float | None) -> str:
+    words = number(value, "ms" if name.endswith("_ms") else "")
+    return words.replace("+", "") if name.endswith("_ms") or words == MISSING else f"{value:.2f}"

@@ -1,0 +1,189 @@
+"""What is asked of a model: requests that a user could make, by track, and in which batches they are made.
+
+Tracks: ``text`` (a prompt, nothing given), ``v2a`` (a rendered film is given, its sound is made) and ``a2v`` (a rendered sound
+is given, a film is made to it). ``text-bridge-off`` and so on are the same with the towers cut apart: what is left without
+what binds them. ``counterfactual`` is made only if it is named: two clips of one seed, whose prompts (nothing else is given)
+differ in one thing. ``controls``, likewise only if named, are clips for which nothing should be made
+(:mod:`mova.lab.suite.controls`). ``floor`` is the truth through the model's own codecs: no model that uses them can be
+measured more finely.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mova.conditioning.prepare import prepare
+from mova.conditioning.sources import PREFIX, name_of_sound
+from mova.errors import RequestError
+from mova.lab.adherence.counterfactual import Counterfactual, counterfactual_scripts
+from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene
+from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
+from mova.request.capabilities import ModelWorld
+from mova.request.schema import GenerationRequest
+from mova.scenes.script import Script, nearest_hint
+from mova.scenes.world import KINDS, SceneClip, render, sample_scripts
+from mova.timeline import exact_fps
+
+SUITES = ("clapper",)
+TRACKS = ("text", "v2a", "a2v")
+NAMED = (COUNTERFACTUAL, CONTROLS)
+"""Tracks that are made only if they are named."""
+FLOOR = "floor"
+SEED = 930_000
+"""Of the prompts: not those that a model of the rendered world is trained, tuned or accepted with."""
+CLIPS_AT_ONCE, PIXELS_AT_ONCE = 10, 4_000_000
+"""Of one pass through a model: more clips do not make it faster, and more pixels (of all frames) want much memory."""
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """A clip to be made and measured.
+
+    Args:
+        key: Of its row: track, kind and seed. Rows of two runs with one key are of the same scene.
+        track: As above.
+        script: What is asked for.
+        pair: It and what differs from it in one thing, on the track ``counterfactual``.
+        control: Family of a scene that takes the script's place but for its seed, on the track ``controls``.
+    """
+
+    key: str
+    track: str
+    script: Script
+    pair: Counterfactual[Script] | None = None
+    control: str | None = None
+
+
+def checked_suite(name: str) -> str:
+    """The name of a suite.
+
+    Raises:
+        RequestError: If there is none of that name; the nearest is named.
+    """
+    if name not in SUITES:
+        raise RequestError(f"there is no suite {name!r}.", nearest_hint(name, SUITES), field="suite")
+    return name
+
+
+def checked_tracks(names: Sequence[str], *, has_bridge_off: bool = False) -> tuple[str, ...]:
+    """Tracks in their own order, each followed by the one with the bridge off if that is wanted.
+
+    If none is named they are :data:`TRACKS`; the :data:`NAMED` come last, and always with the bridge.
+
+    Raises:
+        RequestError: If there is none of a name; the nearest is named.
+    """
+    for name in names:
+        if name not in (*TRACKS, *NAMED):
+            raise RequestError(f"there is no track {name!r}.", nearest_hint(name, (*TRACKS, *NAMED)), field="track")
+    ends = ("", BRIDGE_OFF) if has_bridge_off else ("",)
+    found = tuple(name + end for name in TRACKS if not names or name in names for end in ends)
+    return (*found, *(name for name in NAMED if name in names))
+
+
+def scripts_for(world: ModelWorld, count: int, *, seed: int) -> list[Script]:
+    """Scripts of the kinds that a model knows, in turn, as long as its clips. More of them begin with the same.
+
+    Raises:
+        RequestError: If the model's clips are too short for a scene.
+    """
+    kinds = [kind for kind in world.kinds if kind in KINDS] or list(KINDS)
+    seconds = float(world.default_frames / exact_fps(world.default_fps))
+    return list(sample_scripts(seed, count, kinds, seconds=seconds))
+
+
+def clip_jobs(scripts: Sequence[Script], tracks: Sequence[str]) -> dict[str, ClipJob]:
+    """The floor of every script, then every track, by key; a script that has no counterfactual is not on that track.
+
+    For each script there is one clip of every kind of control.
+    """
+    found = {}
+    for track in (FLOOR, *tracks):
+        for script in scripts:
+            if track == CONTROLS:
+                for family in CONTROL_KINDS:
+                    job = ClipJob(f"{track}/{family}/{script.seed}", track, script, control=family)
+                    found[job.key] = job
+                continue
+            pair = _pair_of(script) if track == COUNTERFACTUAL else None
+            if track != COUNTERFACTUAL or pair is not None:
+                job = ClipJob(f"{track}/{script.kind}/{script.seed}", track, script, pair)
+                found[job.key] = job
+    return found
+
+
+def clip_batches(jobs: Sequence[ClipJob], world: ModelWorld, *, processes: int) -> list[list[ClipJob]]:
+    """Jobs of one track (of controls, of one kind) together, as many as a pass should hold and so that every process has some.
+
+    Args:
+        jobs: In any order.
+        world: Of the model: the size of its clips.
+        processes: Between which the batches are shared.
+    """
+    width, height = world.default_size
+    most = min(CLIPS_AT_ONCE, PIXELS_AT_ONCE // (width * height * world.default_frames))
+    found = []
+    for group in dict.fromkeys((job.track, job.control) for job in jobs):
+        together = [job for job in jobs if (job.track, job.control) == group]
+        size = max(1, min(most, -(-len(together) // processes)))
+        found += [together[first : first + size] for first in range(0, len(together), size)]
+    return found
+
+
+def request_of(
+    script: Script, track: str, world: ModelWorld, *, steps: int | None = None, control: str | None = None
+) -> tuple[GenerationRequest, dict[str, Any]]:
+    """What a user would ask for, and what the names in it stand for (:mod:`mova.conditioning.sources`).
+
+    Args:
+        script: What is asked for; its rendering is what is given.
+        track: One of :data:`TRACKS`, or that with the bridge off; ``controls`` with a control.
+        world: Of the model: size, rate and length of its clips.
+        steps: Of the sampler.
+        control: Family of a scene that takes the script's place.
+    """
+    scene = None if control is None else control_scene(control, script.seed, world)
+    values: dict[str, Any] = {
+        "prompt": script.caption if scene is None else scene.caption,
+        "seed": script.seed % 2**62,
+        "num_inference_steps": steps,
+        "num_frames": world.default_frames,
+    }
+    memory: dict[str, Any] = {}
+    given = track.removesuffix(BRIDGE_OFF) if control is None else CONTROL_KINDS[control].track
+    if given == "v2a":
+        frames = (rendered(script, world) if scene is None else control_clip(scene, world)).frames
+        values["video"] = PREFIX + hashlib.sha256(frames.tobytes()).hexdigest()[:16]
+        memory[values["video"]] = frames
+    elif given == "a2v":
+        truth = rendered(script, world) if scene is None else control_clip(scene, world)
+        values["audio"] = name_of_sound((truth.waveform, truth.sample_rate), "audio", memory)
+    return GenerationRequest.model_validate(values), memory
+
+
+def check_requests(script: Script, tracks: Sequence[str], world: ModelWorld, *, steps: int | None) -> None:
+    """Refuse what the model cannot make, before any weight is read.
+
+    Raises:
+        RequestError: If it cannot make the clip of a track.
+    """
+    for track in tracks:
+        for control in CONTROL_KINDS if track == CONTROLS else (None,):
+            request, memory = request_of(script, track, world, steps=steps, control=control)
+            prepare(request, world, memory)
+
+
+def rendered(script: Script, world: ModelWorld) -> SceneClip:
+    """The truth at a model's own size, rates and length."""
+    width, height = world.default_size
+    fps, num_frames = exact_fps(world.default_fps), world.default_frames
+    return render(script, width=width, height=height, fps=fps, sample_rate=world.sample_rate, num_frames=num_frames)
+
+
+def _pair_of(script: Script) -> Counterfactual[Script] | None:
+    """One of the script's pairs; which, goes by its seed."""
+    pairs = counterfactual_scripts(script)
+    return pairs[script.seed % len(pairs)] if pairs else None

@@ -1,0 +1,1 @@
+"""Sync of audio and video: events to offsets, scores and intervals."""

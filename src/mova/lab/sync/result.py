@@ -1,0 +1,180 @@
+"""What is said of the sync of one film, and how it follows from the pairs of events.
+
+The verdict is by ITU-R BT.1359-1: detectability -45 to +125 ms, acceptability -90 to +185 ms. Where a film drifts, its
+worse end counts. Intervals are 95 % percentile intervals of a bootstrap over pairs; they do not hold what the detectors
+themselves may be off by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.lab.sync.summary import WINDOWS_MS, Interval, drift_ms_per_s, interval
+
+Floats = npt.NDArray[np.float64]
+SyncVerdict = Literal["in step", "noticeable", "not acceptable", "cannot tell"]
+DETECTABLE_MS, ACCEPTABLE_MS = WINDOWS_MS["bt1359_detectability"], WINDOWS_MS["bt1359_acceptability"]
+
+
+@dataclass(frozen=True)
+class FilmSync:
+    """Sync of one film.
+
+    Args:
+        read_as: Scene kind whose detectors were used, or ``"any film"``.
+        seconds: Length of the picture.
+        seen_s: Times of the events seen.
+        heard_s: Of those heard; a lag that the scene means is taken off.
+        why: One sentence.
+        verdict: By BT.1359.
+        is_sure: Whether 95 % of the bootstrap give the same verdict, from at least three pairs.
+        pairs: Times ``(seen, heard)`` of what belongs together, in order.
+        offset_ms: Median of heard - seen over the pairs; None, as what follows, if it cannot be told.
+        offset_interval_ms: 95 %.
+        mad_ms: Median distance of the pairs from the offset, or from the line where there is a drift.
+        drift_ms_per_s: Theil-Sen slope of heard - seen; None for fewer than six pairs or less than three seconds.
+        drift_interval_ms_per_s: 95 %.
+        p_value: Share of unrelated trains of events that fit each other as well; None where a kind is known.
+        beat_s: For films that beat evenly: the offset is known but for multiples of this.
+        activity: How much happens in each frame, 0 to 1, for drawing; empty where a kind is known.
+    """
+
+    read_as: str
+    seconds: float
+    seen_s: tuple[float, ...]
+    heard_s: tuple[float, ...]
+    why: str = ""
+    verdict: SyncVerdict = "cannot tell"
+    is_sure: bool = False
+    pairs: tuple[tuple[float, float], ...] = ()
+    offset_ms: float | None = None
+    offset_interval_ms: Interval | None = None
+    mad_ms: float | None = None
+    drift_ms_per_s: float | None = None
+    drift_interval_ms_per_s: Interval | None = None
+    p_value: float | None = None
+    beat_s: float | None = None
+    activity: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def num_events(self) -> int:
+        """Pairs that the offset is from; 0 if it cannot be told."""
+        return len(self.pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "verdict": self.verdict,
+            "why": self.why,
+            "offset_ms": _rounded(self.offset_ms, 1),
+            "mad_ms": _rounded(self.mad_ms, 1),
+            "drift_ms_per_s": _rounded(self.drift_ms_per_s, 2),
+            "num_events": self.num_events,
+            "confidence": {
+                "is_sure": self.is_sure,
+                "offset_ms": _both(self.offset_interval_ms, 1),
+                "drift_ms_per_s": _both(self.drift_interval_ms_per_s, 2),
+                "p_value": _rounded(self.p_value, 4),
+                "beat_s": _rounded(self.beat_s, 3),
+            },
+            "num_seen": len(self.seen_s),
+            "num_heard": len(self.heard_s),
+            "read_as": self.read_as,
+            "seconds": _rounded(self.seconds, 3),
+        }
+
+
+def verdict_of(offset_ms: float) -> SyncVerdict:
+    """What an offset is by BT.1359."""
+    if DETECTABLE_MS[0] <= offset_ms <= DETECTABLE_MS[1]:
+        return "in step"
+    return "noticeable" if ACCEPTABLE_MS[0] <= offset_ms <= ACCEPTABLE_MS[1] else "not acceptable"
+
+
+def with_pairs(
+    start: FilmSync, pairs: Sequence[tuple[float, float]], *, p_value: float | None = None, beat_s: float | None = None
+) -> FilmSync:
+    """The result with all that follows from the pairs.
+
+    Args:
+        start: What was seen and heard.
+        pairs: ``(seen, heard)`` in seconds, at least one.
+        p_value: Of the fit, if there was a test.
+        beat_s: Period of both trains, if they beat evenly.
+    """
+    seen_s = np.array([pair[0] for pair in pairs])
+    delta_ms = 1000.0 * (np.array([pair[1] for pair in pairs]) - seen_s)
+    draws = np.random.default_rng(0).integers(len(pairs), size=(_DRAWS, len(pairs)))
+    drift, drift_interval = None, None
+    if len(pairs) >= _DRIFT_PAIRS and float(np.ptp(seen_s)) >= _DRIFT_SPAN_S:
+        drift = _slope(seen_s, delta_ms)
+        drift_interval = interval(np.array([_slope(seen_s[draw], delta_ms[draw]) for draw in draws]))
+    drifts = drift_interval is not None and (drift_interval[0] > 0.0 or drift_interval[1] < 0.0)
+    line_ms = _line(seen_s, delta_ms, drifts=drifts)
+    verdict = _worst(line_ms)
+    agree = np.mean([_worst(_line(seen_s[draw], delta_ms[draw], drifts=drifts)) == verdict for draw in draws])
+    return replace(
+        start,
+        why=_sentence(verdict, line_ms),
+        verdict=verdict,
+        is_sure=bool(len(pairs) >= _SURE_PAIRS and agree >= 0.95),
+        pairs=tuple(pairs),
+        offset_ms=float(np.median(delta_ms)),
+        offset_interval_ms=interval(np.median(delta_ms[draws], axis=1)),
+        mad_ms=float(np.median(np.abs(delta_ms - line_ms))),
+        drift_ms_per_s=drift,
+        drift_interval_ms_per_s=drift_interval,
+        p_value=p_value,
+        beat_s=beat_s,
+    )
+
+
+_DRIFT_PAIRS, _DRIFT_SPAN_S, _SURE_PAIRS = 6, 3.0, 3
+_DRAWS = 200
+_FEW = 150  # pairs of a film that slopes are taken between; more tell nothing new
+_ORDER: tuple[SyncVerdict, ...] = ("in step", "noticeable", "not acceptable")
+
+
+def _slope(seen_s: Floats, delta_ms: Floats) -> float:
+    step = -(-seen_s.size // _FEW)
+    # a draw may hold one event many times, and then tells no slope
+    return float(np.nan_to_num(drift_ms_per_s(seen_s[::step], delta_ms[::step])))
+
+
+def _line(seen_s: Floats, delta_ms: Floats, *, drifts: bool) -> Floats:
+    """``[K]`` offset at every pair."""
+    if not drifts:
+        return np.full(seen_s.size, float(np.median(delta_ms)))
+    slope_ms = _slope(seen_s, delta_ms) * seen_s
+    return np.asarray(float(np.median(delta_ms - slope_ms)) + slope_ms)
+
+
+def _worst(line_ms: Floats) -> SyncVerdict:
+    return max((verdict_of(float(value)) for value in (line_ms.min(), line_ms.max())), key=_ORDER.index)
+
+
+def _sentence(verdict: SyncVerdict, line_ms: Floats) -> str:
+    if verdict == "in step":
+        limit = f"within {DETECTABLE_MS[0]:+.0f} to {DETECTABLE_MS[1]:+.0f} ms, where people notice nothing"
+    elif verdict == "noticeable":
+        limit = f"outside {DETECTABLE_MS[0]:+.0f} to {DETECTABLE_MS[1]:+.0f} ms, so that people notice it"
+    else:
+        limit = f"outside {ACCEPTABLE_MS[0]:+.0f} to {ACCEPTABLE_MS[1]:+.0f} ms, which people do not accept"
+    low, high = float(line_ms.min()), float(line_ms.max())
+    where = (
+        f"the sound is {low:+.0f} ms from the picture" if low == high else f"the sound drifts from {low:+.0f} to {high:+.0f} ms"
+    )
+    return f"{where}, {limit} (ITU-R BT.1359)"
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _both(values: Interval | None, digits: int) -> list[float] | None:
+    return None if values is None else [round(value, digits) for value in values]

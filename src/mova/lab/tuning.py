@@ -1,0 +1,256 @@
+"""How strong should guidance be? Scales tried on the same prompts and seeds, judged for sync and for what was asked.
+
+More guidance makes clips say what the prompt asks for and, past a point, breaks them. Where that point is depends on the
+model: every combination of scales makes the same clips, which are judged as all clips of the rendered world are
+(:mod:`mova.lab.adherence.judge`). A combination is one row; rows are kept in a file, so that a search can go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mova.errors import MediaError, RequestError
+from mova.lab.adherence.judge import Verdict, judge, summarise, wish_of
+from mova.lab.documents import plain, put, write_json
+from mova.lab.sync.summary import mean_interval
+from mova.pipeline import MOVAPipeline
+from mova.sampling.guidance import Guidance
+from mova.scenes.script import Script
+from mova.scenes.world import sample_scripts
+
+ASKED = ("colour", "count", "sequence", "sound", "rate")
+"""Columns of a verdict that a prompt asks for; their mean is a clip's adherence."""
+_TRIED_PER_PROMPT = 50  # scripts that are looked at for one that asks for something
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """One combination of scales.
+
+    Args:
+        text: Of the text.
+        cross: Of the bridge.
+        own: Of self-guidance.
+        audio_text: Of the text for the sound; as for the film if not given.
+    """
+
+    text: float
+    cross: float = 1.0
+    own: float = 0.0
+    audio_text: float | None = None
+
+    def __str__(self) -> str:
+        sound = "" if self.audio_text is None else f", sound {self.audio_text:g}"
+        own = f", self {self.own:g}" if self.own else ""
+        return f"text {self.text:g}, cross {self.cross:g}{own}{sound}"
+
+    @property
+    def guidance(self) -> Guidance:
+        """The guidance itself."""
+        return Guidance(self.text, self.cross, self_scale=self.own, audio_text_scale=self.audio_text)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number and its 95 % interval over clips; nan if nothing could be measured."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a combination gave.
+
+    Args:
+        setting: The combination.
+        num_clips: Clips made.
+        seconds_per_clip: It took.
+        columns: ``sync_ms`` (median distance of picture and sound), ``f1_80`` (events paired within 80 ms), ``asked`` (share
+            of what the prompts ask for that is there), and the means of :func:`mova.lab.adherence.judge.summarise`.
+    """
+
+    setting: Setting
+    num_clips: int
+    seconds_per_clip: float
+    columns: Mapping[str, Measured]
+
+
+def prompts(kinds: Sequence[str], per_kind: int, *, seed: int) -> list[Script]:
+    """Scripts whose captions ask for something that can be judged, as many of each kind.
+
+    Raises:
+        RequestError: If a kind is unknown.
+    """
+    chosen: list[Script] = []
+    for kind in kinds:
+        drawn = sample_scripts(seed, _TRIED_PER_PROMPT * per_kind, [kind])
+        asking = (script for script in drawn if any(value is not None for value in asdict(wish_of(script)).values()))
+        chosen += itertools.islice(asking, per_kind)
+    return chosen
+
+
+def try_setting(
+    pipeline: MOVAPipeline,
+    setting: Setting,
+    scripts: Sequence[Script],
+    *,
+    num_inference_steps: int,
+    batch_size: int = 8,
+    on_progress: OnProgress | None = None,
+) -> Row:
+    """Make a clip of every script's caption, and judge them.
+
+    Args:
+        pipeline: The model.
+        setting: Scales.
+        scripts: Prompts; the seed of a clip is its script's own.
+        num_inference_steps: Steps of the sampler.
+        batch_size: Clips made at once; changes speed and memory only.
+        on_progress: ``f(done, of)`` in steps of clips.
+    """
+    began = time.monotonic()
+    verdicts: list[Verdict] = []
+    for first in range(0, len(scripts), batch_size):
+        batch = scripts[first : first + batch_size]
+
+        def report(stage: str, done: int, _: int, first: int = first, count: int = len(batch)) -> None:
+            if stage == "denoise" and on_progress is not None:
+                on_progress(first * num_inference_steps + count * done, len(scripts) * num_inference_steps)
+
+        output: Any = pipeline(
+            [script.caption for script in batch],
+            num_inference_steps=num_inference_steps,
+            guidance=setting.guidance,
+            seed=[script.seed % 2**62 for script in batch],
+            on_progress=report,
+        )
+        verdicts += [
+            judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
+            for script, clip in zip(batch, output.clips, strict=True)
+        ]
+    return row_of(setting, verdicts, seconds_per_clip=(time.monotonic() - began) / len(scripts))
+
+
+def row_of(setting: Setting, verdicts: Sequence[Verdict], *, seconds_per_clip: float) -> Row:
+    """The numbers of judged clips."""
+    summary = summarise(verdicts)
+    sync, near = summary.sync, summary.sync.windows["80"]
+    asked = [[verdict.values[name] for name in ASKED if name in verdict.values] for verdict in verdicts]
+    shares = [float(np.mean(values)) for values in asked if values]
+    columns = {
+        "sync_ms": Measured(sync.median_abs_ms, *sync.median_abs_interval),
+        "f1_80": Measured(near.f1, *near.f1_interval),
+        "asked": Measured(float(np.mean(shares)) if shares else math.nan, *mean_interval(shares)),
+        **{name: Measured(mean.value, *mean.interval) for name, mean in summary.means.items()},
+    }
+    return Row(setting, len(verdicts), round(seconds_per_clip, 3), columns)
+
+
+def frontier(rows: Sequence[Row]) -> list[Row]:
+    """The rows that no other beats: as good in sync (``f1_80``) and in what was asked, and better in one. By sync, rising."""
+    points = [(row.columns["f1_80"].value, row.columns["asked"].value) for row in rows]
+    kept = [
+        row
+        for row, (sync, asked) in zip(rows, points, strict=True)
+        if not any(x >= sync and y >= asked and (x, y) != (sync, asked) for x, y in points)
+    ]
+    return sorted(kept, key=lambda row: (row.columns["f1_80"].value, -row.columns["asked"].value))
+
+
+def read_rows(path: Path, trial: Mapping[str, Any]) -> list[Row]:
+    """The rows of a file; none if there is no such file.
+
+    Args:
+        path: What :func:`write_rows` wrote.
+        trial: What all rows of a file share: model, prompts, steps.
+
+    Raises:
+        RequestError: If the rows are of another trial: they cannot be compared.
+        MediaError: If the file cannot be read.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name, value in trial.items() if document["trial"].get(name) != value]
+        if other:
+            raise RequestError(
+                f"{path} holds rows of another trial: {', '.join(other)} differ.", "Choose another folder.", field="output"
+            )
+        return [_row(values) for values in document["rows"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise MediaError(f"cannot read the rows in {path}: {problem}.", "Choose another folder, or move the file.") from problem
+
+
+def write_rows(path: Path, rows: Sequence[Row], trial: Mapping[str, Any]) -> None:
+    """Write rows, in the order of their scales, beside ``path`` and rename; nan becomes null.
+
+    Raises:
+        MediaError: If that cannot be written.
+    """
+    document = {"trial": dict(trial), "rows": [as_json(row) for row in sorted(rows, key=_order)]}
+    write_json(path, document)
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """A row as plain JSON values; nan becomes null."""
+    values: dict[str, Any] = plain(asdict(row))
+    return values
+
+
+def draw_rows(path: Path, rows: Sequence[Row], *, title: str) -> None:
+    """Draw sync against adherence as a .png, with 95 % intervals; the line joins the rows that no other beats.
+
+    Raises:
+        MediaError: If it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 6.5), layout="constrained")
+    axes = figure.add_subplot()
+    best = frontier(rows)
+    axes.plot(*_points(best), color="tab:orange", linewidth=1.0, zorder=2)
+    for row in rows:
+        sync, asked = row.columns["f1_80"], row.columns["asked"]
+        colour = "tab:orange" if row in best else "tab:blue"
+        axes.plot([sync.low, sync.high], [asked.value] * 2, color="0.85", linewidth=1.0, zorder=1)
+        axes.plot([sync.value] * 2, [asked.low, asked.high], color="0.85", linewidth=1.0, zorder=1)
+        axes.plot(sync.value, asked.value, marker="o", color=colour, zorder=3)
+        place = (sync.value, asked.value)
+        axes.annotate(str(row.setting), place, textcoords="offset points", xytext=(6, 4), fontsize=8, zorder=4)
+    axes.set_xlabel("sync: F1 of events seen and heard within 80 ms")
+    axes.set_ylabel("adherence: share of what was asked that is there")
+    axes.set_title(f"{title}\nbars: 95 % over clips; orange: beaten by none", fontsize=10)
+    axes.grid(alpha=0.3)
+    put(path, lambda beside: figure.savefig(beside, format="png", dpi=120))
+
+
+def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    return [row.columns["f1_80"].value for row in rows], [row.columns["asked"].value for row in rows]
+
+
+def _order(row: Row) -> tuple[float, ...]:
+    setting = row.setting
+    return setting.text, setting.cross, setting.own, -1.0 if setting.audio_text is None else setting.audio_text
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    columns = {name: Measured(**_with_nan(numbers)) for name, numbers in values["columns"].items()}
+    return Row(Setting(**values["setting"]), values["num_clips"], values["seconds_per_clip"], columns)
+
+
+def _with_nan(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in numbers.items()}

@@ -1,0 +1,1 @@
+"""Fault detectors for videos and audio, and the health gate."""

@@ -1,0 +1,162 @@
+"""Faults of a sound that need no reference: offset, clipping, pops, silence, a lost band.
+
+A drum stroke is as sudden as a pop, and a room before the first event as quiet as a lost sound. What tells them apart:
+
+* a *pop* has nothing around it: its high frequencies are far above those of the moments before *and* after it, while a
+  stroke rings on;
+* a *lost stretch* starts at once; sounds decay, and a quiet room has a floor;
+* a *lost band* ends like a wall in the quietest tenth of the clip, where no tone stands; rooms have slopes;
+* a *clipped* peak is flat, time and again at the same value; a loud one is round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import median_filter
+
+from mova.media.health.video import Finding
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SoundLimits:
+    """What is allowed.
+
+    Args:
+        offset: Mean of the samples, of full scale.
+        flat: Pairs of neighbouring samples in flat tops; the top of a low tone may be flat to the last bit.
+        pop: Smallest pop, of full scale.
+        pop_ratio: A pop is this many times what is around it.
+        silent_db: A sound whose peak stays below this, in dB of full scale, is silent.
+        gap_s: Longest stretch of nothing.
+        wall_db: Steepest fall of the floor within a sixth of an octave.
+    """
+
+    offset: float = 0.01
+    flat: float = 3.0
+    pop: float = 0.1
+    pop_ratio: float = 14.0
+    silent_db: float = -60.0
+    gap_s: float = 0.015
+    wall_db: float = 20.0
+
+
+def offset(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+    """A mean that is not zero."""
+    del sample_rate
+    mean = float(np.abs(sound.mean(axis=1)).max())
+    if mean <= limits.offset:
+        return []
+    return [Finding("dc_offset", 0.0, mean, limits.offset, "mean of the samples, of full scale")]
+
+
+def clipping(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+    """Flat tops: pairs of neighbours that are both exactly the highest, or exactly the lowest, value of a channel."""
+    most, at = 0, 0
+    for channel in sound:
+        for side in (channel, -channel):
+            peak = float(side.max())
+            if peak < _CLIPS_ABOVE:
+                continue
+            top = side >= peak * (1.0 - 1e-6)
+            flat = top[:-1] & top[1:]
+            if flat.sum() > most:
+                most, at = int(flat.sum()), int(flat.argmax())
+    if most <= limits.flat:
+        return []
+    return [Finding("clipping", at / sample_rate, float(most), limits.flat, "pairs of samples in flat tops")]
+
+
+def pops(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+    """Samples that stand out of what is just before and just after them, looked at by fourth differences."""
+    near, wide = max(3, round(0.0005 * sample_rate)), max(16, round(0.004 * sample_rate))
+    if sound.shape[1] < 4 * wide:
+        return []
+    strongest, at, count = 0.0, 0, 0
+    for channel in sound:
+        edge = np.zeros_like(channel)  # nothing is known of what is beside the first and the last two samples
+        edge[2:-2] = np.abs(np.convolve(channel, _FOURTH, mode="valid"))
+        # an impulse of height 1 gives 0.375, a step of height 1 gives 0.19
+        height = edge / 0.375
+        last = -wide
+        for place in np.flatnonzero(height > limits.pop):
+            if place - last < wide or edge[place] < edge[max(0, place - near) : place + near + 1].max():
+                continue
+            before = edge[max(0, place - 2 * wide) : max(0, place - near)]
+            after = edge[place + near + 1 : place + near + 1 + wide]
+            around = max((float(np.quantile(part, 0.9)) for part in (before, after) if part.size > near), default=0.0)
+            ratio = float(edge[place]) / max(around, 1e-5)
+            if ratio > limits.pop_ratio:
+                last, count = int(place), count + 1
+                if height[place] > strongest:
+                    strongest, at = float(height[place]), int(place)
+    if not count:
+        return []
+    return [Finding("pop", at / sample_rate, strongest, limits.pop, f"height of the strongest of {count}, of full scale")]
+
+
+def silence(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+    """A channel without sound, or a stretch of nothing that begins all at once."""
+    peaks = np.abs(sound).max(axis=1)
+    quiet = 10.0 ** (limits.silent_db / 20.0)
+    if peaks.min() < quiet:
+        level = 20.0 * np.log10(max(float(peaks.min()), 1e-6))
+        which = "whole sound" if peaks.max() < quiet else f"channel {int(peaks.argmin())}"
+        return [Finding("silence", 0.0, limits.silent_db - level, 0.0, f"the {which}: dB below the quietest peak allowed")]
+    longest, at = 0, 0
+    nothing = np.abs(sound).max(axis=0) < _NOTHING
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], nothing, [False])).astype(np.int8)))
+    beside = max(1, round(0.002 * sample_rate))
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        fell = first > 0 and np.abs(sound[:, max(0, first - beside) : first]).max() > _SOMETHING
+        rose = last < sound.shape[1] and first == 0 and np.abs(sound[:, last : last + beside]).max() > _SOMETHING
+        if (fell or rose) and last - first > longest:
+            longest, at = int(last - first), int(first)
+    if longest <= limits.gap_s * sample_rate:
+        return []
+    return [Finding("silence", at / sample_rate, longest / sample_rate, limits.gap_s, "seconds of nothing, begun at once")]
+
+
+def lost_band(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+    """A wall in the floor of the spectrum, where sound ends or begins within a sixth of an octave.
+
+    Looked at is what sound made at 16 kHz holds whole, 250 Hz to 6.9 kHz, whatever the rate of the file: a file that was
+    written at a higher rate ends where the sound that went in did, and that is no fault.
+    """
+    size = 1 << max(8, round(0.064 * sample_rate).bit_length() - 1)
+    if sound.shape[1] < 4 * size:
+        return []
+    frames = np.lib.stride_tricks.sliding_window_view(sound.mean(axis=0), size)[:: size // 2]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size).astype(np.float32), axis=1)) ** 2
+    floor = np.quantile(power, _QUIET_PART, axis=0)
+    # a median over frequency takes single tones out; the last term is the rounding of 16-bit samples
+    level = 10.0 * np.log10(median_filter(floor, _SMOOTH, mode="nearest") + 1e-12 * size)
+    frequencies = np.fft.rfftfreq(size, 1.0 / sample_rate)
+    low = max(_LOWEST_HZ, 2 * _SMOOTH * sample_rate / size)
+    top = int(np.searchsorted(frequencies, _TOP_OF_RATE * min(sample_rate, _LOWEST_RATE)))
+    inside = np.flatnonzero(frequencies[:top] >= low)
+    upper = np.searchsorted(frequencies, frequencies[inside] * 2.0 ** (1.0 / 6.0)) + _SMOOTH // 2
+    inside, upper = inside[upper < top], upper[upper < top]
+    if not inside.size:
+        return []
+    fall = np.abs(level[inside] - level[upper])
+    steepest = int(np.argmax(fall))
+    if fall[steepest] <= limits.wall_db:
+        return []
+    hertz = float(frequencies[inside[steepest]])
+    return [Finding("lost_band", 0.0, float(fall[steepest]), limits.wall_db, f"dB of a wall in the spectrum at {hertz:.0f} Hz")]
+
+
+_FOURTH = np.array([1.0, -4.0, 6.0, -4.0, 1.0], np.float32) / 16.0
+_CLIPS_ABOVE = 0.05
+_NOTHING, _SOMETHING = 3e-6, 5e-5  # below and well above the last bit of 16
+_QUIET_PART = 0.1
+_SMOOTH = 9
+_LOWEST_HZ = 250.0
+_TOP_OF_RATE = 0.43  # any converter's own filter lies above
+# sound made at 16 kHz has no more than that band in a file at any rate, and Opus files are always at 48 kHz
+_LOWEST_RATE = 16_000

@@ -1,0 +1,1 @@
+"""Video tracks copied byte for byte into another container."""

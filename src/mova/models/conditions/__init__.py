@@ -1,0 +1,1 @@
+"""Conditioning of the joint network by extra input channels, and the planner of cues."""

@@ -1,0 +1,186 @@
+"""From what is given, in frames and samples, to what the sampler is told: given latents and noise levels.
+
+A latent is given (level 0) where all that it stands for is given, or where it holds a picture that is given alone.
+Checkpoints that condition by extra channels get them from the same pictures (:mod:`mova.models.conditions.image`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mova.conditioning.given import Given
+from mova.errors import RequestError
+from mova.models.conditions.image import image_condition, picture_tensor, text_only_condition
+from mova.request.schema import TextOnly
+from mova.sampling.task import Grid, Task, masked
+from mova.timeline import Timeline
+
+Encode = Callable[[Tensor], Tensor]
+_Kind = TypeVar("_Kind", bound=np.generic)
+
+
+def task_of(
+    given: Given,
+    grid: Grid,
+    timeline: Timeline,
+    *,
+    encode_video: Encode,
+    encode_audio: Encode,
+    video_condition: Tensor | None = None,
+) -> Task:
+    """The task of one clip.
+
+    Args:
+        given: What is given.
+        grid: Of the clip's latents.
+        timeline: Its clock.
+        encode_video: ``[1, 3, T, H, W]`` in [-1, 1] to normalised latents.
+        encode_audio: ``[1, 1, S]`` to normalised latents.
+        video_condition: Extra channels for the network, if it takes any.
+    """
+    video_level, audio_level = video_levels(given, grid, timeline), audio_levels(given, grid, timeline)
+    video = audio = None
+    if bool((video_level < 1).any()):
+        video = encode_video(held_film(given, grid, timeline))[0]
+    if bool((audio_level < 1).any()):
+        assert given.waveform is not None
+        samples = grid.audio_length * timeline.audio_hop
+        waveform = torch.from_numpy(np.ascontiguousarray(given.waveform))[:, :samples]
+        padded = torch.nn.functional.pad(waveform, (0, samples - waveform.shape[1]))
+        audio = encode_audio(padded[None])[0]
+    return replace(masked(video_level > 0, audio_level > 0, video=video, audio=audio), video_condition=video_condition)
+
+
+def channel_condition(
+    given: Given,
+    grid: Grid,
+    timeline: Timeline,
+    codec: Any,
+    *,
+    text_only: TextOnly | None,
+    device: torch.device | None = None,
+) -> tuple[Tensor, Given]:
+    """Extra channels ``[4 + C, T, H, W]`` for a network that takes its first and last frame so, and what else is given.
+
+    Raises:
+        RequestError: If no first frame is given and ``text_only`` does not say what takes its place, or the last frame
+            is not the codec's last.
+    """
+    num_frames = timeline.frames_of_latents(grid.frames)
+    first, last = _edge_pictures(given)
+    if first is None and text_only is None:
+        raise RequestError(
+            "this model was trained with a first frame, and none is given.",
+            "Give an image, or say text_only=white (a white first frame) or text_only=unmasked (none).",
+            field="image",
+        )
+    if last is not None and (first is None or len(given.frames if given.frames is not None else ()) != num_frames):
+        raise RequestError(
+            "this model takes a last frame only with a first one, in a clip of 1 + 4 k frames.",
+            f"Give both, and ask for {num_frames} frames.",
+            field="last_image",
+        )
+    if first is None:
+        assert text_only is not None
+        scale = int(codec.config.scale_factor_spatial)
+        size = {"height": grid.height * scale, "width": grid.width * scale}
+        return text_only_condition(codec, text_only, num_frames=num_frames, device=device, **size)[0], given
+    tail = None if last is None else picture_tensor(last)
+    pictures = {"image": picture_tensor(first), "last_image": tail}
+    condition = image_condition(codec, num_frames=num_frames, device=device, **pictures)[0]
+    inner = tuple(index for index in given.stills if 0 < index < num_frames - 1)
+    is_film = given.keep_picture is not None and bool(given.keep_picture.any(axis=(1, 2)).sum() > len(given.stills))
+    return condition, replace(given, stills=inner) if inner or is_film else replace(given, frames=None, stills=())
+
+
+def _edge_pictures(given: Given) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """The first and the last frame, where they are given whole."""
+    if given.frames is None or given.keep_picture is None:
+        return None, None
+    first = given.frames[0] if given.keep_picture[0].all() else None
+    last = len(given.frames) - 1
+    return first, given.frames[last] if last in given.stills and last > 0 else None
+
+
+def batched(tasks: Sequence[Task]) -> Task:
+    """One task for a batch: the given latents of each, the levels that they share.
+
+    Raises:
+        ValueError: If the levels differ.
+    """
+    first = tasks[0]
+    for task in tasks[1:]:
+        same = torch.equal(task.video_level, first.video_level) and torch.equal(task.audio_level, first.audio_level)
+        if not same or task.grid != first.grid:
+            raise ValueError("the clips of one batch must be given the same parts.")
+
+    def stacked(name: str) -> Tensor | None:
+        values = [getattr(task, name) for task in tasks]
+        return None if values[0] is None else torch.stack(values)
+
+    condition = stacked("video_condition")
+    return replace(first, video=stacked("video"), audio=stacked("audio"), video_condition=condition)
+
+
+def video_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
+    """``[T, H, W]`` float32 levels: 0 where every pixel that a latent stands for is given, else 1.
+
+    Frames after the clip's end, made and then cut, count as given where the last frame is.
+    """
+    shape = (grid.frames, grid.height, grid.width)
+    if given.frames is None:
+        return torch.ones(shape)
+    assert given.keep_picture is not None
+    _, height, width, _ = given.frames.shape
+    keep = np.broadcast_to(given.keep_picture, given.frames.shape[:3])
+    cells = reduce(
+        keep, "t (h p) (w q) -> t h w", lambda x, axes: x.all(axis=axes), p=height // grid.height, q=width // grid.width
+    )
+    whole = _lengthened(cells, timeline.frames_of_latents(grid.frames))
+    rest = rearrange(whole[1:], "(t s) h w -> t s h w", s=timeline.video_stride).all(axis=1)
+    levels = 1.0 - np.concatenate([whole[:1], rest]).astype(np.float32)
+    for index in given.stills:
+        levels[timeline.latent_of_frame(index)] = 0.0
+    return torch.from_numpy(levels)
+
+
+def audio_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
+    """``[L]`` float32 levels: 0 where every sample that a latent stands for is given, else 1.
+
+    Samples after the clip's end count as given where the last sample is.
+    """
+    if given.waveform is None:
+        return torch.ones(grid.audio_length)
+    assert given.keep_sound is not None
+    keep = _lengthened(given.keep_sound, grid.audio_length * timeline.audio_hop)
+    return torch.from_numpy(1.0 - keep.reshape(grid.audio_length, -1).all(axis=1).astype(np.float32))
+
+
+def held_film(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
+    """``[1, 3, T, H, W]`` in [-1, 1] for the codec: what is given, and the nearest given frame where nothing is."""
+    assert given.frames is not None
+    assert given.keep_picture is not None
+    frames = _lengthened(given.frames, timeline.frames_of_latents(grid.frames))
+    has_frame = _lengthened(np.asarray(given.keep_picture.any(axis=(1, 2))), len(frames))
+    known = np.flatnonzero(has_frame)
+    source = known[np.abs(np.arange(len(frames))[:, None] - known[None, :]).argmin(axis=1)]
+    for still in given.stills:
+        latent = timeline.latent_of_frame(still)
+        first = 0 if latent == 0 else 1 + (latent - 1) * timeline.video_stride
+        source[first : 1 + latent * timeline.video_stride] = still
+    film = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
+    return rearrange(film, "t h w c -> 1 c t h w")
+
+
+def _lengthened(values: NDArray[_Kind], length: int) -> NDArray[_Kind]:
+    """The last entry repeated up to ``length``: a clip is cut from a longer legal one."""
+    missing = length - len(values)
+    return values[:length] if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])

@@ -1,0 +1,157 @@
+"""From a request to a plan: every value settled for one model. No weights are read and no torch is imported."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from mova.errors import RequestError
+from mova.request.capabilities import (
+    ModelWorld,
+    SolverName,
+    grid_frames,
+    resolve_fps,
+    resolve_length,
+    resolve_size,
+    takes_no_cues,
+    value_or,
+)
+from mova.request.schema import GenerationRequest
+from mova.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The clip that is to be made.
+
+    Args:
+        width: Of the picture in pixels.
+        height: Of the picture in pixels.
+        num_frames: Its length.
+        num_samples: Of its sound, at the model's own rate.
+    """
+
+    width: int
+    height: int
+    num_frames: int
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with every value settled for one model.
+
+    Args:
+        request: The request, with seeds, length and all scales filled in: run again, it gives the same clip.
+        width: Of the picture in pixels.
+        height: Of the picture in pixels.
+        num_frames: Length of the finished clip.
+        grid_frames: Frames that the network makes, of which ``num_frames`` are kept.
+        seed: Of the film.
+        audio_seed: Of the sound.
+        timeline: The clock, at the clip's frame rate.
+        sample_rate: Of the finished sound, in Hz.
+        num_inference_steps: Steps of the sampler.
+        guidance_scale: Strength of the text.
+        cross_guidance_scale: Strength of the bridge.
+        solver: Method of the sampler.
+    """
+
+    request: GenerationRequest
+    width: int
+    height: int
+    num_frames: int
+    grid_frames: int
+    seed: int
+    audio_seed: int
+    timeline: Timeline
+    sample_rate: int
+    num_inference_steps: int
+    guidance_scale: float
+    cross_guidance_scale: float
+    solver: SolverName
+
+    @property
+    def canvas(self) -> Canvas:
+        """The clip to be made, at the model's own sample rate."""
+        return Canvas(self.width, self.height, self.num_frames, self.timeline.samples(self.num_frames))
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the finished sound per channel."""
+        return replace(self.timeline, sample_rate=self.sample_rate).samples(self.num_frames)
+
+
+def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
+    """Settle every value of a request for one model.
+
+    Raises:
+        RequestError: If the model cannot make what is asked; the message says what it can, the hint the
+            nearest.
+    """
+    width, height = resolve_size(world, request.width, request.height)
+    fps = resolve_fps(world, request.fps)
+    num_frames = resolve_length(world, fps, num_frames=request.num_frames, seconds=request.seconds)
+    check_cues(request, world, Fraction(num_frames) / fps)
+    timeline = world.timeline(fps)
+    # 32 bits are enough to tell clips apart and short enough to be typed again
+    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    # the two modalities have their own keys: the same number gives different noise
+    audio_seed = seed if request.audio_seed is None else request.audio_seed
+    plan = Plan(
+        request=request,
+        width=width,
+        height=height,
+        num_frames=num_frames,
+        grid_frames=grid_frames(world, num_frames),
+        seed=seed,
+        audio_seed=audio_seed,
+        timeline=timeline,
+        sample_rate=request.audio_sample_rate or world.sample_rate,
+        num_inference_steps=value_or(request.num_inference_steps, world.num_inference_steps),
+        guidance_scale=value_or(request.guidance_scale, world.guidance_scale),
+        cross_guidance_scale=value_or(request.cross_guidance_scale, world.cross_guidance_scale),
+        solver=value_or(request.solver, world.solver),
+    )
+    settled = request.model_copy(
+        update={
+            "seed": seed,
+            "audio_seed": audio_seed,
+            "seconds": None,
+            "num_frames": num_frames,
+            "fps": world.default_fps if request.fps is None else request.fps,
+            "width": width,
+            "height": height,
+            "num_inference_steps": plan.num_inference_steps,
+            "guidance_scale": plan.guidance_scale,
+            "cross_guidance_scale": plan.cross_guidance_scale,
+            "solver": plan.solver,
+            "audio_sample_rate": plan.sample_rate,
+        }
+    )
+    return replace(plan, request=settled)
+
+
+def check_cues(request: GenerationRequest, world: ModelWorld, seconds: Fraction) -> None:
+    """Refuse cues that the model does not know, or outside the clip.
+
+    Raises:
+        RequestError: With the nearest that is allowed.
+    """
+    if request.cues and not world.cues:
+        raise takes_no_cues(world)
+    for cue in request.cues or ():
+        if cue.time_s >= seconds:
+            raise RequestError(
+                f"cues: {cue.time_s:g} s is not within the clip of {float(seconds):g} s.",
+                "Give an earlier time, or ask for a longer clip.",
+                field="cues",
+            )
+        if cue.label and cue.label not in world.cues:
+            close = difflib.get_close_matches(cue.label, world.cues, n=1, cutoff=0.5)
+            guess = f"Did you mean {close[0]}? " if close else ""
+            raise RequestError(
+                f"cues: {world.name} knows no {cue.label[:40]!r}.", f"{guess}It knows {', '.join(world.cues)}.", field="cues"
+            )

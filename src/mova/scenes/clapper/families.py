@@ -1,0 +1,177 @@
+"""The scene families of the measuring suite: plan a scene, draw it, sound it. All follows from (family, seed, fps, length).
+
+    scene = make_scene("bounce", 7, fps=24, seconds=4)
+    clip = render_scene(scene, width=256, height=256)      # H x W x frames at 24 fps, sound at 48 kHz
+    scene.times_s("audio")                                 # the exact truth
+
+Bounce, keys, drum and mouth are the kinds of :mod:`mova.scenes` under stricter rules, so a model that was trained on those
+knows their prompts; the others have pictures of their own (:mod:`mova.scenes.clapper.stages`). Controls are not scored
+for sync: nothing is to be heard, nothing is to be seen, or the two have nothing to do with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mova.errors import RequestError
+from mova.media.clip import Clip
+from mova.scenes.clapper import plans, stages
+from mova.scenes.clapper.plans import Plan
+from mova.scenes.clapper.scene import FPS_RANGE, SHUTTER, SUBFRAMES, ClapperEvent, ClapperScene, Rules
+from mova.scenes.clapper.strokes import scrape
+from mova.scenes.raster import Exposure, View
+from mova.scenes.script import Image, Script, generator, nearest_hint
+from mova.scenes.sound import SAMPLE_RATES, synthesise
+from mova.scenes.world import KINDS
+from mova.timeline import Number, exact_fps, frames_in_seconds, samples_in_frames
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of measuring scene.
+
+    Args:
+        name: As in a scene.
+        description: One line for people.
+        plan: ``(generator, rules, seed) -> Plan``.
+        control: A control has no sync to be scored.
+        stereo: What it measures needs two channels.
+    """
+
+    name: str
+    description: str
+    plan: Callable[[np.random.Generator, Rules, int], Plan]
+    control: bool = False
+    stereo: bool = False
+
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        Family("bounce", "A ball bounces; each impact sounds like its floor.", plans.bounce),
+        Family("flash_beep", "A lamp flashes at irregular times, each time with a note.", plans.flash_beep),
+        Family("keys", "Piano keys are pressed; each lights up and sounds its note.", plans.keys),
+        Family("drum", "Drum pads are hit at irregular times.", plans.drum),
+        Family("mouth", "A cartoon face says a vowel; the mouth opens each time.", plans.mouth),
+        Family("collision", "Two pucks on a rail hit each other and the walls.", plans.collision),
+        Family("far_flash", "A far flash whose bang comes distance / 343 m/s later.", plans.far_flash),
+        Family("moving_source", "A blinking body crosses the picture; its notes follow from side to side.", plans.mover,
+               stereo=True),
+        Family("scrape", "A block is dragged in strokes; the noise is as loud as it is fast.", plans.scrape),
+        Family("silent_motion", "Control: a bouncing ball, and nothing is heard.", plans.silent_motion, control=True),
+        Family("off_screen", "Control: impacts are heard in an empty room.", plans.off_screen, control=True),
+        Family("unrelated", "Control: a bouncing ball with the sound of another.", plans.unrelated, control=True),
+    )
+}  # fmt: skip
+SYNC_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if not family.control)
+MIN_SECONDS = 1.0
+
+
+def make_scene(family: str, seed: int, *, fps: Number = 24, seconds: Number = 4) -> ClapperScene:
+    """Decide what happens in a scene.
+
+    Args:
+        family: A name in :data:`FAMILIES`.
+        seed: Not negative. The same arguments give the same scene, everywhere.
+        fps: Frames per second that the scene will be seen at, 12 to 60; it limits how close events may lie.
+        seconds: Length, at least ``MIN_SECONDS``; rounded up to whole frames.
+
+    Raises:
+        RequestError: If an argument is out of range, or the family's events do not fit in the clip.
+    """
+    if family not in FAMILIES:
+        raise RequestError(f"there is no clapper family {family!r}.", nearest_hint(family, FAMILIES))
+    if seed < 0:
+        raise RequestError(f"seed must not be negative; got {seed}.", "Give 0 or more.", field="seed")
+    rate = exact_fps(fps)
+    if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:
+        raise RequestError(f"fps must be {FPS_RANGE[0]} to {FPS_RANGE[1]}; got {float(rate):g}.", field="fps")
+    if not MIN_SECONDS <= seconds < float("inf"):
+        raise RequestError(f"a scene lasts at least {MIN_SECONDS:g} s; got {float(seconds):g}.", field="seconds")
+    num_frames = frames_in_seconds(seconds, rate)
+    rules = Rules(rate, float(num_frames / rate))
+    plan = FAMILIES[family].plan(generator(f"clapper {family}", seed, "plan"), rules, seed)
+    return scene_of(plan, family=family, seed=seed, fps=rate, num_frames=num_frames)
+
+
+def scene_of(plan: Plan, *, family: str, seed: int, fps: Fraction, num_frames: int) -> ClapperScene:
+    """A plan with its events told apart: what is seen, and what is heard."""
+    seen = [ClapperEvent(one.time_s, "video", one.kind, one.label, one.place, one.strength) for one in plan.picture.events]
+    heard = [ClapperEvent(one.sound_time_s, "audio", one.kind, one.label, one.place, one.strength) for one in plan.sound.events]
+    events = tuple(sorted(seen + heard, key=lambda event: (event.time_s, event.modality)))
+    caption = plan.picture.caption or plan.sound.caption
+    return ClapperScene(family, seed, fps, num_frames, caption, plan.attributes, events, plan.picture, plan.sound, plan.lag_s)
+
+
+def sample_scenes(
+    seed: int, count: int, *, families: Sequence[str] = SYNC_FAMILIES, fps: Number = 24, seconds: Number = 4
+) -> Iterator[ClapperScene]:
+    """``count`` scenes, the families in turn. Scene ``i`` depends on (seed, i, families, fps, seconds), not on ``count``.
+
+    Raises:
+        RequestError: As :func:`make_scene`, or if there are no families.
+    """
+    if not families:
+        raise RequestError("families is empty.", nearest_hint("", FAMILIES))
+    for index in range(count):
+        (one,) = np.random.SeedSequence([seed, index]).generate_state(1)
+        yield make_scene(families[index % len(families)], int(one), fps=fps, seconds=seconds)
+
+
+def render_scene(
+    scene: ClapperScene,
+    *,
+    width: int = 256,
+    height: int = 256,
+    sample_rate: int = 48_000,
+    channels: int | None = None,
+) -> Clip:
+    """Draw and sound a scene: the same arguments give the same bytes.
+
+    Args:
+        scene: From :func:`make_scene`.
+        width: Pixels, at least 16.
+        height: Pixels, at least 16.
+        sample_rate: 8000 to 96000.
+        channels: 1 or 2; default: what the family needs.
+
+    Raises:
+        RequestError: If an argument is out of range.
+    """
+    for name, value in (("width", width), ("height", height)):
+        if value < 16:
+            raise RequestError(f"{name} must be at least 16; got {value}.", field=name)
+    if not SAMPLE_RATES[0] <= sample_rate <= SAMPLE_RATES[1]:
+        raise RequestError(f"sample_rate must be {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]}; got {sample_rate}.")
+    if channels not in (None, 1, 2):
+        raise RequestError(f"channels must be 1 or 2; got {channels}.", field="channels")
+    num_channels = channels or (2 if FAMILIES[scene.family].stereo else 1)
+    frames = draw_scene(scene, width=width, height=height)
+    num_samples = samples_in_frames(scene.num_frames, scene.fps, sample_rate)
+    voice = scrape if scene.sound.kind == "scrape" else synthesise
+    waveform = voice(scene.sound, sample_rate=sample_rate, num_samples=num_samples, channels=num_channels)
+    return Clip(frames, waveform, scene.fps, sample_rate, request={"prompt": scene.caption})
+
+
+def draw_scene(scene: ClapperScene, *, width: int, height: int) -> NDArray[np.uint8]:
+    """The picture of a scene alone, ``[T, H, W, 3]`` uint8, with an open shutter of ``SUBFRAMES`` positions."""
+    exposure = Exposure(float(scene.fps), scene.num_frames, SHUTTER, SUBFRAMES)
+    frames = _DRAWINGS[scene.picture.kind](scene.picture, View(width, height), exposure)
+    frames *= np.float32(255.0)
+    frames += np.float32(0.5)
+    np.clip(frames, 0.0, 255.0, out=frames)
+    return frames.astype(np.uint8)
+
+
+_DRAWINGS: Mapping[str, Callable[[Script, View, Exposure], Image]] = {
+    **{name: kind.draw for name, kind in KINDS.items()},
+    "lamp": stages.draw_lamp,
+    "mover": stages.draw_mover,
+    "rail": stages.draw_rail,
+    "block": stages.draw_block,
+}

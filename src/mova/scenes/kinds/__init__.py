@@ -1,0 +1,1 @@
+"""The kinds of rendered scenes, one file each."""

@@ -1,0 +1,91 @@
+"""What the cue planner is trained for: the sheets of scripts, from their captions. Nothing is drawn or sounded, so that every
+batch is new.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mova.data.shards import World
+from mova.models.conditions.planner import START, plan_cues, sheet_tokens
+from mova.models.text_encoder import tokenise
+from mova.scenes.script import Script
+from mova.scenes.world import KINDS, write_script
+
+IGNORED = -100  # torch's own for cross entropy
+NOT_MATRICES = ("shared", "embed_tokens", "relative_attention_bias", "layer_norm", "lm_head")
+HELD_OUT = 2**40
+"""Scripts of seeds from here on are for validation."""
+
+
+class PlannerObjective:
+    """Next tokens of cue sheets.
+
+    Args:
+        planner: The network.
+        tokenizer: Of the prompts.
+        world: Length and kinds of the clips.
+        batch_size: Prompts per process and step.
+        max_tokens: Of a prompt.
+        device: Where to train.
+    """
+
+    def __init__(
+        self, planner: nn.Module, tokenizer: Any, world: World, *, batch_size: int, max_tokens: int, device: str = "cpu"
+    ) -> None:
+        self.modules = nn.ModuleDict({"planner": planner}).to(device)
+        self.tokenizer, self.batch_size, self.max_tokens, self.device = tokenizer, batch_size, max_tokens, device
+        self.kinds, self.seconds = tuple(world.kinds or KINDS), world.seconds
+
+    def is_matrix(self, name: str) -> bool:
+        """Muon takes the inner weights; embeddings, tables of positions and norms go to AdamW."""
+        return not any(part in name for part in NOT_MATRICES)
+
+    def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean cross entropy of a label (or end) and of a time, in nats, summed."""
+        seeds = torch.randint(HELD_OUT, (self.batch_size,), generator=generator, device=self.device).tolist()
+        labels, times = self._losses(self.modules["planner"], self._scripts(seeds))
+        return labels + times, {"labels": labels.item(), "times": times.item()}
+
+    @torch.no_grad()
+    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        """Cross entropy on other scripts, and how often a drawn sheet has as many cues as the script that it was told of.
+
+        One caption in ten does not say how many.
+        """
+        scripts = self._scripts(range(HELD_OUT, HELD_OUT + 160))
+        planner = ema["planner"].eval()
+        input_ids, masks = tokenise(self.tokenizer, [script.caption for script in scripts], self.max_tokens)
+        sheets = [
+            plan_cues(planner, ids, mask, seed=index, before_s=self.seconds)
+            for index, (ids, mask) in enumerate(zip(input_ids, masks, strict=True))
+        ]
+        right = [len(sheet) == len(script.events) for sheet, script in zip(sheets, scripts, strict=True)]
+        labels, times = self._losses(planner, scripts)
+        return {"labels": labels.item(), "times": times.item(), "number right": sum(right) / len(right)}
+
+    def _scripts(self, seeds: Any) -> list[Script]:
+        return [write_script(self.kinds[seed % len(self.kinds)], seed, seconds=self.seconds) for seed in seeds]
+
+    def _losses(self, planner: Any, scripts: list[Script]) -> tuple[Tensor, Tensor]:
+        input_ids, masks = tokenise(self.tokenizer, [script.caption for script in scripts], self.max_tokens)
+        sheets = [
+            torch.tensor(sheet_tokens([(event.time_s, event.label) for event in script.events], planner.config))
+            for script in scripts
+        ]
+        targets = nn.utils.rnn.pad_sequence(sheets, batch_first=True, padding_value=IGNORED)
+        told = torch.cat([torch.full((len(sheets), 1), START), targets[:, :-1].clamp(min=START)], dim=1)
+        out = planner(
+            input_ids=input_ids.to(self.device), attention_mask=masks.to(self.device), decoder_input_ids=told.to(self.device)
+        )
+        # a sheet is label, time, label, time and so on
+        labels, times = (
+            cross_entropy(out.logits[:, first::2].flatten(0, 1), targets[:, first::2].flatten().to(self.device))
+            for first in (0, 1)
+        )
+        return labels, times

@@ -1,0 +1,134 @@
+"""The scripts that hold the shipped model and its codecs against what they must reach."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mova.checkpoints.load import Components
+from mova.lab.documents import machine
+from mova.lab.suite.clips import through_codecs
+from mova.lab.sync.summary import ClipEvents
+from mova.pipeline import MOVAPipeline
+from mova.scenes.world import render, sample_scripts, write_script
+from mova.timeline import Timeline
+
+FOLDER = Path(__file__).parents[3] / "benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    """A script of the folder as a module, under a name that no library has."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def film(kind: str, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A rendered film of 33 frames."""
+    return render(write_script(kind, seed), width=96, height=96, num_frames=33).frames
+
+
+def test_prompts_that_training_never_saw_come_first() -> None:
+    base_model = script("base_model")
+    drawn = list(sample_scripts(base_model.TEST_SEED, 20, ["ball"]))
+    known = frozenset(one.caption for one in drawn[:18])
+    fresh = [one for one in drawn if one.caption not in known]
+    found = base_model.test_scripts("ball", 4, known)
+    assert fresh and found == [*fresh, *(one for one in drawn if one.caption in known)][:4]
+    assert base_model.test_scripts("ball", 4, frozenset()) == drawn[:4]
+
+
+def test_every_prompt_of_training_is_known(tmp_path: Path) -> None:
+    base_model = script("base_model")
+    latents, joint = tmp_path / "latents.yaml", FOLDER.parent / "recipes" / "continue" / "2_joint.yaml"
+    latents.write_text("stage: latents\nfolder: runs/base\nseed: 3\nnum_clips: 8\nnum_held_out: 8\n")
+    known = base_model.training_captions(latents, joint, 3)
+    world, count = base_model.load_recipe(latents).world.world(), base_model.load_recipe(joint).phrasings
+    written = {one.caption for one in base_model.scripts_in(3, 0, 8, world)}
+    assert written <= known and len(known) <= 8 * count
+
+
+def test_what_is_reached_is_said_of_every_line() -> None:
+    base_model = script("base_model")
+
+    def numbers(**values: float) -> dict[str, Any]:
+        found = {name: {"value": value, "interval": [value, value], "chance": 0.1} for name, value in values.items()}
+        return {"scores": found, "adherence": {}}
+
+    made = numbers(median_abs_ms=11.9, f1_80=0.9, colour=0.92, sequence=0.05)
+    tracks = {"text": made, "text-bridge-off": numbers(f1_80=0.29, median_abs_ms=90.0)}
+    lines = base_model.acceptance({"tracks": tracks, "codec": numbers(f1_80=0.99, colour=1.0)})
+    assert [line["met"] for line in lines] == ["goal", "floor", "no", "reported"]
+    table = base_model.markdown(lines).splitlines()
+    assert table[2].endswith(", ms | 11.9 | 11.9 to 11.9 | 0.1 | - | 90.0 | 25.0 | 12.0 | goal |")
+    assert table[3].endswith("| 0.90 | 0.90 to 0.90 | 0.10 | 0.99 | 0.29 | 0.85 | 0.95 | floor |")
+
+
+def test_codecs_of_folders_do_what_they_do_inside_a_model(tiny_components: Components, tmp_path: Path) -> None:
+    pipeline = MOVAPipeline.from_components(tiny_components)
+    pipeline.video_vae.save_pretrained(tmp_path / "video")
+    pipeline.audio_vae.save_pretrained(tmp_path / "audio")
+    truth = render(write_script("ball", 3, seconds=1.0625), width=32, height=32, num_frames=17)
+    timeline = Timeline(truth.fps, truth.sample_rate, 4, 500)
+    codecs = script("codecs").Codecs(tmp_path / "video", tmp_path / "audio")
+    own, inside = (through_codecs(one, timeline, truth) for one in (codecs, pipeline))
+    assert np.array_equal(own.frames, inside.frames) and np.array_equal(own.waveform, inside.waveform)
+
+
+def test_the_machine_is_named() -> None:
+    found = machine()
+    assert found["cpu"] and found["cores"] >= 1 and len(found["load"]) == 3 and found["torch"]
+
+
+def test_a_ball_that_jumps_or_is_gone_after_a_border_does_not_go_on() -> None:
+    measures, truth = script("directions_measures"), film("ball", 1)
+    jumped = np.concatenate([truth[:17], truth[21:], truth[-4:]])
+    gone = truth.copy()
+    gone[17:] = gone[17:, :, :1]  # the left edge of the picture over all of it
+    assert measures.position_continuity(truth, (16,), truth)["position continues"]
+    assert not measures.position_continuity(jumped, (16,), truth)["position continues"]
+    assert not measures.position_continuity(gone, (16,), truth)["position continues"]
+    assert measures.continuity(truth, (16,), truth) == {"continuous": True, "truth continuous": True}
+    assert not measures.continuity(jumped, (16,), truth)["continuous"]
+
+
+def test_a_ball_that_fades_within_a_latent_is_not_there_still() -> None:
+    measures, truth = script("directions_measures"), film("ball", 1)
+    faded = truth.copy()
+    faded[3:5] = faded[3:5, :, :1]
+    assert measures.still_there(truth, truth, num_frames=4) == {"still there": True, "truth still there": True}
+    assert measures.still_there(faded, truth, num_frames=4) == {"still there": False, "truth still there": True}
+    assert measures.holds(faded, truth)  # the next frame alone does not show it
+
+
+def test_events_of_a_span_are_judged_with_those_that_they_are_paired_with() -> None:
+    measures = script("directions_measures")
+    whole = ClipEvents("storm", (0.3, 0.79, 1.2, 1.7), (0.4, 0.92, 1.5, 1.85), lag_s=0.1)
+    inside = measures.events_in(whole, (0.8, 1.6))
+    assert inside.video_s == (0.79, 1.2) and inside.audio_s == (0.92, 1.5)
+    late = measures.events_in(ClipEvents("ball", (0.79,), (0.81,)), (0.8, 1.6))
+    assert late.video_s == (0.79,) and late.audio_s == (0.81,)
+
+
+def test_a_line_says_how_many_clips_it_is_of_and_what_it_is_held_against() -> None:
+    lines = script("directions_table")
+    text = {"clips": 72, "F1@45": 0.9}
+    readings = [{"continuous": True, "truth continuous": True}, {"position continues": False, "truth position continues": True}]
+    results = {"text": text, "reroll": {**text, "F1@45": 0.86}, "extend": lines.summary([*readings, *readings, readings[0]])}
+    found = lines.table(results)
+    assert [(row["task"], row["clips"], row["met"]) for row in found] == [
+        ("reroll", 72, True), ("extend", 3, True), ("extend", 2, False)
+    ]  # fmt: skip
+    assert found[0]["floor"] == pytest.approx(0.85) and lines.table({"reroll": text}) == []
+    assert lines.markdown(found).splitlines()[2] == (
+        "| reroll | event F1 at 45 ms, within 5 points of text | 72 | >= 0.85 | 0.86 | yes |"
+    )
