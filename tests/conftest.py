@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +105,24 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
         index=Index(classes=classes, boundary_ratio=0.9 if num_experts == 2 else None, world=replace(TINY_WORLD, cues=cues)),
         cue_planner=planner,
     )
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """What the reference implementation recorded, and checkpoint folders in its layout; the README there describes them."""
+    return Path(__file__).parent / "parity" / "golden"
+
+
+@pytest.fixture(scope="session")
+def official_tiny(golden_folder: Path) -> Path:
+    """A whole checkpoint folder in the official layout, at tiny size with random weights."""
+    return golden_folder / "official_tiny"
+
+
+@pytest.fixture(scope="session")
+def official_full_configs(golden_folder: Path) -> Path:
+    """The configuration files of the full-size official checkpoint, without weights."""
+    return golden_folder / "official_full_configs"
 
 
 @pytest.fixture(scope="session")

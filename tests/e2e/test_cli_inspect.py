@@ -13,15 +13,6 @@ import pytest
 from mova.cli.inspect import run as inspect
 from mova.media.clip import Clip
 
-CONFIGS = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "official_full_configs"
-
-
-@pytest.fixture
-def official() -> str:
-    if not CONFIGS.is_dir():
-        pytest.skip("the official configuration files are not beside the repository")
-    return str(CONFIGS)
-
 
 def test_a_broken_folder_is_shown_and_then_refused(mova, base_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(base_folder, tmp_path / "model"))
@@ -73,8 +64,8 @@ def test_a_film_says_how_it_was_made_and_one_that_does_not_is_said_so(
     assert "film: none" in shown and "does not say how it was made" in shown
 
 
-def test_the_full_model_is_planned_from_its_configuration(mova, official: str) -> None:
-    ask = ("plan", "--model", official, "--size", "640x352", "--num-frames", "193", "--flops", "400TFLOPS")
+def test_the_full_model_is_planned_from_its_configuration(mova, official_full_configs: Path) -> None:
+    ask = ("plan", "--model", str(official_full_configs), "--size", "640x352", "--num-frames", "193", "--flops", "400TFLOPS")
     done = mova(*ask, "--gpu-memory", "24GB", "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)

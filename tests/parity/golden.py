@@ -1,4 +1,4 @@
-"""Golden tensors of the reference implementation, kept beside the repository; tests that need them skip without."""
+"""Golden tensors of the reference implementation; ``golden/README.md`` says what each case holds and how it was made."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mova.models.presets import official_to_ours
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-PARITY = SHARED / "parity"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def load_case(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and tensors of a case, e.g. ``"case1_video_dit"``; skips the test when the fixtures are absent."""
-    if not (PARITY / f"{name}.json").exists():
-        pytest.skip(f"golden fixtures are not beside the repository ({name})")
-    described = json.loads((PARITY / f"{name}.json").read_text())
-    tensors = PARITY / f"{name}.safetensors"
+    """Description and tensors of a case, e.g. ``"case1_video_dit"``; a case of JSON only has no tensors."""
+    described = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    tensors = GOLDEN / f"{name}.safetensors"
     return described, load_file(tensors) if tensors.exists() else {}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from golden import PARITY, assert_close, load_case, pick
+from golden import assert_close, load_case, pick
 from transformers.models.umt5.configuration_umt5 import UMT5Config
 from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
 
@@ -37,13 +39,10 @@ def test_a_prompt_has_the_same_embedding_alone_and_beside_a_longer_one() -> None
         assert_close(alone, tensors["outputs.prompt_embeds"][row : row + 1])
 
 
-def test_the_official_tokenizer_ends_a_prompt_with_one_even_when_cut_and_pads_with_zero() -> None:
-    folder = PARITY / "official_tiny"
-    if not folder.exists():
-        pytest.skip("the folder of golden tensors is not present")
+def test_the_official_tokenizer_ends_a_prompt_with_one_even_when_cut_and_pads_with_zero(official_tiny: Path) -> None:
     from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(official_tiny / "tokenizer", local_files_only=True)
     ids, mask = tokenise(tokenizer, ["  a   ball ", ""], 16)
     lengths = mask.sum(1)
     assert ids.shape == mask.shape == (2, 16)
@@ -56,7 +55,7 @@ def test_the_official_tokenizer_ends_a_prompt_with_one_even_when_cut_and_pads_wi
     assert torch.equal(cut[0, :7], tokenise(tokenizer, ["a ball " * 20], 200)[0][0, :7])
     with pytest.raises(RequestError, match="truncate"):
         tokenise(tokenizer, ["a ball " * 20], 8)
-    model = UMT5EncoderModel.from_pretrained(folder / "text_encoder", local_files_only=True).eval()
+    model = UMT5EncoderModel.from_pretrained(official_tiny / "text_encoder", local_files_only=True).eval()
     embeds = embed_prompts(tokenizer, model, ["a ball", ""], 16)
     assert_close(embeds, encode_tokens(model, ids, mask), 1e-6)
     assert not embeds[1, 1:].any()

@@ -1,33 +1,18 @@
 """The schedule against the official scheduler's recorded curves, pairs, lookups and steps."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from safetensors.torch import load_file
+from golden import load_case
 
 from mova.sampling.schedule import ScheduleConfig, configured_sigmas, schedule_pair
 
-FOLDER = Path(__file__).parents[2].parent / "shared" / "parity"
-NUM_SETTINGS = 10
-
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "case7_scheduler.safetensors").exists(),
-    reason="the folder of golden tensors is not present",
-)
-
-
-def golden() -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    info = json.loads((FOLDER / "case7_scheduler.json").read_text(encoding="utf-8"))["info"]
-    return info, load_file(FOLDER / "case7_scheduler.safetensors")
+NUM_SETTINGS = 10  # the eleventh entry holds no curve
 
 
 @pytest.mark.parametrize("index", range(NUM_SETTINGS))
 def test_curves_pairs_and_updates_equal_the_official_ones(index: int) -> None:
-    info, tensors = golden()
-    setting = info[index]
+    case, tensors = load_case("case7_scheduler")
+    setting = case["info"][index]
     config = ScheduleConfig.from_values(setting["init"])
     num_steps = setting["steps"]
     shift, audio_shift = setting.get("dual", (setting.get("shift"), None))

@@ -18,19 +18,15 @@ from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.task import Task
 
-FOLDER = Path(__file__).parents[2].parent / "shared" / "parity" / "official_tiny"
 
-pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the folder of golden tensors is not present")
+@pytest.fixture(scope="module")
+def components(official_tiny: Path) -> Components:
+    return load_checkpoint(official_tiny)
 
 
 @pytest.fixture(scope="module")
-def components() -> Components:
-    return load_checkpoint(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, torch.Tensor]:
-    return load_file(FOLDER / "golden_run.safetensors")
+def golden(official_tiny: Path) -> dict[str, torch.Tensor]:
+    return load_file(official_tiny / "golden_run.safetensors")
 
 
 def task(golden: dict[str, torch.Tensor]) -> Task:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
-from golden import PARITY, assert_close, deviation
+from golden import assert_close, deviation
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -17,14 +19,10 @@ from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.task import Task
 
-FOLDER = PARITY / "official_tiny"
-
-pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the folder of golden tensors is not present")
-
 
 @pytest.fixture(scope="module")
-def components() -> Components:
-    return load_checkpoint(FOLDER)
+def components(official_tiny: Path) -> Components:
+    return load_checkpoint(official_tiny)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +32,8 @@ def codec(components: Components) -> AutoencoderKLWan:
 
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(FOLDER / "golden_run.safetensors")
+def golden(official_tiny: Path) -> dict[str, Tensor]:
+    return load_file(official_tiny / "golden_run.safetensors")
 
 
 def recorded_picture(golden: dict[str, Tensor]) -> Tensor:

@@ -13,13 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from mova.checkpoints import inspect as inspecting
 from mova.checkpoints.inspect import CheckpointReport, ComponentReport, WrongShape, inspect_checkpoint
-from mova.checkpoints.layout import INDEX
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.errors import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 COUNTS = {
     "video_dit": 14_288_901_184,
     "video_dit_2": 14_288_901_184,
@@ -201,11 +199,8 @@ def test_the_shipped_model_is_whole() -> None:
 
 
 @pytest.mark.parametrize("folder", ["official_tiny", "official_full_configs"])
-def test_official_folders_are_understood(folder: str) -> None:
-    path = SHARED / "parity" / folder
-    if not (path / INDEX).is_file():
-        pytest.skip("the official folders are not beside the repository")
-    report = inspect_checkpoint(path)
+def test_official_folders_are_understood(folder: str, golden_folder: Path) -> None:
+    report = inspect_checkpoint(golden_folder / folder)
     assert report.is_whole and report.boundary_ratio == 0.9
     assert report.has_weights == (folder == "official_tiny")
     if not report.has_weights:

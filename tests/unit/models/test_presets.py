@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,8 +11,15 @@ from mova.models.codecs.audio_vae import DacVae
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
 
-KEYS = Path(__file__).resolve().parents[3].parent / "shared" / "mova_state_dict_keys.json"
 COUNTS = {"video_dit": 14_288_901_184, "audio_dit": 1_419_193_472, "dual_tower_bridge": 2_659_737_600}
+Keys = dict[str, dict[str, list[int]]]
+
+
+@pytest.fixture(scope="module")
+def official_keys(golden_folder: Path) -> Keys:
+    """Shape of every tensor, by component and official name."""
+    keys: Keys = json.loads((golden_folder / "state_dict_keys.json").read_text(encoding="utf-8"))
+    return keys
 
 
 def test_full_size_network_has_the_official_parameter_counts() -> None:
@@ -23,17 +29,16 @@ def test_full_size_network_has_the_official_parameter_counts() -> None:
     assert counts == COUNTS
 
 
-def test_full_size_network_has_exactly_the_official_names_and_shapes() -> None:
-    official = official_keys()
-    listed = {(component, key): tuple(shape) for component in COUNTS for key, shape in official[component].items()}
+def test_full_size_network_has_exactly_the_official_names_and_shapes(official_keys: Keys) -> None:
+    listed = {(component, key): tuple(shape) for component in COUNTS for key, shape in official_keys[component].items()}
     assert official_shapes() == listed
 
 
-def test_full_size_audio_vae_has_exactly_the_official_names_and_shapes() -> None:
-    official = official_keys()
+def test_full_size_audio_vae_has_exactly_the_official_names_and_shapes(official_keys: Keys) -> None:
     with torch.device("meta"):
         vae = DacVae()
-    assert {k: tuple(v.shape) for k, v in vae.state_dict().items()} == {k: tuple(v) for k, v in official["audio_vae"].items()}
+    listed = {key: tuple(shape) for key, shape in official_keys["audio_vae"].items()}
+    assert {key: tuple(value.shape) for key, value in vae.state_dict().items()} == listed
 
 
 def test_base_is_a_model_of_a_few_million_weights() -> None:
@@ -46,10 +51,3 @@ def official_shapes() -> dict[tuple[str, str], tuple[int, ...]]:
     with torch.device("meta"):
         model = JointModel(**MOVA_360P)
     return {ours_to_official(name): tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def official_keys() -> dict[str, Any]:
-    if not KEYS.exists():
-        pytest.skip("the list of official names is not beside the repository")
-    keys: dict[str, Any] = json.loads(KEYS.read_text())
-    return keys

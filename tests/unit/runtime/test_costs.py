@@ -36,7 +36,6 @@ from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS, Step
 from mova.sampling.task import Grid, text
 
-FULL_CONFIGS = Path(__file__).resolve().parents[3].parent / "shared" / "parity" / "official_full_configs"
 FULL = Network.from_configs(**MOVA_360P)
 P360 = Lengths(video=43_120, audio=403, text=512, frames=49)
 P720 = Lengths(video=176_400, audio=403, text=512, frames=49)
@@ -344,11 +343,10 @@ def test_a_third_evaluation_and_a_longer_text_are_kept_in_memory() -> None:
     assert bytes_of(P360, DUAL) - bytes_of(P360, CFG) == velocity
 
 
-def test_configurations_of_the_official_checkpoint_are_read() -> None:
-    if not FULL_CONFIGS.is_dir():
-        pytest.skip("the official configuration files are not beside the repository")
+def test_configurations_of_the_official_checkpoint_are_read(official_full_configs: Path) -> None:
     names = ("video_dit", "audio_dit", "dual_tower_bridge", "text_encoder")
-    video, audio, bridge, encoder = (json.loads((FULL_CONFIGS / name / "config.json").read_text()) for name in names)
+    files = [official_full_configs / name / "config.json" for name in names]
+    video, audio, bridge, encoder = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     assert Network.from_configs(video, audio, bridge) == FULL
     assert costs.text_encoder_weights(encoder).total == 5_680_910_336
 
