@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint base scenes benchmarks clean
+.PHONY: demo test lint docs reference base scenes benchmarks clean
 
 demo: $(STAMP)  ## Set up, then make a clip with sound from a prompt, on a CPU
 	mkdir -p out
@@ -14,9 +14,15 @@ test: $(STAMP) lint  ## Lint, types, layers, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## Build the site of the docs into out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+reference: $(STAMP)  ## Write docs/reference from the docstrings
+	$(BIN)/python docs/make_reference.py
 
 base: $(STAMP)  ## Train mova-base from nothing; resumes where it stopped
 	$(BIN)/mova train recipes/base/*.yaml
@@ -39,7 +45,7 @@ benchmarks: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	touch $(STAMP)
 
 clean:

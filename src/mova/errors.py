@@ -1,10 +1,10 @@
 """What can go wrong for a user, as one tree.
 
-MovaError                 exit code 1   something failed while running
-├── RequestError          exit code 2   the request cannot be done as asked; ``field`` names the part to change
-├── MediaError            exit code 1   a film, sound or picture cannot be read or written
-├── CheckpointError       exit code 3   weights are missing, broken, or of another shape
-└── MissingExtraError     exit code 3   an optional part of the package is not installed
+    MovaError                 exit code 1   something failed while running
+    ├── RequestError          exit code 2   the request cannot be done as asked; field names the part to change
+    ├── MediaError            exit code 1   a film, sound or picture cannot be read or written
+    ├── CheckpointError       exit code 3   weights are missing, broken, or of another shape
+    └── MissingExtraError     exit code 3   an optional part of the package is not installed
 
 Every message says what was given and what is allowed; ``hint`` says what to do next. The command line prints the two
 as two lines, without a traceback, and exits with ``exit_code``.

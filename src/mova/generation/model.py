@@ -34,7 +34,7 @@ def given_whole(given: Given) -> tuple[Literal["audio", "video"], ...]:
 class MOVAModel:
     """A model ready to make clips.
 
-    Example:
+    Examples:
         >>> model = MOVAModel.from_pretrained("mova-base")
         >>> clip = model.generate(prompt="a red ball bounces twice", seed=7)
         >>> video, audio = clip

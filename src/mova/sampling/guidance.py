@@ -1,6 +1,6 @@
 """How far the sampler is pushed towards the text, towards agreement of picture and sound, and away from its own weak side.
 
-With T the text, B the bridge between the towers, and ``v~`` the network whose middle layers attend to nothing::
+With T the text, B the bridge between the towers, and ``v~`` the network whose middle layers attend to nothing:
 
     v = v(0, 0) + s_B [v(0, B) - v(0, 0)] + s_T [v(T, B) - v(0, B)] + s_S [v(T, B) - v~(T, B)]
 

@@ -139,7 +139,7 @@ def shifted_sigmas(
     Raises:
         ValueError: If an argument is out of range.
 
-    Example:
+    Examples:
         >>> shifted_sigmas(2, shift=3.0).tolist()
         [1.0, 0.75, 0.0]
     """
