@@ -13,7 +13,7 @@ from mova.errors import MediaError
 from mova.media.decode import read_clip, read_frames
 from mova.media.encode import request_comment
 from mova.media.probe import probe
-from mova.media.remux.container import soundtrack
+from mova.media.remux import soundtrack
 from mova.media.remux.edits import Edit, read_edits, set_edits
 from mova.media.remux.soundtrack import check_soundtrack_target, film_seconds, write_soundtrack
 
