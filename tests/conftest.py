@@ -126,6 +126,15 @@ def official_full_configs(golden_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_media() -> Path:
+    """A folder of real videos, audio and images beside the repository; they are not ours to keep in it."""
+    folder = Path(__file__).parents[1].parent / "shared" / "media"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/media with real videos is not beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_components() -> Components:
     return build_tiny_components()
 

@@ -23,7 +23,6 @@ from mova.media.remux.track import picture_track
 from mova.scenes.world import render, sample_scripts
 
 Mova = Callable[..., "subprocess.CompletedProcess[str]"]
-SHARED = Path(__file__).parents[2].parent / "shared" / "media"
 
 
 @pytest.fixture(scope="module")
@@ -138,28 +137,27 @@ def test_what_contradicts_itself_is_two_lines_before_any_weight(
     assert not list(tmp_path.glob("*.mp4"))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the folder of real films is not present")
-def test_real_films_sounds_and_pictures(mova: Mova, tmp_path: Path) -> None:
-    film = ("--video", str(SHARED / "pose_silent.mp4"), "--fit", "crop", "-o", "sounded.mp4")
-    sound = ("--audio", str(SHARED / "talk.wav"), "--seconds", "2", "-o", "seen.mp4")
-    photo = ("--image", str(SHARED / "single_person.jpg"), "--fit", "crop", "-o", "moved.mp4")
+def test_real_films_sounds_and_pictures(mova: Mova, shared_media: Path, tmp_path: Path) -> None:
+    film = ("--video", str(shared_media / "pose_silent.mp4"), "--fit", "crop", "-o", "sounded.mp4")
+    sound = ("--audio", str(shared_media / "talk.wav"), "--seconds", "2", "-o", "seen.mp4")
+    photo = ("--image", str(shared_media / "single_person.jpg"), "--fit", "crop", "-o", "moved.mp4")
     for arguments in (film, sound, photo):
         done = mova("generate", "a cartoon face says ah", "--steps", "1", "--seed", "1", *arguments)
         assert done.returncode == 0, done.stderr
     # the film: every packet of its picture, at its time, under a sound
-    source, copy = picture_track(SHARED / "pose_silent.mp4"), picture_track(tmp_path / "sounded.mp4")
+    source, copy = picture_track(shared_media / "pose_silent.mp4"), picture_track(tmp_path / "sounded.mp4")
     assert [packet.digest for packet in copy.packets] == [packet.digest for packet in source.packets]
     assert [copy.time_s(packet.pts * copy.time_base) for packet in copy.packets] == [
         source.time_s(packet.pts * source.time_base) for packet in source.packets
     ]
     assert copy.info.audio is not None
     # the sound: at its own rate, as far as AAC keeps speech
-    seen, (speech, rate) = read_clip(tmp_path / "seen.mp4"), read_waveform(SHARED / "talk.wav")
+    seen, (speech, rate) = read_clip(tmp_path / "seen.mp4"), read_waveform(shared_media / "talk.wav")
     assert (seen.num_frames, seen.sample_rate) == (32, rate)
     given, found = speech[0, : seen.waveform.shape[1]], seen.waveform[0]
     assert float(np.square(found - given).mean()) < 0.01 * float(np.square(given).mean())
     # the photo: the first frame, as far as H.264 keeps it
-    photo = fit_image(read_image(SHARED / "single_person.jpg"), 96, 96, fit="crop").astype(float)
+    photo = fit_image(read_image(shared_media / "single_person.jpg"), 96, 96, fit="crop").astype(float)
     assert np.abs(read_clip(tmp_path / "moved.mp4").frames[0] - photo).mean() < 4.0
 
 

@@ -20,7 +20,6 @@ from mova.scenes.world import render, write_script
 from mova.timeline import samples_in_frames
 
 FPS, RATE = 12, 16000
-MEDIA = Path(__file__).parents[3].parent / "shared" / "media"
 
 
 def flash_times(seconds: float, seed: int) -> list[float]:
@@ -253,11 +252,9 @@ def test_the_plot_shows_pairs_only_where_there_are_some(film: Path) -> None:
     assert not (empty == pair_colour).all(axis=-1).any()
 
 
-def test_music_over_a_real_film_is_not_taken_for_its_sound() -> None:
-    path = MEDIA / "cat_yarn_mova_360p.mp4"
-    if not path.is_file():
-        pytest.skip("the real films are not beside the repository")
-    film = read_film(path)  # a cat at play under a guitar: nothing that is seen begins with a sound
+def test_music_over_a_real_film_is_not_taken_for_its_sound(shared_media: Path) -> None:
+    # a cat at play under a guitar: nothing that is seen begins with a sound
+    film = read_film(shared_media / "cat_yarn_mova_360p.mp4")
     assert measure(film).verdict == "cannot tell"
     silent = measure(film._replace(frames=film.frames[:9], waveform=film.waveform[:, :0]))
     assert "there is no sound" in silent.why

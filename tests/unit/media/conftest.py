@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,11 +36,3 @@ def flash_and_click(
 @pytest.fixture
 def make_clip() -> MakeClip:
     return flash_and_click
-
-
-@pytest.fixture(scope="session")
-def shared_media() -> Path:
-    folder = Path(__file__).parents[3].parent / "shared" / "media"
-    if not folder.is_dir():
-        pytest.skip("the folder ../shared/media with real films is not here")
-    return folder
