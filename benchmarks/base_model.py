@@ -4,7 +4,7 @@
 
 The clips are made and measured as ``mova eval model`` does on its track ``text``; only the prompts are others: where a kind has
 prompts enough, those that the network was trained on are passed over, and how many are new is written down. Each number
-stands beside chance, rendered clips through the model's codecs, and the same prompts with picture and sound cut apart.
+stands beside chance, rendered clips through the model's codecs, and the same prompts with picture and audio cut apart.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RUNS = (  # the recipes of each run, and the seeds of its clips
     ("continue/1_latents.yaml", "continue/2_joint.yaml", 31),
 )
 WANTED = (  # what, name of the number, floor, goal
-    ("median distance of sound from picture, ms", "median_abs_ms", 25.0, 12.0),
+    ("median distance of audio from picture, ms", "median_abs_ms", 25.0, 12.0),
     ("events matched within 80 ms, F1", "f1_80", 0.85, 0.95),
     ("colour as asked", "colour", 0.95, 0.99),
     ("number of events as asked", "count", 0.75, 0.95),
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="mova-base", help="name or folder of the model")
     parser.add_argument("--per-kind", type=int, default=30, help="clips per kind")
-    parser.add_argument("--bridge-off", action="store_true", help="make all once more with picture and sound cut apart")
+    parser.add_argument("--bridge-off", action="store_true", help="make all once more with picture and audio cut apart")
     parser.add_argument("--steps", type=int, help="steps of the sampler; the model's own if not given")
     parser.add_argument("--processes", type=int, default=2, help="worker processes of one thread each")
     parser.add_argument("--folder", type=Path, default=ROOT / "out" / "base_model", help="of clips; a second call goes on")
@@ -81,7 +81,7 @@ def training_captions(latents: Path, joint: Path, seed: int) -> frozenset[str]:
     """Every prompt that a run's joint network was trained on, written again."""
     recipe, trained = load_recipe(latents), load_recipe(joint)
     assert isinstance(recipe, LatentsRecipe) and isinstance(trained, JointRecipe)
-    scripts = [describe(script) for script in scripts_in(seed, 0, recipe.num_clips, recipe.world.world())]
+    scripts = [describe(script) for script in scripts_in(seed, 0, recipe.num_clips, recipe.capabilities.capabilities())]
     return frozenset(caption for script in scripts for caption in phrasings(script, trained.phrasings))
 
 

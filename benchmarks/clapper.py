@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.lab.adherence.families import adherence_floors, score_adherence
 from mova.lab.adherence.physics import ball_physics, physics_floors
 from mova.lab.read.traits import Traits, read_traits
@@ -42,7 +42,7 @@ def main() -> None:
     console = Console(width=200)
     console.print(table_of(document), markup=False, highlight=False)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(arguments.output) as beside:
+    with atomic_write(arguments.output) as beside:
         beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
@@ -64,7 +64,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """All numbers, ready for JSON."""
     rows = {}
     for name in arguments.families.split(","):
-        scenes, traits, physics = films_of(name, arguments)
+        scenes, traits, physics = videos_of(name, arguments)
         rows[name] = {**row_of(scenes, traits), "physics": physics_of(scenes, physics)}
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -80,20 +80,20 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def films_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Traits], list[dict[str, float]]]:
-    """Scenes of a family, what is read from their films and, of balls, their physics."""
+def videos_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Traits], list[dict[str, float]]]:
+    """Scenes of a family, what is read from their videos and, of balls, their physics."""
     places = range(arguments.seed, arguments.seed + arguments.per_family)
     scenes = [make_scene(family, seed, fps=arguments.fps, seconds=arguments.seconds) for seed in places]
     traits, physics = [], []
     for scene in scenes:
-        film = through_mp4(render_scene(scene, width=arguments.size, height=arguments.size))
-        traits.append(read_traits(film, family=family))
-        physics.append(ball_physics(film, traits[-1].reading).values() if family == "bounce" else {})
+        video = through_mp4(render_scene(scene, width=arguments.size, height=arguments.size))
+        traits.append(read_traits(video, family=family))
+        physics.append(ball_physics(video, traits[-1].reading).values() if family == "bounce" else {})
     return scenes, traits, physics
 
 
 def row_of(scenes: list[ClapperScene], traits: list[Traits]) -> dict[str, Any]:
-    """What is kept of a family: its floor, and how far its true films are what their captions ask for."""
+    """What is kept of a family: its floor, and how far its true videos are what their captions ask for."""
     floor = floor_of(scenes, [one.reading for one in traits])
     asked, floors = score_adherence(scenes, traits), adherence_floors(scenes, traits)
     return {
@@ -124,7 +124,7 @@ def physics_of(scenes: list[ClapperScene], physics: list[dict[str, float]]) -> d
 
 
 def pairs_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Directional accuracy on pairs of true films through the codec."""
+    """Directional accuracy on pairs of true videos through the codec."""
     found = measure_directions(arguments.pairs, fps=arguments.fps, seconds=arguments.seconds, seed=arguments.seed)
     return {
         name: {"value": one.value, "interval": list(one.interval), "num_pairs": one.num_pairs, "chance": one.chance}

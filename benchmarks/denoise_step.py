@@ -29,13 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.models.bridge import interaction_layers
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
 from mova.runtime.costs import Lengths, Network, step_flops
 from mova.sampling.av_tensors import Pair
-from mova.sampling.denoise import Experts, branches_that_share, denoise
+from mova.sampling.denoise import Experts, cfg_batch, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import Memory, Step, Velocity, euler
@@ -64,8 +64,8 @@ class Size:
 
     Args:
         config: Of the network.
-        grid: Film latents (T, H, W).
-        audio: Sound latents.
+        grid: Video latents (T, H, W).
+        audio: Audio latents.
         text: Text tokens.
         fps: Frames per second.
         tolerance: Largest root mean square difference of the velocities, relative to theirs.
@@ -117,7 +117,7 @@ def main() -> None:
         if size.on_cuda and not torch.cuda.is_available():
             sys.stderr.write(f"{name}: there is no CUDA device here\n")
             continue
-        shared = branches_that_share(size.lengths.video + size.lengths.audio)
+        shared = cfg_batch(size.lengths.video + size.lengths.audio)
         timing = measure(size, arguments.repeats, branches_per_forward=shared)
         results.append(result_of(name, size, timing) | {"branches_per_forward": shared})
     document = document_of(arguments, results)
@@ -234,7 +234,7 @@ def markdown_of(document: dict[str, Any]) -> str:
     lines = [
         f"Median of {document['repeats']} steps, torch {document['torch']}, {machine}:",
         "",
-        "| size | tokens (film + sound + text) | on | plain | here | plain / here | speed | of a matrix product | difference |",
+        "| size | tokens (video + audio + text) | on | plain | here | plain / here | speed | share of matmul | difference |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in document["sizes"]:
@@ -269,7 +269,7 @@ def document_of(arguments: argparse.Namespace, results: list[dict[str, Any]]) ->
 def write(output: Path, document: dict[str, Any]) -> None:
     """The record as a file."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(output) as beside:
+    with atomic_write(output) as beside:
         beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
@@ -341,32 +341,37 @@ def plain_velocity(
     weights: dict[str, Weights], size: Size, video: Tensor, audio: Tensor, taus: tuple[float, float], text: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Velocities of one evaluation, float32 (spec 3.1 to 3.6 and 3.12)."""
-    film, sound, bridge = (size.config[part] for part in ("video", "audio", "bridge"))
-    towers = [Tower(weights["video_dit"], film), Tower(weights["audio_dit"], sound)]
+    video_config, audio_config, bridge = (size.config[part] for part in ("video", "audio", "bridge"))
+    towers = [Tower(weights["video_dit"], video_config), Tower(weights["audio_dit"], audio_config)]
     device, dtype = video.device, text.dtype
-    grid = tuple(n // p for n, p in zip(video.shape[2:], film["patch_size"], strict=True))
-    x = F.conv3d(video.to(dtype), *towers[0].pair("patch_embedding"), stride=tuple(film["patch_size"])).flatten(2).mT
+    grid = tuple(n // p for n, p in zip(video.shape[2:], video_config["patch_size"], strict=True))
+    x = F.conv3d(video.to(dtype), *towers[0].pair("patch_embedding"), stride=tuple(video_config["patch_size"])).flatten(2).mT
     y = F.conv1d(audio.to(dtype), *towers[1].pair("patch_embedding")).mT
     x, y = x.contiguous(), y.contiguous()
     times = [tower.time(tau, device) for tower, tau in zip(towers, taus, strict=True)]
     contexts = [tower.text(text) for tower in towers]
-    ropes = [film_positions(grid, towers[0].head_dim, device), sound_positions(len(y[0]), towers[1].head_dim, device)]
-    film_at, sound_at = bridge_positions(grid, len(y[0]), size.fps, bridge, dtype, device)
-    layers = interaction_layers(bridge.get("interaction_strategy", "full"), film["num_layers"], sound["num_layers"])
-    for layer in range(max(film["num_layers"], sound["num_layers"])):
+    ropes = [video_positions(grid, towers[0].head_dim, device), audio_positions(len(y[0]), towers[1].head_dim, device)]
+    video_at, audio_at = bridge_positions(grid, len(y[0]), size.fps, bridge, dtype, device)
+    layers = interaction_layers(
+        bridge.get("interaction_strategy", "full"), video_config["num_layers"], audio_config["num_layers"]
+    )
+    for layer in range(max(video_config["num_layers"], audio_config["num_layers"])):
         if layer in layers:
-            join, heads = weights["dual_tower_bridge"], (film["dim"] // bridge["head_dim"], sound["dim"] // bridge["head_dim"])
-            from_sound = read_other(join, f"audio_to_video_conditioners.{layer}.", x, y, film_at, sound_at, heads[0])
-            from_film = read_other(join, f"video_to_audio_conditioners.{layer}.", y, x, sound_at, film_at, heads[1])
-            x, y = x + from_sound, y + from_film
-        if layer < film["num_layers"]:
+            join, heads = (
+                weights["dual_tower_bridge"],
+                (video_config["dim"] // bridge["head_dim"], audio_config["dim"] // bridge["head_dim"]),
+            )
+            from_audio = read_other(join, f"audio_to_video_conditioners.{layer}.", x, y, video_at, audio_at, heads[0])
+            from_video = read_other(join, f"video_to_audio_conditioners.{layer}.", y, x, audio_at, video_at, heads[1])
+            x, y = x + from_audio, y + from_video
+        if layer < video_config["num_layers"]:
             x = towers[0].block(layer, x, contexts[0], times[0][1], ropes[0])
-        if layer < sound["num_layers"]:
+        if layer < audio_config["num_layers"]:
             y = towers[1].block(layer, y, contexts[1], times[1][1], ropes[1])
     x, y = towers[0].head(x, times[0][0]), towers[1].head(y, times[1][0])
-    (t, h, w), (f, p, q) = grid, film["patch_size"]
-    x = x.view(1, t, h, w, f, p, q, film["out_dim"]).permute(0, 7, 1, 4, 2, 5, 3, 6)
-    return x.reshape(1, film["out_dim"], t * f, h * p, w * q).float(), y.mT.float()
+    (t, h, w), (f, p, q) = grid, video_config["patch_size"]
+    x = x.view(1, t, h, w, f, p, q, video_config["out_dim"]).permute(0, 7, 1, 4, 2, 5, 3, 6)
+    return x.reshape(1, video_config["out_dim"], t * f, h * p, w * q).float(), y.mT.float()
 
 
 class Tower:
@@ -449,36 +454,36 @@ def axis(length: int, channels: int, device: torch.device) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def film_positions(grid: tuple[int, ...], head_dim: int, device: torch.device) -> Tensor:
-    """3.4: frame, row and column of each film token."""
+def video_positions(grid: tuple[int, ...], head_dim: int, device: torch.device) -> Tensor:
+    """3.4: frame, row and column of each video token."""
     side = head_dim // 3
     frames, rows, columns = (axis(n, c, device) for n, c in zip(grid, (head_dim - 2 * side, side, side), strict=True))
     parts = (frames[:, None, None], rows[None, :, None], columns[None, None])
     return torch.cat([part.expand(*grid, -1) for part in parts], dim=-1).flatten(0, 2)
 
 
-def sound_positions(length: int, head_dim: int, device: torch.device) -> Tensor:
-    """3.4: of each sound token."""
+def audio_positions(length: int, head_dim: int, device: torch.device) -> Tensor:
+    """3.4: of each audio token."""
     return axis(length, head_dim, device)
 
 
 def bridge_positions(
     grid: tuple[int, ...], length: int, fps: float, bridge: dict[str, Any], dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """3.6: cosines and sines of film and sound on one clock."""
+    """3.6: cosines and sines of video and audio on one clock."""
     stride, audio_fps, width = bridge.get("video_stride", 4), bridge["audio_fps"], bridge["head_dim"]
     index = torch.arange(grid[0], dtype=torch.float32, device=device)
-    film = index * (audio_fps / (fps / stride))
+    video_config = index * (audio_fps / (fps / stride))
     if bridge.get("apply_first_frame_bias_in_rope"):
-        film = torch.where(index == 0, 0.0, 1.0 / fps + (index - 1) * (stride / fps)) * audio_fps
+        video_config = torch.where(index == 0, 0.0, 1.0 / fps + (index - 1) * (stride / fps)) * audio_fps
     inverse = 1.0 / (10_000.0 ** (torch.arange(0, width, 2, dtype=torch.float32, device=device) / width))
-    sound = torch.arange(length, dtype=torch.float32, device=device)
+    audio_config = torch.arange(length, dtype=torch.float32, device=device)
 
     def table(positions: Tensor) -> tuple[Tensor, Tensor]:
         angles = (positions[:, None] * inverse).repeat(1, 2)[:, None]
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
-    return table(film.repeat_interleave(grid[1] * grid[2])), table(sound)
+    return table(video_config.repeat_interleave(grid[1] * grid[2])), table(audio_config)
 
 
 def read_other(

@@ -4,7 +4,7 @@
     python benchmarks/directions.py --seeds 1 --long-clips 1          # 24 clips a task
     python benchmarks/directions.py --tasks video_to_audio,extend --kinds drums --per-kind 4 --seeds 1 --steps 4
 
-Films and sounds are rendered from scripts that training never used; what is given is the truth, what is made is judged by
+Videos and sounds are rendered from scripts that training never used; what is given is the truth, what is made is judged by
 the same detectors as in ``base_model.py``. The memory that a long clip takes is measured in processes of its own. Prints a
 line a task as it is done, then a Markdown table of what must be reached and what is, and writes JSON.
 """
@@ -36,12 +36,12 @@ from rich.console import Console
 
 from mova.conditioning.given import (
     Given,
-    given_all_but,
+    given_audio,
     given_beginning,
-    given_film,
     given_pictures,
-    given_sound,
-    keep_given,
+    given_video,
+    paste_back,
+    temporal_inpaint_mask,
 )
 from mova.conditioning.prepare import prepare
 from mova.conditioning.reroll import rerolled
@@ -233,10 +233,8 @@ def made(
         num_frames=num_frames,
         output_type="clips",
     )
-    timeline = maker.pipeline.world.timeline(FPS)
-    return [
-        keep_given(clip, one, sound=one.waveform, timeline=timeline) for clip, one in zip(output.clips, given, strict=True)
-    ]
+    timeline = maker.pipeline.capabilities.timeline(FPS)
+    return [paste_back(clip, one, audio=one.waveform, timeline=timeline) for clip, one in zip(output.clips, given, strict=True)]
 
 
 def seed_of(case: Case) -> int:
@@ -262,8 +260,8 @@ def judged(case: Case, clip: Clip) -> Reading:
 
 def motion(case: Case, clip: Clip, seams: Sequence[int]) -> Reading:
     """How the clip goes on over borders of given and made; of a ball, its place too."""
-    films = clip.frames, seams, case.truth.frames
-    return {**continuity(*films), **(position_continuity(*films) if case.script.kind == "ball" else {})}
+    videos = clip.frames, seams, case.truth.frames
+    return {**continuity(*videos), **(position_continuity(*videos) if case.script.kind == "ball" else {})}
 
 
 def text(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
@@ -273,39 +271,39 @@ def text(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
 
 
 def reroll(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
-    """The clips of ``text`` with their sound made anew, as ``clip.reroll("audio")`` asks for it."""
+    """The clips of ``text`` with their audio made anew, as ``clip.reroll("audio")`` asks for it."""
     firsts = from_text(maker, cases)
     known = [replace(clip, request={"prompt": case.script.caption}) for case, clip in zip(cases, firsts, strict=True)]
     asked = [rerolled(clip, "audio", seed=seed_of(case) + 1) for case, clip in zip(cases, known, strict=True)]
-    prepared = [prepare(request, maker.pipeline.world, memory) for request, memory in asked]
+    prepared = [prepare(request, maker.pipeline.capabilities, memory) for request, memory in asked]
     clips = made(maker, cases, [one.given for one in prepared], audio_seeds=[one.plan.audio_seed for one in prepared])
     for case, first, clip in zip(cases, firsts, clips, strict=True):
         differs = not np.array_equal(clip.waveform, first.waveform)
-        yield {**judged(case, clip), "film kept": np.array_equal(clip.frames, first.frames), "new differs": differs}
+        yield {**judged(case, clip), "video kept": np.array_equal(clip.frames, first.frames), "new differs": differs}
 
 
 def video_to_audio(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
-    """The rendered film is given, its sound is made; the same with the bridge cut."""
-    given = [given_film(canvas(), case.truth.frames) for case in cases]
+    """The rendered video is given, its audio is made; the same with the bridge cut."""
+    given = [given_video(canvas(), case.truth.frames) for case in cases]
     clips = made(maker, cases, given)
-    cut = made(maker, cases, given, guidance=BridgeOff(maker.pipeline.world.guidance_scale))
+    cut = made(maker, cases, given, guidance=BridgeOff(maker.pipeline.capabilities.guidance_scale))
     for case, clip, other in zip(cases, clips, cut, strict=True):
         without = judged(case, other)["verdict"]
-        yield {**judged(case, clip), "bridge_off": without, "film kept": np.array_equal(clip.frames, case.truth.frames)}
+        yield {**judged(case, clip), "bridge_off": without, "video kept": np.array_equal(clip.frames, case.truth.frames)}
 
 
 def audio_to_video(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
-    """The rendered sound is given, its film is made."""
-    given = [given_sound(canvas(), case.truth.waveform) for case in cases]
+    """The rendered audio is given, its video is made."""
+    given = [given_audio(canvas(), case.truth.waveform) for case in cases]
     for case, clip in zip(cases, made(maker, cases, given), strict=True):
-        yield {**judged(case, clip), "sound kept": np.array_equal(clip.waveform, case.truth.waveform)}
+        yield {**judged(case, clip), "audio kept": np.array_equal(clip.waveform, case.truth.waveform)}
 
 
 def first_frame(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     """The first frame is given: things keep their colour, size and place in the next, and are there in all of the latent."""
     given = [given_pictures(canvas(), {0: case.truth.frames[0]}) for case in cases]
     for case, clip in zip(cases, made(maker, cases, given), strict=True):
-        there = still_there(clip.frames, case.truth.frames, num_frames=maker.pipeline.world.timeline(FPS).video_stride)
+        there = still_there(clip.frames, case.truth.frames, num_frames=maker.pipeline.capabilities.timeline(FPS).video_stride)
         yield {**judged(case, clip), "kept": holds(clip.frames, case.truth.frames), **there}
 
 
@@ -318,11 +316,11 @@ def key_frame(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
 
 
 def retake(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
-    """The sound from 0.8 s to 1.6 s is made anew."""
+    """The audio from 0.8 s to 1.6 s is made anew."""
     span = (12800, 25600)
-    given = [given_all_but(canvas(), case.truth, frames=None, samples=span) for case in cases]
+    given = [temporal_inpaint_mask(canvas(), case.truth, frames=None, samples=span) for case in cases]
     for case, clip in zip(cases, made(maker, cases, given), strict=True):
-        seam = maker.pipeline.world.timeline(FPS).audio_hop
+        seam = maker.pipeline.capabilities.timeline(FPS).audio_hop
         outside = np.r_[: span[0] - seam, span[1] + seam : clip.waveform.shape[1]]
         kept = np.array_equal(clip.waveform[:, outside], case.truth.waveform[:, outside])
         kept = kept and np.array_equal(clip.frames, case.truth.frames)
@@ -343,10 +341,10 @@ def extend(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
 
 def long(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     """20 s from the 2 s model, in overlapping windows."""
-    world = maker.pipeline.world
+    capabilities = maker.pipeline.capabilities
     for case in cases:
         (clip,) = made(maker, [case], [Given()], num_frames=round(maker.long_s * float(FPS)))
-        yield {**judged(case, clip), **seams_inside(clip, world.timeline(FPS), max_frames=world.max_frames)}
+        yield {**judged(case, clip), **seams_inside(clip, capabilities.timeline(FPS), max_frames=capabilities.max_frames)}
 
 
 TASKS: dict[str, Callable[[Maker, tuple[Case, ...]], Iterator[Reading]]] = {

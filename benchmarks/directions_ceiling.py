@@ -1,8 +1,8 @@
-"""The most that ``directions.py`` can measure of what goes on from given frames: rendered films through the video codec.
+"""The most that ``directions.py`` can measure of what goes on from given frames: rendered videos through the video codec.
 
     python benchmarks/directions_ceiling.py          # a minute on one core
 
-The films are those of ``directions.py``. Each goes through the codec, the given frames are put back as they were, and the same
+The videos are those of ``directions.py``. Each goes through the codec, the given frames are put back as they were, and the same
 measures are taken: what is lost here, no network can give back.
 """
 
@@ -19,7 +19,7 @@ from directions import FPS, Case, Maker, canvas, loaded, rendered
 from directions_measures import Pixels, continuity, holds, still_there
 from rich.console import Console
 
-from mova.conditioning.given import Given, given_beginning, given_film, given_pictures, keep_given
+from mova.conditioning.given import Given, given_beginning, given_pictures, given_video, paste_back
 from mova.lab.documents import machine, write_json
 from mova.media.clip import Clip
 from mova.scenes.world import KINDS
@@ -43,18 +43,18 @@ def beginning(case: Case) -> Given:
     return given_beginning(canvas(), half)
 
 
-# what of a film and the true one
+# what of a video and the true one
 MEASURES: dict[str, tuple[Callable[[Case], Given], Callable[[Pixels, Pixels], float]]] = {
-    "first_frame: kept in the next frame": (first_frame, lambda film, truth: float(holds(film, truth))),
+    "first_frame: kept in the next frame": (first_frame, lambda video, truth: float(holds(video, truth))),
     "first_frame: still there in the next four": (
         first_frame,
-        lambda film, truth: still_there(film, truth, num_frames=4)["still there"],
+        lambda video, truth: still_there(video, truth, num_frames=4)["still there"],
     ),
     "key_frame: motion through it continuous": (
         key_frame,
-        lambda film, truth: continuity(film, (15, 16), truth)["continuous"],
+        lambda video, truth: continuity(video, (15, 16), truth)["continuous"],
     ),
-    "extend: goes on, pixel by pixel": (beginning, lambda film, truth: continuity(film, (16,), truth)["continuous"]),
+    "extend: goes on, pixel by pixel": (beginning, lambda video, truth: continuity(video, (16,), truth)["continuous"]),
 }
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="mova-base", help="name or folder of the model")
-    parser.add_argument("--per-kind", type=int, default=3, help="films per kind")
+    parser.add_argument("--per-kind", type=int, default=3, help="videos per kind")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "directions_ceiling.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -72,7 +72,7 @@ def main() -> None:
     for name, (given, measure) in MEASURES.items():
         shares: dict[str, list[float]] = {}
         for case, copy in zip(cases, copies, strict=True):
-            joined = keep_given(copy, given(case), sound=None, timeline=maker.pipeline.world.timeline(FPS))
+            joined = paste_back(copy, given(case), audio=None, timeline=maker.pipeline.capabilities.timeline(FPS))
             shares.setdefault(case.script.kind, []).append(float(measure(joined.frames, case.truth.frames)))
         by_kind = {kind: float(np.mean(values)) for kind, values in shares.items()}
         results[name] = {"all": float(np.mean(list(by_kind.values()))), **by_kind}
@@ -84,10 +84,10 @@ def main() -> None:
 
 @torch.no_grad()
 def through_codec(maker: Maker, case: Case) -> Clip:
-    """The rendered film as the codec gives it back."""
-    given = given_film(canvas(), case.truth.frames).frames
-    film = torch.from_numpy(np.ascontiguousarray(given)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
-    back = maker.pipeline.decode_video(maker.pipeline.encode_video(film))[0]
+    """The rendered video as the codec gives it back."""
+    given = given_video(canvas(), case.truth.frames).frames
+    video = torch.from_numpy(np.ascontiguousarray(given)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+    back = maker.pipeline.decode_video(maker.pipeline.encode_video(video))[0]
     frames = ((back.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).numpy()
     return Clip(frames, case.truth.waveform, case.truth.fps, case.truth.sample_rate)
 

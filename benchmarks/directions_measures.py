@@ -1,6 +1,6 @@
 """What ``directions.py`` measures of a clip that is partly given: are things kept, does motion go on, do borders show?
 
-Nothing here knows a model: films against rendered films, moments against borders between what is given and what is made.
+Nothing here knows a model: videos against rendered videos, moments against borders between what is given and what is made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STILL_THERE = 0.9
 
 
 def holds(frames: Pixels, truth: Pixels) -> bool:
-    """Whether the frame after the given one shows the same things, as far as the true film's does.
+    """Whether the frame after the given one shows the same things, as far as the true video's does.
 
     Every pixel of a thing (what stands out of the commonest colour by more than 40 of 255) must have one of its colour within
     5 pixels in the other frame, both ways: so colour, size and place are kept, and a thing that moves a little is too.
@@ -39,21 +39,21 @@ def holds(frames: Pixels, truth: Pixels) -> bool:
     return alike(frames[0], frames[1]) >= alike(truth[0], truth[1]) - 0.05
 
 
-def still_there(film: Pixels, truth: Pixels, *, num_frames: int) -> Numbers:
-    """Whether the things of frame 0 are in all frames after it, of a film and of the true one by the same measure.
+def still_there(video: Pixels, truth: Pixels, *, num_frames: int) -> Numbers:
+    """Whether the things of frame 0 are in all frames after it, of a video and of the true one by the same measure.
 
     As :func:`holds`, but one way only (what appears is no fault), and as far away as a thing can have moved by then.
 
     Args:
-        film: Its frame 0 is given.
-        truth: The rendered film.
+        video: Its frame 0 is given.
+        truth: The rendered video.
         num_frames: How many frames after it are looked at.
     """
 
     def share(frames: Pixels) -> float:
         return min(found(frames[0], frames[later], reach=REACH * later) for later in range(1, num_frames + 1))
 
-    return {"still there": share(film) >= STILL_THERE, "truth still there": share(truth) >= STILL_THERE}
+    return {"still there": share(video) >= STILL_THERE, "truth still there": share(truth) >= STILL_THERE}
 
 
 def alike(first: Pixels, second: Pixels) -> float:
@@ -75,23 +75,23 @@ def found(one: Pixels, other: Pixels, *, reach: int = REACH) -> float:
 
 
 def continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> Numbers:
-    """Whether a film goes on over its seams, pixel by pixel, and whether the true film does by the same measure.
+    """Whether a video goes on over its seams, pixel by pixel, and whether the true video does by the same measure.
 
     Args:
-        frames: The film.
+        frames: The video.
         seams: Each the frame before a border of given and made.
-        truth: The rendered film.
+        truth: The rendered video.
     """
     return _with_truth("continuous", jumps, frames, seams, truth)
 
 
 def position_continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> Numbers:
-    """The same of the place of the balls in a film, followed between pixels: no jump of place nor of velocity.
+    """The same of the place of the balls in a video, followed between pixels: no jump of place nor of velocity.
 
     Args:
-        frames: The film.
+        frames: The video.
         seams: Each the frame before a border of given and made.
-        truth: The rendered film.
+        truth: The rendered video.
     """
     return _with_truth("position continues", strides, frames, seams, truth)
 
@@ -99,19 +99,19 @@ def position_continuity(frames: Pixels, seams: Sequence[int], truth: Pixels) -> 
 def _with_truth(
     name: str, change: Callable[[Pixels, int], Floats], frames: Pixels, seams: Sequence[int], truth: Pixels
 ) -> Numbers:
-    """Whether a kind of change goes on over the seams of a film, and of the true one."""
-    changes, usual = ([change(film, order) for order in (1, 2)] for film in (frames, truth))
+    """Whether a kind of change goes on over the seams of a video, and of the true one."""
+    changes, usual = ([change(video, order) for order in (1, 2)] for video in (frames, truth))
     return {name: goes_on(changes, seams, usual), f"truth {name}": goes_on(usual, seams, usual)}
 
 
 def goes_on(changes: Sequence[Floats], seams: Sequence[int], usual: Sequence[Floats]) -> bool:
     """Whether the change over the seams, and the change of that change, is within the 95th percentile of those inside, of the
-    film or of the true one.
+    video or of the true one.
 
     Args:
         changes: Of orders 1, 2, ... along time; nan where there is nothing to be followed, which over a seam is a jump.
         seams: Each the frame before a border.
-        usual: The same of the true film.
+        usual: The same of the true video.
     """
     for order, (change, known) in enumerate(zip(changes, usual, strict=True), start=1):
         over = sorted({index for seam in seams for index in range(seam - order + 1, seam + 1)})
@@ -127,28 +127,28 @@ def most(change: Floats) -> float:
     return float(np.quantile(known, 0.95)) if known.size else 0.0
 
 
-def jumps(film: Pixels, order: int) -> Floats:
+def jumps(video: Pixels, order: int) -> Floats:
     """Mean absolute difference of an order along time."""
-    difference = np.diff(film.astype(np.int16), n=order, axis=0)
+    difference = np.diff(video.astype(np.int16), n=order, axis=0)
     mean: Floats = np.abs(difference).mean(axis=(1, 2, 3))
     return mean
 
 
-def strides(film: Pixels, order: int) -> Floats:
-    """How far the balls of a film go, or how much their velocity changes, from frame to frame: that of the ball with most."""
-    ways = [np.diff(path, n=order, axis=0) for path in ball_track.paths(film).values()]
+def strides(video: Pixels, order: int) -> Floats:
+    """How far the balls of a video go, or how much their velocity changes, from frame to frame: that of the ball with most."""
+    ways = [np.diff(path, n=order, axis=0) for path in ball_track.paths(video).values()]
     if not ways:
-        return np.full(len(film) - order, np.nan)
+        return np.full(len(video) - order, np.nan)
     farthest: Floats = np.linalg.norm(ways, axis=-1).max(axis=0)
     return farthest
 
 
 def events_in(events: ClipEvents, span_s: tuple[float, float], *, within_ms: float = 45.0) -> ClipEvents:
-    """The events whose sound belongs into a span: what is heard in it, what is seen in it, and what either is paired with.
+    """The events whose audio belongs into a span: what is heard in it, what is seen in it, and what either is paired with.
 
     Args:
         events: Of the whole clip.
-        span_s: On the sound's clock: what is seen is meant to be heard its scene's lag later.
+        span_s: On the audio's clock: what is seen is meant to be heard its scene's lag later.
         within_ms: As far apart as a pair may be.
     """
 
@@ -177,12 +177,12 @@ def seams_inside(clip: Clip, timeline: Timeline, *, max_frames: int) -> Numbers:
     num_audio = timeline.audio_latents(timeline.frames_of_latents(num_video))
     longest = timeline.video_latents(max_frames)
     windows = plan_windows(num_video, num_audio, timeline=timeline, max_video=longest)[:-1]
-    films = [timeline.frames_of_latents(window.video[1]) - 1 for window in windows]
+    videos = [timeline.frames_of_latents(window.video[1]) - 1 for window in windows]
     sounds = [window.audio[1] - 1 for window in windows]
     power = np.square(clip.waveform[0, : len(clip.waveform[0]) // timeline.audio_hop * timeline.audio_hop])
     level = 10.0 * np.log10(power.reshape(-1, timeline.audio_hop).mean(axis=1) + 1e-8)
     return {
-        "picture seams inside": within(jumps(clip.frames, 1), films),
+        "picture seams inside": within(jumps(clip.frames, 1), videos),
         "level seams inside": within(np.abs(np.diff(level)), sounds),
     }
 

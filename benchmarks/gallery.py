@@ -1,6 +1,6 @@
 """Draws the contact sheet of the README: one clip of each kind, as the shipped model makes it.
 
-    python benchmarks/gallery.py -o docs/images/gallery.png
+python benchmarks/gallery.py -o docs/images/gallery.png
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Measures the health gate: of faults put into clean films of every kind of scene, how many are found; and false alarms.
+"""Measures the health gate: of faults put into clean videos of every kind of scene, how many are found; and false alarms.
 
     python benchmarks/health.py --per-kind 40
 
 Every clip is damaged once in each of the ways of :mod:`mova.lab.faults`; a fault counts as found only if the
-gate names its kind. A way that finds no occasion in a clip (a film cannot be seen to hang while nothing moves) is counted
+gate names its kind. A way that finds no occasion in a clip (a video cannot be seen to hang while nothing moves) is counted
 apart. False alarms are clips without a fault in which the gate finds one: as rendered, and after H.264 and AAC.
 
 The scripts come from a seed that none of the limits was set with.
@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.lab.faults import INJECTORS
 from mova.media.health.gate import check_arrays, check_clip, check_file
 from mova.scenes.world import KINDS, render, sample_scripts
@@ -54,7 +54,7 @@ def main() -> None:
     for one in document["alarms"]:
         console.print(f"  {one}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(arguments.output) as beside:
+    with atomic_write(arguments.output) as beside:
         beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

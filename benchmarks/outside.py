@@ -2,7 +2,7 @@
 
     python benchmarks/outside.py
 
-A package that is not installed, or a film that is not there, is a check that was skipped, and the table says so.
+A package that is not installed, or a video that is not there, is a check that was skipped, and the table says so.
 """
 
 from __future__ import annotations
@@ -95,22 +95,22 @@ def loudness_case_1() -> Outcome:
 
 def ssim_as_scikit_image() -> Outcome:
     """SSIM of noisy pictures is that of scikit-image with the published window."""
-    name, expected = "SSIM of a noisy film", "as skimage.metrics.structural_similarity, within 1e-6"
+    name, expected = "SSIM of a noisy video", "as skimage.metrics.structural_similarity, within 1e-6"
     if find_spec("skimage") is None:
         return Outcome(name, expected, "", "skipped: scikit-image is not installed")
     from skimage.metrics import structural_similarity
 
     rng = np.random.default_rng(0)
-    film = rng.integers(0, 256, (4, 64, 80, 3))
-    noisy = np.clip(film + rng.normal(0.0, 20.0, film.shape), 0, 255).astype(np.uint8)
-    film = film.astype(np.uint8)
+    video = rng.integers(0, 256, (4, 64, 80, 3))
+    noisy = np.clip(video + rng.normal(0.0, 20.0, video.shape), 0, 255).astype(np.uint8)
+    video = video.astype(np.uint8)
     theirs = [
         structural_similarity(
             *pair, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=-1
         )
-        for pair in zip(film, noisy, strict=True)
+        for pair in zip(video, noisy, strict=True)
     ]
-    largest = abs(ssim(noisy, film) - float(np.mean(theirs)))
+    largest = abs(ssim(noisy, video) - float(np.mean(theirs)))
     return Outcome(name, expected, f"difference {largest:.1e}", passed(largest < 1e-6))
 
 
@@ -135,10 +135,10 @@ def onsets_as_librosa() -> Outcome:
 
     num_alike, rng = 0, np.random.default_rng(0)
     for _ in range(10):
-        sound = 1e-3 * rng.standard_normal(3 * 22050)
-        for start in rng.integers(0, sound.size - 4000, size=6):
-            sound[start : start + 4000] += rng.standard_normal(4000) * np.exp(-np.arange(4000) / 600.0)
-        ours, theirs = onsets_s(sound, 22050), librosa.onset.onset_detect(y=sound, sr=22050, units="time")
+        audio = 1e-3 * rng.standard_normal(3 * 22050)
+        for start in rng.integers(0, audio.size - 4000, size=6):
+            audio[start : start + 4000] += rng.standard_normal(4000) * np.exp(-np.arange(4000) / 600.0)
+        ours, theirs = onsets_s(audio, 22050), librosa.onset.onset_detect(y=audio, sr=22050, units="time")
         num_alike += len(ours) == len(theirs) and bool(np.allclose(ours, theirs, atol=1e-6))
     return Outcome(name, expected, f"alike in {num_alike} of 10", passed(num_alike == 10))
 
@@ -158,11 +158,11 @@ def flow_as_opencv() -> Outcome:
     return Outcome(name, expected, f"{distance:.4f} pixels", passed(distance < 0.05))
 
 
-def real_films() -> Outcome:
-    """Films that mova did not make go through ``mova eval files`` whole."""
-    name, expected = "films of others through `mova eval files`", "every file has a row, each metric a number or a reason"
+def real_videos() -> Outcome:
+    """Videos that mova did not make go through ``mova eval files`` whole."""
+    name, expected = "videos of others through `mova eval files`", "every file has a row, each metric a number or a reason"
     if not MEDIA.is_dir():
-        return Outcome(name, expected, "", "skipped: the films are not there")
+        return Outcome(name, expected, "", "skipped: the videos are not there")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mova.cli.app", "eval", "files", str(MEDIA), "-o", folder, "--processes", "1"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -187,7 +187,7 @@ CHECKS: tuple[Callable[[], Outcome], ...] = (
     mel_as_librosa,
     onsets_as_librosa,
     flow_as_opencv,
-    real_films,
+    real_videos,
 )
 
 

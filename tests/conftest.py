@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from mova.checkpoints.load import Components
 
-TINY_WORLD = ModelWorld(
+TINY_CAPABILITIES = Capabilities(
     name="tiny",
     size_multiple=16,
     default_size=(32, 32),
@@ -68,7 +68,7 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
         tokenizer = train_tokenizer(["a red ball bounces twice on wood", "two drums, then a bell", "rain"], 300)
         text_encoder = build_text_encoder(len(tokenizer), 32, 1)
         video = dict(TINY_JOINT["video"])
-        video["in_dim"] += num_cue_channels(len(cues), stride=TINY_WORLD.video_stride) if cues else 0
+        video["in_dim"] += num_cue_channels(len(cues), stride=TINY_CAPABILITIES.video_stride) if cues else 0
         experts = [JointModel(**{**TINY_JOINT, "video": video}) for _ in range(num_experts)]
         video_codec = VideoCodec(4, base_width=8, width=12, latents_mean=[0.1] * 4, latents_std=[0.5] * 4)
         audio_codec = AudioCodec(6, width=16, num_blocks=1, n_fft=512, latents_mean=[0.2] * 6, latents_std=[0.7] * 6)
@@ -102,7 +102,11 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=FlowMatchPairScheduler(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False),
-        index=Index(classes=classes, boundary_ratio=0.9 if num_experts == 2 else None, world=replace(TINY_WORLD, cues=cues)),
+        index=Index(
+            classes=classes,
+            boundary_ratio=0.9 if num_experts == 2 else None,
+            capabilities=replace(TINY_CAPABILITIES, cues=cues),
+        ),
         cue_planner=planner,
     )
 

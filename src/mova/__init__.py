@@ -1,4 +1,4 @@
-"""mova: video and sound made together, in one diffusion process, on one clock.
+"""mova: video and audio made together, in one diffusion process, on one clock.
 
 The public names load on first use, so that ``import mova`` does not import torch.
 """

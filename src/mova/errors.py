@@ -2,7 +2,7 @@
 
     MovaError                 exit code 1   something failed while running
     ├── RequestError          exit code 2   the request cannot be done as asked; field names the part to change
-    ├── MediaError            exit code 1   a film, sound or picture cannot be read or written
+    ├── MediaError            exit code 1   a video, audio or picture cannot be read or written
     ├── CheckpointError       exit code 3   weights are missing, broken, or of another shape
     └── MissingExtraError     exit code 3   an optional part of the package is not installed
 
@@ -51,7 +51,7 @@ class RequestError(MovaError):
 
 
 class MediaError(MovaError):
-    """A film, a sound or a picture cannot be read or written."""
+    """A video, audio or a picture cannot be read or written."""
 
 
 class CheckpointError(MovaError):
@@ -71,7 +71,5 @@ class MissingExtraError(MovaError):
     exit_code = 3
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"this needs the package {package!r}, which is not installed.", f'Run: pip install "mova-av[{extra}]"'
-        )
+        super().__init__(f"this needs the package {package!r}, which is not installed.", f'Run: pip install "mova-av[{extra}]"')
         self.extra = extra

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A name in the same folder to write a file or a folder under, which takes the place of ``path`` at the end.
 
     What is at ``path`` already, a file or a whole folder, stays as it is until the new one is complete. If anything goes
@@ -22,7 +22,7 @@ def written_beside(path: Path) -> Iterator[Path]:
 
     Yields:
         The name, of which there is nothing yet. It is hidden, no other run has it, and it ends as ``path`` does, because
-        encoders of films and pictures choose their format by that.
+        encoders of videos and pictures choose their format by that.
 
     Raises:
         OSError: If it cannot be put in its place.

@@ -47,7 +47,7 @@ def samples_in_frames(num_frames: int, fps: Number, sample_rate: int) -> int:
 
 
 def frames_in_seconds(seconds: Number, fps: Number) -> int:
-    """Frames that start before ``seconds``: the shortest film that is at least ``seconds`` long, at least one frame.
+    """Frames that start before ``seconds``: the shortest video that is at least ``seconds`` long, at least one frame.
 
     Decimal seconds are read as written (0.1 is one tenth, not its binary neighbour).
     """
@@ -128,6 +128,4 @@ class Timeline:
 
     def audio_latent_span(self, index: int) -> tuple[Fraction, Fraction]:
         """Start and end in seconds of the samples behind audio latent ``index``."""
-        return Fraction(index * self.audio_hop, self.sample_rate), Fraction(
-            (index + 1) * self.audio_hop, self.sample_rate
-        )
+        return Fraction(index * self.audio_hop, self.sample_rate), Fraction((index + 1) * self.audio_hop, self.sample_rate)

@@ -1,4 +1,4 @@
-"""The arena from the outside: films to a page, a rater in a real browser, votes to a ranking."""
+"""The arena from the outside: videos to a page, a rater in a real browser, votes to a ranking."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_page_is_made_and_its_votes_are_ranked(mova, arena: Path, tmp_path: Pa
     assert "left out: votes.jsonl line 2: not JSON" in done.stderr
     assert "1 of 7 lines are no votes on this page" in done.stderr
     table = done.stdout.splitlines()
-    assert table[0].startswith("sound only: 6 votes, 1 prompt, 2 raters")
+    assert table[0].startswith("audio only: 6 votes, 1 prompt, 2 raters")
     assert table[2].split()[1] == "beta" and "+100.0" in table[2]
 
     facts = json.loads(mova("arena", "rank", "votes.jsonl", "--num-resamples", "100", "--json").stdout)
@@ -203,7 +203,7 @@ class Browser:
         self.wait("document.readyState === 'complete' && !!document.querySelector('[name=mode]')")
 
     def start(self, rater: str, mode: str) -> None:
-        """Fill in the first form, and go through the films eight times as fast."""
+        """Fill in the first form, and go through the videos eight times as fast."""
         self.ask(
             "for (const v of document.querySelectorAll('video')) v.defaultPlaybackRate = 8;"
             f"document.getElementById('rater').value = {json.dumps(rater)};"
@@ -247,7 +247,7 @@ def test_a_rater_votes_with_the_keyboard_and_the_saved_file_is_ranked(
     browser.start("Ann <b>Lee</b>", "both")
     assert browser.ask("document.getElementById('prompt').textContent") == PROMPT
     assert browser.ask("document.querySelectorAll('img').length") == 0
-    browser.press("1")  # too early: the films have not been seen
+    browser.press("1")  # too early: the videos have not been seen
     assert browser.ask(COUNT) == "Pair 1 of 4"
     for number, key in enumerate(("1", "3", "2", "2"), start=1):
         browser.wait(CAN_VOTE)
@@ -283,7 +283,7 @@ def test_a_rater_votes_with_the_keyboard_and_the_saved_file_is_ranked(
 
 
 @pytest.mark.parametrize(("mode", "is_covered", "is_muted"), [("sound", True, False), ("picture", False, True)])
-def test_sound_is_judged_without_picture_and_picture_without_sound(
+def test_audio_is_judged_without_picture_and_picture_without_audio(
     browser: Browser, arena: Path, mode: str, is_covered: bool, is_muted: bool
 ) -> None:
     browser.open(arena / "page")
@@ -302,8 +302,8 @@ def test_side_by_side_both_play_and_one_is_heard(browser: Browser, arena: Path) 
     browser.start("dee", "both")
     browser.ask("for (const v of document.querySelectorAll('video')) v.defaultPlaybackRate = v.playbackRate = 1")
     browser.press("t")
-    for letter in "AB":  # one pass with the sound of each
-        browser.wait(f"{PLAYING} === 2 && document.getElementById('status').textContent.includes('sound of {letter}')")
+    for letter in "AB":  # one pass with the audio of each
+        browser.wait(f"{PLAYING} === 2 && document.getElementById('status').textContent.includes('audio of {letter}')")
         heard = "[...document.querySelectorAll('video')].filter((v) => !v.muted).map((v) => v.id).join()"
         assert browser.ask(heard) == {"A": "left", "B": "right"}[letter]
         if letter == "A":
@@ -312,10 +312,10 @@ def test_side_by_side_both_play_and_one_is_heard(browser: Browser, arena: Path) 
     assert browser.errors == []
 
 
-def test_a_film_that_does_not_play_is_told_and_skipped(browser: Browser, arena: Path, tmp_path: Path) -> None:
+def test_a_video_that_does_not_play_is_told_and_skipped(browser: Browser, arena: Path, tmp_path: Path) -> None:
     shutil.copytree(arena / "page", tmp_path / "page")
-    for film in (tmp_path / "page" / "films").iterdir():
-        film.write_bytes(b"broken")
+    for video in (tmp_path / "page" / "films").iterdir():
+        video.write_bytes(b"broken")
     browser.open(tmp_path / "page")
     browser.start("cy", "both")
     for number in range(1, 5):
@@ -324,4 +324,4 @@ def test_a_film_that_does_not_play_is_told_and_skipped(browser: Browser, arena: 
         browser.press("s")
     browser.wait(IS_DONE)
     assert "4 pairs were skipped" in browser.ask("document.getElementById('done-text').textContent")
-    browser.errors.clear()  # the browser's own words about the broken films
+    browser.errors.clear()  # the browser's own words about the broken videos

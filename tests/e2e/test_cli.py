@@ -30,7 +30,7 @@ def test_help_answers_without_importing_torch(mova) -> None:
     assert "generate" in mova("--help").stdout
 
 
-def test_a_prompt_becomes_a_film_with_sound_that_reads_back_whole(mova, tmp_path: Path) -> None:
+def test_a_prompt_becomes_a_video_with_audio_that_reads_back_whole(mova, tmp_path: Path) -> None:
     done = mova("generate", PROMPT, "--seed", "3", *QUICK, "-o", "a.mp4", "--sheet", "a.png")
     assert done.returncode == 0, done.stderr
     assert "a.mp4" in done.stdout and len(done.stdout.strip().splitlines()) == 1

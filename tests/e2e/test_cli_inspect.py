@@ -42,13 +42,13 @@ def test_a_broken_file_or_nothing_is_refused_in_two_lines(mova, tmp_path: Path) 
         assert words in done.stderr and len(done.stderr.strip().splitlines()) == 2
 
 
-def test_a_film_says_how_it_was_made_and_one_that_does_not_is_said_so(
+def test_a_video_says_how_it_was_made_and_one_that_does_not_is_said_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    frames, sound = np.zeros((8, 16, 16, 3), np.uint8), np.zeros((1, 8000), np.float32)
+    frames, audio = np.zeros((8, 16, 16, 3), np.uint8), np.zeros((1, 8000), np.float32)
     made_by = {"mova": "0.1.0", "model": "mova-base", "weights": "a1b2", "schedule": {"shift": 2.0}, "loras": {}}
     request = {"prompt": "rain", "seed": 3, "audio_seed": 4}
-    Clip(frames, sound, Fraction(16), 16000, request=request, made_by=made_by).save(tmp_path / "clip.mp4")
+    Clip(frames, audio, Fraction(16), 16000, request=request, made_by=made_by).save(tmp_path / "clip.mp4")
     inspect(str(tmp_path / "clip.mp4"), is_json=True)
     facts = json.loads(capsys.readouterr().out)
     assert (facts["request"], facts["made_by"]) == (request, made_by)
@@ -58,10 +58,10 @@ def test_a_film_says_how_it_was_made_and_one_that_does_not_is_said_so(
     rows = {line.split("  ")[0]: line for line in shown.splitlines()}
     assert "h264, 16x16 at 16 fps, 8 frames, 0.5000 s" in shown and "aac, 16000 Hz, mono" in shown
     assert rows["audio_seed"].endswith("4") and rows["weights"].endswith("a1b2") and rows["schedule"].endswith("shift 2.0")
-    Clip(frames, sound, Fraction(16), 16000).save(tmp_path / "foreign.wav")
+    Clip(frames, audio, Fraction(16), 16000).save(tmp_path / "foreign.wav")
     inspect(str(tmp_path / "foreign.wav"), is_json=False)
     shown = capsys.readouterr().out
-    assert "film: none" in shown and "does not say how it was made" in shown
+    assert "video: none" in shown and "does not say how it was made" in shown
 
 
 def test_the_full_model_is_planned_from_its_configuration(mova, official_full_configs: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_full_model_is_planned_from_its_configuration(mova, official_full_co
     assert [way["fits"] for way in facts["memory"]] == [False, False, True, False, False, True]
     assert facts["recommended"] == {"offload": "block", "stored": "16 bit"}
     shown = mova(*ask, "--gpu-memory", "4GB")
-    assert "43,120 film, 403 sound" in shown.stdout
+    assert "43,120 video, 403 audio" in shown.stdout
     assert "nothing fits in 4.00 GB" in shown.stdout and "11 min" in shown.stdout
 
 

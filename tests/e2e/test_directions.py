@@ -36,7 +36,7 @@ def scene() -> Clip:
     return Clip(rendered.frames, rendered.waveform, Fraction(16), 16000)
 
 
-def test_a_picture_begins_the_film_and_another_ends_it(model: MOVAModel, scene: Clip) -> None:
+def test_a_picture_begins_the_video_and_another_ends_it(model: MOVAModel, scene: Clip) -> None:
     clip = model.generate(
         "drums", image=scene.frames[0], last_image=scene.frames[5], keyframes={1.0: scene.frames[9]}, seed=1,
         num_inference_steps=2,
@@ -48,7 +48,7 @@ def test_a_picture_begins_the_film_and_another_ends_it(model: MOVAModel, scene: 
     assert all(name.startswith("memory:") for name in clip.made_by["inputs"])
 
 
-def test_a_film_is_made_to_a_sound_that_stays_as_it_was(model: MOVAModel, scene: Clip) -> None:
+def test_a_video_is_made_to_audio_that_stays_as_it_was(model: MOVAModel, scene: Clip) -> None:
     stereo = np.repeat(scene.resampled(44100).waveform, 2, axis=0)
     clip = model.generate("drums", audio=(stereo, 44100), seed=1, num_inference_steps=2)
     assert clip.sample_rate == 44100
@@ -83,14 +83,14 @@ def test_a_clip_longer_than_the_model_was_trained_for(model: MOVAModel) -> None:
     assert clip.waveform.shape == (1, 360000)
 
 
-def test_the_same_seed_gives_the_same_film(model: MOVAModel) -> None:
+def test_the_same_seed_gives_the_same_video(model: MOVAModel) -> None:
     first, second = (model.generate("rain", num_frames=33, seed=2, num_inference_steps=1) for _ in range(2))
     assert np.array_equal(first.frames, second.frames)
 
 
-def test_a_films_sound_is_made_on_its_untouched_picture(mova: Mova, scene: Clip, tmp_path: Path) -> None:
-    film = Clip(np.repeat(scene.frames, 3, axis=0), np.zeros((1, 33000), np.float32), Fraction(48), 16000)
-    film.save(tmp_path / "film.mp4")
+def test_a_videos_audio_is_made_on_its_untouched_picture(mova: Mova, scene: Clip, tmp_path: Path) -> None:
+    video = Clip(np.repeat(scene.frames, 3, axis=0), np.zeros((1, 33000), np.float32), Fraction(48), 16000)
+    video.save(tmp_path / "film.mp4")
     done = mova("generate", "drums", "--video", "film.mp4", "--steps", "2", "--seed", "1", "-o", "out.mp4", "--json")
     assert done.returncode == 0, done.stderr
     info = probe(tmp_path / "out.mp4")
@@ -137,21 +137,21 @@ def test_what_contradicts_itself_is_two_lines_before_any_weight(
     assert not list(tmp_path.glob("*.mp4"))
 
 
-def test_real_films_sounds_and_pictures(mova: Mova, shared_media: Path, tmp_path: Path) -> None:
-    film = ("--video", str(shared_media / "pose_silent.mp4"), "--fit", "crop", "-o", "sounded.mp4")
-    sound = ("--audio", str(shared_media / "talk.wav"), "--seconds", "2", "-o", "seen.mp4")
+def test_real_videos_sounds_and_pictures(mova: Mova, shared_media: Path, tmp_path: Path) -> None:
+    video = ("--video", str(shared_media / "pose_silent.mp4"), "--fit", "crop", "-o", "sounded.mp4")
+    audio = ("--audio", str(shared_media / "talk.wav"), "--seconds", "2", "-o", "seen.mp4")
     photo = ("--image", str(shared_media / "single_person.jpg"), "--fit", "crop", "-o", "moved.mp4")
-    for arguments in (film, sound, photo):
+    for arguments in (video, audio, photo):
         done = mova("generate", "a cartoon face says ah", "--steps", "1", "--seed", "1", *arguments)
         assert done.returncode == 0, done.stderr
-    # the film: every packet of its picture, at its time, under a sound
+    # the video: every packet of its picture, at its time, under audio
     source, copy = picture_track(shared_media / "pose_silent.mp4"), picture_track(tmp_path / "sounded.mp4")
     assert [packet.digest for packet in copy.packets] == [packet.digest for packet in source.packets]
     assert [copy.time_s(packet.pts * copy.time_base) for packet in copy.packets] == [
         source.time_s(packet.pts * source.time_base) for packet in source.packets
     ]
     assert copy.info.audio is not None
-    # the sound: at its own rate, as far as AAC keeps speech
+    # the audio: at its own rate, as far as AAC keeps speech
     seen, (speech, rate) = read_clip(tmp_path / "seen.mp4"), read_waveform(shared_media / "talk.wav")
     assert (seen.num_frames, seen.sample_rate) == (32, rate)
     given, found = speech[0, : seen.waveform.shape[1]], seen.waveform[0]

@@ -18,7 +18,7 @@ CLIPS = ("in step.webm", "late.webm", "mute.webm")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three films, of which one is late and one silent, and a broken file, measured by the command line."""
+    """Three videos, of which one is late and one silent, and a broken file, measured by the command line."""
     from typer.testing import CliRunner
 
     from mova.cli.app import app
@@ -50,12 +50,12 @@ def page(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bro
 
 
 PLAYED = """
-Promise.all([...document.querySelectorAll("video")].map((film) => new Promise((done) => {
-  const told = (why) => done([why, film.duration, film.currentTime, film.webkitAudioDecodedByteCount]);
-  film.onended = () => told("ended");
-  film.onerror = () => told(film.error.message);
-  film.playbackRate = 4;
-  film.play().catch((problem) => told(String(problem)));
+Promise.all([...document.querySelectorAll("video")].map((video) => new Promise((done) => {
+  const told = (why) => done([why, video.duration, video.currentTime, video.webkitAudioDecodedByteCount]);
+  video.onended = () => told("ended");
+  video.onerror = () => told(video.error.message);
+  video.playbackRate = 4;
+  video.play().catch((problem) => told(String(problem)));
 })))
 """
 CONTRASTS = """(() => {
@@ -89,12 +89,12 @@ DRAWN = "[...document.querySelectorAll('svg')].map((plot) => [plot.getAttribute(
 
 
 def test_the_page_asks_for_nothing_and_shows_all_that_is_in_it(page: Browser, report: Path) -> None:
-    assert page.ask("document.querySelector('h1').innerText") == "mova eval: films"
+    assert page.ask("document.querySelector('h1').innerText") == "mova eval: videos"
     assert str(report.parents[1]) not in page.ask("document.body.innerText")  # a page is passed on
     headings = page.ask("[...document.querySelectorAll('h2, h3')].map((heading) => heading.innerText)")
     assert {"Offsets", "Measured", *CLIPS} <= set(headings)
     cells = page.ask("[...document.querySelectorAll('table tbody th[scope=row]')].map((head) => head.innerText)")
-    assert {"broken.webm", "mute.webm", "sound after picture (+ is late), ms sync.offset_ms", "clap"} <= set(cells)
+    assert {"broken.webm", "mute.webm", "audio after picture (+ is late), ms sync.offset_ms", "clap"} <= set(cells)
     badges = page.ask("[...document.querySelectorAll('.badge')].map((badge) => badge.innerText)")
     assert sorted(badges) == ["cannot tell", "in step", "not acceptable"]
     assert page.ask("document.querySelectorAll('.bar').length") > 0
@@ -117,9 +117,9 @@ def test_the_page_asks_for_nothing_and_shows_all_that_is_in_it(page: Browser, re
 
 
 def test_every_player_shows_its_first_frame_and_words_can_be_read_by_day_and_by_night(page: Browser) -> None:
-    films = page.ask("[...document.querySelectorAll('video')].map((film) => [film.poster.slice(0, 15), film.clientHeight])")
-    assert len(films) == len(CLIPS)
-    assert all(poster == "data:image/jpeg" and height > 240 for poster, height in films), films
+    videos = page.ask("[...document.querySelectorAll('video')].map((video) => [video.poster.slice(0, 15), video.clientHeight])")
+    assert len(videos) == len(CLIPS)
+    assert all(poster == "data:image/jpeg" and height > 240 for poster, height in videos), videos
     for scheme in ("light", "dark"):
         page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         ratios = page.ask(CONTRASTS)
@@ -129,11 +129,11 @@ def test_every_player_shows_its_first_frame_and_words_can_be_read_by_day_and_by_
     page.call("Emulation.setEmulatedMedia", features=[])
 
 
-def test_its_films_play_to_their_end_and_are_heard(page: Browser) -> None:
+def test_its_videos_play_to_their_end_and_are_heard(page: Browser) -> None:
     played = page.ask(PLAYED)
     assert len(played) == len(CLIPS)
     for why, seconds, reached_s, num_heard_bytes in played:
         assert why == "ended"
         assert 0 < seconds < 10 and reached_s == pytest.approx(seconds)
-        assert num_heard_bytes > 0  # the sound track is there and was decoded, also where it is silent
+        assert num_heard_bytes > 0  # the audio track is there and was decoded, also where it is silent
     assert page.errors == []

@@ -1,4 +1,4 @@
-"""Prompt cleaning, lengths of the sound and the crop of a picture against the recorded values."""
+"""Prompt cleaning, lengths of the audio and the crop of a picture against the recorded values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_prompts_are_cleaned_as_by_the_reference() -> None:
         assert clean_prompt(row["in"]) == row["out"]
 
 
-def test_the_sound_has_the_length_of_the_reference_for_every_film() -> None:
+def test_the_audio_has_the_length_of_the_reference_for_every_video() -> None:
     case, _ = load_case("case12_misc")
     assert len(case["audio_length"]) >= 4
     for row in case["audio_length"]:

@@ -84,14 +84,14 @@ def run(components: Components, golden: dict[str, torch.Tensor], **changes: Any)
     return output
 
 
-def test_the_pipeline_gives_the_recorded_frames_and_sound_from_a_picture(
+def test_the_pipeline_gives_the_recorded_frames_and_audio_from_a_picture(
     components: Components, golden: dict[str, torch.Tensor]
 ) -> None:
     output = run(components, golden)
     recorded = golden["outputs.video_frames_uint8"].int()
     made = torch.from_numpy(output.clip.frames).int()
     assert int((made - recorded).abs().max()) <= 1
-    # the reference does not trim its sound; ours ends with the film: 9 frames at 24 fps and 300 Hz
+    # the reference does not trim its audio; ours ends with the video: 9 frames at 24 fps and 300 Hz
     assert output.audio.shape[-1] == 112
     expect_close(output.audio, golden["outputs.audio_wave"][..., :112])
 
@@ -112,7 +112,7 @@ def test_without_a_picture_the_policy_must_be_said(components: Components, golde
     assert not torch.equal(white.frames, unmasked.frames)
 
 
-def test_a_last_picture_changes_the_film_and_needs_a_first(components: Components, golden: dict[str, torch.Tensor]) -> None:
+def test_a_last_picture_changes_the_video_and_needs_a_first(components: Components, golden: dict[str, torch.Tensor]) -> None:
     last = np.flip(golden["inputs.image_uint8_hwc"].numpy(), axis=1)
     assert not torch.equal(run(components, golden, last_image=last).frames, run(components, golden).frames)
     with pytest.raises(RequestError, match="only with a first one"):

@@ -15,7 +15,7 @@ from mova.lab.read.colour import ciede2000, lab
 
 
 def pictures(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Two films ``[2, 40, 48, 3]``, one the other with noise."""
+    """Two videos ``[2, 40, 48, 3]``, one the other with noise."""
     rng = np.random.default_rng(seed)
     one = rng.integers(0, 256, (2, 40, 48, 3))
     return one.astype(np.uint8), np.clip(one + rng.normal(0.0, 20.0, one.shape), 0, 255).astype(np.uint8)
@@ -49,19 +49,19 @@ def test_mel_filters_are_those_of_librosa(num_mels: int, size: int, sample_rate:
 @pytest.mark.parametrize("pad", ["reflect", "constant"])
 def test_spectra_are_those_of_librosa(pad: str) -> None:
     librosa = pytest.importorskip("librosa", reason="librosa is not installed")
-    sound = np.random.default_rng(0).standard_normal(8000)
-    theirs = np.abs(librosa.stft(sound, n_fft=1024, win_length=400, hop_length=160, pad_mode=pad)).T
-    np.testing.assert_allclose(magnitudes(sound, window=400, hop=160, size=1024, pad=pad), theirs, rtol=1e-3, atol=1e-3)
+    audio = np.random.default_rng(0).standard_normal(8000)
+    theirs = np.abs(librosa.stft(audio, n_fft=1024, win_length=400, hop_length=160, pad_mode=pad)).T
+    np.testing.assert_allclose(magnitudes(audio, window=400, hop=160, size=1024, pad=pad), theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_onsets_of_av_align_are_those_of_librosa(seed: int) -> None:
     onset = pytest.importorskip("librosa.onset", reason="librosa is not installed")
     rng = np.random.default_rng(seed)
-    sound = 1e-3 * rng.standard_normal(3 * 22050)
-    for start in rng.integers(0, sound.size - 4000, size=6):
-        sound[start : start + 4000] += rng.standard_normal(4000) * np.exp(-np.arange(4000) / 600.0)
-    np.testing.assert_allclose(onsets_s(sound, 22050), onset.onset_detect(y=sound, sr=22050, units="time"), atol=1e-6)
+    audio = 1e-3 * rng.standard_normal(3 * 22050)
+    for start in rng.integers(0, audio.size - 4000, size=6):
+        audio[start : start + 4000] += rng.standard_normal(4000) * np.exp(-np.arange(4000) / 600.0)
+    np.testing.assert_allclose(onsets_s(audio, 22050), onset.onset_detect(y=audio, sr=22050, units="time"), atol=1e-6)
 
 
 def test_flow_is_that_of_opencv() -> None:

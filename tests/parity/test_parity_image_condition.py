@@ -14,7 +14,7 @@ from torch import Tensor
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.media.image import crop_and_resize
 from mova.models.conditions.image import image_condition, picture_tensor, settled_latents, text_only_condition
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.task import Task
@@ -40,7 +40,7 @@ def recorded_picture(golden: dict[str, Tensor]) -> Tensor:
     return picture_tensor(crop_and_resize(golden["inputs.image_uint8_hwc"].numpy(), 32, 48))
 
 
-def run(components: Components, golden: dict[str, Tensor], condition: Tensor, *, num_steps: int = 4) -> Pair:
+def run(components: Components, golden: dict[str, Tensor], condition: Tensor, *, num_steps: int = 4) -> AVTensors:
     video_schedule, audio_schedule = components.scheduler.schedules(num_steps)
     assert components.transformer_2 is not None
     assert components.index.boundary_ratio is not None
@@ -73,12 +73,12 @@ def test_from_the_recorded_picture_to_the_recorded_latents(components: Component
     assert_close(final.audio, golden["outputs.final_audio_latents"], 1e-4)
 
 
-def test_encoding_until_the_grey_has_settled_is_bit_equal_to_encoding_the_whole_film(codec: AutoencoderKLWan) -> None:
+def test_encoding_until_the_grey_has_settled_is_bit_equal_to_encoding_the_whole_video(codec: AutoencoderKLWan) -> None:
     assert settled_latents(codec.config) == 21
     first = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    film = torch.zeros(1, 3, 105, 8, 8)
-    film[:, :, 0] = first
-    latents = codec.encode(film).latent_dist.mode()
+    video = torch.zeros(1, 3, 105, 8, 8)
+    video[:, :, 0] = first
+    latents = codec.encode(video).latent_dist.mode()
     mean, std = (torch.tensor(codec.config[name]).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
     for num_frames, num_latents in ((93, 24), (105, 27)):
         ours = image_condition(codec, num_frames=num_frames, image=first)
@@ -96,7 +96,7 @@ def test_unmasked_text_is_the_picture_path_of_grey_with_an_empty_mask_and_knows_
     grey = image_condition(codec, num_frames=9, image=torch.zeros(1, 3, 32, 48))
     grey[:, :4] = 0.0
     assert torch.equal(unmasked, grey)
-    # the codec keeps features from chunk to chunk: nothing of another film's picture may be left in them
+    # the codec keeps features from chunk to chunk: nothing of another video's picture may be left in them
     image_condition(codec, num_frames=9, image=recorded_picture(golden))
     assert torch.equal(text_only_condition(codec, "unmasked", **size), unmasked)
 

@@ -51,9 +51,7 @@ def test_every_length_comes_back_exactly_and_in_step(
 
 @settings(max_examples=50, deadline=None)
 @given(num_frames=st.integers(1, 400), fps=FPS, from_rate=RATES, to_rate=RATES)
-def test_resampling_gives_the_length_of_the_clock(
-    num_frames: int, fps: float, from_rate: int, to_rate: int
-) -> None:
+def test_resampling_gives_the_length_of_the_clock(num_frames: int, fps: float, from_rate: int, to_rate: int) -> None:
     waveform = np.zeros((1, samples_in_frames(num_frames, fps, from_rate)), np.float32)
     clip = Clip(np.zeros((num_frames, 1, 1, 3), np.uint8), waveform, fps, from_rate)  # type: ignore[arg-type]
     assert clip.resampled(to_rate).waveform.shape[1] == samples_in_frames(num_frames, fps, to_rate)

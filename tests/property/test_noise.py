@@ -16,7 +16,7 @@ GOLDEN_AUDIO = [-0.7727035, -0.3976004, 0.5622037, 0.6758705]
 
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(1, 6), st.integers(0, 6), st.integers(0, 1000))
-def test_a_longer_film_begins_with_the_same_noise_and_any_part_can_be_drawn_alone(
+def test_a_longer_video_begins_with_the_same_noise_and_any_part_can_be_drawn_alone(
     seed: int, frames: int, more: int, start: int
 ) -> None:
     whole = video_noise(seed, (3, frames + more, 2, 5), start=start)
@@ -27,7 +27,7 @@ def test_a_longer_film_begins_with_the_same_noise_and_any_part_can_be_drawn_alon
 
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(1, 20), st.integers(1, 20))
-def test_a_longer_sound_begins_with_the_same_noise_and_any_part_can_be_drawn_alone(seed: int, length: int, more: int) -> None:
+def test_a_longer_audio_begins_with_the_same_noise_and_any_part_can_be_drawn_alone(seed: int, length: int, more: int) -> None:
     whole = audio_noise(seed, (7, length + more))
     assert torch.equal(audio_noise(seed, (7, length)), whole[:, :length])
     assert torch.equal(audio_noise(seed, (7, more), start=length), whole[:, length:])
@@ -53,7 +53,7 @@ def test_the_noise_is_standard_normal_and_white() -> None:
 
 
 def test_the_noise_of_a_seed_never_changes() -> None:
-    """Films made by an earlier version can be made again: these numbers are fixed."""
+    """Videos made by an earlier version can be made again: these numbers are fixed."""
     expected_video = torch.tensor(GOLDEN_VIDEO)
     expected_audio = torch.tensor(GOLDEN_AUDIO)
     torch.testing.assert_close(video_noise(7, (1, 2, 1, 2)).flatten(), expected_video, rtol=0, atol=1e-6)

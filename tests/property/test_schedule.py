@@ -65,7 +65,7 @@ def test_snapping_changes_nothing_where_the_steps_divide_the_grid(num_steps: int
     torch.testing.assert_close(snap_to_training_grid(sigmas, PLAIN), sigmas, rtol=0, atol=1e-6)
 
 
-def test_the_sound_takes_the_films_shift_unless_it_has_its_own() -> None:
+def test_the_audio_takes_the_videos_shift_unless_it_has_its_own() -> None:
     both = schedule_pair(PLAIN, 7, shift=2.0)
     assert torch.equal(both[0].sigmas, both[1].sigmas)
     config = ScheduleConfig(shift=5.0, audio_shift=1.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)

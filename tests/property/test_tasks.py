@@ -10,12 +10,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.conditioning.given import Given, given_all_but, given_beginning, given_end, given_outside, given_pictures, led_by
+from mova.conditioning.given import (
+    Given,
+    given_beginning,
+    given_end,
+    given_pictures,
+    prepend_references,
+    spatial_inpaint_mask,
+    temporal_inpaint_mask,
+)
 from mova.media.clip import Clip
 from mova.pipeline.conditioning import audio_levels, video_levels
 from mova.request.plan import Canvas
-from mova.sampling.av_tensors import Pair
-from mova.sampling.solvers import SOLVERS, Memory, Step
+from mova.sampling.av_tensors import AVTensors
+from mova.sampling.solvers import SOLVERS, SolverState, Step
 from mova.sampling.task import (
     Grid,
     Task,
@@ -39,7 +47,7 @@ GRID = Grid(frames=3, height=2, width=4, audio_length=5)
 CLOCK = Timeline(fps=Fraction(16), sample_rate=16000, video_stride=4, audio_hop=500)
 CANVAS = Canvas(width=24, height=16, num_frames=17, num_samples=17000)
 WHOLE = Grid(frames=5, height=2, width=3, audio_length=34)  # of that canvas
-FILM, SOUND = torch.randn(6, 5, 2, 3), torch.randn(7, 34)
+VIDEO, AUDIO = torch.randn(6, 5, 2, 3), torch.randn(7, 34)
 
 
 def some_clip(num_frames: int) -> Clip:
@@ -70,13 +78,13 @@ def test_a_first_frame_is_given_and_the_rest_is_made() -> None:
     assert task.audio_level.min() == 1.0
 
 
-def test_a_film_is_given_to_its_sound_and_a_sound_to_its_film() -> None:
-    film, sound = torch.randn(2, 6, 3, 2, 4), torch.randn(2, 7, 5)
-    assert (video_to_audio(GRID, film).video_level.max(), video_to_audio(GRID, film).audio_level.min()) == (0, 1)
-    assert (audio_to_video(GRID, sound).audio_level.max(), audio_to_video(GRID, sound).video_level.min()) == (0, 1)
+def test_a_video_is_given_to_its_audio_and_audio_to_its_video() -> None:
+    video, audio = torch.randn(2, 6, 3, 2, 4), torch.randn(2, 7, 5)
+    assert (video_to_audio(GRID, video).video_level.max(), video_to_audio(GRID, video).audio_level.min()) == (0, 1)
+    assert (audio_to_video(GRID, audio).audio_level.max(), audio_to_video(GRID, audio).video_level.min()) == (0, 1)
 
 
-def test_a_sound_or_a_film_alone_is_made_with_the_other_and_wanted_without_it() -> None:
+def test_audio_or_a_video_alone_is_made_with_the_other_and_wanted_without_it() -> None:
     for task, only in ((text_to_audio(GRID), "audio"), (text_to_video(GRID), "video")):
         assert task.only == only
         assert float(task.video_level.min()) == float(task.audio_level.min()) == 1.0
@@ -106,7 +114,7 @@ def test_references_are_the_frames_before_the_first_whichever_way_they_are_said(
     grid = Grid(CLOCK.video_latents(whole), height=2, width=3, audio_length=CLOCK.audio_latents(whole))
     images = list(torch.randn(count, 6, 1, 2, 3))
     task = reference(grid, images)
-    assert_told_as(task, led_by([np.zeros((16, 24, 3), np.uint8)] * count, canvas, Given(), CLOCK))
+    assert_told_as(task, prepend_references([np.zeros((16, 24, 3), np.uint8)] * count, canvas, Given(), CLOCK))
     assert task.video is not None
     assert torch.equal(task.video[:, task.video_level[:, 0, 0] == 0], torch.cat(images, dim=1))
 
@@ -115,39 +123,39 @@ def test_references_are_the_frames_before_the_first_whichever_way_they_are_said(
 def test_a_retake_makes_every_latent_that_its_span_touches(from_s: float, length_s: float, modality: str) -> None:
     begin = Fraction(round(from_s * 1000), 1000)
     end = min(Fraction(round((from_s + length_s) * 1000), 1000), Fraction(17, 16))
-    task = retake(FILM, SOUND, modality=modality, from_s=begin, to_s=end, timeline=CLOCK)  # type: ignore[arg-type]
+    task = retake(VIDEO, AUDIO, modality=modality, from_s=begin, to_s=end, timeline=CLOCK)  # type: ignore[arg-type]
     frames = (int(begin * 16), min(17, -int(-end * 16 // 1)))
     samples = (int(begin * 16000), min(int(end * 16000), 17000))
     wanted = {
         "frames": frames if modality != "audio" else None,
         "samples": samples if modality != "video" else None,
     }
-    assert_told_as(task, given_all_but(CANVAS, some_clip(17), **wanted))
-    assert task.video is FILM
-    assert task.audio is SOUND
+    assert_told_as(task, temporal_inpaint_mask(CANVAS, some_clip(17), **wanted))
+    assert task.video is VIDEO
+    assert task.audio is AUDIO
 
 
 @pytest.mark.parametrize("at", ["end", "start"])
 @pytest.mark.parametrize("latents", [1, 2, 4])
 def test_an_extended_clip_keeps_its_latents_in_their_place(latents: int, at: str) -> None:
     frames = 1 + 4 * (latents - 1)
-    film, sound = FILM[:, :latents], SOUND[:, : 2 * frames]
-    task = extend(film, sound, seconds=(17 - frames) / 16, timeline=CLOCK, at=at)  # type: ignore[arg-type]
+    video, audio = VIDEO[:, :latents], AUDIO[:, : 2 * frames]
+    task = extend(video, audio, seconds=(17 - frames) / 16, timeline=CLOCK, at=at)  # type: ignore[arg-type]
     assert task.grid == WHOLE
     assert task.video is not None
     assert task.audio is not None
     place = given_end if at == "start" else given_beginning
     assert_told_as(task, place(CANVAS, some_clip(frames)))
-    kept = film if at == "end" else film[:, 1:]
+    kept = video if at == "end" else video[:, 1:]
     assert torch.equal(task.video[:, task.video_level[:, 0, 0] == 0], kept)
-    assert torch.equal(task.audio[:, task.audio_level == 0], sound)
+    assert torch.equal(task.audio[:, task.audio_level == 0], audio)
 
 
 def test_audio_latents_that_would_lie_between_the_others_are_refused() -> None:
     official = Timeline(fps=Fraction(24), sample_rate=48000, video_stride=4, audio_hop=960)
     with pytest.raises(ValueError, match="no whole number of audio latents"):
-        extend(FILM, torch.randn(7, 35), seconds=0.1, timeline=official, at="start")
-    task = extend(FILM, torch.randn(7, 35), seconds=0.1, timeline=official)
+        extend(VIDEO, torch.randn(7, 35), seconds=0.1, timeline=official, at="start")
+    task = extend(VIDEO, torch.randn(7, 35), seconds=0.1, timeline=official)
     assert task.audio_level.tolist() == [0.0] * 35 + [1.0] * 9  # 17 frames last 35.4 latents, of which 35 are there
 
 
@@ -156,21 +164,21 @@ def test_a_region_is_painted_anew_and_the_rest_is_kept() -> None:
     region[0, 1] = True
     pixels = np.zeros((16, 24), np.bool_)
     pixels[3, 9] = True
-    assert_told_as(repaint(region, FILM, SOUND), given_outside(CANVAS, some_clip(17), pixels))
-    span = retake(FILM, SOUND, modality="video", from_s=0.4, to_s=0.5, timeline=CLOCK)  # frames 6 and 7: latent 2
-    both = combined(span, repaint(region, FILM, SOUND))
+    assert_told_as(repaint(region, VIDEO, AUDIO), spatial_inpaint_mask(CANVAS, some_clip(17), pixels))
+    span = retake(VIDEO, AUDIO, modality="video", from_s=0.4, to_s=0.5, timeline=CLOCK)  # frames 6 and 7: latent 2
+    both = combined(span, repaint(region, VIDEO, AUDIO))
     assert both.video_level.nonzero().tolist() == [[2, 0, 1]]
     assert float(both.audio_level.max()) == 0.0
 
 
 def test_tasks_that_do_not_contradict_each_other_are_combined() -> None:
-    film = torch.randn(2, 6, 3, 2, 4)
-    foley = combined(text_to_audio(GRID), video_to_audio(GRID, film))
-    assert (foley.only, foley.video is film, float(foley.audio_level.min())) == ("audio", True, 1.0)
-    to_sound = combined(audio_to_video(GRID, torch.randn(7, 5)), first_frame(GRID, torch.randn(6, 1, 2, 4)))
-    assert to_sound.video is not None
-    assert to_sound.audio is not None
-    assert float(combined(first_frame(GRID, film[:, :, :1]), video_to_audio(GRID, film)).video_level.max()) == 0.0
+    video = torch.randn(2, 6, 3, 2, 4)
+    foley = combined(text_to_audio(GRID), video_to_audio(GRID, video))
+    assert (foley.only, foley.video is video, float(foley.audio_level.min())) == ("audio", True, 1.0)
+    to_audio = combined(audio_to_video(GRID, torch.randn(7, 5)), first_frame(GRID, torch.randn(6, 1, 2, 4)))
+    assert to_audio.video is not None
+    assert to_audio.audio is not None
+    assert float(combined(first_frame(GRID, video[:, :, :1]), video_to_audio(GRID, video)).video_level.max()) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -185,13 +193,13 @@ def test_tasks_that_do_not_contradict_each_other_are_combined() -> None:
             "nothing would be made",
         ),
         (lambda: key_frames(WHOLE, {1.5: torch.ones(6, 1, 2, 3)}, timeline=CLOCK), "last frame is at"),
-        (lambda: key_frames(WHOLE, dict.fromkeys((0.25, 0.2), FILM[:, :1]), timeline=CLOCK), "two pictures"),
-        (lambda: retake(FILM, SOUND, modality="both", from_s=0.8, to_s=0.8, timeline=CLOCK), "not within"),
-        (lambda: retake(FILM, SOUND, modality="both", from_s=1.2, to_s=2, timeline=CLOCK), "not within"),
-        (lambda: retake(FILM, SOUND, modality="both", from_s=1, to_s=99, timeline=CLOCK), "within a clip of 1.0625 s"),
+        (lambda: key_frames(WHOLE, dict.fromkeys((0.25, 0.2), VIDEO[:, :1]), timeline=CLOCK), "two pictures"),
+        (lambda: retake(VIDEO, AUDIO, modality="both", from_s=0.8, to_s=0.8, timeline=CLOCK), "not within"),
+        (lambda: retake(VIDEO, AUDIO, modality="both", from_s=1.2, to_s=2, timeline=CLOCK), "not within"),
+        (lambda: retake(VIDEO, AUDIO, modality="both", from_s=1, to_s=99, timeline=CLOCK), "within a clip of 1.0625 s"),
         (lambda: reference(GRID, []), "references"),
-        (lambda: reference(GRID, [FILM[:, :1]] * 3), "leave nothing"),
-        (lambda: repaint(torch.zeros(2, 3, dtype=torch.bool), FILM, SOUND), "empty"),
+        (lambda: reference(GRID, [VIDEO[:, :1]] * 3), "leave nothing"),
+        (lambda: repaint(torch.zeros(2, 3, dtype=torch.bool), VIDEO, AUDIO), "empty"),
     ],
 )
 def test_a_contradiction_is_refused(make: object, words: str) -> None:
@@ -227,17 +235,17 @@ def test_a_token_at_level_zero_is_untouched_by_every_solver_whatever_the_network
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     given_tokens = torch.rand(1, 1, 3, 2, 4, generator=generator) < 0.5
-    latents = Pair(torch.randn(1, 6, 3, 2, 4, generator=generator), torch.randn(1, 7, 5, generator=generator))
+    latents = AVTensors(torch.randn(1, 6, 3, 2, 4, generator=generator), torch.randn(1, 7, 5, generator=generator))
     begin = latents.video.clone()
 
-    def velocity(state: Pair, point: int, /) -> Pair:
+    def velocity(state: AVTensors, point: int, /) -> AVTensors:
         broken = torch.full_like(state.video, float("inf"))
-        return Pair(torch.where(given_tokens, broken, torch.ones_like(broken)), torch.ones_like(state.audio))
+        return AVTensors(torch.where(given_tokens, broken, torch.ones_like(broken)), torch.ones_like(state.audio))
 
     sigmas = torch.linspace(1, 0, num_steps + 1)
-    memory: Memory | None = None
+    memory: SolverState | None = None
     for index in range(num_steps):
-        ends = [Pair(torch.where(given_tokens, 0.0, sigma), sigma.view(1, 1, 1)) for sigma in sigmas[index : index + 2]]
+        ends = [AVTensors(torch.where(given_tokens, 0.0, sigma), sigma.view(1, 1, 1)) for sigma in sigmas[index : index + 2]]
         latents, memory = SOLVERS[name](velocity, latents, Step(index, num_steps, *ends), memory)
     kept = given_tokens.expand_as(begin)
     assert torch.equal(latents.video[kept], begin[kept])

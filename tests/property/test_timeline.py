@@ -22,7 +22,7 @@ def test_samples_cover_the_frames_to_less_than_a_sample(num_frames: int, fps: fl
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), FPS, RATES)
-def test_cutting_a_film_in_two_loses_at_most_one_sample(first: int, second: int, fps: float, rate: int) -> None:
+def test_cutting_a_video_in_two_loses_at_most_one_sample(first: int, second: int, fps: float, rate: int) -> None:
     whole = samples_in_frames(first + second, fps, rate)
     parts = samples_in_frames(first, fps, rate) + samples_in_frames(second, fps, rate)
     assert whole - parts in (0, 1)
@@ -42,7 +42,7 @@ def test_the_next_legal_length_is_legal_and_the_nearest_above(num_frames: int, s
 
 
 @given(st.integers(1, 60), st.integers(1, 8))
-def test_video_latents_tile_the_film(num_latents: int, stride: int) -> None:
+def test_video_latents_tile_the_video(num_latents: int, stride: int) -> None:
     clock = Timeline(Fraction(24), 48000, video_stride=stride)
     spans = [clock.video_latent_span(index) for index in range(num_latents)]
     assert spans[0][0] == 0
@@ -51,9 +51,7 @@ def test_video_latents_tile_the_film(num_latents: int, stride: int) -> None:
 
 
 @given(st.integers(1, 200), FPS, RATES, st.integers(100, 2000))
-def test_audio_latents_cover_the_sound_with_less_than_one_to_spare(
-    frames: int, fps: float, rate: int, hop: int
-) -> None:
+def test_audio_latents_cover_the_audio_with_less_than_one_to_spare(frames: int, fps: float, rate: int, hop: int) -> None:
     clock = Timeline(exact_fps(fps), rate, audio_hop=hop)
     samples = clock.samples(frames)
     assert 0 <= clock.audio_latents(frames) * hop - samples < hop or samples == 0

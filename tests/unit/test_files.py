@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mova.files import remove_leftovers, written_beside
+from mova.files import atomic_write, remove_leftovers
 
 
 def names(folder: Path) -> list[str]:
@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "Clip.MP4"
     path.write_text("old")
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         assert beside.parent == tmp_path and beside.name.startswith(".") and beside.suffix == ".mp4"
         beside.write_text("new")
         assert path.read_text() == "old"
@@ -25,7 +25,7 @@ def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None
 
 def test_a_file_has_the_permissions_that_a_file_written_in_place_has(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
-    with written_beside(tmp_path / "beside") as beside:
+    with atomic_write(tmp_path / "beside") as beside:
         beside.write_text("")
     assert (tmp_path / "beside").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -33,7 +33,7 @@ def test_a_file_has_the_permissions_that_a_file_written_in_place_has(tmp_path: P
 def test_a_folder_takes_the_place_of_a_folder_and_nothing_of_the_old_one_stays(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for content in ("first", "second"):
-        with written_beside(path) as beside:
+        with atomic_write(path) as beside:
             beside.mkdir()
             (beside / content).write_text(content)
         assert names(path) == [content]
@@ -46,7 +46,7 @@ def test_what_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, failure:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "old").write_text("old")
     for name in ("file.json", "folder"):
-        with pytest.raises(failure), written_beside(tmp_path / name) as beside:
+        with pytest.raises(failure), atomic_write(tmp_path / name) as beside:
             if name == "folder":
                 beside.mkdir()
                 (beside / "part").write_text("new")
@@ -59,7 +59,7 @@ def test_what_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, failure:
 
 def test_a_folder_that_cannot_take_the_place_of_a_file_is_an_error_and_goes(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(OSError), written_beside(tmp_path / "taken") as beside:
+    with pytest.raises(OSError), atomic_write(tmp_path / "taken") as beside:
         beside.mkdir()
     assert names(tmp_path) == ["taken"] and (tmp_path / "taken").read_text() == "mine"
 
@@ -79,19 +79,19 @@ def test_an_old_folder_comes_back_when_the_new_one_vanishes_on_the_way(tmp_path:
         move(source, target)
 
     monkeypatch.setattr("mova.files.os.replace", failing)
-    with pytest.raises(OSError, match="no space"), written_beside(path) as beside:
+    with pytest.raises(OSError, match="no space"), atomic_write(path) as beside:
         beside.mkdir()
     assert len(moves) == 3 and names(tmp_path) == ["model"] and names(path) == ["old"]
 
 
 def test_where_nothing_can_be_written_the_disks_own_error_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError), written_beside(tmp_path / "file" / "inside.json") as beside:
+    with pytest.raises(NotADirectoryError), atomic_write(tmp_path / "file" / "inside.json") as beside:
         beside.write_text("")
 
 
 def test_only_what_killed_runs_were_writing_is_removed_as_a_leftover(tmp_path: Path) -> None:
-    with written_beside(tmp_path / "one.json") as beside:
+    with atomic_write(tmp_path / "one.json") as beside:
         beside.write_text("")
         (tmp_path / ".01234567.partial").mkdir()
         (tmp_path / ".partial").write_text("")

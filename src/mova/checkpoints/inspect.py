@@ -140,7 +140,7 @@ def inspect_checkpoint(name_or_path: str | Path) -> CheckpointReport:
         else _file_report(folder / name, class_name, SCHEDULER_CONFIG if name == "scheduler" else "tokenizer.json")
         for name, (_, class_name) in index.classes.items()
     )
-    return CheckpointReport(folder, index.world.name, index.boundary_ratio, components, has_weights)
+    return CheckpointReport(folder, index.capabilities.name, index.boundary_ratio, components, has_weights)
 
 
 def expected_tensors(folder: Path, index: Index) -> dict[str, dict[str, Shape]]:
@@ -208,7 +208,6 @@ def _module_report(folder: Path, class_name: str, expected: Mapping[str, Shape],
             if name in expected and expected[name] != shape
         ),
     )
-
 
 
 def _file_report(folder: Path, class_name: str, needed: str) -> ComponentReport:

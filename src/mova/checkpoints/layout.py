@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.errors import CheckpointError
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,14 +124,14 @@ class Index:
     Args:
         classes: Component to (module, class name), as written there.
         boundary_ratio: Sigma below which the second expert works; ``None`` with one expert.
-        world: What the model can make.
+        capabilities: What the model can make.
         other: Every other value, kept for writing back.
         fingerprint: Of the folder's weights, see :func:`fingerprint`; not written back.
     """
 
     classes: Mapping[str, tuple[str, str]]
     boundary_ratio: float | None = None
-    world: ModelWorld = field(default_factory=ModelWorld)
+    capabilities: Capabilities = field(default_factory=Capabilities)
     other: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = field(default="", compare=False)
 
@@ -141,7 +141,7 @@ class Index:
             "_class_name": "MOVA",
             **self.other,
             "boundary_ratio": self.boundary_ratio,
-            "world": asdict(self.world),
+            "world": asdict(self.capabilities),
             **{name: list(self.classes[name]) for name in (*REQUIRED, *OPTIONAL) if name in self.classes},
         }
 
@@ -164,7 +164,7 @@ def read_index(folder: Path) -> Index:
     return Index(
         classes=classes,
         boundary_ratio=None if boundary is None else float(boundary),
-        world=_world(values, folder),
+        capabilities=_capabilities(values, folder),
         other={name: value for name, value in values.items() if name not in known},
         fingerprint=fingerprint(folder),
     )
@@ -248,15 +248,15 @@ def _class_of(component: str, entry: Any) -> tuple[str, str]:
     return module, name
 
 
-def _world(values: Mapping[str, Any], folder: Path) -> ModelWorld:
+def _capabilities(values: Mapping[str, Any], folder: Path) -> Capabilities:
     try:
-        world = values["world"] if "world" in values else _official_world(folder)
-        return ModelWorld.from_values(world)
+        capabilities = values["world"] if "world" in values else _official_capabilities(folder)
+        return Capabilities.from_values(capabilities)
     except (AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / INDEX}: world is wrong: {error}", "Download the folder again.") from None
 
 
-def _official_world(folder: Path) -> dict[str, Any]:
+def _official_capabilities(folder: Path) -> dict[str, Any]:
     """Official folders do not say what they can make: the defaults are theirs, the rates those of their audio codec."""
     audio = read_json(folder / "audio_vae" / CONFIG)
     hop = math.prod(audio.get("encoder_rates", (2, 3, 4, 5, 8)))

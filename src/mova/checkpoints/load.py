@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import Index
-from mova.checkpoints.meta import Part, Skeleton, read_skeleton, untied
+from mova.checkpoints.meta import MetaCheckpoint, Part, read_meta_checkpoint, untied
 from mova.checkpoints.tensors import fill, read_tensors
 from mova.errors import CheckpointError, RequestError
 from mova.models.bridge import BridgeConfig
@@ -19,7 +19,7 @@ from mova.models.joint import JointModel
 from mova.runtime.experts import ExpertPair
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.quantise import make_quantiser, prepare_storage, quantised_on_arrival
-from mova.runtime.settle import ModelFacts, Runtime, settle
+from mova.runtime.settle import ModelFacts, Runtime, resolve_runtime
 from mova.sampling.scheduler import FlowMatchPairScheduler
 
 EXPERTS = {"video_dit", "video_dit_2"}
@@ -31,7 +31,7 @@ class Components:
 
     Args:
         transformer: The joint network; with two experts, the one for high noise.
-        transformer_2: The expert for low noise, which shares sound and bridge with the first; ``None`` with
+        transformer_2: The expert for low noise, which shares audio and bridge with the first; ``None`` with
             one expert.
         video_vae: The video codec.
         audio_vae: The audio codec.
@@ -72,7 +72,7 @@ def load_checkpoint(
         CheckpointError: If a file is missing or broken, or tensors do not fit the configuration; the message
             names them.
     """
-    skeleton = read_skeleton(name_or_path, should_verify=should_verify)
+    skeleton = read_meta_checkpoint(name_or_path, should_verify=should_verify)
     return _filled(skeleton, Runtime(device=torch.device(device), dtype=dtype))
 
 
@@ -94,8 +94,8 @@ def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_ver
         RequestError: If the options cannot be had here, or the model does not fit in the device's memory.
         MissingExtraError: If they need a package that is not installed.
     """
-    skeleton = read_skeleton(name_or_path, should_verify=should_verify)
-    runtime = settle(options, _facts(skeleton))
+    skeleton = read_meta_checkpoint(name_or_path, should_verify=should_verify)
+    runtime = resolve_runtime(options, _facts(skeleton))
     try:
         return _filled(skeleton, runtime), runtime
     except torch.OutOfMemoryError as error:
@@ -106,7 +106,7 @@ def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_ver
         ) from error
 
 
-def _filled(skeleton: Skeleton, runtime: Runtime) -> Components:
+def _filled(skeleton: MetaCheckpoint, runtime: Runtime) -> Components:
     parts = skeleton.parts
     quantiser = make_quantiser(runtime.quantisation, runtime.dtype)
     for name, part in parts.items():
@@ -148,7 +148,7 @@ def _expert(part: Part) -> JointModel:
     return cast(JointModel, part.module)
 
 
-def _facts(skeleton: Skeleton) -> ModelFacts:
+def _facts(skeleton: MetaCheckpoint) -> ModelFacts:
     parts = skeleton.parts
     config = _expert(parts["video_dit"]).config
     widths = {config[tower]["dim"] // config[tower]["num_heads"] for tower in ("video", "audio")}

@@ -60,7 +60,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class MetaCheckpoint:
     """A checkpoint without its weights.
 
     Args:
@@ -76,7 +76,7 @@ class Skeleton:
     scheduler: FlowMatchPairScheduler
 
 
-def read_skeleton(name_or_path: str | Path, *, should_verify: bool) -> Skeleton:
+def read_meta_checkpoint(name_or_path: str | Path, *, should_verify: bool) -> MetaCheckpoint:
     """Read all that is small, and check the weights' files against it without reading weights.
 
     Args:
@@ -99,11 +99,11 @@ def read_skeleton(name_or_path: str | Path, *, should_verify: bool) -> Skeleton:
     _check_cues(folder, index, parts)
     for part in parts.values():
         _check_headers(part)
-    return Skeleton(index, parts, tokenizer, scheduler)
+    return MetaCheckpoint(index, parts, tokenizer, scheduler)
 
 
 def build_joint(folder: Path, expert: str) -> JointModel:
-    """One expert with sound and bridge, as its configuration says, without weights.
+    """One expert with audio and bridge, as its configuration says, without weights.
 
     Raises:
         CheckpointError: If a configuration is missing or wrong.
@@ -165,8 +165,8 @@ def _build_parts(folder: Path, index: Index) -> dict[str, Part]:
 def _check_cues(folder: Path, index: Index, parts: Mapping[str, Part]) -> None:
     """What the index says of cues must fit the network's door, and a planner's labels must be the network's."""
     network: Any = parts["video_dit"].module
-    labels, sizes = index.world.cues, network.config["video"]
-    needed = sizes["out_dim"] + num_cue_channels(len(labels), stride=index.world.video_stride)
+    labels, sizes = index.capabilities.cues, network.config["video"]
+    needed = sizes["out_dim"] + num_cue_channels(len(labels), stride=index.capabilities.video_stride)
     if labels and sizes["in_dim"] != needed:
         raise CheckpointError(
             f"{folder}: {len(labels)} cues need a network of {needed} channels; its video_dit has {sizes['in_dim']}.",

@@ -23,7 +23,7 @@ from mova.checkpoints.load import Components
 from mova.checkpoints.lora.adapters import lora_scales
 from mova.checkpoints.tensors import checksums, write_tensors
 from mova.errors import CheckpointError
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.models.joint import JointModel
 from mova.models.presets import ours_to_official
 
@@ -56,7 +56,7 @@ def save_checkpoint(
     if loras := lora_scales(experts):
         raise CheckpointError(f"a checkpoint holds no LoRA; attached: {', '.join(loras)}.", "Unload it, or save_lora_weights.")
     try:
-        with written_beside(target) as beside:
+        with atomic_write(target) as beside:
             beside.mkdir(parents=True)
             _write_all(beside, components, dtype)
             for name, text in (extra_files or {}).items():

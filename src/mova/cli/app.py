@@ -14,7 +14,7 @@ from mova.errors import MovaError
 
 app = typer.Typer(
     name="mova",
-    help="Video and its sound, made together.",
+    help="Video and its audio, made together.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -32,7 +32,7 @@ Fps = Annotated[float | None, typer.Option(help="Frames per second.")]
 Size = Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")]
 Steps = Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")]
 GuidanceScale = Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")]
-CrossGuidanceScale = Annotated[float | None, typer.Option(help="How far picture and sound are bound; 1 is their own.")]
+CrossGuidanceScale = Annotated[float | None, typer.Option(help="How far picture and audio are bound; 1 is their own.")]
 SelfGuidanceScale = Annotated[
     float | None, typer.Option(help="How far the model is led away from its own weak side; 0 is off.")
 ]
@@ -46,14 +46,14 @@ def generate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Film: .mp4 .webm .mkv .mov; .gif picture only, .wav sound only. mova.mp4 if not given."
+            "--output", "-o", help="Video: .mp4 .webm .mkv .mov; .gif picture only, .wav audio only. mova.mp4 if not given."
         ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, a hub id; or that of --from.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same clip. Drawn and shown if not given.")] = None,
-    audio_seed: Annotated[int | None, typer.Option(help="Of the sound; follows --seed if not given.")] = None,
+    audio_seed: Annotated[int | None, typer.Option(help="Of the audio; follows --seed if not given.")] = None,
     seconds: Seconds = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
@@ -62,35 +62,35 @@ def generate(
     guidance_scale: GuidanceScale = None,
     cross_guidance_scale: CrossGuidanceScale = None,
     self_guidance_scale: SelfGuidanceScale = None,
-    audio_guidance_scale: Annotated[float | None, typer.Option(help="--guidance-scale of the sound, if another.")] = None,
+    audio_guidance_scale: Annotated[float | None, typer.Option(help="--guidance-scale of the audio, if another.")] = None,
     audio_cross_guidance_scale: Annotated[
-        float | None, typer.Option(help="--cross-guidance-scale of the sound, if another.")
+        float | None, typer.Option(help="--cross-guidance-scale of the audio, if another.")
     ] = None,
     audio_self_guidance_scale: Annotated[
-        float | None, typer.Option(help="--self-guidance-scale of the sound, if another.")
+        float | None, typer.Option(help="--self-guidance-scale of the audio, if another.")
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     audio_negative_prompt: Annotated[
-        str | None, typer.Option(help="What the sound keeps away from, if not from --negative-prompt.")
+        str | None, typer.Option(help="What the audio keeps away from, if not from --negative-prompt.")
     ] = None,
     shift: Annotated[float | None, typer.Option(help="Above 1: more steps at high noise.")] = None,
-    audio_shift: Annotated[float | None, typer.Option(help="The same for the sound.")] = None,
+    audio_shift: Annotated[float | None, typer.Option(help="The same for the audio.")] = None,
     solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams, dpmpp, unipc.")] = None,
-    audio_sample_rate: Annotated[int | None, typer.Option(help="Of the finished sound, in Hz.")] = None,
+    audio_sample_rate: Annotated[int | None, typer.Option(help="Of the finished audio, in Hz.")] = None,
     cue: Annotated[
         list[str] | None,
         typer.Option(help="What happens when, SECONDS or SECONDS=LABEL; may be repeated; 'none' plans nothing."),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="Picture that the film begins with.")] = None,
-    last_image: Annotated[str | None, typer.Option(help="Picture that the film ends with.")] = None,
+    image: Annotated[str | None, typer.Option(help="Picture that the video begins with.")] = None,
+    last_image: Annotated[str | None, typer.Option(help="Picture that the video ends with.")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="Picture at a moment, SECONDS=FILE; may be repeated.")] = None,
     reference: Annotated[
-        list[str] | None, typer.Option(help="Picture that the film goes on from and does not show; may be repeated.")
+        list[str] | None, typer.Option(help="Picture that the video goes on from and does not show; may be repeated.")
     ] = None,
     video: Annotated[
-        str | None, typer.Option(help="Film whose sound is made; with --extend, --retake or --repaint, the clip to change.")
+        str | None, typer.Option(help="Video whose audio is made; with --extend, --retake or --repaint, the clip to change.")
     ] = None,
-    audio: Annotated[str | None, typer.Option(help="Sound to which a film is made.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Audio to which a video is made.")] = None,
     extend: Annotated[str | None, typer.Option(help="Add to --video: 2s at its end, start:2s before it.")] = None,
     retake: Annotated[str | None, typer.Option(help="Make a span of --video anew: audio:0.8-1.6, video:..., both:...")] = None,
     repaint: Annotated[str | None, typer.Option(help="Mask of --video, a picture: what is white is painted anew.")] = None,
@@ -104,15 +104,15 @@ def generate(
         str | None, typer.Option(help="Without --image, for a model that was trained with one: white or unmasked.")
     ] = None,
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut a prompt that is too long.")] = False,
-    from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this film.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this video.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.")] = None,
     reroll: Annotated[
-        str | None, typer.Option(help="Of the clip given as --from, make only the sound (audio) or the film (video) anew.")
+        str | None, typer.Option(help="Of the clip given as --from, make only the audio (audio) or the video (video) anew.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     offload: Annotated[str, typer.Option(help="What waits in host memory: none, component or block.")] = "none",
-    quantisation: Annotated[str, typer.Option(help="Weights of the film's blocks: none, fp8, fp8_scaled or int8.")] = "none",
+    quantisation: Annotated[str, typer.Option(help="Weights of the video's blocks: none, fp8, fp8_scaled or int8.")] = "none",
     attention_backend: Annotated[str, typer.Option(help="auto, sdpa, flash, flex or sage.")] = "auto",
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
     on_fault: Annotated[
@@ -124,10 +124,10 @@ def generate(
     json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
-    """Make a clip and its sound from a prompt."""
+    """Make a clip and its audio from a prompt."""
     from mova.cli.generate import Choice, Output, run
     from mova.cli.options import parse_cues, parse_extend, parse_keyframes, parse_loras, parse_retake
-    from mova.cli.recorded import asked_of, loras_of, maker_of
+    from mova.cli.recorded import loras_of_video, model_of_video, request_from_video
     from mova.runtime.options import RuntimeOptions
 
     values = {
@@ -173,8 +173,8 @@ def generate(
         attention_backend=attention_backend,
     )
     given = {name: value for name, value in values.items() if value is not None and value is not False}
-    request, made_by = asked_of(from_, given, set_ or (), reroll=reroll)
-    loras = parse_loras(lora) or loras_of(made_by)
+    request, made_by = request_from_video(from_, given, set_ or (), reroll=reroll)
+    loras = parse_loras(lora) or loras_of_video(made_by)
     wanted = Output(
         path=output or Path("mova.wav" if request.get("only") == "audio" else "mova.mp4"),
         sheet=sheet,
@@ -184,17 +184,17 @@ def generate(
         num_clips=num_clips,
         on_fault=cast(Any, on_fault),  # checked by run
     )
-    run(request, Choice(model or maker_of(made_by), runtime, loras), wanted, size=size)
+    run(request, Choice(model or model_of_video(made_by), runtime, loras), wanted, size=size)
 
 
 @app.command()
 def replay(
-    film: Annotated[Path, typer.Argument(help="A film that mova wrote.")],
+    film: Annotated[Path, typer.Argument(help="A video that mova wrote.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILM-replay if not given.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="The one that made it, if not given.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Make a film again from the request inside it; exit with code 1 if its frames and samples are not the same."""
+    """Make a video again from the request inside it; exit with code 1 if its frames and samples are not the same."""
     from mova.cli.recorded import replay
 
     replay(film, output, model=model, is_json=json)
@@ -204,7 +204,7 @@ def replay(
 def film(
     shots: Annotated[Path, typer.Argument(help="Shot list: a YAML document.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Film: .mp4 .webm .mkv .mov; .gif picture only, .wav sound only.")
+        Path, typer.Option("--output", "-o", help="Video: .mp4 .webm .mkv .mov; .gif picture only, .wav audio only.")
     ] = Path("film.mp4"),
     model: Annotated[str | None, typer.Option("--model", "-m", help="In place of the document's.")] = None,
     retake: Annotated[
@@ -213,14 +213,14 @@ def film(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of finished shots; beside the document, SHOTS.cache, if not given.")
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove finished shots that this film does not use.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove finished shots that this video does not use.")] = False,
     on_fault: Annotated[
         str, typer.Option(help="A shot with a fault: keep (write it and say so), repair (try again), fail (write nothing).")
     ] = "keep",
     json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
-    """Make a film of several shots; only what an edit touched is rendered again."""
+    """Make a video of several shots; only what an edit touched is rendered again."""
     from mova.cli.film import FilmOutput, run
 
     wanted = FilmOutput(
@@ -252,7 +252,7 @@ def scenes_sheet(
     fps: Annotated[int, typer.Option(min=8, max=60)] = 16,
     seconds: Annotated[float, typer.Option(min=0.5, max=20.0)] = 2.0625,
 ) -> None:
-    """Draw film strips with waveforms and event ticks of rendered scenes."""
+    """Draw videostrips with waveforms and event ticks of rendered scenes."""
     from mova.cli.options import parse_size
     from mova.cli.scenes import draw_sheet
 
@@ -263,7 +263,7 @@ def scenes_sheet(
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Films or sounds.")],
+    files: Annotated[list[Path], typer.Argument(help="Videos or sounds.")],
     json: AsJson = False,
 ) -> None:
     """Look for frozen or black frames, pops, clipping, silence and other faults; exit code 1 if there is one."""
@@ -275,14 +275,14 @@ def check(
 
 @app.command()
 def sync(
-    file: Annotated[Path, typer.Argument(help="A film with its sound.")],
+    file: Annotated[Path, typer.Argument(help="A video with its audio.")],
     kind: Annotated[
-        str | None, typer.Option(help="Kind of scene, if the film does not say it; any: whatever it says.")
+        str | None, typer.Option(help="Kind of scene, if the video does not say it; any: whatever it says.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw events, pairs and offsets as a .png.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Measure how far the sound is from the picture, in milliseconds, or say that it cannot be told."""
+    """Measure how far the audio is from the picture, in milliseconds, or say that it cannot be told."""
     from mova.cli.sync import run
 
     run(file, kind=kind, plot=plot, is_json=json)
@@ -290,10 +290,10 @@ def sync(
 
 @app.command()
 def inspect(
-    target: Annotated[str, typer.Argument(help="mova-base, a folder that holds a model, or a film or sound.")],
+    target: Annotated[str, typer.Argument(help="mova-base, a folder that holds a model, or a video or audio.")],
     json: AsJson = False,
 ) -> None:
-    """Show how a film was made; or what a model's folder holds and what is wrong with it. Reads no weights."""
+    """Show how a video was made; or what a model's folder holds and what is wrong with it. Reads no weights."""
     from mova.cli.inspect import run
 
     run(target, is_json=json)
@@ -342,7 +342,7 @@ def tune_guidance(
     scales: Annotated[str, typer.Option(help="Of the text, with commas.")] = "1,1.5,2,3",
     cross: Annotated[str, typer.Option(help="Of the bridge, with commas.")] = "1,1.5",
     self_: Annotated[str, typer.Option("--self", help="Of self-guidance, with commas.")] = "0",
-    audio_scales: Annotated[str, typer.Option(help="Of the text for the sound, with commas, if not the film's.")] = "",
+    audio_scales: Annotated[str, typer.Option(help="Of the text for the audio, with commas, if not the video's.")] = "",
     per_kind: Annotated[int, typer.Option("-n", "--per-kind", min=1, max=1000, help="Prompts of each kind.")] = 2,
     kinds: Annotated[str, typer.Option(help="Kinds of scene, with commas; all that the model knows if not given.")] = "",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the rows and the plot.")] = Path("guidance"),

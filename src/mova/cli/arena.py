@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mova.cli import console
-from mova.cli.options import in_typed_words
+from mova.cli.options import with_flag_names
 from mova.errors import RequestError
 
 if TYPE_CHECKING:
     from mova.lab.arena.rank import Interval, Ranking
     from mova.lab.arena.votes import Ballots, Mode
 
-MODE_WORDS = {"both": "picture and sound", "sound": "sound only", "picture": "picture only"}
+MODE_WORDS = {"both": "picture and audio", "sound": "audio only", "picture": "picture only"}
 _TOLD_AT_MOST = 10
 
 
@@ -71,7 +71,7 @@ def make(folders: list[Path], output: Path, options: PageOptions) -> None:
             on_progress=console.ProgressLine("films").update,
         )
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     for note in made.notes:
         console.say(f"note: {note}")
     if options.is_json:
@@ -79,9 +79,9 @@ def make(folders: list[Path], output: Path, options: PageOptions) -> None:
         return
     console.fact(
         f"{made.page}  {made.num_pairs} pairs of {len(made.systems)} systems on {made.num_prompts} prompts, "
-        f"{made.num_checks} attention checks ({made.num_late} with late sound), {made.size_bytes / 1e6:.1f} MB"
+        f"{made.num_checks} attention checks ({made.num_late} with late audio), {made.size_bytes / 1e6:.1f} MB"
     )
-    console.fact(f"{made.key}  which film is whose: keep it, do not give it to raters")
+    console.fact(f"{made.key}  which video is whose: keep it, do not give it to raters")
     console.say(f"raters open {made.page / 'index.html'} in a browser; then: mova arena rank votes-*.jsonl --key {made.key}")
 
 
@@ -98,7 +98,7 @@ def rank(votes: list[Path], options: RankOptions) -> None:
         modes = _wanted_modes(counted, options, num_dropped=len(failing) if options.drops_failing else 0)
         rankings = {mode: _ranked(mode, counted, options) for mode in modes}
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     if options.is_json:
         console.facts_json(_as_json(ballots, rankings, drops_failing=options.drops_failing))
         return
@@ -184,7 +184,7 @@ def _print_ranking(mode: str, result: Ranking) -> None:
             left=(0,),
         )
     if result.left_share is not None:
-        console.fact(f"the left film won {100 * result.left_share:.0f} % of the votes with a winner")
+        console.fact(f"the left video won {100 * result.left_share:.0f} % of the votes with a winner")
     for note in result.notes:
         console.fact(f"note: {note}")
     console.fact("")

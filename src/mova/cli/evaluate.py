@@ -1,4 +1,4 @@
-"""``mova eval``: a model or films measured, results held against each other, and the meter itself tested."""
+"""``mova eval``: a model or videos measured, results held against each other, and the meter itself tested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mova.cli import console
-from mova.cli.options import in_typed_words
+from mova.cli.options import with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
 
 ROWS, CLIPS = "rows.jsonl", "clips"
@@ -57,11 +57,11 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What to measure of films.
+    """What to measure of videos.
 
     Args:
-        folder: The films.
-        reference: Films of the same names.
+        folder: The videos.
+        reference: Videos of the same names.
         output: Folder of rows, results and report.
         weights: Folder with the weights of learned metrics.
         metrics: Names; all but one if empty.
@@ -96,13 +96,13 @@ def run_model(options: ModelOptions) -> None:
         wanted = tracks.checked_tracks(options.tracks, has_bridge_off=options.has_bridge_off)
     baseline = _baseline(options, suite, wanted[0])
     folder = resolve_model(options.model)
-    world = read_index(folder).world
+    capabilities = read_index(folder).capabilities
     seed = tracks.SEED if options.seed is None else options.seed
-    scripts = tracks.scripts_for(world, options.num_clips, seed=seed)
-    tracks.check_requests(scripts[0], wanted, world, steps=options.steps)
+    scripts = tracks.scripts_for(capabilities, options.num_clips, seed=seed)
+    tracks.check_requests(scripts[0], wanted, capabilities, steps=options.steps)
     device = None if options.device == "auto" else options.device
     maker = clips.Maker(folder, options.steps, device, _made_folder(options.output / CLIPS))
-    console.say(f"{world.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
+    console.say(f"{capabilities.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
     with _pool(options.processes) as pool, _in_typed_words():
         document = measure_model(
             maker,
@@ -125,11 +125,11 @@ def run_model(options: ModelOptions) -> None:
 
 
 def run_files(options: FileOptions) -> None:
-    """Measure the films of a folder, write and show what was found; faults of films are results, not errors.
+    """Measure the videos of a folder, write and show what was found; faults of videos are results, not errors.
 
     Raises:
         RequestError: If an option is wrong; before any work.
-        MediaError: If there is no film, or the results cannot be written.
+        MediaError: If there is no video, or the results cannot be written.
     """
     from mova import __version__
     from mova.lab.suite import files
@@ -143,11 +143,11 @@ def run_files(options: FileOptions) -> None:
         raise MediaError(f"--weights: {options.weights} is no folder.", "Give the folder that holds clap, lse and so on.")
     listing = files.list_jobs(options.folder, reference=options.reference, metrics=metrics)
     _made_folder(options.output)
-    _say_passed(listing.passed_by, "no film, passed by")
+    _say_passed(listing.passed_by, "no video, passed by")
     _say_passed(listing.unpaired, "without a reference")
     run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
     processes = min(options.processes, len(listing.jobs))
-    rows = _rows(listing.jobs, files.film_row, options.output / ROWS, run=run, processes=processes, label="films")
+    rows = _rows(listing.jobs, files.video_row, options.output / ROWS, run=run, processes=processes, label="films")
     learned = files.learned_results(
         listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
     )
@@ -238,7 +238,7 @@ def _in_typed_words() -> Iterator[None]:
     except RequestError as problem:
         if problem.field in ("suite", "track", "metric", "output"):
             raise RequestError(f"--{problem.field}: {problem.message}", problem.hint, field=problem.field) from None
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
 
 
 def _rows(

@@ -8,22 +8,22 @@ from typing import Annotated
 import typer
 
 arena_app = typer.Typer(help="Blind comparison by people: a page that works offline, and its votes.", no_args_is_help=True)
-eval_app = typer.Typer(help="Measure a model or films, with intervals, chance levels and floors.", no_args_is_help=True)
+eval_app = typer.Typer(help="Measure a model or videos, with intervals, chance levels and floors.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")]
 
 
 @arena_app.command("make")
 def arena_make(
-    folders: Annotated[list[Path], typer.Argument(help="One folder of films for each system; the same file names in all.")],
+    folders: Annotated[list[Path], typer.Argument(help="One folder of videos for each system; the same file names in all.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the page; its key is written beside it.")],
     seed: Annotated[int, typer.Option(min=0, help="Of pairs, sides, order and names.")] = 0,
     num_pairs: Annotated[int | None, typer.Option(help="Of different systems; all if not given.")] = None,
     num_checks: Annotated[int | None, typer.Option(help="Attention checks; one for ten pairs if not given.")] = None,
-    mode: Annotated[list[str] | None, typer.Option(help="both, sound or picture; may be repeated. All if not given.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="both, audio or picture; may be repeated. All if not given.")] = None,
     title: Annotated[str, typer.Option(help="Over the page; it must not give the systems away.")] = "Which is better?",
     keep_loudness: Annotated[
-        bool, typer.Option("--keep-loudness", help="Do not turn the louder film of a pair down to the other.")
+        bool, typer.Option("--keep-loudness", help="Do not turn the louder video of a pair down to the other.")
     ] = False,
     json: AsJson = False,
 ) -> None:
@@ -46,7 +46,7 @@ def arena_make(
 def arena_rank(
     votes: Annotated[list[Path], typer.Argument(help="Files of votes that the page saved.")],
     key: Annotated[Path | None, typer.Option(help="Of the page; sought beside the votes if not given.")] = None,
-    mode: Annotated[list[str] | None, typer.Option(help="both, sound or picture; may be repeated. All if not given.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="both, audio or picture; may be repeated. All if not given.")] = None,
     drop_failing: Annotated[
         bool, typer.Option("--drop-failing", help="Leave out raters who fail the attention checks.")
     ] = False,
@@ -83,7 +83,7 @@ def eval_model(
     steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Sampler steps; the model's own.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=1000, help="Processes of one thread each.")] = 2,
     bridge_off: Annotated[
-        bool, typer.Option("--bridge-off", help="Make each track once more with picture and sound cut apart.")
+        bool, typer.Option("--bridge-off", help="Make each track once more with picture and audio cut apart.")
     ] = False,
     by_kind: Annotated[bool, typer.Option("--by-kind", help="Show the numbers of each kind of scene, too.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
@@ -93,7 +93,7 @@ def eval_model(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Measure how well a model keeps picture and sound in step and does what prompts ask: table, results.json, report."""
+    """Measure how well a model keeps picture and audio in step and does what prompts ask: table, results.json, report."""
     from mova.cli.evaluate import ModelOptions, run_model
 
     options = ModelOptions(
@@ -117,8 +117,8 @@ def eval_model(
 
 @eval_app.command("files")
 def eval_files(
-    folder: Annotated[Path, typer.Argument(help="Folder of films.")],
-    reference: Annotated[Path | None, typer.Option(help="Folder of films of the same names, to compare with.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of videos.")],
+    reference: Annotated[Path | None, typer.Option(help="Folder of videos of the same names, to compare with.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of rows, results and report; a second call goes on.")
     ] = Path("eval"),
@@ -130,7 +130,7 @@ def eval_files(
     device: Annotated[str, typer.Option(help="Of learned metrics: auto, cpu, or such as cuda:0.")] = "auto",
     json: AsJson = False,
 ) -> None:
-    """Measure every film of a folder: sync, health, quality, and fidelity to a reference: table, results.json, report."""
+    """Measure every video of a folder: sync, health, quality, and fidelity to a reference: table, results.json, report."""
     from mova.cli.evaluate import FileOptions, run_files
 
     options = FileOptions(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
 from mova.cli.generate import REMEDIES, STAGES, clip_facts, loudness_words
-from mova.cli.options import in_typed_words
+from mova.cli.options import with_flag_names
 from mova.errors import MovaError, RequestError
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
     try:
         checked_on_fault(output.on_fault)
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     film = _with_retakes(read_film(shots), retakes)
     folder = resolve_model(model or film.model)
-    plan = plan_film(film, read_index(folder).world, model_key=model_key_of(folder))
+    plan = plan_film(film, read_index(folder).capabilities, model_key=model_key_of(folder))
     width, height = plan.size
     check_target(output.path, width=width, height=height)
     cache = ShotCache(output.cache or shots.with_name(f"{shots.stem}.cache"))
@@ -89,7 +89,7 @@ def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) ->
 
         begin = time.monotonic()
         model = MOVAModel.from_pretrained(folder)
-        console.say(f"loaded {plan.world.name} in {time.monotonic() - begin:.1f} s")
+        console.say(f"loaded {plan.capabilities.name} in {time.monotonic() - begin:.1f} s")
         return model
 
     def on_progress(number: int, stage: str, done: int, total: int) -> None:
@@ -152,8 +152,8 @@ def _say_plan(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -
     missing = sum(state.state != "cached" for state in states)
     num_shots = f"{len(states)} shot" + ("s" if len(states) > 1 else "")
     console.say(
-        f"{plan.world.name}: {num_shots}, {width}x{height}, {plan.num_frames} frames "
-        f"({float(plan.num_frames / plan.fps):.3f} s) at {float(plan.fps):g} fps, sound {plan.sample_rate} Hz; "
+        f"{plan.capabilities.name}: {num_shots}, {width}x{height}, {plan.num_frames} frames "
+        f"({float(plan.num_frames / plan.fps):.3f} s) at {float(plan.fps):g} fps, audio {plan.sample_rate} Hz; "
         f"{len(states) - missing} in {cache.folder}, {missing} to render" + _estimate_text(plan, states, cache)
     )
 

@@ -1,4 +1,4 @@
-"""``mova generate``: a prompt to a film with its sound, told step by step."""
+"""``mova generate``: a prompt to a video with its audio, told step by step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.options import in_typed_words, numbered, parse_size, read_prompt
+from mova.cli.options import numbered, parse_size, read_prompt, with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.runtime.options import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mova.conditioning.prepare import Prepared
     from mova.media.clip import Clip
     from mova.media.health.gate import Health, OnFault
-    from mova.request.capabilities import ModelWorld
+    from mova.request.capabilities import Capabilities
     from mova.request.plan import Plan
 
 REMEDIES = {
     "decode_fp32": "its codecs in float32",
     "redecode": "its codecs without tiles",
     "reroll_video": "another seed for the picture",
-    "reroll_audio": "another seed for the sound",
+    "reroll_audio": "another seed for the audio",
 }
 STAGES = {"text": "reading the prompt", "denoise": "steps", "decode": "decoding", "resample": "resampling"}
 
@@ -37,7 +37,7 @@ class Output:
     """Where the clips go and how much is said.
 
     Args:
-        path: Film, or the pattern of several.
+        path: Video, or the pattern of several.
         sheet: Picture of the first clip, if wanted.
         has_sidecar: Whether request, maker and facts go into a JSON document beside every clip.
         is_json: One JSON document on stdout instead of a line of facts.
@@ -85,30 +85,32 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
         checked_on_fault(output.on_fault)
         request = make_request(values | given)
         folder = resolve_model(choice.model)
-        world = read_index(folder).world
-        prepared = prepare(request, world)
+        capabilities = read_index(folder).capabilities
+        prepared = prepare(request, capabilities)
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     paths = numbered(output.path, output.num_clips)
     plan = prepared.plan
     _check_writable(paths, output, prepared)
     _check_loras(choice.loras)
-    _say_plan(plan, world, output)
+    _say_plan(plan, capabilities, output)
     if output.is_dry_run:
         if output.is_json:
             console.facts_json({"request": plan.request.model_dump(), "output": [str(path) for path in paths]})
         return
-    _make(prepared, choice, folder, world, paths, output)
+    _make(prepared, choice, folder, capabilities, paths, output)
 
 
-def _make(prepared: Prepared, choice: Choice, folder: Path, world: ModelWorld, paths: list[Path], output: Output) -> None:
+def _make(
+    prepared: Prepared, choice: Choice, folder: Path, capabilities: Capabilities, paths: list[Path], output: Output
+) -> None:
     began = time.monotonic()
     from mova.generation.model import MOVAModel
     from mova.generation.repair import fault_words, generate_checked
     from mova.media.sidecar import write_sidecar
 
     model = MOVAModel.from_pretrained(folder, runtime=choice.runtime)
-    console.say(f"loaded {world.name} in {time.monotonic() - began:.1f} s")
+    console.say(f"loaded {capabilities.name} in {time.monotonic() - began:.1f} s")
     for path, scale in choice.loras:
         console.say(f"LoRA {model.load_lora(path, scale=scale)} from {path}, scale {scale:g}")
     facts = []
@@ -183,7 +185,7 @@ def save_picture(image: Image.Image, path: Path, option: str) -> None:
         MediaError: If it cannot be written.
     """
     try:
-        with written_beside(path) as beside:
+        with atomic_write(path) as beside:
             image.save(beside)
     except OSError as problem:
         raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", f"Choose another {option}.") from problem
@@ -232,7 +234,7 @@ def _fact_line(fact: dict[str, Any]) -> str:
     sync = (
         "sync cannot be told"
         if fact["offset_ms"] is None
-        else f"sound {fact['offset_ms']:+.0f} ms to picture ({fact['num_events']} events)"
+        else f"audio {fact['offset_ms']:+.0f} ms to picture ({fact['num_events']} events)"
     )
     return (
         f"{fact['file']}  {fact['width']}x{fact['height']}, {fact['seconds']:.3f} s at {fact['fps']:g} fps, "
@@ -251,7 +253,7 @@ def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
     return MovaError(f"{len(refused)} of {num_clips} clips were not written: {names}.", hint)
 
 
-def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
+def _say_plan(plan: Plan, capabilities: Capabilities, output: Output) -> None:
     from mova.scenes.recognise import kind_of
 
     request = plan.request
@@ -259,13 +261,14 @@ def _say_plan(plan: Plan, world: ModelWorld, output: Output) -> None:
         f"{plan.num_frames} frames ({plan.num_frames / float(plan.timeline.fps):.3f} s) at {float(plan.timeline.fps):g} fps"
     )
     console.say(
-        f"{world.name}: {plan.width}x{plan.height}, {length}, sound {plan.sample_rate} Hz, {plan.num_inference_steps} steps, "
+        f"{capabilities.name}: {plan.width}x{plan.height}, {length}, audio {plan.sample_rate} Hz, "
+        f"{plan.num_inference_steps} steps, "
         f"guidance {plan.guidance_scale:g}, seed {request.seed}, audio seed {request.audio_seed}"
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
-    if world.kinds and kind_of(request.prompt) is None:
-        kinds = ", ".join(world.kinds)
-        console.say(f"note: this prompt is outside what {world.name} knows ({kinds}); see `mova examples`")
+    if capabilities.kinds and kind_of(request.prompt) is None:
+        kinds = ", ".join(capabilities.kinds)
+        console.say(f"note: this prompt is outside what {capabilities.name} knows ({kinds}); see `mova examples`")
 
 
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:
@@ -289,8 +292,8 @@ def _check_writable(paths: list[Path], output: Output, prepared: Prepared) -> No
         check_only(path, prepared.plan.request.only)
         if output.has_sidecar:
             check_sidecar(path)
-        if prepared.film is not None and path.suffix.lower() not in SINGLE_KINDS:
-            check_soundtrack_target(prepared.film, path)
+        if prepared.source_video is not None and path.suffix.lower() not in SINGLE_KINDS:
+            check_soundtrack_target(prepared.source_video, path)
         else:
             check_target(path, width=prepared.plan.width, height=prepared.plan.height)
     if sheet is not None:

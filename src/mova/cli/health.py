@@ -1,4 +1,4 @@
-"""``mova check``: whether films are whole."""
+"""``mova check``: whether videos are whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mova.errors import MediaError
 
 
 def run(paths: Sequence[Path], *, is_json: bool) -> bool:
-    """Look films over, say what was found, and return whether all are whole.
+    """Look videos over, say what was found, and return whether all are whole.
 
     A file that cannot be read is reported by name and counts as not whole; the others are looked at all the same.
 

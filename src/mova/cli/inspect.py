@@ -1,4 +1,4 @@
-"""``mova inspect``: how a film was made; what a model's folder holds, and what is wrong with it."""
+"""``mova inspect``: how a video was made; what a model's folder holds, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def run(target: str, *, is_json: bool) -> None:
 
     Raises:
         CheckpointError: If it is no checkpoint, or not a whole one; what is there has been shown by then.
-        MediaError: If it is a file, and neither film nor sound.
+        MediaError: If it is a file, and neither video nor audio.
     """
     if Path(target).expanduser().is_file():
-        _inspect_film(Path(target).expanduser(), is_json=is_json)
+        _inspect_video(Path(target).expanduser(), is_json=is_json)
     else:
         _inspect_model(local_model(target), is_json=is_json)
 
@@ -49,16 +49,16 @@ def local_model(name: str) -> Path:
     return resolve_model(name)
 
 
-def _inspect_film(path: Path, *, is_json: bool) -> None:
+def _inspect_video(path: Path, *, is_json: bool) -> None:
     from mova.media.probe import probe
 
     info = probe(path)
     if is_json:
-        console.facts_json(_film_facts(info))
+        console.facts_json(_video_facts(info))
         return
     console.fact(f"{info.path}: {info.format}, {info.size_bytes / 1000:.0f} kB")
-    console.fact(f"film: {_film_words(info.video)}")
-    console.fact(f"sound: {_sound_words(info.audio)}")
+    console.fact(f"video: {_video_words(info.video)}")
+    console.fact(f"audio: {_audio_words(info.audio)}")
     if info.request is None:
         console.fact("it does not say how it was made")
         return
@@ -68,7 +68,7 @@ def _inspect_film(path: Path, *, is_json: bool) -> None:
     console.table(("of the request", "value"), rows, left=(0, 1))
 
 
-def _film_facts(info: MediaInfo) -> dict[str, Any]:
+def _video_facts(info: MediaInfo) -> dict[str, Any]:
     return {
         "file": str(info.path),
         "format": info.format,
@@ -81,7 +81,7 @@ def _film_facts(info: MediaInfo) -> dict[str, Any]:
     }
 
 
-def _film_words(video: VideoInfo | None) -> str:
+def _video_words(video: VideoInfo | None) -> str:
     if video is None:
         return "none"
     rate = "" if video.fps is None else f" at {float(video.fps):g} fps"
@@ -89,7 +89,7 @@ def _film_words(video: VideoInfo | None) -> str:
     return f"{video.codec}, {video.width}x{video.height}{rate}{frames}{_length_words(video.duration_s)}"
 
 
-def _sound_words(audio: AudioInfo | None) -> str:
+def _audio_words(audio: AudioInfo | None) -> str:
     if audio is None:
         return "none"
     channels = {1: "mono", 2: "stereo"}.get(audio.channels, f"{audio.channels} channels")

@@ -29,7 +29,7 @@ def flag(field: str) -> str:
     return FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
-def in_typed_words(problem: RequestError) -> RequestError:
+def with_flag_names(problem: RequestError) -> RequestError:
     """The same error, with the request's field named as the option that sets it."""
     if problem.field is None or not problem.field:
         return problem

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
 from mova.cli.inspect import local_model
-from mova.cli.options import in_typed_words, parse_size
+from mova.cli.options import parse_size, with_flag_names
 from mova.errors import CheckpointError, RequestError
 from mova.runtime import costs
 from mova.runtime.codec_costs import codec_cost, video_scale
@@ -18,7 +18,7 @@ from mova.runtime.memory import STAGES, Choice, Model, choices, first_that_fits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mova.request.capabilities import ModelWorld
+    from mova.request.capabilities import Capabilities
     from mova.request.plan import Plan
 
 COMPONENTS = ("video_dit", "audio_dit", "dual_tower_bridge", "text_encoder", "video_vae", "audio_vae")
@@ -38,7 +38,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Bill:
+class CostEstimate:
     """What one clip costs.
 
     Args:
@@ -86,17 +86,17 @@ def run(values: dict[str, Any], *, size: str | None, model: str, device: Device,
         width, height = parse_size(size)
         given = {"prompt": "any", "width": width, "height": height}  # what a prompt says costs nothing
         request = make_request({name: value for name, value in (values | given).items() if value is not None})
-        plan = resolve(request, index.world)
+        plan = resolve(request, index.capabilities)
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     bill = count(folder, plan)
     if is_json:
         console.facts_json(_as_json(bill, plan, device))
     else:
-        _show(bill, plan, index.world, device)
+        _show(bill, plan, index.capabilities, device)
 
 
-def count(folder: Path, plan: Plan) -> Bill:
+def count(folder: Path, plan: Plan) -> CostEstimate:
     """The bill of a settled request, from configuration files alone.
 
     Raises:
@@ -113,19 +113,19 @@ def count(folder: Path, plan: Plan) -> Bill:
         network = costs.Network.from_configs(*(configs[name] for name in COMPONENTS[:3]))
         scale = video_scale(configs["video_vae"])
         grid = (plan.timeline.video_latents(plan.grid_frames), plan.height // scale, plan.width // scale)
-        sound = plan.timeline.audio_latents(plan.grid_frames)
+        audio = plan.timeline.audio_latents(plan.grid_frames)
         codecs = {
             name: codec_cost(index.classes[name][1], configs[name], latents)
-            for name, latents in (("video_vae", grid), ("audio_vae", (sound,)))
+            for name, latents in (("video_vae", grid), ("audio_vae", (audio,)))
         }
         encoder = costs.text_encoder_weights(configs["text_encoder"])
-        encoding = costs.text_encoder_flops(configs["text_encoder"], index.world.max_tokens)
+        encoding = costs.text_encoder_flops(configs["text_encoder"], index.capabilities.max_tokens)
         velocities = branches_of_run(plan, ScheduleConfig.from_values(levels))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: {error}", "The configuration files are not those of a model.") from error
     experts = 2 if "video_dit_2" in index.classes else 1
-    lengths = _lengths(network, grid, sound, index.world.max_tokens)
-    parts = _windows(plan, index.world, grid[0], sound)
+    lengths = _lengths(network, grid, audio, index.capabilities.max_tokens)
+    parts = _windows(plan, index.capabilities, grid[0], audio)
     windows = tuple(_lengths(network, (frames, *grid[1:]), latents, lengths.text) for frames, latents in parts)
     largest = max(windows, key=lambda window: window.video)
     prices = {branches: sum(costs.step_flops(network, window, branches) for window in windows) for branches in set(velocities)}
@@ -135,7 +135,7 @@ def count(folder: Path, plan: Plan) -> Bill:
     prompts = len(windows) * costs.prompt_flops(network, largest, asked, num_experts=experts)
     expert = costs.tower_weights(network.video).total
     model = Model(network, experts, encoder, configs["text_encoder"], codecs["video_vae"], codecs["audio_vae"])
-    return Bill(
+    return CostEstimate(
         lengths=lengths,
         windows=windows,
         velocities=velocities,
@@ -191,33 +191,33 @@ def parse_speed(text: str | None) -> float | None:
     return float(found[1]) * 1000.0**power
 
 
-def _lengths(network: costs.Network, grid: tuple[int, ...], sound: int, text: int) -> costs.Lengths:
-    film = 1
+def _lengths(network: costs.Network, grid: tuple[int, ...], audio: int, text: int) -> costs.Lengths:
+    video = 1
     for latents, patch in zip(grid, network.video.patch_size, strict=True):
-        film *= latents // patch
-    return costs.Lengths(video=film, audio=sound // network.audio.patch, text=text, frames=grid[0])
+        video *= latents // patch
+    return costs.Lengths(video=video, audio=audio // network.audio.patch, text=text, frames=grid[0])
 
 
-def _windows(plan: Plan, world: ModelWorld, num_video: int, num_audio: int) -> list[tuple[int, int]]:
-    """Latents of film and sound in each window."""
+def _windows(plan: Plan, capabilities: Capabilities, num_video: int, num_audio: int) -> list[tuple[int, int]]:
+    """Latents of video and audio in each window."""
     from mova.sampling.windows import plan_windows
 
-    longest = plan.timeline.video_latents(world.timeline().next_legal_frames(world.max_frames))
+    longest = plan.timeline.video_latents(capabilities.timeline().next_legal_frames(capabilities.max_frames))
     windows = plan_windows(num_video, num_audio, timeline=plan.timeline, max_video=longest)
     return [(window.video[1] - window.video[0], window.audio[1] - window.audio[0]) for window in windows]
 
 
-def _show(bill: Bill, plan: Plan, world: ModelWorld, device: Device) -> None:
+def _show(bill: CostEstimate, plan: Plan, capabilities: Capabilities, device: Device) -> None:
     fps = float(plan.timeline.fps)
     console.fact(
-        f"{world.name}: {plan.width}x{plan.height}, {plan.num_frames} frames ({plan.num_frames / fps:.3f} s) at {fps:g} fps, "
-        f"{plan.num_inference_steps} steps ({plan.solver}), "
+        f"{capabilities.name}: {plan.width}x{plan.height}, {plan.num_frames} frames ({plan.num_frames / fps:.3f} s) "
+        f"at {fps:g} fps, {plan.num_inference_steps} steps ({plan.solver}), "
         f"guidance {plan.guidance_scale:g}, cross guidance {plan.cross_guidance_scale:g}"
         + (f", self-guidance {plan.request.self_guidance_scale:g}" if plan.request.self_guidance_scale else "")
     )
     split = f" in {len(bill.windows)} windows" if len(bill.windows) > 1 else ""
     console.fact(
-        f"tokens: {bill.lengths.video:,} film, {bill.lengths.audio:,} sound{split}, {bill.lengths.text:,} text; "
+        f"tokens: {bill.lengths.video:,} video, {bill.lengths.audio:,} audio{split}, {bill.lengths.text:,} text; "
         f"parameters: {_billions(sum(bill.parameters.values()))}"
     )
     console.fact("")
@@ -226,7 +226,7 @@ def _show(bill: Bill, plan: Plan, world: ModelWorld, device: Device) -> None:
     _show_memory(bill, device)
 
 
-def _show_operations(bill: Bill, plan: Plan, device: Device) -> None:
+def _show_operations(bill: CostEstimate, plan: Plan, device: Device) -> None:
     total = sum(bill.parts.values())
     shares = [(name, _flop(value), f"{100 * value / total:.1f} %") for name, value in bill.parts.items()]
     console.table(("one evaluation", "operations", ""), [*shares, ("sum", _flop(total), "")])
@@ -249,8 +249,8 @@ def _show_operations(bill: Bill, plan: Plan, device: Device) -> None:
     console.table(head, [(name, _flop(value), _seconds(value / device.speed)) for name, value in rows])
 
 
-def _show_memory(bill: Bill, device: Device) -> None:
-    head = ["offload", "film blocks", *(f"{stage}: weights + tensors" for stage in STAGES), "peak", "host"]
+def _show_memory(bill: CostEstimate, device: Device) -> None:
+    head = ["offload", "video blocks", *(f"{stage}: weights + tensors" for stage in STAGES), "peak", "host"]
     rows = []
     for way in bill.ways:
         cells = [f"{_bytes(way.stages[stage].weights)} + {_bytes(way.stages[stage].tensors)}" for stage in STAGES]
@@ -274,7 +274,7 @@ def _show_memory(bill: Bill, device: Device) -> None:
         console.fact(f"recommended for {_bytes(device.memory_bytes)}: {_named(best)}")
 
 
-def _show_streaming(bill: Bill, device: Device) -> None:
+def _show_streaming(bill: CostEstimate, device: Device) -> None:
     streamed = max(way.streamed_bytes for way in bill.ways)
     if device.speed is None or not streamed:
         return
@@ -285,7 +285,7 @@ def _show_streaming(bill: Bill, device: Device) -> None:
     )
 
 
-def _as_json(bill: Bill, plan: Plan, device: Device) -> dict[str, Any]:
+def _as_json(bill: CostEstimate, plan: Plan, device: Device) -> dict[str, Any]:
     request = {"width": plan.width, "height": plan.height, "num_frames": plan.num_frames, "fps": float(plan.timeline.fps)}
     sampling = {
         "num_inference_steps": plan.num_inference_steps,
@@ -325,7 +325,7 @@ def _as_json(bill: Bill, plan: Plan, device: Device) -> dict[str, Any]:
 
 
 def _named(way: Choice) -> str:
-    stored = "film blocks in 8 bit (quantisation fp8 or int8)" if way.stored == "8 bit" else "weights in bfloat16"
+    stored = "video blocks in 8 bit (quantisation fp8 or int8)" if way.stored == "8 bit" else "weights in bfloat16"
     return f"offload {way.offload}, {stored}"
 
 

@@ -1,4 +1,4 @@
-"""What a film says of how it was made: to vary it, and to make it again."""
+"""What a video says of how it was made: to vary it, and to make it again."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from mova.errors import CheckpointError, MediaError, MovaError, RequestError
 from mova.runtime.options import RuntimeOptions
 
 
-def asked_of(
-    film: Path | None, given: Mapping[str, Any], changes: Sequence[str], *, reroll: str | None
+def request_from_video(
+    video: Path | None, given: Mapping[str, Any], changes: Sequence[str], *, reroll: str | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is asked of a model, begun with the request inside a film if there is one; and what made that film.
+    """What is asked of a model, begun with the request inside a video if there is one; and what made that video.
 
     Args:
-        film: Its file.
-        given: Fields of the request that take the place of those in the film.
+        video: Its file.
+        given: Fields of the request that take the place of those in the video.
         changes: ``name=value`` each, as :func:`varied`.
-        reroll: What alone of the film is made anew, if not all.
+        reroll: What alone of the video is made anew, if not all.
 
     Raises:
-        MediaError: If the film cannot be read or holds no request.
-        RequestError: If a change is of another form, or what the film was made from has changed since and is not given anew.
+        MediaError: If the video cannot be read or holds no request.
+        RequestError: If a change is of another form, or what the video was made from has changed since and is not given anew.
     """
-    recorded, made_by = ({}, {}) if film is None else recorded_request(film)
+    recorded, made_by = ({}, {}) if video is None else recorded_request(video)
     if reroll is not None:
-        recorded = rerolled_from(film, recorded, reroll)
+        recorded = rerolled_from(video, recorded, reroll)
     request = varied({**recorded, **given}, changes)
     anew = {*given, *(change.partition("=")[0] for change in changes)}
     _check_inputs({name: value for name, value in recorded.items() if name not in anew}, made_by)
@@ -39,21 +39,21 @@ def asked_of(
 
 
 def recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The request inside a film, and what made it.
+    """The request inside a video, and what made it.
 
     Raises:
         MediaError: If the file cannot be read or holds no request.
-        RequestError: If it is a film of several shots.
+        RequestError: If it is a video of several shots.
     """
     from mova.media.probe import probe
 
     info = probe(path)
     if info.request is None:
-        raise MediaError(f"{path} does not say how it was made.", "Give a film that mova wrote.")
+        raise MediaError(f"{path} does not say how it was made.", "Give a video that mova wrote.")
     if "shots" in info.request:
         raise RequestError(
-            f"{path} is a film of shots, which one request does not make.",
-            "Make it again, or vary it, from its shot list: mova film SHOTS.yaml; mova inspect shows every shot.",
+            f"{path} is a video of shots, which one request does not make.",
+            "Make it again, or vary it, from its shot list: mova video SHOTS.yaml; mova inspect shows every shot.",
         )
     return info.request, info.made_by or {}
 
@@ -81,15 +81,15 @@ def varied(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
 
 
 def rerolled_from(path: Path | None, recorded: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    """The request that makes the sound or the film of a film's file anew, for the other as it is in the file.
+    """The request that makes the audio or the video of a video's file anew, for the other as it is in the file.
 
     Args:
-        path: The film.
+        path: The video.
         recorded: The request inside it.
         modality: What is made anew.
 
     Raises:
-        RequestError: If there is no film, or ``modality`` is none.
+        RequestError: If there is no video, or ``modality`` is none.
     """
     from mova.conditioning.reroll import reroll_values
 
@@ -97,15 +97,15 @@ def rerolled_from(path: Path | None, recorded: Mapping[str, Any], modality: str)
         raise RequestError("--reroll: needs a clip of which a part is kept.", "Give it as --from clip.mp4.")
     values = reroll_values(recorded, cast(Any, modality), kept=str(path))  # which checks the modality
     if modality == "audio":
-        values.pop("num_frames", None)  # the length is the film's, whose picture stream is then copied
+        values.pop("num_frames", None)  # the length is the video's, whose picture stream is then copied
     return values
 
 
-def maker_of(made_by: Mapping[str, Any], *, model: str | None = None) -> str:
-    """The model that made a film, or ``model`` in its place; whether its weights are still the same is said.
+def model_of_video(made_by: Mapping[str, Any], *, model: str | None = None) -> str:
+    """The model that made a video, or ``model`` in its place; whether its weights are still the same is said.
 
     Args:
-        made_by: What the film says of it; empty without a film.
+        made_by: What the video says of it; empty without a video.
         model: Name, folder or hub id.
 
     Raises:
@@ -116,41 +116,43 @@ def maker_of(made_by: Mapping[str, Any], *, model: str | None = None) -> str:
     name = model or made_by.get("model") or BASE_NAME
     if made_by:
         try:
-            # nothing is fetched from a network because a film says so
+            # nothing is fetched from a network because a video says so
             here = read_index(resolve_model(name, may_download=model is not None)).fingerprint
         except CheckpointError:
             if model is not None:
                 raise
             hint = f"Give --model: another one, or {name} itself if you trust it."
-            raise CheckpointError(f"the film was made with {name!r}, which is not on this machine.", hint) from None
+            raise CheckpointError(f"the video was made with {name!r}, which is not on this machine.", hint) from None
         if made_by.get("weights") not in (None, here):
-            console.say(f"note: the film was made with other weights ({made_by['weights']}, here {here})")
+            console.say(f"note: the video was made with other weights ({made_by['weights']}, here {here})")
     return str(name)
 
 
-def loras_of(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]:
-    """The LoRAs that a film was made with, and their strengths.
+def loras_of_video(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]:
+    """The LoRAs that a video was made with, and their strengths.
 
     Raises:
         CheckpointError: If a file is not there.
-        RequestError: If one has changed, or the film does not say which file it was.
+        RequestError: If one has changed, or the video does not say which file it was.
     """
     from mova.checkpoints.lora.file import lora_hash
 
     found = []
     for lora in made_by.get("loras") or ():
         if not isinstance(lora, Mapping) or "file" not in lora:  # attached from memory, or written by an older version
-            raise RequestError("the film was made with a LoRA, and does not say with which file.", "Give --lora.", field="lora")
+            raise RequestError(
+                "the video was made with a LoRA, and does not say with which file.", "Give --lora.", field="lora"
+            )
         if lora_hash(lora["file"]) != lora["hash"]:
             raise RequestError(
-                f"the LoRA {lora['file']} is not what it was when the film was made.", "Put the old file back.", field="lora"
+                f"the LoRA {lora['file']} is not what it was when the video was made.", "Put the old file back.", field="lora"
             )
         found.append((Path(lora["file"]), float(lora["scale"])))
     return tuple(found)
 
 
 def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool) -> None:
-    """Make a film again from what it says of itself, and say whether it is the same.
+    """Make a video again from what it says of itself, and say whether it is the same.
 
     Raises:
         CheckpointError: If its model or a LoRA of it is not there.
@@ -168,7 +170,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
             f"Give another {path.suffix}.",
         )
     _check_inputs(request, made_by)
-    name, loras = maker_of(made_by, model=model), loras_of(made_by)
+    name, loras = model_of_video(made_by, model=model), loras_of_video(made_by)
     runtime = RuntimeOptions(dtype=made_by.get("dtype", "auto"), quantisation=made_by.get("quantisation", "none"))
     wanted = Output(target, sheet=None, has_sidecar=False, is_json=is_json, is_dry_run=False, num_clips=1)
     run(request, Choice(name, runtime, loras), wanted)
@@ -176,7 +178,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
 
 
 def _check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
-    """Refuse what a recorded request names, if it is not any more what the film was made from."""
+    """Refuse what a recorded request names, if it is not any more what the video was made from."""
     from mova.conditioning.sources import PREFIX, content_hash
     from mova.film.plan import FILES
 
@@ -188,12 +190,12 @@ def _check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> Non
         for name in names:
             if name.startswith(PREFIX):
                 raise RequestError(
-                    f"what {field} names was in memory when the film was made ({name}).",
+                    f"what {field} names was in memory when the video was made ({name}).",
                     "Make it again from Python.",
                     field=field,
                 )
             if name in hashes and content_hash(name) != hashes[name]:
-                raise RequestError(f"{name} is not what it was when the film was made.", "Put the old file back.", field=field)
+                raise RequestError(f"{name} is not what it was when the video was made.", "Put the old file back.", field=field)
 
 
 def _compare(path: Path, again: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from mova.cli import console
 from mova.errors import MediaError
-from mova.files import written_beside
+from mova.files import atomic_write
 
 
 def draw_sheet(
     output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float
 ) -> None:
-    """Render a few clips of each kind and draw their film strips, waveforms and events into one PNG."""
+    """Render a few clips of each kind and draw their videostrips, waveforms and events into one PNG."""
     from mova.scenes.sheet import scene_sheet
     from mova.scenes.world import KINDS, render, sample_scripts
     from mova.timeline import frames_in_seconds
@@ -32,7 +32,7 @@ def draw_sheet(
         clips.append(render(script, width=width, height=height, fps=fps, num_frames=frames))
         line.update(number, len(scripts))
     try:
-        with written_beside(output) as beside:
+        with atomic_write(output) as beside:
             scene_sheet(clips).save(beside, format="PNG")
     except OSError as problem:
         raise MediaError(f"cannot write {output}: {problem}", "Choose another folder.") from problem

@@ -1,4 +1,4 @@
-"""``mova sync``: how far the sound of a film is from its picture."""
+"""``mova sync``: how far the audio of a video is from its picture."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from pathlib import Path
 
 from mova.cli import console
 from mova.cli.generate import check_picture_target, save_picture
-from mova.cli.options import in_typed_words
+from mova.cli.options import with_flag_names
 from mova.errors import RequestError
-from mova.lab.sync.result import FilmSync
+from mova.lab.sync.result import VideoSync
 
 
 def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> None:
-    """Measure a film and say what was found; that it cannot be told is an answer, not an error.
+    """Measure a video and say what was found; that it cannot be told is an answer, not an error.
 
     Raises:
-        MediaError: If the film cannot be read, or the plot not written.
+        MediaError: If the video cannot be read, or the plot not written.
         RequestError: If there is no such kind.
     """
-    from mova.lab.sync.measure import measure, read_film
+    from mova.lab.sync.measure import measure, read_video
 
     if plot is not None:
         check_picture_target(plot, "--plot")
-    film = read_film(path)
+    video = read_video(path)
     try:
-        sync = measure(film, kind=kind)
+        sync = measure(video, kind=kind)
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     if plot is not None:
         from mova.lab.sync.plot import sync_plot
 
-        save_picture(sync_plot(sync, film, title=path.name), plot, "--plot")
+        save_picture(sync_plot(sync, video, title=path.name), plot, "--plot")
     if is_json:
         console.facts_json({"file": str(path), **sync.as_dict()})
         return
@@ -39,7 +39,7 @@ def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> No
         console.fact(f"  {line}")
 
 
-def _details(sync: FilmSync) -> list[str]:
+def _details(sync: VideoSync) -> list[str]:
     counts = f"{len(sync.seen_s)} event{'' if len(sync.seen_s) == 1 else 's'} seen, {len(sync.heard_s)} heard"
     read_as = f"read as {sync.read_as}"
     if sync.offset_ms is None:
@@ -55,5 +55,5 @@ def _details(sync: FilmSync) -> list[str]:
         low, high = sync.drift_interval_ms_per_s
         lines.append(f"drift {sync.drift_ms_per_s:+.2f} ms/s, 95 % {low:+.2f} to {high:+.2f}")
     if sync.beat_s is not None:
-        lines.append(f"the film beats every {sync.beat_s:.2f} s: the offset is known but for multiples of it")
+        lines.append(f"the video beats every {sync.beat_s:.2f} s: the offset is known but for multiples of it")
     return lines

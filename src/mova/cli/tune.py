@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.options import in_typed_words
+from mova.cli.options import with_flag_names
 from mova.errors import MediaError, MissingExtraError, RequestError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TuneOptions:
         scales: Numbers with commas, as are the next three.
         cross: Scales of the bridge.
         own: Scales of self-guidance.
-        audio: Scales of the text for the sound; those of the film if empty.
+        audio: Scales of the text for the audio; those of the video if empty.
         per_kind: Prompts of each kind.
         kinds: With commas; the model's own, else all, if empty.
         output: Folder of the rows and the plot.
@@ -75,17 +75,17 @@ def run(options: TuneOptions) -> None:
 
     folder = resolve_model(options.model)
     index = read_index(folder)
-    kinds = [kind.strip() for kind in options.kinds.split(",")] if options.kinds else list(index.world.kinds or KINDS)
+    kinds = [kind.strip() for kind in options.kinds.split(",")] if options.kinds else list(index.capabilities.kinds or KINDS)
     if len(set(kinds)) < len(kinds):
         raise RequestError(f"--kinds: names a kind twice; got {options.kinds!r}.", "Name each once.")
     scripts = tuning.prompts(kinds, options.per_kind, seed=options.seed)
-    steps = index.world.num_inference_steps if options.steps is None else options.steps
+    steps = index.capabilities.num_inference_steps if options.steps is None else options.steps
     trial = {
         "mova": __version__,
-        "model": index.world.name,
+        "model": index.capabilities.name,
         "weights": index.fingerprint,
         "num_inference_steps": steps,
-        "solver": index.world.solver,
+        "solver": index.capabilities.solver,
         "seed": options.seed,
         "prompts": [script.caption for script in scripts],
     }
@@ -93,12 +93,12 @@ def run(options: TuneOptions) -> None:
     try:
         rows = tuning.read_rows(table, trial)
     except RequestError as problem:
-        raise in_typed_words(problem) from None
+        raise with_flag_names(problem) from None
     missing = [setting for setting in wanted if setting not in {row.setting for row in rows}]
     _make_folder(options.output)
     console.say(
-        f"{index.world.name}: {len(scripts)} clips of {len(kinds)} kinds for each of {len(wanted)} settings, {steps} steps"
-        + (f"; {len(wanted) - len(missing)} settings are in {table}" if len(missing) < len(wanted) else "")
+        f"{index.capabilities.name}: {len(scripts)} clips of {len(kinds)} kinds for each of {len(wanted)} settings, "
+        f"{steps} steps" + (f"; {len(wanted) - len(missing)} settings are in {table}" if len(missing) < len(wanted) else "")
     )
     if missing:
         from mova.pipeline import MOVAPipeline
@@ -119,7 +119,7 @@ def run(options: TuneOptions) -> None:
             rows.append(row)
             tuning.write_rows(table, rows, trial)
     rows = tuning.read_rows(table, trial)
-    tuning.draw_rows(plot, rows, title=f"{index.world.name}, {len(scripts)} clips a setting")
+    tuning.draw_rows(plot, rows, title=f"{index.capabilities.name}, {len(scripts)} clips a setting")
     _show(rows, tuning.frontier(rows), table, plot, is_json=options.is_json)
 
 

@@ -2,8 +2,8 @@
 
 What is given comes back as it was; what is made comes from the codecs, which soften a picture and shift its colours a
 little. Side by side the two would pop. So the detail that the codecs lost of the last given frame is carried over into the
-frames next to it, fading within one latent step, wherever the picture stands still; and given sound fades into the codec's
-copy of it. No given pixel is changed, and of the sound only the samples of its own seam.
+frames next to it, fading within one latent step, wherever the picture stands still; and given audio fades into the codec's
+copy of it. No given pixel is changed, and of the audio only the samples of its own seam.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from scipy.ndimage import uniform_filter
 Frames = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-STILL = 24.0
+MOTION_THRESHOLD = 24.0
 """Difference of two frames, of 255, up to which a pixel shows the same thing and all detail is carried to it; none at twice
 that."""
 
-SOFT = 5
+BLUR_SIZE = 5
 """Pixels, in width and height, over which a change is felt."""
 
 
-def join_pictures(made: Frames, given: Frames, keep: Mask, *, reach: int) -> Frames:
+def blend_frames(made: Frames, given: Frames, keep: Mask, *, reach: int) -> Frames:
     """Given pixels as they were, and made ones that go on from them.
 
     Args:
@@ -52,7 +52,7 @@ def join_pictures(made: Frames, given: Frames, keep: Mask, *, reach: int) -> Fra
     return joined
 
 
-def join_sounds(made: NDArray[np.float32], given: NDArray[np.float32], keep: Mask, *, reach: int) -> NDArray[np.float32]:
+def blend_audio(made: NDArray[np.float32], given: NDArray[np.float32], keep: Mask, *, reach: int) -> NDArray[np.float32]:
     """Given samples as they were, but for the last ``reach`` before a border, which fade into the codec's copy of them.
 
     Args:
@@ -78,8 +78,8 @@ def _carried(
         copy = made[source].astype(np.float32)
         # a thing that moves takes its surroundings along: the codec's softness is as wide as its detail
         change = np.abs(made[index] - copy).max(axis=-1)
-        change = np.maximum(change, uniform_filter(change, size=SOFT))
-        still = (2.0 - change / STILL).clip(0.0, 1.0) * (0.5 + 0.5 * np.cos(np.pi * offset / (reach + 1)))
+        change = np.maximum(change, uniform_filter(change, size=BLUR_SIZE))
+        still = (2.0 - change / MOTION_THRESHOLD).clip(0.0, 1.0) * (0.5 + 0.5 * np.cos(np.pi * offset / (reach + 1)))
         first = keep[source] & (weight == 0.0)
         weight = np.where(first, still, weight).astype(np.float32)
         detail = np.where(first[..., None], given[source] - copy, detail)

@@ -1,4 +1,4 @@
-"""Given pictures, films and sounds brought to a clip: its size, its clock, and latents that hold one picture each."""
+"""Given pictures, videos and sounds brought to a clip: its size, its clock, and latents that hold one picture each."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.conditioning.given import Given
-from mova.conditioning.sources import Picture, SoundInput
+from mova.conditioning.sources import AudioInput, Picture
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.request.capabilities import ModelWorld, resolve_size, value_or
+from mova.request.capabilities import Capabilities, resolve_size, value_or
 from mova.request.plan import Canvas, Plan
 from mova.request.schema import Fit, GenerationRequest
 from mova.timeline import Timeline
 
 if TYPE_CHECKING:
-    from mova.media.readers import Sound
+    from mova.media.readers import Audio
 
 
 class Place(NamedTuple):
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     field: str
 
 
-def places_of(plan: Plan) -> list[Place]:
+def keyframe_positions(plan: Plan) -> list[Place]:
     """Where the pictures of a request are in its clip.
 
     Raises:
@@ -64,8 +64,8 @@ def check_places(plan: Plan, places: Sequence[Place], given: Given) -> None:
         RequestError: If one latent would have to hold two things; the nearest free time is named.
     """
     timeline, lead = plan.timeline, lead_frames(plan.request, plan.timeline)
-    film = () if given.keep_picture is None else np.flatnonzero(given.keep_picture.any(axis=(1, 2)))
-    taken = {timeline.latent_of_frame(lead + int(frame)): "a part of the given clip" for frame in film}
+    video = () if given.keep_picture is None else np.flatnonzero(given.keep_picture.any(axis=(1, 2)))
+    taken = {timeline.latent_of_frame(lead + int(frame)): "a part of the given clip" for frame in video}
     full = {*taken, *(timeline.latent_of_frame(lead + place.frame) for place in places)}
     for place in places:
         latent, time_s = timeline.latent_of_frame(lead + place.frame), float(place.frame / timeline.fps)
@@ -89,28 +89,28 @@ def lead_frames(request: GenerationRequest, timeline: Timeline) -> int:
     return timeline.frames_of_latents(len(request.references)) if request.references else 0
 
 
-def sound_on_clock(sound: Sound | SoundInput, plan: Plan, *, num_samples: int, rate: int) -> NDArray[np.float32]:
-    """The beginning of a sound at another rate, ``[channels, num_samples]``.
+def audio_on_clock(audio: Audio | AudioInput, plan: Plan, *, num_samples: int, rate: int) -> NDArray[np.float32]:
+    """The beginning of audio at another rate, ``[channels, num_samples]``.
 
     Raises:
         RequestError: If it is shorter than the clip.
     """
     from mova.media.resample import resample
 
-    waveform, own = sound.waveform, sound.sample_rate
+    waveform, own = audio.waveform, audio.sample_rate
     needed = -(-num_samples * own // rate)
     if waveform.shape[1] < needed - 1:
         enough = int(Fraction(waveform.shape[1], own) * plan.timeline.fps)
         raise RequestError(
             f"audio lasts {waveform.shape[1] / own:.4f} s; the clip lasts {num_samples / rate:.4f} s.",
-            f"It is enough for {enough} frames: ask for as many, or give a longer sound." if enough else "Give a longer sound.",
+            f"It is enough for {enough} frames: ask for as many, or give a longer audio." if enough else "Give a longer audio.",
             field="audio",
         )
     part = waveform[:, :needed]
     return part[:, :num_samples] if own == rate else resample(part, own, to_rate=rate, num_samples=num_samples)
 
 
-def fitted(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Picture:
+def fit_to_canvas(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Picture:
     """A picture at the clip's size.
 
     Raises:
@@ -134,7 +134,7 @@ def fitted(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Picture:
     return fit_image(picture, canvas.width, canvas.height, fit=fit)
 
 
-def sized(clip: Clip, request: GenerationRequest, world: ModelWorld) -> Clip:
+def resize_clip(clip: Clip, request: GenerationRequest, capabilities: Capabilities) -> Clip:
     """The clip at the size that is asked for, which is its own where none is, brought there as ``fit`` says.
 
     Raises:
@@ -145,12 +145,12 @@ def sized(clip: Clip, request: GenerationRequest, world: ModelWorld) -> Clip:
     own = (clip.width, clip.height)
     size = (value_or(request.width, clip.width), value_or(request.height, clip.height))
     try:
-        resolve_size(world, *size)
+        resolve_size(capabilities, *size)
     except RequestError as problem:
         if size != own:
             raise
         # a size that nobody asked for: the model's own is what can be had
-        size = world.default_size
+        size = capabilities.default_size
         if request.fit == "exact":
             hint = f"Say fit=crop, pad or stretch to bring it to {size[0]}x{size[1]}."
             raise RequestError(f"the clip given as video does not fit: {problem.message}", hint, field="video") from None

@@ -1,8 +1,8 @@
 """What a user gives besides words, on the clip's own clock: frames and samples, and which of them are given.
 
-Every direction (a picture, a film, a sound in; the rest made) is one :class:`Given`: two arrays and two masks. The
+Every direction (a picture, a video, audio in; the rest made) is one :class:`Given`: two arrays and two masks. The
 sampler is told of it as latents and noise levels (:mod:`mova.pipeline.conditioning`); when the clip is made, what was given is
-put back as it was (:func:`keep_given`), not as the codecs copy it.
+put back as it was (:func:`paste_back`), not as the codecs copy it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.conditioning.blend import join_pictures, join_sounds
+from mova.conditioning.blend import blend_audio, blend_frames
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.request.plan import Canvas
@@ -30,15 +30,15 @@ class Given:
     Args:
         frames: ``[T, H, W, 3]`` uint8; where nothing is given its values have no effect. ``None``: no picture is given.
         keep_picture: ``[T, H, W]`` bool (or broadcastable to it): which pixels are given.
-        waveform: ``[1, S]`` float32 in [-1, 1] at the model's rate. ``None``: no sound is given.
-        keep_sound: ``[S]`` bool.
+        waveform: ``[1, S]`` float32 in [-1, 1] at the model's rate. ``None``: no audio is given.
+        keep_audio: ``[S]`` bool.
         stills: Frames that are given alone, as pictures: the latent that holds one is made as if it stood still.
     """
 
     frames: Frames | None = None
     keep_picture: Mask | None = None
     waveform: NDArray[np.float32] | None = None
-    keep_sound: Mask | None = None
+    keep_audio: Mask | None = None
     stills: tuple[int, ...] = ()
 
     @property
@@ -77,29 +77,29 @@ def given_pictures(canvas: Canvas, pictures: Mapping[int, Frames]) -> Given:
     return Given(frames=frames, keep_picture=keep, stills=tuple(sorted(pictures)))
 
 
-def given_film(canvas: Canvas, frames: Frames) -> Given:
-    """A whole film, for which a sound is to be made.
+def given_video(canvas: Canvas, frames: Frames) -> Given:
+    """A whole video, for which audio is to be made.
 
     Raises:
         RequestError: If it has another size or is shorter than the clip.
     """
-    _check_film(canvas, frames, canvas.num_frames)
+    _check_video(canvas, frames, canvas.num_frames)
     return Given(frames=frames[: canvas.num_frames], keep_picture=np.ones((canvas.num_frames, 1, 1), np.bool_))
 
 
-def given_sound(canvas: Canvas, waveform: NDArray[np.float32]) -> Given:
-    """A whole sound ``[1, S]``, for which a film is to be made.
+def given_audio(canvas: Canvas, waveform: NDArray[np.float32]) -> Given:
+    """Whole audio ``[1, S]``, for which a video is to be made.
 
     Raises:
         RequestError: If it is shorter than the clip.
     """
     if waveform.shape[1] < canvas.num_samples:
         raise RequestError(
-            f"the sound is shorter than the film: {waveform.shape[1]} of {canvas.num_samples} samples.",
-            f"Ask for {waveform.shape[1] * canvas.num_frames // canvas.num_samples} frames, or give a longer sound.",
+            f"the audio is shorter than the video: {waveform.shape[1]} of {canvas.num_samples} samples.",
+            f"Ask for {waveform.shape[1] * canvas.num_frames // canvas.num_samples} frames, or give a longer audio.",
             field="audio",
         )
-    return Given(waveform=waveform[:, : canvas.num_samples], keep_sound=np.ones(canvas.num_samples, np.bool_))
+    return Given(waveform=waveform[:, : canvas.num_samples], keep_audio=np.ones(canvas.num_samples, np.bool_))
 
 
 def given_beginning(canvas: Canvas, clip: Clip) -> Given:
@@ -116,37 +116,39 @@ def given_end(canvas: Canvas, clip: Clip) -> Given:
     return _part(canvas, clip, at_end=True)
 
 
-def given_all_but(canvas: Canvas, clip: Clip, *, frames: tuple[int, int] | None, samples: tuple[int, int] | None) -> Given:
+def temporal_inpaint_mask(
+    canvas: Canvas, clip: Clip, *, frames: tuple[int, int] | None, samples: tuple[int, int] | None
+) -> Given:
     """A clip of which a span is made anew.
 
     Args:
         canvas: As long as the clip.
         clip: At the model's sample rate, mono.
         frames: First and last (excluded) frame to make anew; ``None`` keeps the picture.
-        samples: The same for the sound.
+        samples: The same for the audio.
 
     Raises:
         RequestError: If the clip does not fit the canvas, or nothing would be made.
     """
     if frames is None and samples is None:
-        raise RequestError("nothing is to be made anew.", "Name a span of the picture or of the sound.", field="retake")
-    _check_film(canvas, clip.frames, canvas.num_frames)
+        raise RequestError("nothing is to be made anew.", "Name a span of the picture or of the audio.", field="retake")
+    _check_video(canvas, clip.frames, canvas.num_frames)
     keep_picture = np.ones((canvas.num_frames, 1, 1), np.bool_)
-    keep_sound = np.ones(canvas.num_samples, np.bool_)
+    keep_audio = np.ones(canvas.num_samples, np.bool_)
     if frames is not None:
         keep_picture[slice(*frames)] = False
     if samples is not None:
-        keep_sound[slice(*samples)] = False
+        keep_audio[slice(*samples)] = False
     return Given(
         frames=clip.frames[: canvas.num_frames],
         keep_picture=keep_picture,
         waveform=clip.waveform[:, : canvas.num_samples],
-        keep_sound=keep_sound,
+        keep_audio=keep_audio,
     )
 
 
-def given_outside(canvas: Canvas, clip: Clip, region: Mask) -> Given:
-    """A clip of which a region of the picture is painted anew; its sound is kept.
+def spatial_inpaint_mask(canvas: Canvas, clip: Clip, region: Mask) -> Given:
+    """A clip of which a region of the picture is painted anew; its audio is kept.
 
     Args:
         canvas: As long as the clip.
@@ -156,7 +158,7 @@ def given_outside(canvas: Canvas, clip: Clip, region: Mask) -> Given:
     Raises:
         RequestError: If the region has another shape or is empty.
     """
-    _check_film(canvas, clip.frames, canvas.num_frames)
+    _check_video(canvas, clip.frames, canvas.num_frames)
     shape = (canvas.height, canvas.width)
     if region.shape not in (shape, (canvas.num_frames, *shape)):
         raise RequestError(
@@ -167,22 +169,22 @@ def given_outside(canvas: Canvas, clip: Clip, region: Mask) -> Given:
     if not region.any():
         raise RequestError("the mask is empty: nothing would be painted.", "Paint white what is to be made.", field="repaint")
     keep = np.broadcast_to(~region, (canvas.num_frames, *shape))
-    sound = np.ones(canvas.num_samples, np.bool_)
-    return Given(clip.frames[: canvas.num_frames], keep, clip.waveform[:, : canvas.num_samples], sound)
+    audio = np.ones(canvas.num_samples, np.bool_)
+    return Given(clip.frames[: canvas.num_frames], keep, clip.waveform[:, : canvas.num_samples], audio)
 
 
 def combined(first: Given, second: Given) -> Given:
-    """Both together: what one gives of the picture and the other of the sound, or pictures at several frames.
+    """Both together: what one gives of the picture and the other of the audio, or pictures at several frames.
 
     Raises:
         RequestError: If both give the same thing.
     """
     if first.waveform is not None and second.waveform is not None:
         raise RequestError("two sounds are given for one clip.", "Give one of them.", field="audio")
-    sound = first if first.waveform is not None else second
+    audio = first if first.waveform is not None else second
     if first.frames is None or second.frames is None:
         picture = first if first.frames is not None else second
-        return replace(picture, waveform=sound.waveform, keep_sound=sound.keep_sound)
+        return replace(picture, waveform=audio.waveform, keep_audio=audio.keep_audio)
     assert first.keep_picture is not None
     assert second.keep_picture is not None
     both = np.flatnonzero((first.keep_picture & second.keep_picture).any(axis=(1, 2)))
@@ -192,13 +194,13 @@ def combined(first: Given, second: Given) -> Given:
     return Given(
         frames=frames,
         keep_picture=first.keep_picture | second.keep_picture,
-        waveform=sound.waveform,
-        keep_sound=sound.keep_sound,
+        waveform=audio.waveform,
+        keep_audio=audio.keep_audio,
         stills=tuple(sorted({*first.stills, *second.stills})),
     )
 
 
-def led_by(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: Timeline) -> Given:
+def prepend_references(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: Timeline) -> Given:
     """What is given of a longer clip that begins with pictures: the first as its first frame, each further one as a still
     that fills a latent. Prefixing references so, and leaving them out of the result, is what VACE does (arXiv 2503.07598).
 
@@ -215,37 +217,37 @@ def led_by(pictures: Sequence[Frames], canvas: Canvas, given: Given, timeline: T
     frames = np.zeros((*size, 3), np.uint8) if given.frames is None else given.frames
     keep = np.zeros((1, 1, 1), np.bool_) if given.keep_picture is None else given.keep_picture
     whole = np.broadcast_to(keep, (canvas.num_frames, *keep.shape[1:]))
-    sound, keep_sound = given.waveform, given.keep_sound
-    if sound is not None and keep_sound is not None:
+    audio, keep_audio = given.waveform, given.keep_audio
+    if audio is not None and keep_audio is not None:
         room = (num_samples - canvas.num_samples, 0)
-        sound, keep_sound = np.pad(sound, ((0, 0), room)), np.pad(keep_sound, room)
+        audio, keep_audio = np.pad(audio, ((0, 0), room)), np.pad(keep_audio, room)
     return Given(
         frames=np.concatenate([lead, frames]),
         keep_picture=np.concatenate([np.ones((count, *whole.shape[1:]), np.bool_), whole]),
-        waveform=sound,
-        keep_sound=keep_sound,
+        waveform=audio,
+        keep_audio=keep_audio,
         stills=(0, *(count + index for index in given.stills)),
     )
 
 
-def keep_given(clip: Clip, given: Given, *, sound: NDArray[np.float32] | None, timeline: Timeline) -> Clip:
+def paste_back(clip: Clip, given: Given, *, audio: NDArray[np.float32] | None, timeline: Timeline) -> Clip:
     """The finished clip with what was given put back as it was, joined to what was made within one latent step.
 
     Args:
         clip: As the codecs gave it, at the rate that it is to have.
         given: What was given.
-        sound: The given sound at that rate, ``[channels, samples]``; the clip takes its channels.
+        audio: The given audio at that rate, ``[channels, samples]``; the clip takes its channels.
         timeline: The model's clock.
     """
     frames, waveform = clip.frames, clip.waveform
     if given.frames is not None:
         assert given.keep_picture is not None
-        frames = join_pictures(frames, given.frames, given.keep_picture, reach=timeline.video_stride)
-    if sound is not None:
-        assert given.keep_sound is not None
-        where = np.arange(waveform.shape[1]) * len(given.keep_sound) // waveform.shape[1]
+        frames = blend_frames(frames, given.frames, given.keep_picture, reach=timeline.video_stride)
+    if audio is not None:
+        assert given.keep_audio is not None
+        where = np.arange(waveform.shape[1]) * len(given.keep_audio) // waveform.shape[1]
         reach = round(timeline.audio_hop / timeline.sample_rate * clip.sample_rate)
-        waveform = join_sounds(waveform, sound, given.keep_sound[where], reach=reach)
+        waveform = blend_audio(waveform, audio, given.keep_audio[where], reach=reach)
     return replace(clip, frames=np.ascontiguousarray(frames), waveform=np.ascontiguousarray(waveform))
 
 
@@ -257,28 +259,28 @@ def _part(canvas: Canvas, clip: Clip, *, at_end: bool) -> Given:
             "Ask for a longer clip.",
             field="extend",
         )
-    _check_film(canvas, clip.frames, frames)
+    _check_video(canvas, clip.frames, frames)
     first_frame, first_sample = (canvas.num_frames - frames, canvas.num_samples - samples) if at_end else (0, 0)
-    film = np.zeros((canvas.num_frames, canvas.height, canvas.width, 3), np.uint8)
+    video = np.zeros((canvas.num_frames, canvas.height, canvas.width, 3), np.uint8)
     keep_picture = np.zeros((canvas.num_frames, 1, 1), np.bool_)
     waveform = np.zeros((1, canvas.num_samples), np.float32)
-    keep_sound = np.zeros(canvas.num_samples, np.bool_)
-    film[first_frame : first_frame + frames] = clip.frames
+    keep_audio = np.zeros(canvas.num_samples, np.bool_)
+    video[first_frame : first_frame + frames] = clip.frames
     keep_picture[first_frame : first_frame + frames] = True
     waveform[:, first_sample : first_sample + samples] = clip.waveform
-    keep_sound[first_sample : first_sample + samples] = True
-    return Given(film, keep_picture, waveform, keep_sound)
+    keep_audio[first_sample : first_sample + samples] = True
+    return Given(video, keep_picture, waveform, keep_audio)
 
 
-def _check_film(canvas: Canvas, frames: Frames, needed: int) -> None:
+def _check_video(canvas: Canvas, frames: Frames, needed: int) -> None:
     length, height, width = frames.shape[:3]
     if (width, height) != (canvas.width, canvas.height):
         raise RequestError(
-            f"the given film is {width}x{height}; the clip is {canvas.width}x{canvas.height}.",
+            f"the given video is {width}x{height}; the clip is {canvas.width}x{canvas.height}.",
             "Say fit=crop, pad or stretch.",
             field="video",
         )
     if length < needed:
         raise RequestError(
-            f"the given film has {length} frames; the clip has {needed}.", f"Ask for {length} frames.", field="video"
+            f"the given video has {length} frames; the clip has {needed}.", f"Ask for {length} frames.", field="video"
         )

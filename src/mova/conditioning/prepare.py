@@ -16,29 +16,46 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.conditioning.fit import Place, check_places, fitted, lead_frames, places_of, sized, sound_on_clock
+from mova.conditioning.fit import (
+    Place,
+    audio_on_clock,
+    check_places,
+    fit_to_canvas,
+    keyframe_positions,
+    lead_frames,
+    resize_clip,
+)
 from mova.conditioning.given import (
     Given,
     combined,
-    given_all_but,
+    given_audio,
     given_beginning,
     given_end,
-    given_film,
-    given_outside,
     given_pictures,
-    given_sound,
-    led_by,
+    given_video,
+    prepend_references,
+    spatial_inpaint_mask,
+    temporal_inpaint_mask,
 )
-from mova.conditioning.sources import PREFIX, Memory, Picture, SoundInput, content_hash, name_of, picture_named, sound_named
+from mova.conditioning.sources import (
+    PREFIX,
+    AudioInput,
+    MemoryInputs,
+    Picture,
+    audio_named,
+    content_hash,
+    name_of,
+    picture_named,
+)
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.request.capabilities import ModelWorld, resolve_fps, resolve_size
+from mova.request.capabilities import Capabilities, resolve_fps, resolve_size
 from mova.request.plan import Canvas, Plan, resolve
 from mova.request.schema import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds, samples_in_frames
 
 if TYPE_CHECKING:
-    from mova.media.readers import Sound
+    from mova.media.readers import Audio
 
 Waveform = NDArray[np.float32]
 RATES = (8000, 96000)  # what a request may ask for
@@ -52,16 +69,16 @@ class Prepared:
     Args:
         plan: What will be made.
         given: What of it is given.
-        sound: The given sound at the finished clip's rate and with its channels, ``[C, S]``; ``None`` if none is given.
-        film: File whose picture goes into the finished file as it is, where only a sound is made for it.
+        audio: The given audio at the finished clip's rate and with its channels, ``[C, S]``; ``None`` if none is given.
+        video: File whose picture goes into the finished file as it is, where only audio is made for it.
         inputs: What is named, with the hash of its content.
         references: Pictures ``[H, W, 3]`` that the clip goes on from and does not hold.
     """
 
     plan: Plan
     given: Given
-    sound: Waveform | None = None
-    film: Path | None = None
+    audio: Waveform | None = None
+    source_video: Path | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     references: tuple[Picture, ...] = ()
 
@@ -75,7 +92,7 @@ class Prepared:
         """What is given of the clip and of what is made before it."""
         if not self.references:
             return self.given
-        return led_by(self.references, self.plan.canvas, self.given, self.plan.timeline)
+        return prepend_references(self.references, self.plan.canvas, self.given, self.plan.timeline)
 
     def with_seeds(self, seed: int, audio_seed: int) -> Prepared:
         """The same for other seeds."""
@@ -83,21 +100,21 @@ class Prepared:
         return replace(self, plan=replace(self.plan, request=request, seed=seed, audio_seed=audio_seed))
 
 
-def prepare(request: GenerationRequest, world: ModelWorld, memory: Memory | None = None) -> Prepared:
+def prepare(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs | None = None) -> Prepared:
     """Read what a request names and settle every value.
 
-    A length that is not asked is that of the given film or sound.
+    A length that is not asked is that of the given video or audio.
 
     Raises:
         MediaError: If a file cannot be read.
         RequestError: If the model cannot make what is asked, or what is given does not fit it.
     """
     memory = memory or {}
-    prepared = _prepared(_room_for_references(request, world), world, memory)
+    prepared = _prepared(_room_for_references(request, capabilities), capabilities, memory)
     if request.references:
-        _check_room(prepared, world)
+        _check_room(prepared, capabilities)
         pictures = [picture_named(name, memory, "references") for name in request.references]
-        leading = tuple(fitted(one, prepared.plan.canvas, request.fit, "references") for one in pictures)
+        leading = tuple(fit_to_canvas(one, prepared.plan.canvas, request.fit, "references") for one in pictures)
         prepared = replace(prepared, references=leading)
     return replace(prepared, inputs={name: content_hash(name) for name in request.inputs})
 
@@ -126,7 +143,7 @@ def given_edges(canvas: Canvas, batch: int, image: Any, last_image: Any, *, fit:
     return result
 
 
-def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: Memory) -> Given:
+def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: MemoryInputs) -> Given:
     """Named pictures, read and fitted.
 
     Args:
@@ -142,7 +159,7 @@ def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: M
     for index, name, label in pictures:
         if index in found:
             raise RequestError(f"{label} is for frame {index}, for which there is a picture already.", "Give one.", field=label)
-        found[index] = fitted(picture_named(name, memory, label), canvas, fit, label)
+        found[index] = fit_to_canvas(picture_named(name, memory, label), canvas, fit, label)
     return given_pictures(canvas, found)
 
 
@@ -170,7 +187,7 @@ def given_around(plan: Plan, clip: Clip, retake: Retake) -> Given:
         )
     frames = (int(begin * fps), -int(-min(end, length) * fps // 1))
     samples = (int(begin * rate), min(int(end * rate), plan.canvas.num_samples))
-    return given_all_but(
+    return temporal_inpaint_mask(
         plan.canvas,
         clip,
         frames=frames if retake.modality in ("video", "both") else None,
@@ -190,21 +207,21 @@ def mono(waveform: Waveform) -> Waveform:
     return np.clip(mean, -1.0, 1.0)
 
 
-def _prepared(request: GenerationRequest, world: ModelWorld, memory: Memory) -> Prepared:
+def _prepared(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> Prepared:
     if request.video is not None:
-        return _with_film(request, world, memory)
-    sound = None
+        return _with_video(request, capabilities, memory)
+    audio = None
     if request.audio is not None:
-        sound = sound_named(request.audio, memory)
-        request = _lengthened(request, world, Fraction(sound.waveform.shape[1], sound.sample_rate))
-        request = _at_rate(request, sound.sample_rate)
-    plan = resolve(request, world)
-    return _with_sound(_with_pictures(Prepared(plan, Given()), memory), sound)
+        audio = audio_named(request.audio, memory)
+        request = _lengthened(request, capabilities, Fraction(audio.waveform.shape[1], audio.sample_rate))
+        request = _at_rate(request, audio.sample_rate)
+    plan = resolve(request, capabilities)
+    return _with_audio(_with_pictures(Prepared(plan, Given()), memory), audio)
 
 
-def _with_pictures(prepared: Prepared, memory: Memory) -> Prepared:
+def _with_pictures(prepared: Prepared, memory: MemoryInputs) -> Prepared:
     """The same with the pictures of its request."""
-    plan, places = prepared.plan, places_of(prepared.plan)
+    plan, places = prepared.plan, keyframe_positions(prepared.plan)
     if not places:
         return prepared
     check_places(plan, places, prepared.given)
@@ -212,63 +229,63 @@ def _with_pictures(prepared: Prepared, memory: Memory) -> Prepared:
     return replace(prepared, given=combined(prepared.given, pictures))
 
 
-def _with_sound(prepared: Prepared, sound: Sound | SoundInput | None) -> Prepared:
-    """The same with a sound, in place of one that it has."""
-    if sound is None:
+def _with_audio(prepared: Prepared, audio: Audio | AudioInput | None) -> Prepared:
+    """The same with audio, in place of one that it has."""
+    if audio is None:
         return prepared
-    plan, film = prepared.plan, replace(prepared.given, waveform=None, keep_sound=None)
-    own = sound_on_clock(sound, plan, num_samples=plan.canvas.num_samples, rate=plan.timeline.sample_rate)
-    finished = sound_on_clock(sound, plan, num_samples=plan.num_samples, rate=plan.sample_rate)
-    return replace(prepared, given=combined(film, given_sound(plan.canvas, mono(own))), sound=finished)
+    plan, video_given = prepared.plan, replace(prepared.given, waveform=None, keep_audio=None)
+    own = audio_on_clock(audio, plan, num_samples=plan.canvas.num_samples, rate=plan.timeline.sample_rate)
+    finished = audio_on_clock(audio, plan, num_samples=plan.num_samples, rate=plan.sample_rate)
+    return replace(prepared, given=combined(video_given, given_audio(plan.canvas, mono(own))), audio=finished)
 
 
-def _room_for_references(request: GenerationRequest, world: ModelWorld) -> GenerationRequest:
+def _room_for_references(request: GenerationRequest, capabilities: Capabilities) -> GenerationRequest:
     """With references, the length is settled so that they and the clip fit the model: as long as can be made at once."""
     if not request.references:
         return request
     if any(value is not None for value in (request.num_frames, request.seconds, request.audio, request.video)):
         return request
-    lead = lead_frames(request, world.timeline(resolve_fps(world, request.fps)))
-    return request.model_copy(update={"num_frames": max(1, world.max_frames - lead)})
+    lead = lead_frames(request, capabilities.timeline(resolve_fps(capabilities, request.fps)))
+    return request.model_copy(update={"num_frames": max(1, capabilities.max_frames - lead)})
 
 
-def _check_room(prepared: Prepared, world: ModelWorld) -> None:
+def _check_room(prepared: Prepared, capabilities: Capabilities) -> None:
     asked, lead = prepared.plan.num_frames, prepared.lead_frames
-    if asked + lead > world.longest:
+    if asked + lead > capabilities.longest:
         raise RequestError(
-            f"{asked} frames and {lead} of references are more than the {world.longest} that {world.name} makes.",
-            f"Ask for at most {world.longest - lead} frames.",
+            f"{asked} frames and {lead} of references are more than the {capabilities.longest} that {capabilities.name} makes.",
+            f"Ask for at most {capabilities.longest - lead} frames.",
             field="references",
         )
 
 
-def _with_film(request: GenerationRequest, world: ModelWorld, memory: Memory) -> Prepared:
-    fps = resolve_fps(world, request.fps)
+def _with_video(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> Prepared:
+    fps = resolve_fps(capabilities, request.fps)
     if any(value is not None for value in (request.extend_s, request.retake, request.repaint)):
-        return _changed(request, world, fps, memory)
-    from mova.media.on_clock import read_film_on_clock
-    from mova.media.remux.soundtrack import film_seconds
+        return _prepare_edit(request, capabilities, fps, memory)
+    from mova.media.on_clock import read_video_on_clock
+    from mova.media.remux.soundtrack import video_seconds
 
     assert request.video is not None
     if request.video.startswith(PREFIX):
-        plan = resolve(request, world)
-        return Prepared(plan, given_film(plan.canvas, _film_in_memory(request.video, memory)))
-    width, height = resolve_size(world, request.width, request.height)
+        plan = resolve(request, capabilities)
+        return Prepared(plan, given_video(plan.canvas, _video_in_memory(request.video, memory)))
+    width, height = resolve_size(capabilities, request.width, request.height)
     asked = request.num_frames or (None if request.seconds is None else frames_in_seconds(request.seconds, fps))
-    limit = float(world.longest / fps)
-    frames = read_film_on_clock(
+    limit = float(capabilities.longest / fps)
+    frames = read_video_on_clock(
         request.video, fps=fps, width=width, height=height, fit=request.fit, num_frames=asked, max_seconds=limit
     )
-    plan = resolve(request.model_copy(update={"seconds": None, "num_frames": len(frames)}), world)
-    given = given_film(plan.canvas, frames)
+    plan = resolve(request.model_copy(update={"seconds": None, "num_frames": len(frames)}), capabilities)
+    given = given_video(plan.canvas, frames)
     if asked is None:
-        # recorded as it was asked: the length is the film's
-        return Prepared(_recorded(plan, {"num_frames": None}), given, film=Path(request.video))
-    is_whole = asked == frames_in_seconds(film_seconds(request.video), fps)
-    return Prepared(plan, given, film=Path(request.video) if is_whole else None)
+        # recorded as it was asked: the length is the video's
+        return Prepared(_recorded(plan, {"num_frames": None}), given, source_video=Path(request.video))
+    is_whole = asked == frames_in_seconds(video_seconds(request.video), fps)
+    return Prepared(plan, given, source_video=Path(request.video) if is_whole else None)
 
 
-def _film_in_memory(name: str, memory: Memory) -> Picture:
+def _video_in_memory(name: str, memory: MemoryInputs) -> Picture:
     """Frames ``[T, H, W, 3]`` on the clip's own clock (:mod:`mova.conditioning.reroll`)."""
     found = memory.get(name)
     if not isinstance(found, np.ndarray):
@@ -276,24 +293,24 @@ def _film_in_memory(name: str, memory: Memory) -> Picture:
     return found
 
 
-def _changed(request: GenerationRequest, world: ModelWorld, fps: Fraction, memory: Memory) -> Prepared:
-    """A clip of which a part is made anew or to which something is added; without a sound, one is made for all of it."""
+def _prepare_edit(request: GenerationRequest, capabilities: Capabilities, fps: Fraction, memory: MemoryInputs) -> Prepared:
+    """A clip of which a part is made anew or to which something is added; without audio, one is made for all of it."""
     assert request.video is not None
-    source, has_sound = _read(request.video, world, fps)
+    source, has_audio = _read(request.video, capabilities, fps)
     if source.fps != fps:
         raise RequestError(
-            f"the clip given as video runs at {float(source.fps):g} fps; {world.name} makes {float(fps):g}.",
-            "Only a sound can be made for it: leave out what is to be changed.",
+            f"the clip given as video runs at {float(source.fps):g} fps; {capabilities.name} makes {float(fps):g}.",
+            "Only audio can be made for it: leave out what is to be changed.",
             field="video",
         )
-    is_retake_of_sound = request.retake is not None and request.retake.modality == "audio"
-    if is_retake_of_sound and not has_sound:
+    is_retake_of_audio = request.retake is not None and request.retake.modality == "audio"
+    if is_retake_of_audio and not has_audio:
         raise RequestError(
-            f"{request.video} has no sound of which a span could be made anew.",
-            "Leave retake out: a sound is then made for all of it.",
+            f"{request.video} has no audio of which a span could be made anew.",
+            "Leave retake out: audio is then made for all of it.",
             field="retake",
         )
-    sound = None if request.audio is None else sound_named(request.audio, memory)
+    audio = None if request.audio is None else audio_named(request.audio, memory)
     asked = request.num_frames if request.seconds is None else frames_in_seconds(request.seconds, fps)
     if asked not in (None, source.num_frames):
         raise RequestError(
@@ -301,41 +318,41 @@ def _changed(request: GenerationRequest, world: ModelWorld, fps: Fraction, memor
             f"Ask for {source.num_frames} frames, or leave the length out.",
             field="num_frames",
         )
-    clip = sized(source, request, world)
+    clip = resize_clip(source, request, capabilities)
     added = 0 if request.extend_s is None else max(1, round(Fraction(str(request.extend_s)) * fps))
     num_frames = clip.num_frames + added
     update = {"width": clip.width, "height": clip.height, "seconds": None, "num_frames": num_frames, "extend_s": None}
-    if sound is not None or has_sound:
-        request = _at_rate(request, clip.sample_rate if sound is None else sound.sample_rate)
-    plan = resolve(request.model_copy(update=update), world)
+    if audio is not None or has_audio:
+        request = _at_rate(request, clip.sample_rate if audio is None else audio.sample_rate)
+    plan = resolve(request.model_copy(update=update), capabilities)
     plan = _recorded(plan, {"extend_s": request.extend_s, "num_frames": None})
-    given = _kept(plan, mono_at(clip, plan.timeline.sample_rate), memory)
-    if not has_sound:
-        return _with_sound(_with_pictures(Prepared(plan, replace(given, waveform=None, keep_sound=None)), memory), sound)
+    given = _conditioned_part(plan, mono_at(clip, plan.timeline.sample_rate), memory)
+    if not has_audio:
+        return _with_audio(_with_pictures(Prepared(plan, replace(given, waveform=None, keep_audio=None)), memory), audio)
     finished = clip.resampled(plan.sample_rate).waveform
     missing = plan.num_samples - finished.shape[1]
     pad = (missing, 0) if request.extend_at == "start" else (0, missing)
     finished = np.pad(finished, ((0, 0), pad)) if missing > 0 else finished
     # where no picture is made, that of the file goes into the new one as it is
     is_file = request.video is not None and not request.video.startswith(PREFIX)
-    film = Path(str(request.video)) if is_file and is_retake_of_sound and request.repaint is None else None
-    return _with_sound(_with_pictures(Prepared(plan, given, sound=finished, film=film), memory), sound)
+    video = Path(str(request.video)) if is_file and is_retake_of_audio and request.repaint is None else None
+    return _with_audio(_with_pictures(Prepared(plan, given, audio=finished, source_video=video), memory), audio)
 
 
-def _read(path: str, world: ModelWorld, fps: Fraction) -> tuple[Clip, bool]:
-    """The clip of a file, with silence for a sound where it has none, and whether it has one."""
+def _read(path: str, capabilities: Capabilities, fps: Fraction) -> tuple[Clip, bool]:
+    """The clip of a file, with silence for audio where it has none, and whether it has one."""
     from mova.media.decode import read_clip, read_frames
     from mova.media.probe import probe
 
-    limit = float(world.longest / fps)
+    limit = float(capabilities.longest / fps)
     if probe(path).audio is not None:
         return read_clip(path, max_seconds=limit), True
-    film = read_frames(path, max_seconds=limit)
-    silence = np.zeros((1, samples_in_frames(len(film.frames), film.fps, world.sample_rate)), np.float32)
-    return Clip(film.frames, silence, film.fps, world.sample_rate), False
+    video = read_frames(path, max_seconds=limit)
+    silence = np.zeros((1, samples_in_frames(len(video.frames), video.fps, capabilities.sample_rate)), np.float32)
+    return Clip(video.frames, silence, video.fps, capabilities.sample_rate), False
 
 
-def _kept(plan: Plan, clip: Clip, memory: Memory) -> Given:
+def _conditioned_part(plan: Plan, clip: Clip, memory: MemoryInputs) -> Given:
     """What stays of a clip that is changed."""
     request, canvas = plan.request, plan.canvas
     if request.extend_s is not None:
@@ -345,16 +362,16 @@ def _kept(plan: Plan, clip: Clip, memory: Memory) -> Given:
         assert request.retake is not None
         return given_around(plan, clip, request.retake)
     mask = picture_named(request.repaint, memory, "repaint")
-    mask = mask if request.fit == "exact" else fitted(mask, canvas, request.fit, "repaint")
-    outside = given_outside(canvas, clip, mask[..., 0] >= 128)
+    mask = mask if request.fit == "exact" else fit_to_canvas(mask, canvas, request.fit, "repaint")
+    outside = spatial_inpaint_mask(canvas, clip, mask[..., 0] >= 128)
     if request.retake is None:
         return outside
     around = given_around(plan, clip, request.retake)
     assert outside.keep_picture is not None
     assert around.keep_picture is not None
-    # a span of the picture says when the region is painted, one of the sound says nothing of it
+    # a span of the picture says when the region is painted, one of the audio says nothing of it
     keep = outside.keep_picture if request.retake.modality == "audio" else outside.keep_picture | around.keep_picture
-    return replace(outside, keep_picture=keep, keep_sound=around.keep_sound)
+    return replace(outside, keep_picture=keep, keep_audio=around.keep_audio)
 
 
 def _recorded(plan: Plan, changes: Mapping[str, Any]) -> Plan:
@@ -362,10 +379,10 @@ def _recorded(plan: Plan, changes: Mapping[str, Any]) -> Plan:
     return replace(plan, request=plan.request.model_copy(update=dict(changes)))
 
 
-def _lengthened(request: GenerationRequest, world: ModelWorld, seconds: Fraction) -> GenerationRequest:
+def _lengthened(request: GenerationRequest, capabilities: Capabilities, seconds: Fraction) -> GenerationRequest:
     if request.num_frames is not None or request.seconds is not None:
         return request
-    frames = int(seconds * resolve_fps(world, request.fps))
+    frames = int(seconds * resolve_fps(capabilities, request.fps))
     return request.model_copy(update={"num_frames": max(1, frames)})
 
 

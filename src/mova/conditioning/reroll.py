@@ -1,4 +1,4 @@
-"""A clip of which the sound or the film is made anew while the other stays as it is: the request that asks for it."""
+"""A clip of which the audio or the video is made anew while the other stays as it is: the request that asks for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from mova.conditioning.sources import PREFIX, name_of_sound
+from mova.conditioning.sources import PREFIX, name_of_audio
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.request.schema import GenerationRequest, Modality
@@ -20,8 +20,8 @@ _SHOWN = ("image", "last_image", "keyframes", "references", "cues")
 def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str, seed: int | None = None) -> dict[str, Any]:
     """The fields of a request that makes one modality of a clip anew.
 
-    A new sound is made for the film that is there, and so needs nothing else that the film was made from. A new film is
-    made to the sound that is there, and from the same pictures.
+    New audio is made for the video that is there, and so needs nothing else that the video was made from. A new video is
+    made to the audio that is there, and from the same pictures.
 
     Args:
         recorded: The clip's own request.
@@ -30,7 +30,7 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
         seed: Of what is made anew; drawn if not given.
 
     Raises:
-        RequestError: If ``modality`` is none, the request is that of no single clip, or a new film would need pictures that
+        RequestError: If ``modality`` is none, the request is that of no single clip, or a new video would need pictures that
             are nowhere any more.
     """
     if modality not in ("audio", "video"):
@@ -38,14 +38,14 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
     if "prompt" not in recorded:
         raise RequestError(
             "the clip does not say how it was made.",
-            "Make its sound with video=, or its film with audio=, and a prompt.",
+            "Make its audio with video=, or its video with audio=, and a prompt.",
             field="reroll",
         )
     if modality == "video" and any(name.startswith(PREFIX) for name in recorded.get("references") or ()):
-        # unlike other pictures they are not in the clip, and without them the film would be another one
+        # unlike other pictures they are not in the clip, and without them the video would be another one
         raise RequestError(
             "the references of this clip were in memory, and no clip holds its references.",
-            "Generate it anew with references= and, for the same sound, audio=(clip.waveform, clip.sample_rate).",
+            "Generate it anew with references= and, for the same audio, audio=(clip.waveform, clip.sample_rate).",
             field="reroll",
         )
     gone = _CHANGES if modality == "video" else (*_CHANGES, *_SHOWN)
@@ -66,8 +66,8 @@ def rerolled(clip: Clip, modality: Modality, *, seed: int | None = None) -> tupl
         RequestError: As :func:`reroll_values`.
     """
     recorded, memory = dict(clip.request or {}), dict[str, Any]()
-    if modality == "audio" and clip.film is not None and "prompt" in recorded:
-        # its film is a file already, whose picture stream is to stay
+    if modality == "audio" and clip.source_video is not None and "prompt" in recorded:
+        # its video is a file already, whose picture stream is to stay
         fresh = secrets.randbelow(2**32) if seed is None else seed
         gone = ("extend_s", "extend_at", "retake", "repaint", "audio", "cues")
         whole = {name: value for name, value in recorded.items() if name not in gone}
@@ -76,7 +76,7 @@ def rerolled(clip: Clip, modality: Modality, *, seed: int | None = None) -> tupl
         kept = PREFIX + hashlib.sha256(clip.frames.tobytes()).hexdigest()[:16]
         memory[kept] = clip.frames
     else:
-        kept = name_of_sound((clip.waveform, clip.sample_rate), "audio", memory) or ""
+        kept = name_of_audio((clip.waveform, clip.sample_rate), "audio", memory) or ""
     values = reroll_values(recorded, modality, kept=kept, seed=seed)
     size = {"width": clip.width, "height": clip.height, "num_frames": clip.num_frames, "fps": float(clip.fps)}
     request = GenerationRequest.model_validate({**values, **size, "audio_sample_rate": clip.sample_rate})
@@ -88,6 +88,4 @@ def _pictures(clip: Clip, request: GenerationRequest) -> dict[str, Any]:
     moments = {request.image: 0, request.last_image: clip.num_frames - 1} | {
         key.image: round(Fraction(str(key.time_s)) * clip.fps) for key in request.keyframes
     }
-    return {
-        name: clip.frames[index] for name, index in moments.items() if name is not None and name.startswith(PREFIX)
-    }
+    return {name: clip.frames[index] for name, index in moments.items() if name is not None and name.startswith(PREFIX)}

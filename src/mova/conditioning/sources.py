@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from mova.errors import MediaError, RequestError
 
 if TYPE_CHECKING:
-    from mova.media.readers import Sound
+    from mova.media.readers import Audio
 
 Picture = NDArray[np.uint8]
 
 
-class SoundInput(NamedTuple):
-    """Sound in memory: ``[channels, samples]`` float32 in [-1, 1] and its rate in Hz."""
+class AudioInput(NamedTuple):
+    """Audio in memory: ``[channels, samples]`` float32 in [-1, 1] and its rate in Hz."""
 
     waveform: NDArray[np.float32]
     sample_rate: int
 
 
-Memory = Mapping[str, Picture | SoundInput]
+MemoryInputs = Mapping[str, Picture | AudioInput]
 PREFIX = "memory:"
 
 
@@ -49,8 +49,8 @@ def name_of(value: Any, field: str, memory: dict[str, Any]) -> str | None:
     return _kept(np.ascontiguousarray(pixels), np.ascontiguousarray(pixels).tobytes(), memory)
 
 
-def name_of_sound(value: Any, field: str, memory: dict[str, Any]) -> str | None:
-    """The same for a sound: a path, or ``(waveform [channels, samples] float32, sample_rate)``.
+def name_of_audio(value: Any, field: str, memory: dict[str, Any]) -> str | None:
+    """The same for audio: a path, or ``(waveform [channels, samples] float32, sample_rate)``.
 
     Raises:
         RequestError: If it is none of these.
@@ -68,10 +68,10 @@ def name_of_sound(value: Any, field: str, memory: dict[str, Any]) -> str | None:
             "For example (waveform, 48000).",
             field=field,
         )
-    return _kept(SoundInput(waveform, rate), waveform.tobytes() + str(rate).encode(), memory)
+    return _kept(AudioInput(waveform, rate), waveform.tobytes() + str(rate).encode(), memory)
 
 
-def picture_named(name: str, memory: Memory, field: str) -> Picture:
+def picture_named(name: str, memory: MemoryInputs, field: str) -> Picture:
     """The picture of a name, ``[H, W, 3]`` uint8.
 
     Raises:
@@ -86,8 +86,8 @@ def picture_named(name: str, memory: Memory, field: str) -> Picture:
     return read_image(name)
 
 
-def sound_named(name: str, memory: Memory) -> Sound | SoundInput:
-    """The sound of a name, at its own rate.
+def audio_named(name: str, memory: MemoryInputs) -> Audio | AudioInput:
+    """The audio of a name, at its own rate.
 
     Raises:
         MediaError: If the file cannot be read.
@@ -96,7 +96,7 @@ def sound_named(name: str, memory: Memory) -> Sound | SoundInput:
     from mova.media.decode import read_waveform
 
     found = _in_memory(name, memory, "audio")
-    if isinstance(found, SoundInput):
+    if isinstance(found, AudioInput):
         return found
     return read_waveform(name)
 
@@ -116,7 +116,7 @@ def content_hash(name: str) -> str:
         raise MediaError(f"{name} cannot be read: {error.strerror or error}.") from None
 
 
-def _in_memory(name: str, memory: Memory, field: str) -> Picture | SoundInput | None:
+def _in_memory(name: str, memory: MemoryInputs, field: str) -> Picture | AudioInput | None:
     if name.startswith(PREFIX) and name not in memory:
         raise RequestError(f"what {field} names was in memory and is not there ({name}).", "Give it again.", field=field)
     return memory.get(name)

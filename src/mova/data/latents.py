@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mova.data.shards import World, describe, render_arrays, scripts_in
 from mova.data.workers import make_missing_shards
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 
@@ -97,12 +97,12 @@ def _encode_shard(path: Path, first: int, count: int, *, video_codec: Path, audi
         frames, waveforms = render_arrays(scripts[start : start + 16], world)
         with torch.inference_mode():
             video = torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
-            sound = torch.from_numpy(waveforms)[:, None].float() / 32767.0
+            audio = torch.from_numpy(waveforms)[:, None].float() / 32767.0
             videos.append(video_model.encode(video).latent_dist.mode().half())
-            audios.append(audio_model.encode(sound).latent_dist.mode().half())
+            audios.append(audio_model.encode(audio).latent_dist.mode().half())
     lines = "\n".join(json.dumps(describe(script)) for script in scripts) + "\n"
     path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         save_file({"video": torch.cat(videos).contiguous(), "audio": torch.cat(audios).contiguous()}, beside)
     return count
 

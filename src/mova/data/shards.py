@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mova.data.workers import make_missing_shards
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import draw, sample_scripts
@@ -64,13 +64,13 @@ def scripts_in(seed: int, first: int, count: int, world: World) -> Iterator[Scri
 def render_arrays(
     scripts: list[Script], world: World
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.int16]]]:
-    """Frames uint8 ``[N, T, H, W, 3]`` and mono sound int16 ``[N, S]`` of some scripts."""
+    """Frames uint8 ``[N, T, H, W, 3]`` and mono audio int16 ``[N, S]`` of some scripts."""
     frames = np.empty((len(scripts), world.num_frames, world.height, world.width, 3), np.uint8)
     waveforms = np.empty((len(scripts), world.num_samples), np.int16)
     for index, script in enumerate(scripts):
         frames[index] = draw(script, width=world.width, height=world.height, fps=world.fps, num_frames=world.num_frames)
-        sound = synthesise(script, sample_rate=world.sample_rate, num_samples=world.num_samples)[0]
-        waveforms[index] = np.round(sound * 32767.0)
+        audio = synthesise(script, sample_rate=world.sample_rate, num_samples=world.num_samples)[0]
+        waveforms[index] = np.round(audio * 32767.0)
     return frames, waveforms
 
 
@@ -81,7 +81,7 @@ def describe(script: Script) -> dict[str, Any]:
         "seed": script.seed,
         "caption": script.caption,
         "attributes": dict(script.attributes),
-        "events": [[e.time_s, e.sound_time_s, e.kind, e.label, *e.place, e.strength] for e in script.events],
+        "events": [[e.time_s, e.audio_time_s, e.kind, e.label, *e.place, e.strength] for e in script.events],
     }
 
 
@@ -130,7 +130,7 @@ def shard_folder(folder: Path, index: int) -> Path:
 def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World) -> int:
     scripts = list(scripts_in(seed, first, count, world))
     frames, waveforms = render_arrays(scripts, world)
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         beside.mkdir(parents=True)
         np.save(beside / "frames.npy", frames)
         np.save(beside / "waveforms.npy", waveforms)

@@ -1,4 +1,4 @@
-"""The sound of a film: every shot's at its cut to the sample, and what lies under them."""
+"""The audio of a film: every shot's at its cut to the sample, and what lies under them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mova.timeline import samples_in_frames
 Waveform = NDArray[np.float32]
 
 
-def film_sound(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
-    """The sound of the whole film.
+def film_audio(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
+    """The audio of the whole film.
 
     Args:
         plan: Where the cuts are.
@@ -31,13 +31,13 @@ def film_sound(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
     Raises:
         RequestError: If bed and shots together pass full scale.
     """
-    sound = plan.film.sound
-    if not isinstance(sound, Bed):
-        return joined_sound(plan, shots)
+    audio = plan.film.sound
+    if not isinstance(audio, Bed):
+        return joined_audio(plan, shots)
     assert plan.bed is not None
-    mixed = _gained(bed_sound(plan), sound.gain_db)
-    if sound.shots_gain_db is not None:
-        own = _gained(joined_sound(plan, shots), sound.shots_gain_db)
+    mixed = _gained(bed_audio(plan), audio.gain_db)
+    if audio.shots_gain_db is not None:
+        own = _gained(joined_audio(plan, shots), audio.shots_gain_db)
         channels = max(mixed.shape[0], own.shape[0])
         mixed = _in_channels(mixed, channels) + _in_channels(own, channels)
     peak = float(np.abs(mixed).max(initial=0.0))
@@ -51,7 +51,7 @@ def film_sound(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
     return mixed
 
 
-def joined_sound(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
+def joined_audio(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
     """The shots' own sounds, each from the sample at which its first frame begins.
 
     Where frames do not last whole samples, a shot may last one sample more in the film than alone; its last sample is held.
@@ -71,16 +71,16 @@ def joined_sound(plan: FilmPlan, shots: Sequence[ShotClip]) -> Waveform:
         run_in, own = _at_rate(shot, plan.sample_rate)
         missing = end - begin - own.shape[1]
         own = np.pad(own, ((0, 0), (0, missing)), mode="edge") if missing > 0 else own[:, : end - begin].copy()
-        if index > 0 and not planned.keeps_sound:
+        if index > 0 and not planned.keeps_audio:
             own[:, :fade] *= _rise(fade)
-        if index + 1 < len(shots) and not plan.shots[index + 1].keeps_sound:
+        if index + 1 < len(shots) and not plan.shots[index + 1].keeps_audio:
             own[:, own.shape[1] - fade :] *= _rise(fade)[::-1]
         whole[:, begin:end] = own
         whole[:, begin - run_in.shape[1] : begin] = run_in
     return whole
 
 
-def bed_sound(plan: FilmPlan) -> Waveform:
+def bed_audio(plan: FilmPlan) -> Waveform:
     """The beginning of the bed, at the film's rate and as long as the film, ``[channels, plan.num_samples]``.
 
     Peaks between its samples are limited to full scale, or to the bed's own peak where that is higher.
@@ -94,7 +94,7 @@ def bed_sound(plan: FilmPlan) -> Waveform:
 
 
 def _at_rate(shot: ShotClip, rate: int) -> tuple[Waveform, Waveform]:
-    """What replaces the end of the shot before, and the shot's own sound, at a rate."""
+    """What replaces the end of the shot before, and the shot's own audio, at a rate."""
     clip, run_in = shot.clip, shot.run_in
     if clip.sample_rate == rate:
         return run_in, clip.waveform

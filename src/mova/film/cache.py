@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mova.conditioning.sources import SoundInput
+from mova.conditioning.sources import AudioInput
 from mova.errors import MediaError
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.media.clip import Clip
 from mova.media.health.gate import Fault, Health
 from mova.timeline import samples_in_frames
@@ -37,12 +37,12 @@ class ShotClip:
     """A finished shot.
 
     Args:
-        clip: Its picture and sound.
-        run_in: ``[channels, samples]`` float32 at the clip's rate: where the sound of the shot before goes on in this one,
+        clip: Its picture and audio.
+        run_in: ``[channels, samples]`` float32 at the clip's rate: where the audio of the shot before goes on in this one,
             what replaces its last samples so that the cut is not heard; else empty.
         health: What the health gate says of it.
         remedies: What was tried about a fault, in order (:mod:`mova.generation.repair`).
-        seeds: Of picture and sound, that made the shot and each of its retakes.
+        seeds: Of picture and audio, that made the shot and each of its retakes.
     """
 
     clip: Clip
@@ -58,11 +58,11 @@ class Ending:
 
     Args:
         frame: ``[H, W, 3]`` uint8, the last.
-        sound: Its last samples, as many as were asked for or as there are.
+        audio: Its last samples, as many as were asked for or as there are.
     """
 
     frame: NDArray[np.uint8]
-    sound: SoundInput
+    audio: AudioInput
 
 
 class ShotCache:
@@ -121,7 +121,7 @@ class ShotCache:
             raise self._unreadable(key, error) from error
 
     def ending(self, key: str, num_frames: int) -> Ending:
-        """The last frame of a shot that is there, and the sound of its last ``num_frames`` frames; no other frame is read.
+        """The last frame of a shot that is there, and the audio of its last ``num_frames`` frames; no other frame is read.
 
         Raises:
             MediaError: If it cannot be read.
@@ -133,7 +133,7 @@ class ShotCache:
                 frames, waveform = file.get_slice("frames"), file.get_tensor("waveform")
                 last = frames.get_shape()[0] - 1
                 begin = max(0, waveform.shape[1] - samples_in_frames(num_frames, fps, rate))
-                return Ending(frames[last : last + 1][0], SoundInput(waveform[:, begin:].copy(), rate))
+                return Ending(frames[last : last + 1][0], AudioInput(waveform[:, begin:].copy(), rate))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise self._unreadable(key, error) from error
 
@@ -170,7 +170,7 @@ class ShotCache:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with written_beside(self._path(key)) as beside:
+            with atomic_write(self._path(key)) as beside:
                 save_file(tensors, beside, metadata=facts)
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error

@@ -81,8 +81,8 @@ def shot_key(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> str:
     kept: dict[str, Any] = {}
     if before is not None and shot.keeps_frame:
         kept["last_frame"] = _of_array(before.frame)
-    if before is not None and shot.keeps_sound:
-        kept["sound"] = [_of_array(before.sound.waveform), before.sound.sample_rate, shot.lead_frames]
+    if before is not None and shot.keeps_audio:
+        kept["sound"] = [_of_array(before.audio.waveform), before.audio.sample_rate, shot.lead_frames]
     return _hash({"mova": __version__, "model": plan.model_key, "request": _content(shot), "keep": kept})
 
 

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from mova.conditioning.prepare import RATES, prepare
-from mova.conditioning.sources import SoundInput, name_of
+from mova.conditioning.sources import AudioInput, name_of
 from mova.errors import RequestError
 from mova.film.shots import Bed, Film, Shot, Take, of_shot
 from mova.media.decode import read_waveform
 from mova.pipeline.passes import guidance_of
-from mova.request.capabilities import ModelWorld, resolve_size
+from mova.request.capabilities import Capabilities, resolve_size
 from mova.request.plan import Plan
 from mova.request.schema import GenerationRequest
 from mova.runtime.costs import velocities_in
 from mova.timeline import frame_time, samples_in_frames
 
 LEAD_S = Fraction(1, 2)
-"""So much of the sound of the shot before is given to a shot that keeps it: enough to go on from."""
+"""So much of the audio of the shot before is given to a shot that keeps it: enough to go on from."""
 
 FILES = ("image", "last_image", "video", "audio", "repaint")
 MAX_BED_S = 24 * 3600.0
@@ -41,7 +41,7 @@ class PlannedShot:
         shot: As the document says it.
         plan: What is made, of the shot's own length; its request has the paths where the files are.
         first_frame: Of the shot in the film: its cut.
-        lead_frames: Frames of the shot before whose sound it begins from; 0 unless it keeps the sound.
+        lead_frames: Frames of the shot before whose audio it begins from; 0 unless it keeps the audio.
     """
 
     number: int
@@ -61,8 +61,8 @@ class PlannedShot:
         return "last_frame" in self.shot.keep
 
     @property
-    def keeps_sound(self) -> bool:
-        """Whether the sound of the shot before goes on in it."""
+    def keeps_audio(self) -> bool:
+        """Whether the audio of the shot before goes on in it."""
         return "sound" in self.shot.keep
 
 
@@ -72,18 +72,18 @@ class FilmPlan:
 
     Args:
         film: The shot list.
-        world: What the model can make.
+        capabilities: What the model can make.
         model_key: Says which weights make it (:func:`mova.film.keys.model_key_of`).
         shots: In their order.
-        bed: The sound under the whole film, at its own rate.
-        sample_rate: Of the film's sound, in Hz.
+        bed: The audio under the whole film, at its own rate.
+        sample_rate: Of the film's audio, in Hz.
     """
 
     film: Film
-    world: ModelWorld
+    capabilities: Capabilities
     model_key: str
     shots: tuple[PlannedShot, ...]
-    bed: SoundInput | None
+    bed: AudioInput | None
     sample_rate: int
 
     @property
@@ -103,7 +103,7 @@ class FilmPlan:
 
     @property
     def num_samples(self) -> int:
-        """Samples of its sound per channel."""
+        """Samples of its audio per channel."""
         return samples_in_frames(self.num_frames, self.fps, self.sample_rate)
 
     @property
@@ -121,12 +121,12 @@ class FilmPlan:
         return samples_in_frames(first, self.fps, self.sample_rate), samples_in_frames(end, self.fps, self.sample_rate)
 
 
-def plan_film(film: Film, world: ModelWorld, *, model_key: str) -> FilmPlan:
+def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> FilmPlan:
     """Settle every value of a film for one model, and read every file that it names once.
 
     Args:
         film: The shot list.
-        world: What the model can make.
+        capabilities: What the model can make.
         model_key: Says which weights make it.
 
     Raises:
@@ -136,11 +136,11 @@ def plan_film(film: Film, world: ModelWorld, *, model_key: str) -> FilmPlan:
     shots: list[PlannedShot] = []
     for number, shot in enumerate(film.shots, start=1):
         with of_shot(number):
-            shots.append(_planned(shot, number, shots, world, film.folder))
+            shots.append(_plan_cue_sheets(shot, number, shots, capabilities, film.folder))
     bed = None
     if isinstance(film.sound, Bed):
-        bed = SoundInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S))
-    plan = FilmPlan(film, world, model_key, tuple(shots), bed, sample_rate=world.sample_rate)
+        bed = AudioInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S))
+    plan = FilmPlan(film, capabilities, model_key, tuple(shots), bed, sample_rate=capabilities.sample_rate)
     plan = replace(plan, sample_rate=film.audio_sample_rate or _highest_rate(plan))
     _check_bed(plan)
     _check_fades(plan)
@@ -174,23 +174,25 @@ def as_written(request: GenerationRequest, written: GenerationRequest) -> Mappin
     return request.model_copy(update=paths).model_dump(exclude_none=True)
 
 
-def _planned(shot: Shot, number: int, earlier: list[PlannedShot], world: ModelWorld, folder: Path) -> PlannedShot:
+def _plan_cue_sheets(
+    shot: Shot, number: int, earlier: list[PlannedShot], capabilities: Capabilities, folder: Path
+) -> PlannedShot:
     request = located(shot.request, folder)
     memory: dict[str, Any] = {}
     if "last_frame" in shot.keep:
         # a picture of the right size stands for the frame that may not be there yet
-        width, height = resolve_size(world, request.width, request.height)
+        width, height = resolve_size(capabilities, request.width, request.height)
         stand_in = np.zeros((height, width, 3), np.uint8)
         request = request.model_copy(update={"image": name_of(stand_in, "image", memory)})
     if "sound" in shot.keep:
         request = request.model_copy(update={"audio_sample_rate": earlier[-1].plan.sample_rate})
-    prepared = prepare(request, world, memory)
+    prepared = prepare(request, capabilities, memory)
     plan = prepared.plan
     if memory:
         plan = replace(plan, request=plan.request.model_copy(update={"image": None}))
-    if prepared.sound is not None and prepared.sound.shape[0] > MAX_CHANNELS:
+    if prepared.audio is not None and prepared.audio.shape[0] > MAX_CHANNELS:
         raise RequestError(
-            f"the given sound has {prepared.sound.shape[0]} channels; a film has at most {MAX_CHANNELS}.",
+            f"the given audio has {prepared.audio.shape[0]} channels; a film has at most {MAX_CHANNELS}.",
             "Mix it down first.",
             field="audio",
         )
@@ -200,7 +202,7 @@ def _planned(shot: Shot, number: int, earlier: list[PlannedShot], world: ModelWo
             "Give clips of one size.",
             field="video",
         )
-    lead_frames = _lead_frames(plan, earlier[-1].plan, world) if "sound" in shot.keep else 0
+    lead_frames = _lead_frames(plan, earlier[-1].plan, capabilities) if "sound" in shot.keep else 0
     first_frame = earlier[-1].first_frame + earlier[-1].num_frames if earlier else 0
     planned = PlannedShot(number, shot, plan, first_frame, lead_frames)
     for take in shot.retakes:
@@ -208,13 +210,13 @@ def _planned(shot: Shot, number: int, earlier: list[PlannedShot], world: ModelWo
     return planned
 
 
-def _lead_frames(plan: Plan, before: Plan, world: ModelWorld) -> int:
+def _lead_frames(plan: Plan, before: Plan, capabilities: Capabilities) -> int:
     lead = min(before.num_frames, int(-(-LEAD_S * plan.timeline.fps // 1)))
-    if plan.num_frames + lead > world.longest:
+    if plan.num_frames + lead > capabilities.longest:
         raise RequestError(
             f"keep: sound is made together with {lead} frames of the shot before: {plan.num_frames + lead} frames; "
-            f"{world.name} makes at most {world.longest}.",
-            f"Ask for {world.longest - lead} frames." if lead < world.longest else "Leave keep: sound out.",
+            f"{capabilities.name} makes at most {capabilities.longest}.",
+            f"Ask for {capabilities.longest - lead} frames." if lead < capabilities.longest else "Leave keep: sound out.",
             field="keep",
         )
     return lead
@@ -230,9 +232,9 @@ def _check_take(shot: PlannedShot, take: Take) -> None:
             field="retakes",
         )
     seam_s = Fraction(timeline.audio_hop, timeline.sample_rate)
-    if shot.keeps_sound and span.modality != "video" and Fraction(str(span.from_s)) < seam_s:
+    if shot.keeps_audio and span.modality != "video" and Fraction(str(span.from_s)) < seam_s:
         raise RequestError(
-            f"retake begins at {span.from_s:g} s, where the sound of the shot before goes on.",
+            f"retake begins at {span.from_s:g} s, where the audio of the shot before goes on.",
             f"Begin at {float(seam_s):g} s or later.",
             field="retakes",
         )
@@ -242,7 +244,7 @@ def _highest_rate(plan: FilmPlan) -> int:
     rates = [] if plan.mutes_shots else [shot.plan.sample_rate for shot in plan.shots]
     if plan.bed is not None and RATES[0] <= plan.bed.sample_rate <= RATES[1]:
         rates.append(plan.bed.sample_rate)
-    return max(rates, default=plan.world.sample_rate)
+    return max(rates, default=plan.capabilities.sample_rate)
 
 
 def _check_bed(plan: FilmPlan) -> None:
@@ -259,7 +261,7 @@ def _check_bed(plan: FilmPlan) -> None:
         raise RequestError(
             f"sound.bed lasts {samples / plan.bed.sample_rate:.4f} s; the film lasts "
             f"{float(frame_time(plan.num_frames, plan.fps)):.4f} s.",
-            "Give a longer sound, or shorter shots.",
+            "Give a longer audio, or shorter shots.",
             field="sound.bed",
         )
     peak_db = 20 * math.log10(max(1e-9, float(np.abs(plan.bed.waveform).max(initial=0.0))))

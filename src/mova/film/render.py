@@ -14,7 +14,7 @@ from mova.conditioning.given import Given, combined
 from mova.conditioning.prepare import Prepared, given_around, mono, mono_at, prepare
 from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
-from mova.film.audio import film_sound
+from mova.film.audio import film_audio
 from mova.film.cache import Ending, ShotCache, ShotClip
 from mova.film.keys import keys_of_film, keys_there, num_steps, repaired_key, shot_key, take_key
 from mova.film.plan import FilmPlan, PlannedShot, as_written, request_of_take, work_of
@@ -24,7 +24,7 @@ from mova.generation.repair import CheckedClip, fault_words, generate_checked
 from mova.media.clip import Clip
 from mova.media.health.gate import Health, OnFault, Remedy
 from mova.media.resample import resample
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 from mova.request.plan import resolve
 from mova.request.schema import GenerationRequest, Keyframe
 from mova.timeline import samples_in_frames
@@ -137,21 +137,21 @@ def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
     """
     frames = np.concatenate([shot.clip.frames for shot in shots])
     record = [_record(shot, finished) for shot, finished in zip(plan.shots, shots, strict=True)]
-    sound = plan.film.sound
+    audio = plan.film.sound
     request = {
-        "model": plan.world.name,
-        "sound": sound.model_dump(exclude_none=True) if isinstance(sound, Bed) else sound,
+        "model": plan.capabilities.name,
+        "sound": audio.model_dump(exclude_none=True) if isinstance(audio, Bed) else audio,
         "fade_ms": plan.film.fade_ms,
         "shots": record,
     }
     made_by = {**(shots[0].clip.made_by or {}), "inputs": _inputs(plan, shots)}
-    return Clip(frames, film_sound(plan, shots), plan.fps, plan.sample_rate, request=request, made_by=made_by)
+    return Clip(frames, film_audio(plan, shots), plan.fps, plan.sample_rate, request=request, made_by=made_by)
 
 
 def _inputs(plan: FilmPlan, shots: list[ShotClip]) -> dict[str, str]:
     """The files that a film was made from, and their hashes; what a shot keeps of the one before is none."""
-    sound = plan.film.sound
-    beds = [str(plan.film.folder / sound.bed)] if isinstance(sound, Bed) else []
+    audio = plan.film.sound
+    beds = [str(plan.film.folder / audio.bed)] if isinstance(audio, Bed) else []
     of_shots = (((shot.clip.made_by or {}).get("inputs") or {}).items() for shot in shots)
     named = {name: known for items in of_shots for name, known in items if not name.startswith(PREFIX)}
     return named | {bed: content_hash(bed) for bed in beds}
@@ -174,14 +174,14 @@ def _record(shot: PlannedShot, finished: ShotClip) -> dict[str, Any]:
     }
 
 
-def prepared_shot(shot: PlannedShot, world: ModelWorld, before: Ending | None) -> Prepared:
+def prepared_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending | None) -> Prepared:
     """Everything to begin a shot with: what it names, and what it keeps of the shot before.
 
-    A shot that keeps the sound is made longer by its lead, of which the sound is given; the lead is cut off afterwards.
+    A shot that keeps the audio is made longer by its lead, of which the audio is given; the lead is cut off afterwards.
 
     Args:
         shot: What to make.
-        world: What the model can make.
+        capabilities: What the model can make.
         before: What the shot before ends with; ``None`` if nothing of it is kept.
 
     Raises:
@@ -191,28 +191,28 @@ def prepared_shot(shot: PlannedShot, world: ModelWorld, before: Ending | None) -
     request, memory = shot.plan.request, dict[str, Any]()
     if before is not None and shot.keeps_frame:
         request = request.model_copy(update={"image": name_of(before.frame, "image", memory)})
-    if before is None or not shot.keeps_sound:
-        return prepare(request, world, memory)
-    prepared = prepare(_led(request, shot.lead_frames, shot.plan.timeline.fps), world, memory)
+    if before is None or not shot.keeps_audio:
+        return prepare(request, capabilities, memory)
+    prepared = prepare(_led(request, shot.lead_frames, shot.plan.timeline.fps), capabilities, memory)
     plan, timeline = prepared.plan, prepared.plan.timeline
-    waveform, rate = before.sound
+    waveform, rate = before.audio
     finished = np.zeros((waveform.shape[0], plan.num_samples), np.float32)
     finished[:, : waveform.shape[1]] = waveform
     lead_samples = timeline.samples(shot.lead_frames)
     own = np.zeros((1, plan.canvas.num_samples), np.float32)
     own[:, :lead_samples] = resample(mono(waveform), rate, to_rate=timeline.sample_rate, num_samples=lead_samples)
-    lead = Given(waveform=own, keep_sound=np.arange(plan.canvas.num_samples) < lead_samples)
-    return replace(prepared, given=combined(prepared.given, lead), sound=finished)
+    lead = Given(waveform=own, keep_audio=np.arange(plan.canvas.num_samples) < lead_samples)
+    return replace(prepared, given=combined(prepared.given, lead), audio=finished)
 
 
-def prepared_take(shot: PlannedShot, index: int, clip: Clip, world: ModelWorld) -> Prepared:
+def prepared_take(shot: PlannedShot, index: int, clip: Clip, capabilities: Capabilities) -> Prepared:
     """Everything to make a span of a finished shot anew; all of it but the span is given.
 
     Args:
         shot: Whose span it is.
         index: Of the retake.
         clip: The shot as it is.
-        world: What the model can make.
+        capabilities: What the model can make.
 
     Raises:
         RequestError: If the span does not fit.
@@ -222,9 +222,9 @@ def prepared_take(shot: PlannedShot, index: int, clip: Clip, world: ModelWorld) 
     # what the shot was made from is in the clip already
     nothing = {name: field.get_default() for name, field in GenerationRequest.model_fields.items() if name in _IN_THE_CLIP}
     own = {"seed": seed, "audio_seed": seed, "num_frames": clip.num_frames, "audio_sample_rate": clip.sample_rate}
-    plan = resolve(settled.model_copy(update={**nothing, **own}), world)
+    plan = resolve(settled.model_copy(update={**nothing, **own}), capabilities)
     given = given_around(plan, mono_at(clip, plan.timeline.sample_rate), take.retake)
-    return Prepared(plan, given, sound=clip.waveform)
+    return Prepared(plan, given, audio=clip.waveform)
 
 
 _IN_THE_CLIP = ("cues", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")
@@ -248,11 +248,14 @@ def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *,
     for step in range(len(there), num_steps(shot)):
         began = time.monotonic()
         if finished is None:
-            key, prepared = first, prepared_shot(shot, run.plan.world, before)
+            key, prepared = first, prepared_shot(shot, run.plan.capabilities, before)
             checked = _checked(run, shot, prepared, skip_frames=shot.lead_frames)
             finished = _without_lead(checked, shot)
         else:
-            key, prepared = take_key(there[-1], shot, step - 1), prepared_take(shot, step - 1, finished.clip, run.plan.world)
+            key, prepared = (
+                take_key(there[-1], shot, step - 1),
+                prepared_take(shot, step - 1, finished.clip, run.plan.capabilities),
+            )
             checked = _checked(run, shot, prepared, skip_frames=0)
             finished = _retaken(finished, checked)
         if run.on_fault == "repair" and (checked.remedies or finished.health.faults):
@@ -288,9 +291,9 @@ def _checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_frames: i
 
 
 def _without_lead(checked: CheckedClip, shot: PlannedShot) -> ShotClip:
-    """The shot, and the seam at which the given sound fades into the made one; that lies before the cut."""
+    """The shot, and the seam at which the given audio fades into the made one; that lies before the cut."""
     assert checked.clip is not None
-    clip = replace(checked.clip, film=None)
+    clip = replace(checked.clip, source_video=None)
     seam = clip.waveform[:, :0]
     if shot.lead_frames:
         timeline = shot.plan.timeline

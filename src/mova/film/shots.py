@@ -50,9 +50,9 @@ class Take(Strict):
 
 
 class Bed(Strict):
-    """A sound that lies under the whole film."""
+    """Audio that lies under the whole film."""
 
-    bed: str = Field(min_length=1, max_length=MAX_PATH_CHARACTERS, description="The sound: a file.")
+    bed: str = Field(min_length=1, max_length=MAX_PATH_CHARACTERS, description="The audio: a file.")
     gain_db: float = Field(default=0.0, ge=-60, le=24, allow_inf_nan=False, description="Of the bed.")
     shots_gain_db: float | None = Field(
         default=None, ge=-60, le=24, allow_inf_nan=False, description="Of the shots' own sounds; muted if not given."
@@ -80,8 +80,8 @@ class Film(Strict):
         shots: In their order.
         model: Name, folder or hub id.
         sound: ``"per_shot"``, or what lies under all of them.
-        fade_ms: How long a shot's sound fades out before a cut, and the next one's fades in after it. 0 leaves them whole.
-        audio_sample_rate: Of the film's sound in Hz; the highest of its parts if not given.
+        fade_ms: How long a shot's audio fades out before a cut, and the next one's fades in after it. 0 leaves them whole.
+        audio_sample_rate: Of the film's audio in Hz; the highest of its parts if not given.
         folder: Where relative paths begin.
     """
 
@@ -174,7 +174,7 @@ def make_film(document: Any, *, folder: Path = Path()) -> Film:
     return Film(
         shots=tuple(shots),
         model=own.model,
-        sound=_sound(own.sound),
+        sound=_audio(own.sound),
         fade_ms=own.fade_ms,
         audio_sample_rate=rate,
         folder=folder,
@@ -310,7 +310,7 @@ def _size(size: str | None, defaults: Mapping[str, Any]) -> dict[str, int]:
     return {"width": int(found[1]), "height": int(found[2])}
 
 
-def _sound(value: Any) -> Literal["per_shot"] | Bed:
+def _audio(value: Any) -> Literal["per_shot"] | Bed:
     if value == "per_shot":
         return "per_shot"
     if not isinstance(value, Mapping):

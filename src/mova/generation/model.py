@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mova.conditioning.given import Given, keep_given
+from mova.conditioning.given import Given, paste_back
 from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.reroll import rerolled
-from mova.conditioning.sources import Memory, name_of, name_of_sound
+from mova.conditioning.sources import MemoryInputs, name_of, name_of_audio
 from mova.media.clip import Clip
-from mova.request.capabilities import ModelWorld, SolverName
+from mova.request.capabilities import Capabilities, SolverName
 from mova.request.schema import Fit, GenerationRequest, Modality, TextOnly, make_request
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int, int], None]
 
 
-def given_whole(given: Given) -> tuple[Literal["audio", "video"], ...]:
-    """The sound or the film, where nothing of it is to be made."""
-    keeps: tuple[tuple[Literal["audio", "video"], Any], ...] = (("audio", given.keep_sound), ("video", given.keep_picture))
+def fully_conditioned(given: Given) -> tuple[Literal["audio", "video"], ...]:
+    """The audio or the video, where nothing of it is to be made."""
+    keeps: tuple[tuple[Literal["audio", "video"], Any], ...] = (("audio", given.keep_audio), ("video", given.keep_picture))
     return tuple(modality for modality, kept in keeps if kept is not None and kept.all())
 
 
@@ -105,9 +105,9 @@ class MOVAModel:
             self.pipeline.delete_adapters(name)
 
     @property
-    def world(self) -> ModelWorld:
+    def capabilities(self) -> Capabilities:
         """What the model can make."""
-        return self.pipeline.world
+        return self.pipeline.capabilities
 
     def generate(
         self,
@@ -162,9 +162,9 @@ class MOVAModel:
         Args:
             prompt: What to see and hear.
             negative_prompt: What to keep away from.
-            audio_negative_prompt: What the sound keeps away from, if not from ``negative_prompt``.
-            seed: Of the film; drawn if not given, and recorded in ``clip.request``.
-            audio_seed: Of the sound; follows from ``seed`` if not given.
+            audio_negative_prompt: What the audio keeps away from, if not from ``negative_prompt``.
+            seed: Of the video; drawn if not given, and recorded in ``clip.request``.
+            audio_seed: Of the audio; follows from ``seed`` if not given.
             seconds: Length; excludes ``num_frames``. The model's own length if neither is given.
             num_frames: Length in frames.
             fps: Frames per second.
@@ -172,11 +172,11 @@ class MOVAModel:
             height: Of the picture in pixels.
             num_inference_steps: Steps of the sampler.
             guidance_scale: Strength of the text.
-            cross_guidance_scale: How far picture and sound are bound.
+            cross_guidance_scale: How far picture and audio are bound.
             self_guidance_scale: How far the model is led away from its own weak side; 0 is off.
-            audio_guidance_scale: ``guidance_scale`` of the sound; the film's if not given, as the next two.
-            audio_cross_guidance_scale: ``cross_guidance_scale`` of the sound.
-            audio_self_guidance_scale: ``self_guidance_scale`` of the sound.
+            audio_guidance_scale: ``guidance_scale`` of the audio; the video's if not given, as the next two.
+            audio_cross_guidance_scale: ``cross_guidance_scale`` of the audio.
+            audio_self_guidance_scale: ``self_guidance_scale`` of the audio.
             guidance_from: Noise level at which guidance begins.
             guidance_to: Noise level at which it ends.
             cross_guidance_from: The same for cross guidance; ``guidance_from`` if not given, and so the next three.
@@ -185,22 +185,22 @@ class MOVAModel:
             self_guidance_to: The same for self-guidance.
             guidance_rescale: How far guidance's gain in contrast is taken back.
             shift: Above 1: more steps at high noise.
-            audio_shift: The same for the sound.
+            audio_shift: The same for the audio.
             solver: Method of the sampler.
-            audio_sample_rate: Of the finished sound, in Hz.
-            cues: What happens when: (seconds, label) each, of ``world.cues`` or ``""``; planned from the prompt if not given,
-                and left open if empty.
-            image: Picture that the film begins with: a path, a PIL image or ``[H, W, 3]`` uint8.
+            audio_sample_rate: Of the finished audio, in Hz.
+            cues: What happens when: (seconds, label) each, of ``capabilities.cues`` or ``""``; planned from the
+                prompt if not given, and left open if empty.
+            image: Picture that the video begins with: a path, a PIL image or ``[H, W, 3]`` uint8.
             last_image: Picture that it ends with.
-            keyframes: Pictures at moments of the film: seconds to picture.
-            references: Pictures that the film goes on from and does not show: of what is to be in it.
-            video: Film whose sound is made; with ``extend_s``, ``retake`` or ``repaint``, the clip that is changed.
-            audio: Sound to which a film is made: a path, or ``(waveform [channels, samples], sample_rate)``.
+            keyframes: Pictures at moments of the video: seconds to picture.
+            references: Pictures that the video goes on from and does not show: of what is to be in it.
+            video: Video whose audio is made; with ``extend_s``, ``retake`` or ``repaint``, the clip that is changed.
+            audio: Audio to which a video is made: a path, or ``(waveform [channels, samples], sample_rate)``.
             extend_s: Seconds to add to the clip given as ``video``.
             extend_at: Where they are added.
             retake: Modality, begin and end in seconds of the span of that clip to make anew.
             repaint: Mask of its size, a picture: what is white is painted anew.
-            only: Write the sound ("audio") or the film ("video") alone; both are made, each with the other.
+            only: Write the audio ("audio") or the video ("video") alone; both are made, each with the other.
             fit: What to do with a picture of another shape: refuse it ("exact"), "crop", "pad" or "stretch".
             text_only: For a model that was trained with a first picture, when none is given: what takes its place.
             truncate: Cut a prompt that has more tokens than the model reads.
@@ -248,7 +248,7 @@ class MOVAModel:
             ),
             references=tuple(name_of(picture, "references", memory) or "" for picture in references),
             video=None if video is None else str(video),
-            audio=name_of_sound(audio, "audio", memory),
+            audio=name_of_audio(audio, "audio", memory),
             extend_s=extend_s,
             extend_at=extend_at,
             retake=None if retake is None else dict(zip(("modality", "from_s", "to_s"), retake, strict=True)),
@@ -260,7 +260,9 @@ class MOVAModel:
         )
         return self.run(make_request(values), memory=memory, on_progress=on_progress)
 
-    def run(self, request: GenerationRequest, *, memory: Memory | None = None, on_progress: OnProgress | None = None) -> Clip:
+    def run(
+        self, request: GenerationRequest, *, memory: MemoryInputs | None = None, on_progress: OnProgress | None = None
+    ) -> Clip:
         """Make the clip of a request; ``clip.request`` holds it with every value settled, ``clip.health`` the verdict.
 
         Args:
@@ -275,7 +277,7 @@ class MOVAModel:
         return self.run_prepared(self.prepare(request, memory=memory), on_progress=on_progress)
 
     def reroll(self, clip: Clip, modality: Modality, *, seed: int | None = None, on_progress: OnProgress | None = None) -> Clip:
-        """The clip with its sound or its film made anew for the other, which stays as it is to the last bit.
+        """The clip with its audio or its video made anew for the other, which stays as it is to the last bit.
 
         Args:
             clip: One that this model or another made, or that was read from a file and says how it was made.
@@ -289,14 +291,14 @@ class MOVAModel:
         request, memory = rerolled(clip, modality, seed=seed)
         return self.run(request, memory=memory, on_progress=on_progress)
 
-    def prepare(self, request: GenerationRequest, *, memory: Memory | None = None) -> Prepared:
+    def prepare(self, request: GenerationRequest, *, memory: MemoryInputs | None = None) -> Prepared:
         """The request with every value settled for this model, and the files that it names; nothing is computed.
 
         Raises:
             RequestError: If the model cannot make what is asked.
             MediaError: If a file that it names cannot be read.
         """
-        return prepare(request, self.world, memory)
+        return prepare(request, self.capabilities, memory)
 
     def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
         """Make the clip; what was given is in it as it was."""
@@ -336,14 +338,14 @@ class MOVAModel:
             clip = clip.resampled(plan.sample_rate)
             if on_progress is not None:
                 on_progress("resample", 1, 1)
-        clip = keep_given(clip, given, sound=prepared.sound, timeline=timeline)
+        clip = paste_back(clip, given, audio=prepared.audio, timeline=timeline)
         return replace(
             clip,
             request=request.model_dump(exclude_defaults=True),
             made_by=self.made_by(prepared, output.cues[0]),
-            film=prepared.film,
+            source_video=prepared.source_video,
             only=request.only,
-            given_whole=given_whole(given),
+            fully_conditioned=fully_conditioned(given),
             maker=weakref.ref(self),
         )
 
@@ -358,7 +360,7 @@ class MOVAModel:
         dtype = pipeline.transformer.dtype if runtime is None else runtime.dtype
         return {
             "mova": __version__,
-            "model": self.world.name,
+            "model": self.capabilities.name,
             "weights": pipeline.index.fingerprint,
             "dtype": str(dtype).removeprefix("torch."),
             "quantisation": "none" if runtime is None else runtime.quantisation,

@@ -3,13 +3,13 @@
     checked = generate_checked(model, model.prepare(request), on_fault="repair")
     checked.clip, checked.health.verdict, checked.remedies
 
-Only what was made is judged: the sound that a film was made for, or the film that a sound was made for, is the user's own.
+Only what was made is judged: the audio that a video was made for, or the video that audio was made for, is the user's own.
 
 The ladder is that of :func:`mova.media.health.gate.next_remedy`. A rung that can change nothing is left out: codecs run in
 float32 and without tiles unless their owner chose otherwise, and the same latents decode to the same clip. The two rungs of
 decoding keep the seeds, so that the clip stays what it was but for its fault; the latents are made again for it, bit for
 bit. Another seed is the last resort: it is written into ``clip.request``, so that the clip can be made again without any
-ladder. Sound and picture are made together, so the modality that was healthy stays alike, not the same.
+ladder. Audio and picture are made together, so the modality that was healthy stays alike, not the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mova.generation.model import given_whole
+from mova.generation.model import fully_conditioned
 from mova.media.clip import Clip, NonFiniteError
 from mova.media.health.gate import Fault, Health, OnFault, Remedy, checked_on_fault, next_remedy
 from mova.request.schema import MAX_SEED
@@ -75,7 +75,7 @@ def generate_checked(
         on_fault: Whether to repair.
         max_attempts: How often to try after the first time.
         seed_step: From one seed to the next; the number of clips, where several have consecutive seeds.
-        skip_frames: So many at the beginning, and their sound, are not judged: whoever asked cuts them off.
+        skip_frames: So many at the beginning, and their audio, are not judged: whoever asked cuts them off.
         on_progress: As in :meth:`mova.generation.model.MOVAModel.generate`; called for every attempt.
         on_remedy: ``f(health, remedy)`` before each attempt.
 
@@ -102,7 +102,7 @@ def generate_checked(
         with _decoding(model.pipeline, tried):
             attempt = _made(model, seeds, skip_frames, on_progress)
         health = attempt.health
-        if _badness(attempt) < _badness(best):
+        if _num_faults(attempt) < _num_faults(best):
             best = attempt
         if health.verdict == "ok":
             break
@@ -124,14 +124,14 @@ def _made(model: MOVAModel, prepared: Prepared, skip_frames: int, on_progress: O
     return CheckedClip(clip, clip.without_beginning(skip_frames).health, prepared)
 
 
-def _badness(checked: CheckedClip) -> tuple[bool, int]:
+def _num_faults(checked: CheckedClip) -> tuple[bool, int]:
     return checked.clip is None, len(checked.health.faults)
 
 
 def _useless(pipeline: MOVAPipeline, prepared: Prepared) -> set[Remedy]:
     """Rungs that would change nothing."""
     codecs = (pipeline.video_vae, pipeline.audio_vae)
-    whole = given_whole(prepared.given)
+    whole = fully_conditioned(prepared.given)
     useless: set[Remedy] = set()
     if all(codec.dtype == torch.float32 for codec in codecs):
         useless.add("decode_fp32")

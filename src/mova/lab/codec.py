@@ -31,7 +31,7 @@ class CodecReading:
         num_events: True events.
         num_heard: Events heard.
         num_seen: Events seen.
-        names_right: Events heard that sound like what they are, where the kind's sounds tell (see ``hear``); else None.
+        names_right: Events heard that audio like what they are, where the kind's sounds tell (see ``hear``); else None.
     """
 
     psnr_db: float
@@ -58,7 +58,7 @@ class CodecSummary:
         sight_error_ms: Median size of the error of sights.
         seen: As ``heard``.
         seen_extra: As ``heard_extra``.
-        names_right: Share of true events that sound like what they are; nan where sounds have no names.
+        names_right: Share of true events that audio like what they are; nan where sounds have no names.
         names_interval: Of it.
     """
 
@@ -82,25 +82,25 @@ def compare(
 
     Args:
         script: The true events.
-        truth: Frames ``[T, H, W, 3]`` and sound ``[channels, S]`` as rendered.
+        truth: Frames ``[T, H, W, 3]`` and audio ``[channels, S]`` as rendered.
         decoded: The same after the codecs.
         fps: Frames per second.
         sample_rate: Samples per second.
     """
-    frames, sound = decoded
+    frames, audio = decoded
     error = np.square(frames.astype(np.float64) - truth[0])
     still = np.median(truth[0], axis=0)
     moving = (np.abs(truth[0] - still) > 8.0).any(axis=-1)
-    seen, heard = see(frames, fps, kind=script.kind), hear(sound, sample_rate, kind=script.kind)
+    seen, heard = see(frames, fps, kind=script.kind), hear(audio, sample_rate, kind=script.kind)
     sights = match([event.time_s for event in script.events], [one.time_s for one in seen], low_ms=-80.0, high_ms=80.0)
     sounds = match(
-        [event.sound_time_s for event in script.events], [one.time_s for one in heard], low_ms=-WINDOW_MS, high_ms=WINDOW_MS
+        [event.audio_time_s for event in script.events], [one.time_s for one in heard], low_ms=-WINDOW_MS, high_ms=WINDOW_MS
     )
     named = script.kind not in ("metronome", "fireworks")
     return CodecReading(
         psnr_db=_psnr_db(error),
         moving_psnr_db=_psnr_db(error[moving]) if moving.any() else float("nan"),
-        onset_errors_ms=tuple(1000 * (heard[j].time_s - script.events[i].sound_time_s) for i, j in sounds),
+        onset_errors_ms=tuple(1000 * (heard[j].time_s - script.events[i].audio_time_s) for i, j in sounds),
         sight_errors_ms=tuple(1000 * (seen[j].time_s - script.events[i].time_s) for i, j in sights),
         num_events=len(script.events),
         num_heard=len(heard),

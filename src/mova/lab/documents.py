@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError
-from mova.files import written_beside
+from mova.files import atomic_write
 
 
 def plain(value: Any) -> Any:
@@ -53,7 +53,7 @@ def put(path: Path, write: Callable[[Path], Any]) -> None:
         MediaError: If that cannot be done.
     """
     try:
-        with written_beside(path) as beside:
+        with atomic_write(path) as beside:
             write(beside)
     except OSError as problem:
         raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem

@@ -1,7 +1,7 @@
 """Damage a healthy clip in every way that the health gate must see: for its tests and for ``benchmarks/health.py``.
 
-Each function takes a clip and a random generator and gives frames and sound with one fault, or None where the clip gives
-no occasion for it: a film that hangs while nothing moves is no fault that anybody could see. Occasions are found from the
+Each function takes a clip and a random generator and gives frames and audio with one fault, or None where the clip gives
+no occasion for it: a video that hangs while nothing moves is no fault that anybody could see. Occasions are found from the
 frames, not with the detectors.
 """
 
@@ -25,7 +25,7 @@ class Injector:
 
     Args:
         kind: The fault that must be found, one of :data:`mova.media.health.gate.KINDS`.
-        damage: Clip and generator to frames and sound; None if the clip gives no occasion.
+        damage: Clip and generator to frames and audio; None if the clip gives no occasion.
     """
 
     kind: str
@@ -40,15 +40,15 @@ def nan_in_picture(clip: Clip, rng: np.random.Generator) -> Damage:
     return frames, clip.waveform
 
 
-def infinity_in_sound(clip: Clip, rng: np.random.Generator) -> Damage:
+def infinity_in_audio(clip: Clip, rng: np.random.Generator) -> Damage:
     """One sample is infinite."""
-    sound = clip.waveform.copy()
-    sound[0, int(rng.integers(sound.shape[1]))] = np.inf
-    return clip.frames, sound
+    audio = clip.waveform.copy()
+    audio[0, int(rng.integers(audio.shape[1]))] = np.inf
+    return clip.frames, audio
 
 
 def still_picture(clip: Clip, rng: np.random.Generator) -> Damage:
-    """The whole film is its first frame."""
+    """The whole video is its first frame."""
     del rng
     return np.repeat(clip.frames[:1], clip.num_frames, axis=0), clip.waveform
 
@@ -73,7 +73,7 @@ def black_frames(clip: Clip, rng: np.random.Generator) -> Damage:
     return frames, clip.waveform
 
 
-def black_film(clip: Clip, rng: np.random.Generator) -> Damage:
+def black_video(clip: Clip, rng: np.random.Generator) -> Damage:
     """Everything is black but for a little noise."""
     noise = rng.integers(0, 4, size=clip.frames.shape, dtype=np.uint8)
     return noise, clip.waveform
@@ -90,7 +90,7 @@ def colour_step(clip: Clip, rng: np.random.Generator) -> Damage:
 
 
 def colour_drift(clip: Clip, rng: np.random.Generator) -> Damage:
-    """Red and blue drift apart through the film, by 50 to 80 percent at its end."""
+    """Red and blue drift apart through the video, by 50 to 80 percent at its end."""
     warm = rng.uniform(0.5, 0.8) * rng.choice((-1.0, 1.0)) * np.linspace(0.0, 1.0, clip.num_frames)
     gains = np.ones((clip.num_frames, 1, 1, 3))
     gains[..., 0] += 0.5 * warm[:, None, None]
@@ -108,12 +108,12 @@ def tiles(clip: Clip, rng: np.random.Generator) -> Damage:
 
 
 def offset(clip: Clip, rng: np.random.Generator) -> Damage:
-    """The sound is off zero by 2 to 20 percent of full scale."""
+    """The audio is off zero by 2 to 20 percent of full scale."""
     return clip.frames, _limited(clip.waveform + rng.uniform(0.02, 0.2) * rng.choice((-1.0, 1.0)))
 
 
 def clipped(clip: Clip, rng: np.random.Generator) -> Damage:
-    """The sound is cut off at 20 to 60 percent of its peak and made as loud as it was."""
+    """The audio is cut off at 20 to 60 percent of its peak and made as loud as it was."""
     peak = float(np.abs(clip.waveform).max())
     share = rng.uniform(0.2, 0.6)
     return clip.frames, _limited(np.clip(clip.waveform, -share * peak, share * peak) / share)
@@ -121,14 +121,14 @@ def clipped(clip: Clip, rng: np.random.Generator) -> Damage:
 
 def pops(clip: Clip, rng: np.random.Generator) -> Damage:
     """One to three pops of one or two samples, 0.3 to 0.8 of full scale high."""
-    sound = clip.waveform.copy()
-    for place in rng.integers(64, sound.shape[1] - 64, size=int(rng.integers(1, 4))):
+    audio = clip.waveform.copy()
+    for place in rng.integers(64, audio.shape[1] - 64, size=int(rng.integers(1, 4))):
         width = int(rng.integers(1, 3))
-        sound[:, place : place + width] += rng.uniform(0.3, 0.8) * rng.choice((-1.0, 1.0))
-    return clip.frames, _limited(sound)
+        audio[:, place : place + width] += rng.uniform(0.3, 0.8) * rng.choice((-1.0, 1.0))
+    return clip.frames, _limited(audio)
 
 
-def no_sound(clip: Clip, rng: np.random.Generator) -> Damage:
+def no_audio(clip: Clip, rng: np.random.Generator) -> Damage:
     """Digital silence."""
     del rng
     return clip.frames, np.zeros_like(clip.waveform)
@@ -138,16 +138,16 @@ def dropout(clip: Clip, rng: np.random.Generator) -> Damage:
     """Nothing for 40 to 250 ms."""
     length = round(rng.uniform(0.04, 0.25) * clip.sample_rate)
     first = int(rng.integers(clip.waveform.shape[1] - length))
-    sound = clip.waveform.copy()
-    sound[:, first : first + length] = 0.0
-    return clip.frames, sound
+    audio = clip.waveform.copy()
+    audio[:, first : first + length] = 0.0
+    return clip.frames, audio
 
 
-def sound_ends_early(clip: Clip, rng: np.random.Generator) -> Damage:
-    """The last 10 to 40 percent of the sound are padding."""
-    sound = clip.waveform.copy()
-    sound[:, round(rng.uniform(0.6, 0.9) * sound.shape[1]) :] = 0.0
-    return clip.frames, sound
+def audio_ends_early(clip: Clip, rng: np.random.Generator) -> Damage:
+    """The last 10 to 40 percent of the audio are padding."""
+    audio = clip.waveform.copy()
+    audio[:, round(rng.uniform(0.6, 0.9) * audio.shape[1]) :] = 0.0
+    return clip.frames, audio
 
 
 def dull(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -161,38 +161,38 @@ def hollow(clip: Clip, rng: np.random.Generator) -> Damage:
     return clip.frames, _without(clip, low_hz, 2.0 * low_hz)
 
 
-def short_sound(clip: Clip, rng: np.random.Generator) -> Damage:
-    """The sound stops 10 to 40 percent before the picture."""
+def short_audio(clip: Clip, rng: np.random.Generator) -> Damage:
+    """The audio stops 10 to 40 percent before the picture."""
     return clip.frames, clip.waveform[:, : round(rng.uniform(0.6, 0.9) * clip.waveform.shape[1])]
 
 
-def long_sound(clip: Clip, rng: np.random.Generator) -> Damage:
-    """The sound goes on for 10 to 40 percent after the picture."""
+def long_audio(clip: Clip, rng: np.random.Generator) -> Damage:
+    """The audio goes on for 10 to 40 percent after the picture."""
     extra = round(rng.uniform(0.1, 0.4) * clip.waveform.shape[1])
     return clip.frames, np.concatenate((clip.waveform, clip.waveform[:, :extra]), axis=1)
 
 
 INJECTORS: Mapping[str, Injector] = {
     "nan in the picture": Injector("nonfinite", nan_in_picture),
-    "infinity in the sound": Injector("nonfinite", infinity_in_sound),
+    "infinity in the audio": Injector("nonfinite", infinity_in_audio),
     "still picture": Injector("frozen", still_picture),
     "frozen": Injector("frozen", frozen),
     "duplicated": Injector("duplicated", duplicated),
     "black frames": Injector("black", black_frames),
-    "black film": Injector("black", black_film),
+    "black video": Injector("black", black_video),
     "colour step": Injector("colour_shift", colour_step),
     "colour drift": Injector("colour_shift", colour_drift),
     "tiles": Injector("tile_grid", tiles),
     "offset": Injector("dc_offset", offset),
     "clipping": Injector("clipping", clipped),
     "pops": Injector("pop", pops),
-    "no sound": Injector("silence", no_sound),
+    "no audio": Injector("silence", no_audio),
     "dropout": Injector("silence", dropout),
-    "sound ends early": Injector("silence", sound_ends_early),
+    "audio ends early": Injector("silence", audio_ends_early),
     "dull": Injector("lost_band", dull),
     "hollow": Injector("lost_band", hollow),
-    "short sound": Injector("length", short_sound),
-    "long sound": Injector("length", long_sound),
+    "short audio": Injector("length", short_audio),
+    "long audio": Injector("length", long_audio),
 }
 
 _MOVES = 4.0
@@ -234,13 +234,13 @@ def _tinted(clip: Clip, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]
     return np.clip(clip.frames * gains, 0.0, 255.0).round().astype(np.uint8)
 
 
-def _limited(sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    limited: npt.NDArray[np.float32] = np.clip(sound, -1.0, 1.0).astype(np.float32)
+def _limited(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    limited: npt.NDArray[np.float32] = np.clip(audio, -1.0, 1.0).astype(np.float32)
     return limited
 
 
 def _without(clip: Clip, low_hz: float, high_hz: float) -> npt.NDArray[np.float32]:
-    """The sound with a band 60 dB down, with slopes of a twentieth of an octave."""
+    """The audio with a band 60 dB down, with slopes of a twentieth of an octave."""
     spectrum = np.fft.rfft(clip.waveform, axis=1)
     frequencies = np.maximum(np.fft.rfftfreq(clip.waveform.shape[1], 1.0 / clip.sample_rate), 1e-9)
     inside = np.minimum(np.log2(frequencies / low_hz), np.log2(high_hz / frequencies))

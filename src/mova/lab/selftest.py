@@ -3,7 +3,7 @@
     for check in self_test():
         check.name, check.value, check.allowed, check.passed
 
-Everything goes through a real file (H.264 and AAC). The sound of a rendered clip is moved, stretched or exchanged; nothing is
+Everything goes through a real file (H.264 and AAC). The audio of a rendered clip is moved, stretched or exchanged; nothing is
 rendered twice.
 """
 
@@ -40,7 +40,7 @@ OFFSETS_MS = (-200.0, -125.0, -45.0, 45.0, 125.0, 200.0)
 DRIFT_MS_PER_S = 5.0
 JITTERS_MS = (0.0, 20.0, 40.0, 80.0, 160.0)
 EDIT_MS = 100.0
-_SOUND_TRACK = 2
+_AUDIO_TRACK = 2
 
 
 @dataclass(frozen=True)
@@ -153,18 +153,18 @@ def floor_checks(tried: Sequence[_Tried]) -> list[Check]:
 
 
 def offset_checks(tried: Sequence[_Tried]) -> list[Check]:
-    """Sound that is moved is found to be moved by as much, less what was read before it was moved."""
+    """Audio that is moved is found to be moved by as much, less what was read before it was moved."""
     before = measure([clip_times(one.scene, one.reading) for one in tried])["offset_ms"]
     checks = []
     for offset_ms in OFFSETS_MS:
-        found = measure([_heard_again(one, partial(_moved, offset_ms=offset_ms)) for one in tried])
+        found = measure([_heard_again(one, partial(_euler_step, offset_ms=offset_ms)) for one in tried])
         value = found["offset_ms"] - before
         checks.append(Check(f"offset {offset_ms:+g} ms", value, offset_ms - 3.0, offset_ms + 3.0, "ms"))
     return checks
 
 
 def drift_check(tried: Sequence[_Tried]) -> Check:
-    """Sound that runs slow is found to run slow."""
+    """Audio that runs slow is found to run slow."""
     stretched = [_heard_again(one, partial(_stretched, ms_per_s=DRIFT_MS_PER_S)) for one in tried]
     before = measure([clip_times(one.scene, one.reading) for one in tried])["drift_ms_per_s"]
     value = measure(stretched)["drift_ms_per_s"] - before
@@ -203,14 +203,14 @@ def jitter_check(plans: Sequence[ClipTimes], seed: int) -> Check:
 
 
 def edit_list_check(one: _Tried) -> Check:
-    """A file whose edit list skips the first 100 ms of its sound has its sound 100 ms early."""
+    """A file whose edit list skips the first 100 ms of its audio has its audio 100 ms early."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         one.clip.save(path)
-        *empty, shown = read_edits(path, _SOUND_TRACK).edits
+        *empty, shown = read_edits(path, _AUDIO_TRACK).edits
         skipped = Edit(shown.duration, shown.media_time + round(1e-3 * EDIT_MS * one.clip.sample_rate), shown.rate)
-        set_edits(path, {_SOUND_TRACK: (*empty, skipped)})
-        # the sound now ends early: leave out the end of the picture
+        set_edits(path, {_AUDIO_TRACK: (*empty, skipped)})
+        # the audio now ends early: leave out the end of the picture
         clip = read_clip(path, num_frames=one.clip.num_frames - round(0.2 * float(one.clip.fps)))
     before = measure([clip_times(one.scene, one.reading)])["offset_ms"]
     value = measure([clip_times(one.scene, read_clip_events(clip, family=one.scene.family))])["offset_ms"] - before
@@ -227,13 +227,13 @@ def control_checks(seed: int, size: int, fps: Number, seconds: Number) -> list[C
         Check("heard in silence", float(len(hear_events(silent.waveform, 48_000, family="silent_motion"))), 0.0, 0.0),
         Check("seen in an empty room", float(len(see_events(empty.frames, rate, family="off_screen"))), 0.0, 0.0),
         Check(
-            "seen in a black film", float(sum(len(see_events(black, rate, family=name)) for name in SYNC_FAMILIES)), 0.0, 0.0
+            "seen in a black video", float(sum(len(see_events(black, rate, family=name)) for name in SYNC_FAMILIES)), 0.0, 0.0
         ),
     ]
 
 
 def adherence_checks(tried: Sequence[_Tried]) -> list[Check]:
-    """True films are what their captions ask for."""
+    """True videos are what their captions ask for."""
     found = score_adherence([one.scene for one in tried], [one.traits for one in tried], num_resamples=1)
     return [Check(f"adherence: {name}", number.value, 0.9, 1.0) for name, number in found.items()]
 
@@ -254,12 +254,12 @@ def fault_checks(num_clips: int, seed: int) -> list[Check]:
             damage = injector.damage(clip, np.random.default_rng([seed, index, zlib.crc32(name.encode())]))
             if damage is None:
                 continue
-            frames, sound = damage
+            frames, audio = damage
             # a part that is whole need not be looked at again, unless the two are held against each other
             both = injector.kind == "length"
             parts = (
                 frames if both or frames is not clip.frames else None,
-                sound if both or sound is not clip.waveform else None,
+                audio if both or audio is not clip.waveform else None,
             )
             kinds = {fault.kind for fault in check_arrays(*parts, fps=clip.fps, sample_rate=clip.sample_rate).faults}
             tried[injector.kind] += 1
@@ -271,22 +271,22 @@ def fault_checks(num_clips: int, seed: int) -> list[Check]:
     ]
 
 
-Sound = npt.NDArray[np.float32]
+Audio = npt.NDArray[np.float32]
 
 
-def _heard_again(one: _Tried, change: Callable[[Sound, int], Sound]) -> ClipTimes:
-    """The clip with its sound changed; its picture need not be read again."""
+def _heard_again(one: _Tried, change: Callable[[Audio, int], Audio]) -> ClipTimes:
+    """The clip with its audio changed; its picture need not be read again."""
     heard = hear_events(change(one.clip.waveform, one.clip.sample_rate), one.clip.sample_rate, family=one.scene.family)
     return clip_times(one.scene, replace(one.reading, heard=tuple(heard)))
 
 
-def _moved(sound: Sound, sample_rate: int, *, offset_ms: float) -> Sound:
+def _euler_step(audio: Audio, sample_rate: int, *, offset_ms: float) -> Audio:
     """Later by ``offset_ms``; what leaves one end comes in at the other, where the margins are quiet."""
-    return np.roll(sound, round(1e-3 * offset_ms * sample_rate), axis=1)
+    return np.roll(audio, round(1e-3 * offset_ms * sample_rate), axis=1)
 
 
-def _stretched(sound: Sound, sample_rate: int, *, ms_per_s: float) -> Sound:
-    """Sound that falls behind by ``ms_per_s`` every second."""
-    times_s = np.arange(sound.shape[1]) / sample_rate
-    slow = [np.interp(times_s / (1.0 + 1e-3 * ms_per_s), times_s, channel) for channel in sound]
+def _stretched(audio: Audio, sample_rate: int, *, ms_per_s: float) -> Audio:
+    """Audio that falls behind by ``ms_per_s`` every second."""
+    times_s = np.arange(audio.shape[1]) / sample_rate
+    slow = [np.interp(times_s / (1.0 + 1e-3 * ms_per_s), times_s, channel) for channel in audio]
     return np.stack(slow).astype(np.float32)

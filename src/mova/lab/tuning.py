@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
-from mova.lab.adherence.judge import Verdict, judge, summarise, wish_of
+from mova.lab.adherence.judge import Verdict, constraints_of, judge, summarise
 from mova.lab.documents import plain, put, write_json
 from mova.lab.sync.summary import mean_interval
 from mova.pipeline import MOVAPipeline
@@ -42,7 +42,7 @@ class Setting:
         text: Of the text.
         cross: Of the bridge.
         own: Of self-guidance.
-        audio_text: Of the text for the sound; as for the film if not given.
+        audio_text: Of the text for the audio; as for the video if not given.
     """
 
     text: float
@@ -51,7 +51,7 @@ class Setting:
     audio_text: float | None = None
 
     def __str__(self) -> str:
-        sound = "" if self.audio_text is None else f", sound {self.audio_text:g}"
+        sound = "" if self.audio_text is None else f", audio {self.audio_text:g}"
         own = f", self {self.own:g}" if self.own else ""
         return f"text {self.text:g}, cross {self.cross:g}{own}{sound}"
 
@@ -78,7 +78,7 @@ class Row:
         setting: The combination.
         num_clips: Clips made.
         seconds_per_clip: It took.
-        columns: ``sync_ms`` (median distance of picture and sound), ``f1_80`` (events paired within 80 ms), ``asked`` (share
+        columns: ``sync_ms`` (median distance of picture and audio), ``f1_80`` (events paired within 80 ms), ``asked`` (share
             of what the prompts ask for that is there), and the means of :func:`mova.lab.adherence.judge.summarise`.
     """
 
@@ -97,7 +97,7 @@ def prompts(kinds: Sequence[str], per_kind: int, *, seed: int) -> list[Script]:
     chosen: list[Script] = []
     for kind in kinds:
         drawn = sample_scripts(seed, _TRIED_PER_PROMPT * per_kind, [kind])
-        asking = (script for script in drawn if any(value is not None for value in asdict(wish_of(script)).values()))
+        asking = (script for script in drawn if any(value is not None for value in asdict(constraints_of(script)).values()))
         chosen += itertools.islice(asking, per_kind)
     return chosen
 

@@ -1,4 +1,4 @@
-"""A film and its sound that agree in length: what the models make, the files hold and the metrics judge."""
+"""A video and its audio that agree in length: what the models make, the files hold and the metrics judge."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 MAX_CHANNELS = 8
 SINGLE_KINDS = (".wav", ".gif")
-"""Files of sound alone, or of picture alone."""
+"""Files of audio alone, or of picture alone."""
 
 
 class NonFiniteError(MediaError):
-    """A picture or a sound holds NaN or infinity.
+    """A picture or audio holds NaN or infinity.
 
     Args:
         modality: Which of the two.
@@ -44,13 +44,13 @@ class Maker(Protocol):
     """What made a clip, and can make a part of it anew."""
 
     def reroll(self, clip: Clip, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
-        """The clip with its sound or its film made anew."""
+        """The clip with its audio or its video made anew."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames and sound on one clock. Unpacks as ``video, audio = clip``.
+    """Frames and audio on one clock. Unpacks as ``video, audio = clip``.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8, RGB, BT.709 primaries and transfer; frame 0 starts at 0 s.
@@ -59,10 +59,10 @@ class Clip:
         sample_rate: Samples per second, in Hz.
         request: What made the clip, as plain JSON values; written into the file by :meth:`save`.
         made_by: What made it besides: version, model, weights, inputs; written beside the request.
-        film: A file whose picture stream :meth:`save` writes as it is, in place of ``frames`` (which show it on a model's
-            clock and at its size): where only a sound was made for a film.
-        only: What :meth:`save` writes, where it is not both: the sound, or the film without any sound stream.
-        given_whole: The sound or the film, where nothing of it was made: :attr:`health` does not judge what was given.
+        source_video: A file whose picture stream :meth:`save` writes as it is, in place of ``frames`` (which show it on a model's
+            clock and at its size): where only audio was made for a video.
+        only: What :meth:`save` writes, where it is not both: the audio, or the video without any audio stream.
+        fully_conditioned: The audio or the video, where nothing of it was made: :attr:`health` does not judge what was given.
         maker: Gives the model that made the clip while that is in memory; it is not kept there for the clip's sake.
 
     Raises:
@@ -76,9 +76,9 @@ class Clip:
     sample_rate: int
     request: Mapping[str, Any] | None = None
     made_by: Mapping[str, Any] | None = None
-    film: Path | None = None
+    source_video: Path | None = None
     only: Literal["audio", "video"] | None = None
-    given_whole: tuple[Literal["audio", "video"], ...] = ()
+    fully_conditioned: tuple[Literal["audio", "video"], ...] = ()
     maker: Callable[[], Maker | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,9 +93,9 @@ class Clip:
         needed, given = samples_in_frames(self.num_frames, self.fps, self.sample_rate), self.waveform.shape[1]
         if given != needed:
             raise MediaError(
-                f"picture and sound differ in length: {self.num_frames} frames at {self.fps} fps last "
-                f"{needed} samples at {self.sample_rate} Hz; the sound has {given}.",
-                f"{'Trim' if given > needed else 'Extend'} the sound to {needed} samples.",
+                f"picture and audio differ in length: {self.num_frames} frames at {self.fps} fps last "
+                f"{needed} samples at {self.sample_rate} Hz; the audio has {given}.",
+                f"{'Trim' if given > needed else 'Extend'} the audio to {needed} samples.",
             )
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -143,7 +143,7 @@ class Clip:
         return {**self.__dict__, "maker": None}  # a copy elsewhere has no model beside it
 
     def without_beginning(self, num_frames: int) -> Clip:
-        """What follows the first frames, with its sound.
+        """What follows the first frames, with its audio.
 
         Args:
             num_frames: How many are left out; fewer than the clip has.
@@ -155,7 +155,7 @@ class Clip:
         return replace(self, frames=self.frames[num_frames:], waveform=self.waveform[:, first : first + length])
 
     def resampled(self, sample_rate: int) -> Clip:
-        """The same clip with its sound at another rate, in step to the sample.
+        """The same clip with its audio at another rate, in step to the sample.
 
         Peaks between the old samples can lie above full scale; they are limited to ``[-1, 1]``, as a
         converter does.
@@ -190,18 +190,18 @@ class Clip:
         """
         from mova.media.encode import request_comment, write_clip
         from mova.media.remux.silent import write_silent
-        from mova.media.remux.soundtrack import film_seconds, write_soundtrack
+        from mova.media.remux.soundtrack import video_seconds, write_soundtrack
 
         check_only(path, self.only)
         if self.only == "video" and Path(path).suffix.lower() not in SINGLE_KINDS:
             return write_silent(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
-        if self.film is not None and Path(path).suffix.lower() not in SINGLE_KINDS:
+        if self.source_video is not None and Path(path).suffix.lower() not in SINGLE_KINDS:
             if crf is not None:
                 raise MediaError("crf has nothing to do: the picture is copied as it is.", "Leave crf out.")
-            num_samples = int(film_seconds(self.film) * self.sample_rate)
+            num_samples = int(video_seconds(self.source_video) * self.sample_rate)
             comment = {} if self.request is None else {"comment": request_comment(self.request, self.made_by)}
             return write_soundtrack(
-                self.film,
+                self.source_video,
                 self.waveform[:, :num_samples],
                 path,
                 sample_rate=self.sample_rate,
@@ -211,7 +211,7 @@ class Clip:
         return write_clip(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
 
     def reroll(self, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
-        """The clip with its sound or its film made anew for the other, which stays as it is to the last bit.
+        """The clip with its audio or its video made anew for the other, which stays as it is to the last bit.
 
         Args:
             modality: What is made anew: ``"audio"`` or ``"video"``.
@@ -230,9 +230,7 @@ class Clip:
             )
         return model.reroll(self, modality, seed=seed)
 
-    def sheet(
-        self, *, num_frames: int = 8, events: Sequence[float] | None = None, title: str | None = None
-    ) -> Image.Image:
+    def sheet(self, *, num_frames: int = 8, events: Sequence[float] | None = None, title: str | None = None) -> Image.Image:
         """The clip as one picture (:func:`mova.media.sheet.clip_sheet`): frames, waveform, spectrogram."""
         from mova.media.sheet import clip_sheet
 
@@ -252,14 +250,14 @@ def check_only(path: str | Path, only: Literal["audio", "video"] | None) -> None
     """Refuse a kind of file that does not hold what alone is wanted.
 
     Raises:
-        MediaError: If a sound is to go into a film's file, or a film into a sound's.
+        MediaError: If audio is to go into a video's file, or a video into audio's.
     """
     path = Path(path)
-    is_sound = path.suffix.lower() == ".wav"
-    if only == "audio" and not is_sound:
-        raise MediaError(f"cannot write {path}: only the sound is wanted.", f"Use {path.with_suffix('.wav').name}.")
-    if only == "video" and is_sound:
-        raise MediaError(f"cannot write {path}: only the film is wanted.", f"Use {path.with_suffix('.mp4').name}.")
+    is_audio = path.suffix.lower() == ".wav"
+    if only == "audio" and not is_audio:
+        raise MediaError(f"cannot write {path}: only the audio is wanted.", f"Use {path.with_suffix('.wav').name}.")
+    if only == "video" and is_audio:
+        raise MediaError(f"cannot write {path}: only the video is wanted.", f"Use {path.with_suffix('.mp4').name}.")
 
 
 def checked_fps(fps: Any) -> Fraction:

@@ -1,7 +1,7 @@
 """Clips into files: encoded beside the target, opened again and checked, then renamed into place.
 
-Picture and sound both start at 0 s. The picture has no B-frames, so no player has to shift it; the samples
-that a sound codec needs to warm up (priming) are announced in the container (an edit list in mp4, pre-skip in
+Picture and audio both start at 0 s. The picture has no B-frames, so no player has to shift it; the samples
+that an audio codec needs to warm up (priming) are announced in the container (an edit list in mp4, pre-skip in
 WebM) and skipped by every player. Files carry no date, version or random number: the same clip gives the same
 bytes.
 """
@@ -23,14 +23,14 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from mova.errors import MediaError
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.media.clip import Clip
 from mova.media.gif import write_gif
 from mova.media.kinds import FileKind, kind_of, writable_rate
 from mova.media.mux import LAYOUTS, mux
 from mova.media.probe import MADE_BY, media_info, opened, reason, stream_time
 
-# Picture and sound of a finished file must start within this of each other
+# Picture and audio of a finished file must start within this of each other
 MAX_START_OFFSET_S = Fraction(1, 1000)
 # These come back from every container here; other names are dropped by some of them
 METADATA_NAMES = ("title", "artist", "comment", "copyright", "date", "genre")
@@ -43,10 +43,10 @@ class WrittenFile:
     Args:
         path: The file.
         size_bytes: Its size.
-        num_frames: Frames in it; 0 in a file of sound alone.
-        sample_rate: Rate of its sound in Hz; None in a file without sound. It differs from the clip's where
+        num_frames: Frames in it; 0 in a file of audio alone.
+        sample_rate: Rate of its audio in Hz; None in a file without audio. It differs from the clip's where
             the codec does not know the clip's rate.
-        start_offset_s: Start of the sound minus start of the picture, in seconds; None unless it holds both.
+        start_offset_s: Start of the audio minus start of the picture, in seconds; None unless it holds both.
     """
 
     path: Path
@@ -67,8 +67,8 @@ def write_clip(
     """Write ``clip`` to ``path``; the suffix chooses the kind of file.
 
     ``.mp4`` and ``.mov`` H.264 + AAC 192 kbit/s · ``.webm`` VP9 + Opus · ``.mkv`` H.264 + FLAC (24 bit) ·
-    ``.wav`` 16-bit sound alone · ``.gif`` picture alone. The picture is 8-bit 4:2:0 in BT.709, limited range,
-    and tagged so. Sound at a rate that the codec does not know is resampled to the next higher one it knows
+    ``.wav`` 16-bit audio alone · ``.gif`` picture alone. The picture is 8-bit 4:2:0 in BT.709, limited range,
+    and tagged so. Audio at a rate that the codec does not know is resampled to the next higher one it knows
     (Opus: 48 kHz always, its own rate), on the clock. ``clip.request`` goes into the ``comment`` tag as JSON.
 
     Args:
@@ -88,8 +88,8 @@ def write_clip(
     check_place(path, overwrite)
     quality = checked_crf(kind, crf, path)
     tags = _tags(clip, metadata)
-    if kind.sound is not None:
-        clip = clip.resampled(writable_rate(kind.sound, clip.sample_rate))
+    if kind.audio is not None:
+        clip = clip.resampled(writable_rate(kind.audio, clip.sample_rate))
     with beside(path) as temporary:
         if kind.container == "gif":
             write_gif(clip.frames, clip.fps, path=temporary, comment=tags.get("comment"))
@@ -113,7 +113,7 @@ def check_target(path: str | Path, *, width: int, height: int, overwrite: bool =
     """Refuse a file that could not be written, before the work of making a clip for it.
 
     Args:
-        path: Where the film will go.
+        path: Where the video will go.
         width: Of its picture, in pixels.
         height: Of its picture, in pixels.
         overwrite: Whether a file that is there may be replaced.
@@ -132,20 +132,18 @@ def _check_size(width: int, height: int, kind: FileKind, path: Path) -> None:
     for name, size in (("width", width), ("height", height)):
         if size % 2:
             nearest = f"{size - 1} or {size + 1}" if size > 1 else f"{size + 1}"
-            raise MediaError(
-                f"cannot write {path}: {name} must be even for 4:2:0 video; got {size}.", f"Use {nearest}."
-            )
+            raise MediaError(f"cannot write {path}: {name} must be even for 4:2:0 video; got {size}.", f"Use {nearest}.")
 
 
 def _check_clip(clip: Clip, kind: FileKind, path: Path) -> None:
     _check_size(clip.width, clip.height, kind, path)
     channels = clip.waveform.shape[0]
-    if kind.sound is not None and channels not in LAYOUTS:
+    if kind.audio is not None and channels not in LAYOUTS:
         raise MediaError(
-            f"cannot write {path}: sound must be mono or stereo; got {channels} channels.",
+            f"cannot write {path}: audio must be mono or stereo; got {channels} channels.",
             "Mix it down first.",
         )
-    if kind.sound is not None and clip.waveform.shape[1] == 0:
+    if kind.audio is not None and clip.waveform.shape[1] == 0:
         raise MediaError(f"cannot write {path}: the clip has no samples.")
 
 
@@ -231,8 +229,8 @@ def _tags(clip: Clip, metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """:func:`mova.files.written_beside` for a film or a sound, with errors as :func:`writing` tells them."""
-    with writing(path), written_beside(path) as temporary:
+    """:func:`mova.files.atomic_write` for a video or audio, with errors as :func:`writing` tells them."""
+    with writing(path), atomic_write(path) as temporary:
         yield temporary
 
 
@@ -259,9 +257,9 @@ class Contents:
     Args:
         num_frames: Picture packets.
         num_samples: Samples that a player plays.
-        sample_rate: In Hz; None without sound.
+        sample_rate: In Hz; None without audio.
         picture_start_s: Time of the first frame; None without picture.
-        sound_start_s: Time of the first sample that is played; None without sound.
+        audio_start_s: Time of the first sample that is played; None without audio.
         metadata: The container's tags, names in lower case.
     """
 
@@ -269,19 +267,19 @@ class Contents:
     num_samples: int = 0
     sample_rate: int | None = None
     picture_start_s: Fraction | None = None
-    sound_start_s: Fraction | None = None
+    audio_start_s: Fraction | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def start_offset_s(self) -> Fraction | None:
-        """Start of the sound minus start of the picture; None unless there are both."""
-        if self.sound_start_s is None or self.picture_start_s is None:
+        """Start of the audio minus start of the picture; None unless there are both."""
+        if self.audio_start_s is None or self.picture_start_s is None:
             return None
-        return self.sound_start_s - self.picture_start_s
+        return self.audio_start_s - self.picture_start_s
 
 
 def contents(temporary: Path, path: Path) -> Contents:
-    """Count the frames and decode the sound: only a decoder skips what the container says to skip."""
+    """Count the frames and decode the audio: only a decoder skips what the container says to skip."""
     try:
         return _counted(temporary)
     except MediaError as error:
@@ -302,7 +300,7 @@ def _counted(temporary: Path) -> Contents:
                 for block in packet.stream.decode(packet):
                     if found.sample_rate is None:
                         found.sample_rate = block.sample_rate
-                        found.sound_start_s = stream_time(block.pts, block.time_base)
+                        found.audio_start_s = stream_time(block.pts, block.time_base)
                     found.num_samples += block.samples
         stated_s = None if (audio := media_info(container, temporary).audio) is None else audio.duration_s
         if stated_s is not None and found.sample_rate is not None:
@@ -323,14 +321,14 @@ def _fault(clip: Clip, found: Contents, *, kind: FileKind, tags: Mapping[str, st
         if found.num_frames != clip.num_frames:
             return f"it holds {found.num_frames} of {clip.num_frames} frames"
         starts.append(("picture", found.picture_start_s))
-    if kind.sound is not None:
+    if kind.audio is not None:
         if found.sample_rate != clip.sample_rate:
-            return f"its sound is at {found.sample_rate} Hz instead of {clip.sample_rate} Hz"
+            return f"its audio is at {found.sample_rate} Hz instead of {clip.sample_rate} Hz"
         # priming that is not announced would show here: the file would play longer than the clip
         if found.num_samples != clip.waveform.shape[1]:
             return f"it plays {found.num_samples} samples instead of {clip.waveform.shape[1]}"
-        # a sound file alone needs no timestamps
-        starts.append(("sound", found.sound_start_s if kind.picture is not None else Fraction(0)))
+        # an audio file alone needs no timestamps
+        starts.append(("sound", found.audio_start_s if kind.picture is not None else Fraction(0)))
     for name, start_s in starts:
         if start_s is None or abs(start_s) > MAX_START_OFFSET_S:
             when = "at an unknown time" if start_s is None else f"at {float(start_s):.4f} s"

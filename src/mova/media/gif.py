@@ -27,7 +27,7 @@ _MAX_SUB_BLOCK = 255
 def write_gif(frames: NDArray[np.uint8], fps: Fraction, *, path: Path, comment: str | None = None) -> None:
     """Write ``frames`` as a looping GIF of 256 colours.
 
-    Each frame starts on the hundredth of a second nearest to its true time, so the film keeps its length.
+    Each frame starts on the hundredth of a second nearest to its true time, so the video keeps its length.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8 RGB.
@@ -59,7 +59,7 @@ def write_gif(frames: NDArray[np.uint8], fps: Fraction, *, path: Path, comment: 
 
 
 def _with_palette(frames: NDArray[np.uint8], fps: Fraction) -> list[av.VideoFrame]:
-    """All frames in one palette of 256 colours, chosen from the whole film and error-diffused."""
+    """All frames in one palette of 256 colours, chosen from the whole video and error-diffused."""
     height, width = frames.shape[1:3]
     graph = Graph()
     source = graph.add_buffer(width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / fps)

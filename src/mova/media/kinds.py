@@ -23,7 +23,7 @@ class PictureCodec:
 
 
 @dataclass(frozen=True)
-class SoundCodec:
+class AudioCodec:
     """How samples are written: encoder, sample format, and the most bits per second (None: lossless)."""
 
     encoder: str
@@ -33,11 +33,11 @@ class SoundCodec:
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file: container, codecs (None: the file holds no picture, or no sound), container options."""
+    """A kind of file: container, codecs (None: the file holds no picture, or no audio), container options."""
 
     container: str
     picture: PictureCodec | None
-    sound: SoundCodec | None
+    audio: AudioCodec | None
     options: Mapping[str, str]
 
 
@@ -49,10 +49,10 @@ _H264 = PictureCodec(
     max_crf=51,
 )
 _VP9 = PictureCodec("libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "3", "threads": "1"}, crf=20, max_crf=63)
-_AAC = SoundCodec("aac", "fltp", bit_rate=192_000)
-_OPUS = SoundCodec("libopus", "flt", bit_rate=160_000)
-_FLAC = SoundCodec("flac", "s32", bit_rate=None)
-_PCM = SoundCodec("pcm_s16le", "s16", bit_rate=None)
+_AAC = AudioCodec("aac", "fltp", bit_rate=192_000)
+_OPUS = AudioCodec("libopus", "flt", bit_rate=160_000)
+_FLAC = AudioCodec("flac", "s32", bit_rate=None)
+_PCM = AudioCodec("pcm_s16le", "s16", bit_rate=None)
 
 FILE_KINDS: dict[str, FileKind] = {
     ".mp4": FileKind("mp4", _H264, _AAC, {"movflags": "+faststart"}),
@@ -80,7 +80,7 @@ def kind_of(path: Path) -> FileKind:
             f"Did you mean {path.with_suffix(near[0]).name}?" if near else "Use .mp4 if in doubt.",
         )
     kind = FILE_KINDS[suffix]
-    for codec in (kind.picture, kind.sound):
+    for codec in (kind.picture, kind.audio):
         if codec is not None:
             try:
                 Codec(codec.encoder, "w")
@@ -92,10 +92,10 @@ def kind_of(path: Path) -> FileKind:
     return kind
 
 
-def writable_rate(sound: SoundCodec, sample_rate: int) -> int:
+def writable_rate(audio: AudioCodec, sample_rate: int) -> int:
     """``sample_rate`` if the codec knows it, else the next higher it knows, else its highest."""
-    rates = Codec(sound.encoder, "w").audio_rates
-    if sound.encoder == "libopus":
+    rates = Codec(audio.encoder, "w").audio_rates
+    if audio.encoder == "libopus":
         # Opus decoders run at 48 kHz whatever went in: resampling here keeps the conversion in one place
         return 48_000
     if not rates or sample_rate in rates:

@@ -1,4 +1,4 @@
-"""How loud a sound is: integrated loudness and sample peak."""
+"""How loud audio is: integrated loudness and sample peak."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def loudness_lufs(waveform: NDArray[np.float32], sample_rate: int) -> float | No
         sample_rate: In Hz.
 
     Returns:
-        The loudness; ``None`` when there is none to state: the sound is shorter than 0.4 s, or every part of
+        The loudness; ``None`` when there is none to state: the audio is shorter than 0.4 s, or every part of
         it lies below the standard's gate of -70 LUFS (silence).
     """
     if waveform.shape[1] < math.ceil(BLOCK_S * sample_rate):

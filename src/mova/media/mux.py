@@ -26,7 +26,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from mova.media.clip import Clip
-from mova.media.kinds import FileKind, PictureCodec, SoundCodec
+from mova.media.kinds import AudioCodec, FileKind, PictureCodec
 
 LAYOUTS = {1: "mono", 2: "stereo"}
 # PyAV regroups the samples into the blocks that the codec wants
@@ -37,7 +37,7 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
     """Encode ``clip`` into a container file.
 
     Args:
-        clip: What to write, at a sample rate that the kind's sound codec knows.
+        clip: What to write, at a sample rate that the kind's audio codec knows.
         path: Where to write; an incomplete file is left there if anything fails.
         kind: Container and codecs.
         crf: Picture quality.
@@ -53,8 +53,8 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
         container.metadata.update(tags)
         video = None if kind.picture is None else _add_video(container, clip, kind.picture, crf)
         audio = None
-        if kind.sound is not None:
-            audio = add_sound(container, kind.sound, channels=clip.waveform.shape[0], sample_rate=clip.sample_rate)
+        if kind.audio is not None:
+            audio = add_audio(container, kind.audio, channels=clip.waveform.shape[0], sample_rate=clip.sample_rate)
         _interleave(container, clip, video, audio)
         container.close()
     except BaseException:
@@ -64,8 +64,8 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
         raise
 
 
-def add_sound(container: OutputContainer, codec: SoundCodec, *, channels: int, sample_rate: int) -> AudioStream:
-    """A stream for sound in a container that is being written.
+def add_audio(container: OutputContainer, codec: AudioCodec, *, channels: int, sample_rate: int) -> AudioStream:
+    """A stream for audio in a container that is being written.
 
     Args:
         container: The file.
@@ -84,7 +84,7 @@ def add_sound(container: OutputContainer, codec: SoundCodec, *, channels: int, s
     return stream
 
 
-def sound_blocks(
+def audio_blocks(
     waveform: NDArray[np.float32], sample_rate: int, *, sample_format: str, start: int = 0
 ) -> Iterator[av.AudioFrame]:
     """Samples as an encoder takes them, block by block.
@@ -119,15 +119,15 @@ def _add_video(container: OutputContainer, clip: Clip, codec: PictureCodec, crf:
 
 
 def _interleave(container: OutputContainer, clip: Clip, video: VideoStream | None, audio: AudioStream | None) -> None:
-    """Encode both streams in order of time, so that a player finds sound and picture close together."""
+    """Encode both streams in order of time, so that a player finds audio and picture close together."""
     blocks = iter(()) if audio is None else _audio_frames(clip, audio)
-    sound_end_s = Fraction(0)
+    audio_end_s = Fraction(0)
     if video is not None:
         for index, frame in enumerate(_video_frames(clip)):
             container.mux(video.encode(frame))
-            while audio is not None and sound_end_s * clip.fps <= index and (block := next(blocks, None)) is not None:
+            while audio is not None and audio_end_s * clip.fps <= index and (block := next(blocks, None)) is not None:
                 container.mux(audio.encode(block))
-                sound_end_s += Fraction(block.samples, clip.sample_rate)
+                audio_end_s += Fraction(block.samples, clip.sample_rate)
         container.mux(video.encode(None))
     if audio is not None:
         for block in blocks:
@@ -155,7 +155,7 @@ def _video_frames(clip: Clip) -> Iterator[av.VideoFrame]:
 
 
 def _audio_frames(clip: Clip, stream: AudioStream) -> Iterator[av.AudioFrame]:
-    return sound_blocks(clip.waveform, clip.sample_rate, sample_format=stream.codec_context.format.name)
+    return audio_blocks(clip.waveform, clip.sample_rate, sample_format=stream.codec_context.format.name)
 
 
 def _as_format(waveform: NDArray[np.float32], sample_format: str) -> NDArray[Any]:

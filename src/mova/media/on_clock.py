@@ -1,6 +1,6 @@
-"""A film at another frame rate, frame by frame: frame ``n`` of the result is what a viewer sees at ``n / fps``.
+"""A video at another frame rate, frame by frame: frame ``n`` of the result is what a viewer sees at ``n / fps``.
 
-No frame is blended or moved: each is the film's own frame on screen at that time, the last one shown at or before it.
+No frame is blended or moved: each is the video's own frame on screen at that time, the last one shown at or before it.
 Frames are decoded, fitted and let go one at a time, and those that no clock time falls on are not even converted.
 """
 
@@ -25,41 +25,41 @@ from mova.media.readers import Limits, check_bytes, rgb_of
 from mova.media.remux.track import PictureTrack, picture_track
 from mova.timeline import Number, frame_time, frames_in_seconds
 
-FilmFit = Literal["exact", "crop", "pad", "stretch"]
+VideoFit = Literal["exact", "crop", "pad", "stretch"]
 
 # As in decode.py: stored sizes may be rounded up to whole blocks inside a decoder
 _DECODER_PIXEL_SLACK = 2
 
 
-def read_film_on_clock(
+def read_video_on_clock(
     path: str | Path,
     *,
     fps: Number,
     num_frames: int | None = None,
     width: int | None = None,
     height: int | None = None,
-    fit: FilmFit = "exact",
+    fit: VideoFit = "exact",
     max_seconds: float = MAX_SECONDS,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
-    """The picture of a film at a frame rate and a size of choice; only frames of that size are held in memory.
+    """The picture of a video at a frame rate and a size of choice; only frames of that size are held in memory.
 
     Args:
         path: The file; its own frame rate may be any, and vary.
         fps: Frames per second of the result.
-        num_frames: Frames from the film's start. Default: all that start before the picture ends.
-        width: Of the result, in pixels; by default the film's, shown upright.
-        height: Of the result, in pixels; by default the film's, shown upright.
-        fit: What to do with a film of another shape: refuse it (``"exact"``), or as
-            :func:`mova.media.image.fit_image`. A film of the same shape in another size is always scaled.
-        max_seconds: Refuse a longer film, unless ``num_frames`` says how much of it is wanted.
-        max_pixels: Refuse a film with frames of more pixels.
+        num_frames: Frames from the video's start. Default: all that start before the picture ends.
+        width: Of the result, in pixels; by default the video's, shown upright.
+        height: Of the result, in pixels; by default the video's, shown upright.
+        fit: What to do with a video of another shape: refuse it (``"exact"``), or as
+            :func:`mova.media.image.fit_image`. A video of the same shape in another size is always scaled.
+        max_seconds: Refuse a longer video, unless ``num_frames`` says how much of it is wanted.
+        max_pixels: Refuse a video with frames of more pixels.
 
     Returns:
         ``[T, height, width, 3]`` uint8.
 
     Raises:
-        MediaError: If the film cannot be read, passes a limit, is shorter than ``num_frames``, changes its size on the
+        MediaError: If the video cannot be read, passes a limit, is shorter than ``num_frames``, changes its size on the
             way or has another shape, or if the result would take too much memory.
     """
     path = Path(path)
@@ -84,14 +84,14 @@ def frames_on_clock(
     num_frames: int | None = None,
     width: int | None = None,
     height: int | None = None,
-    fit: FilmFit = "exact",
+    fit: VideoFit = "exact",
     max_seconds: float = MAX_SECONDS,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames of :func:`read_film_on_clock`, one by one as they are decoded; no two of them are held at a time.
+    """The frames of :func:`read_video_on_clock`, one by one as they are decoded; no two of them are held at a time.
 
-    Args and Raises as :func:`read_film_on_clock`; the film is looked at when the first frame is asked for. Frames of a
-    film slower than ``fps`` come more than once, as the same array: do not write into it.
+    Args and Raises as :func:`read_video_on_clock`; the video is looked at when the first frame is asked for. Frames of a
+    video slower than ``fps`` come more than once, as the same array: do not write into it.
 
     Returns:
         Arrays ``[height, width, 3]`` uint8.
@@ -126,7 +126,7 @@ def _shown(
     count: int,
     *,
     size: tuple[int | None, int | None],
-    fit: FilmFit,
+    fit: VideoFit,
     max_pixels: int,
 ) -> Iterator[NDArray[np.uint8]]:
     """For each of ``count`` times of the clock, the last frame shown at or before it."""
@@ -136,7 +136,7 @@ def _shown(
     reformatter = VideoReformatter()
     for start_s, frame in _decoded(track, max_pixels):
         while current is not None and index < count and frame_time(index, fps) < start_s:
-            yield current.fitted(size, fit)
+            yield current.fit_to_canvas(size, fit)
             index += 1
         if index == count:
             return
@@ -147,14 +147,14 @@ def _shown(
     if current is None or start_s < last_s:
         raise MediaError(f"{track.info.path} cannot be decoded to its end.", "The file may be damaged.")
     for _ in range(index, count):
-        yield current.fitted(size, fit)
+        yield current.fit_to_canvas(size, fit)
 
 
 def _decoded(track: PictureTrack, max_pixels: int) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-    """Every frame with the time since the film's start at which it is shown."""
+    """Every frame with the time since the video's start at which it is shown."""
     path = track.info.path
     with opened(path) as container:
-        # the sizes and colours are checked here; how long the film may be was decided above, by its packets
+        # the sizes and colours are checked here; how long the video may be was decided above, by its packets
         video = checked_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))
         stream = video_stream(container)
         assert stream is not None, "picture_track found it"
@@ -183,7 +183,7 @@ class _Shown:
         self._info, self._frame, self._reformatter = info, frame, reformatter
         self._fitted: NDArray[np.uint8] | None = None
 
-    def fitted(self, size: tuple[int | None, int | None], fit: FilmFit) -> NDArray[np.uint8]:
+    def fit_to_canvas(self, size: tuple[int | None, int | None], fit: VideoFit) -> NDArray[np.uint8]:
         """``[height, width, 3]`` uint8."""
         if self._fitted is None:
             upright = rgb_of(self._frame, self._reformatter)
@@ -193,12 +193,12 @@ class _Shown:
         return self._fitted
 
 
-def _fitted(frame: NDArray[np.uint8], width: int, height: int, fit: FilmFit, info: MediaInfo) -> NDArray[np.uint8]:
+def _fitted(frame: NDArray[np.uint8], width: int, height: int, fit: VideoFit, info: MediaInfo) -> NDArray[np.uint8]:
     rows, columns = frame.shape[:2]
     if (columns, rows) == (width, height):
         return frame
     if width < 1 or height < 1:
-        raise MediaError(f"a film cannot be brought to {width}x{height}.")
+        raise MediaError(f"a video cannot be brought to {width}x{height}.")
     if fit != "exact":
         return fit_image(frame, width, height, fit=fit)
     # another size of the same shape loses nothing of the picture; half a pixel is what rounding may cost

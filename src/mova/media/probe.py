@@ -24,9 +24,7 @@ MAX_STREAMS = 32
 
 # Playlist formats (HLS, DASH, concat) fetch whatever other file or address they name, so only self-contained
 # files are opened, whatever the suffix says, and only from this machine.
-_SELF_CONTAINED_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,wav,w64,flac,mp3,ogg,aac,gif,flv,asf,caf,aiff"
-)
+_SELF_CONTAINED_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,wav,w64,flac,mp3,ogg,aac,gif,flv,asf,caf,aiff"
 _OPEN_OPTIONS = {
     "format_whitelist": _SELF_CONTAINED_FORMATS,
     "protocol_whitelist": "file",
@@ -71,7 +69,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """A sound stream as its header states it.
+    """An audio stream as its header states it.
 
     Args:
         codec: FFmpeg's name of the codec, such as ``aac``.
@@ -99,7 +97,7 @@ class MediaInfo:
         duration_s: Length of the longest stream in seconds; None where unstated.
         num_streams: All streams, also subtitles and data.
         video: The main picture stream, or None. A cover picture is none.
-        audio: The main sound stream, or None.
+        audio: The main audio stream, or None.
         metadata: The container's tags, names in lower case.
     """
 
@@ -177,7 +175,7 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
         raise MediaError(f"{path} may not be read.", "Check the file's permissions.") from None
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
-            f"{path} cannot be opened as a film or a sound: {reason(error)}.",
+            f"{path} cannot be opened as a video or audio: {reason(error)}.",
             "It may be damaged, incomplete, or no media file; playlists are not read.",
         ) from error
     with container:
@@ -212,13 +210,13 @@ def check_file(path: Path) -> None:
 
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The main picture stream; a cover picture does not count."""
-    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
-    return best if best in films else (films[0] if films else None)
+    return best if best in videos else (videos[0] if videos else None)
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The main sound stream."""
+    """The main audio stream."""
     return cast("AudioStream | None", container.streams.best("audio"))
 
 

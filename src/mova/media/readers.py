@@ -21,15 +21,15 @@ MAX_DECODED_BYTES = 8 * 2**30
 TIMESTAMP_ROUNDING_S = Fraction(1, 1000)
 
 
-class Film(NamedTuple):
+class Video(NamedTuple):
     """Picture alone: ``frames`` uint8 ``[T, H, W, 3]`` and its exact ``fps``."""
 
     frames: NDArray[np.uint8]
     fps: Fraction
 
 
-class Sound(NamedTuple):
-    """Sound alone: ``waveform`` float32 ``[channels, samples]`` and its ``sample_rate`` in Hz."""
+class Audio(NamedTuple):
+    """Audio alone: ``waveform`` float32 ``[channels, samples]`` and its ``sample_rate`` in Hz."""
 
     waveform: NDArray[np.float32]
     sample_rate: int
@@ -37,7 +37,7 @@ class Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader takes before it refuses: longest film, largest frame, frames wanted (None: all)."""
+    """What a reader takes before it refuses: longest video, largest frame, frames wanted (None: all)."""
 
     max_seconds: float
     max_pixels: int
@@ -49,7 +49,7 @@ class Limits:
 
 
 @dataclass
-class FilmReader:
+class VideoReader:
     """Collects frames and holds each against the clock."""
 
     info: MediaInfo
@@ -97,14 +97,12 @@ class FilmReader:
                 "Convert it to a constant frame rate first.",
             )
         if self.limits.num_frames is None and (index + 1) / self.fps > self.limits.max_seconds + 1:
-            raise MediaError(
-                f"{path} is longer than its header states; at most {self.limits.max_seconds:g} s are read."
-            )
+            raise MediaError(f"{path} is longer than its header states; at most {self.limits.max_seconds:g} s are read.")
         check_bytes(self.info, (index + 1) * frame.width * frame.height * 3)
         self.frames.append(rgb_of(frame, self.reformatter))
 
-    def result(self) -> Film:
-        """All frames; refuse a film that is cut short."""
+    def result(self) -> Video:
+        """All frames; refuse a video that is cut short."""
         path, wanted = self.info.path, self.limits.num_frames
         if not self.frames:
             raise MediaError(f"{path} holds no frame that can be decoded.")
@@ -116,11 +114,11 @@ class FilmReader:
                 f"{path} is cut short: {len(self.frames)} of {round(stated * self.fps)} frames are there.",
                 "The download or the recording may be incomplete.",
             )
-        return Film(np.stack(self.frames), self.fps)
+        return Video(np.stack(self.frames), self.fps)
 
 
 @dataclass
-class SoundReader:
+class AudioReader:
     """Collects blocks of samples and lays them on the clock."""
 
     info: MediaInfo
@@ -142,7 +140,7 @@ class SoundReader:
         time_s = stream_time(frame.pts, frame.time_base)
         if not self.blocks:
             self.sample_rate = frame.sample_rate
-            # sound without a timestamp on its first block starts where the file does
+            # audio without a timestamp on its first block starts where the file does
             self.start_s = time_s if time_s is not None else Fraction(0)
         elif (frame.sample_rate, len(samples)) != (self.sample_rate, len(self.blocks[0])):
             raise MediaError(f"{path} changes its sample rate or its channels at {float(self.end_s):.3f} s.")
@@ -152,12 +150,12 @@ class SoundReader:
         self.blocks.append(samples)
         self.num_samples += samples.shape[1]
         if self.num_samples > (self.limits.max_seconds + 2) * self.sample_rate:
-            raise MediaError(f"{path} has more sound than its header states or {self.limits.max_seconds:g} s.")
+            raise MediaError(f"{path} has more audio than its header states or {self.limits.max_seconds:g} s.")
 
     def result(self) -> tuple[NDArray[np.float32], Fraction]:
         """``[channels, samples]`` up to the end that the container states, and the time of the first."""
         if not self.blocks:
-            raise MediaError(f"{self.info.path} holds no sound that can be decoded.")
+            raise MediaError(f"{self.info.path} holds no audio that can be decoded.")
         waveform = np.concatenate(self.blocks, axis=1)
         audio = self.info.audio
         if audio is not None and audio.duration_s is not None:
@@ -175,9 +173,9 @@ class SoundReader:
             return
         if gap < 0 or gap > self.block:
             raise MediaError(
-                f"the sound of {self.info.path} {'has a gap of' if gap > 0 else 'goes back by'} "
+                f"the audio of {self.info.path} {'has a gap of' if gap > 0 else 'goes back by'} "
                 f"{abs(gap) / self.sample_rate:.3f} s at {float(self.end_s):.3f} s.",
-                "Encode its sound again first.",
+                "Encode its audio again first.",
             )
         self.blocks.append(np.zeros((len(self.blocks[0]), gap), np.float32))
         self.num_samples += gap
@@ -189,7 +187,7 @@ def check_bytes(info: MediaInfo, num_bytes: int) -> None:
         raise MediaError(
             f"the frames of {info.path} would take {num_bytes / 2**30:.1f} GiB of memory; "
             f"at most {MAX_DECODED_BYTES / 2**30:.0f} are read at once.",
-            "Read part of it with num_frames, or scale the film down first.",
+            "Read part of it with num_frames, or scale the video down first.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Sound at another sample rate, sample 0 staying at 0 s."""
+"""Audio at another sample rate, sample 0 staying at 0 s."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def resample(
         ``[channels, num_samples]`` float32. Values may pass 1 where a peak lies between the old samples.
 
     Raises:
-        ValueError: If a rate is not positive, the shape is wrong, or ``num_samples`` is not what the sound
+        ValueError: If a rate is not positive, the shape is wrong, or ``num_samples`` is not what the audio
             lasts.
     """
     if from_rate < 1 or to_rate < 1:

@@ -193,9 +193,7 @@ def _stft_db(mono: NDArray[np.float32], sample_rate: int) -> tuple[NDArray[np.fl
     window = np.hanning(size + 1)[:-1]
     padded = np.pad(mono.astype(np.float64), (size // 2, size))
     starts = np.arange(0, len(mono) + step, step)
-    blocks = rearrange(
-        [padded[s : s + size] for s in starts if s + size <= len(padded)], "column sample -> sample column"
-    )
+    blocks = rearrange([padded[s : s + size] for s in starts if s + size <= len(padded)], "column sample -> sample column")
     amplitude = np.abs(np.fft.rfft(blocks * window[:, None], axis=0)) * 2 / window.sum()
     return (20.0 * np.log10(np.maximum(amplitude, 1e-6))).astype(np.float32), step
 

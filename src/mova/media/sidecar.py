@@ -1,4 +1,4 @@
-"""What is known of a clip, as a JSON document beside its file: for programs that do not open films."""
+"""What is known of a clip, as a JSON document beside its file: for programs that do not open videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.errors import MediaError
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.media.clip import Clip
 
 
@@ -51,7 +51,7 @@ def write_sidecar(clip: Clip, path: str | Path, *, facts: Mapping[str, Any]) -> 
     target = sidecar_path(path)
     document = {"file": Path(path).name, "request": clip.request, "made_by": clip.made_by, "facts": dict(facts)}
     try:
-        with written_beside(target) as beside:
+        with atomic_write(target) as beside:
             beside.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise MediaError(f"cannot write {target}: {error.strerror or error}.", "Choose another folder.") from error

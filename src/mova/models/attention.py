@@ -26,7 +26,7 @@ class AttentionProcessor:
 
     Under context parallelism the video tokens are split over ranks and everything else is replicated. Video
     self-attention then runs diffusers' Ulysses or ring attention; a replicated reader of the video (the bridge towards
-    sound) gathers keys and values; all other attentions are local. All three are exact (forward; the gradient of a gathered
+    audio) gathers keys and values; all other attentions are local. All three are exact (forward; the gradient of a gathered
     key counts on its own rank only).
     """
 

@@ -1,6 +1,6 @@
 """The bridge: at chosen layers each tower reads the other, on one clock (MOVA_SPEC 3.6).
 
-``a2v`` reads sound into the video tower, ``v2a`` the film into the audio tower.
+``a2v`` reads audio into the video tower, ``v2a`` the video into the audio tower.
 Shape suffixes: B batch, X tokens of the reader, Y tokens read, D width of the reader, C width of what is read, F frames.
 """
 
@@ -54,8 +54,8 @@ class BridgeConfig:
         apply_cross_rope: Whether tokens carry their time.
         apply_first_frame_bias_in_rope: Whether video latents stand at their first frame's time.
         trainable_condition_scale: Whether each direction of each layer has a learned scale.
-        pooled_adaln: Whether the reading audio tokens are first modulated by pooled film frames.
-        video_stride: Film frames per video latent (not in official files: 4).
+        pooled_adaln: Whether the reading audio tokens are first modulated by pooled video frames.
+        video_stride: Video frames per video latent (not in official files: 4).
     """
 
     visual_layers: int
@@ -98,8 +98,8 @@ class BridgeInputs:
         frames: Video latents along time, on every rank.
         video_rope: Positions of the video tokens; None without cross rope.
         audio_rope: Positions of the audio tokens.
-        a2v_scale: Strength of sound on film: a number, one per sample ``[B]``, or None for the stored scale.
-        v2a_scale: Strength of film on sound, likewise.
+        a2v_scale: Strength of audio on video: a number, one per sample ``[B]``, or None for the stored scale.
+        v2a_scale: Strength of video on audio, likewise.
     """
 
     frames: int
@@ -152,7 +152,7 @@ class CrossModalConditioner(nn.Module):
             y: ``[B, Y, C]`` tokens read.
             x_rope: Positions of ``x``.
             y_rope: Positions of ``y``.
-            frames: Film frames (latents) that ``y`` or ``x`` spans; for pooling.
+            frames: Video frames (latents) that ``y`` or ``x`` spans; for pooling.
             scale: Strength: a number, one per sample ``[B]``, or None for the stored scale (1 when not trained).
         """
         query = x
@@ -167,7 +167,7 @@ class CrossModalConditioner(nn.Module):
 
 
 class FramePooling(nn.Module):
-    """Attention-pools the tokens of each film frame with one learned query."""
+    """Attention-pools the tokens of each video frame with one learned query."""
 
     def __init__(self, dim: int, heads: int, eps: float = 1e-6) -> None:
         super().__init__()

@@ -208,7 +208,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         a2v_scale: Scale = None,
         v2a_scale: Scale = None,
         bridge_scale: Scale = None,
-        alone_layers: Collection[int] = (),
+        perturbed_layers: Collection[int] = (),
         return_dict: bool = True,
     ) -> JointOutput | tuple[Tensor, Tensor]:
         """Velocities of both modalities.
@@ -218,14 +218,14 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             audio_latents: ``[B, in_dim, L]``.
             video_timestep: 1000 sigma: ``[B]``, or a map ``[B, T, H, W]``.
             audio_timestep: ``[B]``, or a map ``[B, L]``.
-            video_fps: Film frames per second, for the shared clock.
+            video_fps: Video frames per second, for the shared clock.
             text_embeds: ``[B, S, text_dim]`` prompt embeddings.
             text_context: Instead of ``text_embeds``: the result of :meth:`encode_text`, kept over steps.
-            a2v_scale: Strength of sound on film: a number (0 skips the computation), or one per sample ``[B]``. The
+            a2v_scale: Strength of audio on video: a number (0 skips the computation), or one per sample ``[B]``. The
                 stored scale when None, which is 1 unless it was trained.
-            v2a_scale: Strength of film on sound, likewise.
+            v2a_scale: Strength of video on audio, likewise.
             bridge_scale: Both, where the specific one is None.
-            alone_layers: Layers in which self-attention's map is the identity, in both towers: a token reads itself only.
+            perturbed_layers: Layers in which self-attention's map is the identity, in both towers: a token reads itself only.
             return_dict: Whether to return a :class:`JointOutput` instead of a tuple.
 
         Raises:
@@ -268,9 +268,9 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         )
 
         usual = video_inputs, audio_inputs
-        alone = (replace(video_inputs, attends=False), replace(audio_inputs, attends=False)) if alone_layers else usual
+        alone = (replace(video_inputs, attends=False), replace(audio_inputs, attends=False)) if perturbed_layers else usual
         for layer, block in enumerate(self.transformer_blocks):
-            video_inputs, audio_inputs = alone if layer in alone_layers else usual
+            video_inputs, audio_inputs = alone if layer in perturbed_layers else usual
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 video, audio = self._gradient_checkpointing_func(block, video, audio, video_inputs, audio_inputs, bridge_inputs)
             else:
@@ -288,10 +288,10 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
 
 
 def share_audio_and_bridge(first: JointModel, second: JointModel) -> None:
-    """Makes ``second`` use the very audio tower and bridge of ``first``: two experts, one sound.
+    """Makes ``second`` use the very audio tower and bridge of ``first``: two experts, one audio.
 
     Raises:
-        ValueError: If their sound towers or bridges differ in size.
+        ValueError: If their audio towers or bridges differ in size.
     """
     if (first.config["audio"], first.config["bridge"]) != (second.config["audio"], second.config["bridge"]):
         raise ValueError("two experts can share an audio tower and a bridge only of the same configuration.")

@@ -82,9 +82,9 @@ def bridge_positions(frames: int, video_fps: float, audio_fps: float, stride: in
 
     Args:
         frames: Video latents.
-        video_fps: Film frames per second.
+        video_fps: Video frames per second.
         audio_fps: Audio latents per second.
-        stride: Film frames per video latent.
+        stride: Video frames per video latent.
         first_frame_bias: The rule for latents after the first.
     """
     index = torch.arange(frames, dtype=torch.float32)
@@ -138,7 +138,7 @@ class BridgeRope(nn.Module):
     Args:
         head_dim: Head width of the bridge.
         audio_fps: Audio latents per second.
-        stride: Film frames per video latent.
+        stride: Video frames per video latent.
         first_frame_bias: See :func:`bridge_positions`.
     """
 

@@ -21,9 +21,7 @@ def clean_prompt(prompt: str) -> str:
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
 
 
-def tokenise(
-    tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncate: bool = False
-) -> tuple[Tensor, Tensor]:
+def tokenise(tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncate: bool = False) -> tuple[Tensor, Tensor]:
     """Token ids and mask, both int64 ``[B, max_length]``.
 
     Args:

@@ -210,7 +210,7 @@ class TowerBlock(nn.Module):
         """Tokens ``[B, L, D]`` one block later; ``text_key_value`` is :meth:`text_key_value` when kept over steps."""
         x, rows = hidden_states, self.modulation.to(inputs.levels.dtype) + inputs.levels
 
-        shift1, scale1, gate1 = _spread(rows[:, :3], inputs.index)
+        shift1, scale1, gate1 = gather_modulation(rows[:, :3], inputs.index)
         h = modulate(self.norm1(x), shift1, scale1)
         if inputs.attends:
             x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
@@ -219,7 +219,7 @@ class TowerBlock(nn.Module):
 
         x = x + self.cross_attn(self.norm3(x), inputs.text, key_value=text_key_value)
 
-        shift2, scale2, gate2 = _spread(rows[:, 3:], inputs.index)
+        shift2, scale2, gate2 = gather_modulation(rows[:, 3:], inputs.index)
         h = modulate(self.norm2(x), shift2, scale2)
         return x + gate2 * self.ffn(h)  # type: ignore[no-any-return]
 
@@ -243,7 +243,7 @@ class TowerHead(nn.Module):
 
     def forward(self, hidden_states: Tensor, time: Tensor, index: Tensor) -> Tensor:
         """``[B, L, out_dim * patch]`` of tokens ``[B, L, D]`` with the time embedding ``[U, D]`` and its index."""
-        shift, scale = _spread(self.modulation.to(time.dtype) + time.unsqueeze(1), index)
+        shift, scale = gather_modulation(self.modulation.to(time.dtype) + time.unsqueeze(1), index)
         out: Tensor = self.head(modulate(self.norm(hidden_states), shift, scale))
         return out
 
@@ -256,7 +256,7 @@ class TowerHead(nn.Module):
         return rearrange(tokens, "b (t y x) (f h w c) -> b c (t f) (y h) (x w)", t=t, y=y, f=f, h=h, w=w)
 
 
-def _spread(rows: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+def gather_modulation(rows: Tensor, index: Tensor) -> tuple[Tensor, ...]:
     """The R rows of ``[U, R, D]`` for every sample, ``[B, 1, D]`` each, or token, ``[B, L, D]``.
 
     One level for all is ``[1, 1, D]``: it broadcasts, and nothing is copied.

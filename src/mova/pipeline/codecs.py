@@ -1,4 +1,4 @@
-"""Films and sounds to normalised latents and back: the part of the pipeline that uses the codecs."""
+"""Videos and sounds to normalised latents and back: the part of the pipeline that uses the codecs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CodecPipelineMixin:
 
     @torch.no_grad()
     def encode_video(self, frames: Tensor) -> Tensor:
-        """Normalised latents ``[B, C, t, h, w]`` of film ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
+        """Normalised latents ``[B, C, t, h, w]`` of video ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
         codec = self.video_vae
         latents: Tensor = codec.encode(frames.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
         mean, std = _statistics(codec, latents)
@@ -27,7 +27,7 @@ class CodecPipelineMixin:
 
     @torch.no_grad()
     def encode_audio(self, waveform: Tensor) -> Tensor:
-        """Normalised latents ``[B, C, L]`` of sound ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
+        """Normalised latents ``[B, C, L]`` of audio ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
         codec = self.audio_vae
         latents: Tensor = codec.encode(waveform.to(self._execution_device, codec.dtype)).latent_dist.mode().float()
         mean, std = _statistics(codec, latents)
@@ -35,25 +35,25 @@ class CodecPipelineMixin:
 
     @torch.no_grad()
     def decode_video(self, latents: Tensor) -> Tensor:
-        """Film ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents.
+        """Video ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents.
 
         Raises:
             NonFiniteError: If the codec gives NaN or infinity.
         """
         mean, std = _statistics(self.video_vae, latents)
-        film: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
-        return _finite(film.to(torch.float32), "video").clamp_(-1.0, 1.0)
+        video: Tensor = self.video_vae.decode((latents * std + mean).to(self.video_vae.dtype)).sample
+        return _finite(video.to(torch.float32), "video").clamp_(-1.0, 1.0)
 
     @torch.no_grad()
     def decode_audio(self, latents: Tensor) -> Tensor:
-        """Sound ``[B, 1, S]`` in [-1, 1], float32, of normalised latents.
+        """Audio ``[B, 1, S]`` in [-1, 1], float32, of normalised latents.
 
         Raises:
             NonFiniteError: If the codec gives NaN or infinity.
         """
         mean, std = _statistics(self.audio_vae, latents)
-        sound: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
-        return _finite(sound.to(torch.float32), "audio").clamp(-1.0, 1.0)
+        audio: Tensor = self.audio_vae.decode((latents * std + mean).to(self.audio_vae.dtype)).sample
+        return _finite(audio.to(torch.float32), "audio").clamp(-1.0, 1.0)
 
 
 def _finite(decoded: Tensor, modality: Literal["audio", "video"]) -> Tensor:

@@ -49,7 +49,7 @@ def task_of(
     video_level, audio_level = video_levels(given, grid, timeline), audio_levels(given, grid, timeline)
     video = audio = None
     if bool((video_level < 1).any()):
-        video = encode_video(held_film(given, grid, timeline))[0]
+        video = encode_video(fill_missing_frames(given, grid, timeline))[0]
     if bool((audio_level < 1).any()):
         assert given.waveform is not None
         samples = grid.audio_length * timeline.audio_hop
@@ -97,8 +97,8 @@ def channel_condition(
     pictures = {"image": picture_tensor(first), "last_image": tail}
     condition = image_condition(codec, num_frames=num_frames, device=device, **pictures)[0]
     inner = tuple(index for index in given.stills if 0 < index < num_frames - 1)
-    is_film = given.keep_picture is not None and bool(given.keep_picture.any(axis=(1, 2)).sum() > len(given.stills))
-    return condition, replace(given, stills=inner) if inner or is_film else replace(given, frames=None, stills=())
+    is_video = given.keep_picture is not None and bool(given.keep_picture.any(axis=(1, 2)).sum() > len(given.stills))
+    return condition, replace(given, stills=inner) if inner or is_video else replace(given, frames=None, stills=())
 
 
 def _edge_pictures(given: Given) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
@@ -159,12 +159,12 @@ def audio_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     """
     if given.waveform is None:
         return torch.ones(grid.audio_length)
-    assert given.keep_sound is not None
-    keep = _lengthened(given.keep_sound, grid.audio_length * timeline.audio_hop)
+    assert given.keep_audio is not None
+    keep = _lengthened(given.keep_audio, grid.audio_length * timeline.audio_hop)
     return torch.from_numpy(1.0 - keep.reshape(grid.audio_length, -1).all(axis=1).astype(np.float32))
 
 
-def held_film(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
+def fill_missing_frames(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     """``[1, 3, T, H, W]`` in [-1, 1] for the codec: what is given, and the nearest given frame where nothing is."""
     assert given.frames is not None
     assert given.keep_picture is not None
@@ -176,8 +176,8 @@ def held_film(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
         latent = timeline.latent_of_frame(still)
         first = 0 if latent == 0 else 1 + (latent - 1) * timeline.video_stride
         source[first : 1 + latent * timeline.video_stride] = still
-    film = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
-    return rearrange(film, "t h w c -> 1 c t h w")
+    video = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
+    return rearrange(video, "t h w c -> 1 c t h w")
 
 
 def _lengthened(values: NDArray[_Kind], length: int) -> NDArray[_Kind]:

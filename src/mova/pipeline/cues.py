@@ -13,7 +13,7 @@ from mova.errors import RequestError
 from mova.models.conditions.cues import Instant, cue_condition
 from mova.models.conditions.planner import plan_cues
 from mova.models.text_encoder import tokenise
-from mova.request.capabilities import ModelWorld, takes_no_cues
+from mova.request.capabilities import Capabilities, takes_no_cues
 from mova.sampling.task import Task
 
 Sheet = Sequence[Instant]
@@ -28,9 +28,9 @@ class CuePipelineMixin:
     if TYPE_CHECKING:
 
         @property
-        def world(self) -> ModelWorld: ...
+        def capabilities(self) -> Capabilities: ...
 
-    def _planned(
+    def _plan_cue_sheets(
         self,
         prompt: str | Sequence[str] | None,
         task: Task,
@@ -48,14 +48,14 @@ class CuePipelineMixin:
         makes_all = bool((task.video_level == 1).all() and (task.audio_level == 1).all())
         if self.cue_planner is None or texts is None or not makes_all:
             return [[] for _ in seeds]
-        before_s = float(min(num_frames, self.world.max_frames) / fps)
-        input_ids, masks = tokenise(self.tokenizer, list(texts), self.world.max_tokens, truncate=True)
+        before_s = float(min(num_frames, self.capabilities.max_frames) / fps)
+        input_ids, masks = tokenise(self.tokenizer, list(texts), self.capabilities.max_tokens, truncate=True)
         return [
             plan_cues(self.cue_planner, ids, mask, seed=seed, before_s=before_s)
             for ids, mask, seed in zip(input_ids, masks, seeds, strict=True)
         ]
 
-    def _told(self, task: Task, sheets: Sequence[Sheet], *, batch: int, fps: Fraction, until: int) -> Task:
+    def _add_cue_channels(self, task: Task, sheets: Sequence[Sheet], *, batch: int, fps: Fraction, until: int) -> Task:
         """The task with cue channels, where the network takes them and they are not there.
 
         Args:
@@ -65,9 +65,9 @@ class CuePipelineMixin:
             fps: Frames per second.
             until: Latents from here on are not told of any cue.
         """
-        labels = self.world.cues
+        labels = self.capabilities.cues
         if any(sheets) and not labels:
-            raise takes_no_cues(self.world)
+            raise takes_no_cues(self.capabilities)
         if not labels or task.video_condition is not None:
             return task
         if len(sheets) != batch:
@@ -76,7 +76,7 @@ class CuePipelineMixin:
         channels = []
         for sheet in sheets:
             try:
-                known = cue_condition(sheet or None, labels, num_latents=frames, fps=fps, stride=self.world.video_stride)
+                known = cue_condition(sheet or None, labels, num_latents=frames, fps=fps, stride=self.capabilities.video_stride)
             except ValueError as error:
                 raise RequestError(str(error), field="cues") from error
             known[:, until:] = 0.0

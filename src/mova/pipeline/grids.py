@@ -15,10 +15,10 @@ from mova.conditioning.given import Given
 from mova.errors import RequestError
 from mova.pipeline.codecs import CodecPipelineMixin
 from mova.pipeline.conditioning import batched, channel_condition, task_of
-from mova.request.capabilities import ModelWorld, grid_frames
+from mova.request.capabilities import Capabilities, grid_frames
 from mova.request.schema import TextOnly
-from mova.sampling.av_tensors import Pair
-from mova.sampling.denoise import branches_that_share
+from mova.sampling.av_tensors import AVTensors
+from mova.sampling.denoise import cfg_batch
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.task import Grid, Task
 from mova.sampling.windows import Window
@@ -32,15 +32,15 @@ class GridPipelineMixin(CodecPipelineMixin):
     index: Index
 
     @property
-    def world(self) -> ModelWorld:
+    def capabilities(self) -> Capabilities:
         """What the model can make."""
-        return self.index.world
+        return self.index.capabilities
 
     def grid(self, *, height: int, width: int, num_frames: int, fps: Fraction) -> Grid:
         """The latent grids of a clip of that size and length."""
-        world = self.world
-        frames = grid_frames(world, num_frames)
-        timeline = world.timeline(fps)
+        capabilities = self.capabilities
+        frames = grid_frames(capabilities, num_frames)
+        timeline = capabilities.timeline(fps)
         scale = self.video_vae.config.scale_factor_spatial
         return Grid(
             frames=timeline.video_latents(frames),
@@ -58,9 +58,11 @@ class GridPipelineMixin(CodecPipelineMixin):
                 its place; or if it says so to a checkpoint that needs none.
         """
         sizes = self.transformer.config["video"]
-        takes_pictures = sizes["in_dim"] > sizes["out_dim"] and not self.world.cues
+        takes_pictures = sizes["in_dim"] > sizes["out_dim"] and not self.capabilities.cues
         if text_only is not None and not takes_pictures:
-            raise RequestError(f"{self.world.name} needs no first frame: text_only has nothing to do.", field="text_only")
+            raise RequestError(
+                f"{self.capabilities.name} needs no first frame: text_only has nothing to do.", field="text_only"
+            )
         tasks = []
         for one in given:
             condition = None
@@ -82,11 +84,11 @@ class GridPipelineMixin(CodecPipelineMixin):
         return batched(tasks)
 
     def _branches_per_forward(self, batch: int, grid: Grid, windows: Sequence[Window]) -> int:
-        """How many branches of guidance share a pass: see :data:`mova.sampling.denoise.FEW_TOKENS`."""
+        """How many branches of guidance share a pass: see :data:`mova.sampling.denoise.MAX_TOKENS_FOR_BATCHED_CFG`."""
         frames = max(window.video[1] - window.video[0] for window in windows)
-        sound = max(window.audio[1] - window.audio[0] for window in windows)
-        film = frames * grid.height * grid.width // math.prod(self.transformer.video_embed.patch_size)
-        return branches_that_share(batch * (film + sound))
+        audio = max(window.audio[1] - window.audio[0] for window in windows)
+        video = frames * grid.height * grid.width // math.prod(self.transformer.video_embed.patch_size)
+        return cfg_batch(batch * (video + audio))
 
     def _shapes(self, grid: Grid) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
         video, audio = self.transformer.config["video"], self.transformer.config["audio"]
@@ -100,15 +102,15 @@ class GridPipelineMixin(CodecPipelineMixin):
         *,
         latents: Tensor | None,
         audio_latents: Tensor | None,
-    ) -> Pair:
+    ) -> AVTensors:
         """Where a run begins: what was given in place of noise, else that of the seeds, one a clip."""
-        film, sound = self._shapes(grid)
-        noise = Pair(
-            torch.stack([video_noise(seed, film) for seed in seeds]) if latents is None else latents,
-            torch.stack([audio_noise(seed, sound) for seed in audio_seeds]) if audio_latents is None else audio_latents,
+        video, audio = self._shapes(grid)
+        noise = AVTensors(
+            torch.stack([video_noise(seed, video) for seed in seeds]) if latents is None else latents,
+            torch.stack([audio_noise(seed, audio) for seed in audio_seeds]) if audio_latents is None else audio_latents,
         )
-        _check_noise(noise.video, (len(seeds), *film), "latents")
-        _check_noise(noise.audio, (len(seeds), *sound), "audio_latents")
+        _check_noise(noise.video, (len(seeds), *video), "latents")
+        _check_noise(noise.audio, (len(seeds), *audio), "audio_latents")
         return noise
 
 

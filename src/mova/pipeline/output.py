@@ -1,4 +1,4 @@
-"""What a run gives back: decoded film and sound, in the form that was asked for."""
+"""What a run gives back: decoded video and audio, in the form that was asked for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MOVAPipelineOutput(BaseOutput):
         audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
             L]``.
         fps: Frames per second, exact.
-        sample_rate: Of the sound, in Hz.
+        sample_rate: Of the audio, in Hz.
         cues: What happens when, a list of (seconds, label) a clip: as given or planned; empty where it was left open.
         clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
     """
@@ -46,7 +46,7 @@ class MOVAPipelineOutput(BaseOutput):
 
 def finished(
     video: Tensor,
-    sound: Tensor,
+    audio: Tensor,
     output_type: str,
     *,
     fps: Fraction,
@@ -58,31 +58,31 @@ def finished(
 
     Args:
         video: ``[B, 3, T, H, W]`` float32 in [-1, 1].
-        sound: ``[B, channels, S]`` float32 in [-1, 1].
+        audio: ``[B, channels, S]`` float32 in [-1, 1].
         output_type: ``"np"``, ``"pt"``, ``"pil"`` or ``"clips"``.
         fps: Frames per second.
         rate: Samples per second.
         only: The one modality that the clips are to write.
         cues: What happens when, a list a clip.
     """
-    video, sound = video.cpu(), sound.cpu().contiguous()
+    video, audio = video.cpu(), audio.cpu().contiguous()
     pixels = _pixels(video)
-    waves: Any = sound.numpy()
+    waves: Any = audio.numpy()
     clips = [Clip(frames, wave, fps, rate, only=only) for frames, wave in zip(pixels, waves, strict=True)]
     frames: Any = None
     if output_type == "pil":
         from PIL import Image
 
-        frames = [[Image.fromarray(picture) for picture in film] for film in pixels]
+        frames = [[Image.fromarray(picture) for picture in frames_of_clip] for frames_of_clip in pixels]
     elif output_type == "pt":
-        frames, waves = rearrange(video / 2 + 0.5, "b c t h w -> b t c h w"), sound
+        frames, waves = rearrange(video / 2 + 0.5, "b c t h w -> b t c h w"), audio
     elif output_type == "np":
         frames = np.ascontiguousarray(rearrange(video / 2 + 0.5, "b c t h w -> b t h w c").numpy())
     return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips, cues=cues)
 
 
 def _pixels(video: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """``[B, T, H, W, 3]`` of a film in [-1, 1], frame by frame: a long film in 32 bits is large enough once."""
+    """``[B, T, H, W, 3]`` of a video in [-1, 1], frame by frame: a long video in 32 bits is large enough once."""
     batch, channels, length, height, width = video.shape
     pixels = torch.empty(batch, length, height, width, channels, dtype=torch.uint8)
     for index in range(length):

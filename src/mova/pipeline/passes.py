@@ -34,5 +34,5 @@ def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, .
     """
     guidance = guidance_of(plan)
     steps, request = plan.num_inference_steps, plan.request
-    film, _ = schedule_pair(config, steps, shift=request.shift, audio_shift=request.audio_shift)
-    return tuple(guidance.branches(float(film.sigmas[point])) for point in points_in(steps, plan.solver))
+    video, _ = schedule_pair(config, steps, shift=request.shift, audio_shift=request.audio_shift)
+    return tuple(guidance.branches(float(video.sigmas[point])) for point in points_in(steps, plan.solver))

@@ -1,4 +1,4 @@
-"""From a prompt to a clip with its sound: the way of the data, on one page.
+"""From a prompt to a clip with its audio: the way of the data, on one page.
 
 prompt -> embeddings; task -> given latents and level maps; seeds -> noise; then the loop; then both codecs ->
 clip.
@@ -34,7 +34,7 @@ from mova.runtime.apply import apply_runtime
 from mova.runtime.offload import frees_hooks, keep_shared_parts
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.settle import Runtime
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance, Guider
 from mova.sampling.seeds import Generator, draw_seeds
@@ -47,7 +47,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, DiffusionPipeline):
-    """Video and sound in one diffusion process.
+    """Video and audio in one diffusion process.
 
     Args:
         transformer: The joint network (with two experts, the one for high noise).
@@ -138,7 +138,7 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
         save_checkpoint(save_directory, Components(**{name: getattr(self, name) for name in names}), dtype=dtype)
 
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
-        """As diffusers', but sound and bridge stay on the device when one expert follows the other."""
+        """As diffusers', but audio and bridge stay on the device when one expert follows the other."""
         super().enable_model_cpu_offload(gpu_id=gpu_id, device=device)
         keep_shared_parts(self.transformer, self.transformer_2, self.video_vae)
 
@@ -198,20 +198,20 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
             guidance_scale: Strength of the text; 1 is its own.
             cross_guidance_scale: Strength of the bridge; 1 is its own.
             self_guidance_scale: Strength against the network with its middle layers perturbed; 0 is off.
-            audio_guidance_scale: The sound's; the film's if not given, as the next two.
-            audio_cross_guidance_scale: The sound's.
-            audio_self_guidance_scale: The sound's.
-            audio_negative_prompt: What the sound keeps away from, if not from ``negative_prompt``.
+            audio_guidance_scale: The audio's; the video's if not given, as the next two.
+            audio_cross_guidance_scale: The audio's.
+            audio_self_guidance_scale: The audio's.
+            audio_negative_prompt: What the audio keeps away from, if not from ``negative_prompt``.
             guidance: In place of all scales: any object with the two methods of ``Guider``.
             shift: Above 1: more steps at high noise.
-            audio_shift: The same for the sound.
+            audio_shift: The same for the audio.
             solver: ``"euler"``, ``"heun"``, ``"adams"``, ``"dpmpp"``, ``"unipc"``, or a step function.
-            seed: Of the film; one number (clip i has ``seed + i``) or one a prompt. Drawn if neither it nor a
+            seed: Of the video; one number (clip i has ``seed + i``) or one a prompt. Drawn if neither it nor a
                 ``generator`` is given.
-            audio_seed: Of the sound, likewise; the film's if not given, which gives other noise all the same.
+            audio_seed: Of the audio, likewise; the video's if not given, which gives other noise all the same.
             generator: In place of ``seed``: seeds are drawn from it, or from one a prompt.
-            latents: In place of the film's noise, ``[B, C, T, H, W]``.
-            audio_latents: In place of the sound's noise, ``[B, C, L]``.
+            latents: In place of the video's noise, ``[B, C, T, H, W]``.
+            audio_latents: In place of the audio's noise, ``[B, C, L]``.
             prompt_embeds: In place of ``prompt``, ``[B, S, D]``.
             negative_prompt_embeds: In place of ``negative_prompt``.
             cues: What happens when, a list of (seconds, label) a clip, an empty one to leave it open; planned from the
@@ -233,20 +233,20 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
         Raises:
             RequestError: If the model cannot make what is asked.
         """
-        world, device = self.world, self._execution_device
+        capabilities, device = self.capabilities, self._execution_device
         if output_type not in ("np", "pil", "pt", "latent", "clips"):
             raise RequestError(f"output_type must be np, pil, pt, latent or clips; got {output_type!r}.", field="output_type")
         report = on_progress or (lambda stage, done, of: None)
-        width, height = resolve_size(world, width, height)
-        exact_fps = resolve_fps(world, fps)
-        num_frames = resolve_length(world, exact_fps, num_frames=num_frames, seconds=None)
-        timeline = world.timeline(exact_fps)
-        chosen = SOLVERS.get(value_or(solver, world.solver)) if not callable(solver) else solver
+        width, height = resolve_size(capabilities, width, height)
+        exact_fps = resolve_fps(capabilities, fps)
+        num_frames = resolve_length(capabilities, exact_fps, num_frames=num_frames, seconds=None)
+        timeline = capabilities.timeline(exact_fps)
+        chosen = SOLVERS.get(value_or(solver, capabilities.solver)) if not callable(solver) else solver
         if chosen is None:
             raise RequestError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.", field="solver")
         guider = guidance or Guidance(
-            text_scale=value_or(guidance_scale, world.guidance_scale),
-            cross_scale=value_or(cross_guidance_scale, world.cross_guidance_scale),
+            text_scale=value_or(guidance_scale, capabilities.guidance_scale),
+            cross_scale=value_or(cross_guidance_scale, capabilities.cross_guidance_scale),
             self_scale=self_guidance_scale,
             audio_text_scale=audio_guidance_scale,
             audio_cross_scale=audio_cross_guidance_scale,
@@ -255,14 +255,14 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
 
         report("text", 0, 1)
         schedules = self.scheduler.schedules(
-            value_or(num_inference_steps, world.num_inference_steps), shift=shift, audio_shift=audio_shift
+            value_or(num_inference_steps, capabilities.num_inference_steps), shift=shift, audio_shift=audio_shift
         )
         needs_negative = any(not branch.has_text for sigma in schedules[0].sigmas for branch in guider.branches(float(sigma)))
         embeds = embed_prompts_for(
             self.tokenizer,
             self.text_encoder,
             Prompts(prompt, negative_prompt, audio_negative_prompt, prompt_embeds, negative_prompt_embeds),
-            max_tokens=world.max_tokens,
+            max_tokens=capabilities.max_tokens,
             device=device,
             needs_negative=needs_negative,
             truncate=truncate,
@@ -276,14 +276,14 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
             given = given or given_edges(canvas, batch, image, last_image, fit=fit)
             task = self.task(given, grid, timeline, text_only=text_only)
         seeds, audio_seeds = draw_seeds(batch, seed, audio_seed, generator)
-        window = timeline.video_latents(world.max_frames)
+        window = timeline.video_latents(capabilities.max_frames)
         sheets, until = cues, grid.frames
         if sheets is None:
-            sheets, until = self._planned(prompt, task, seeds, num_frames=num_frames, fps=exact_fps), window
-        task = self._told(task, sheets, batch=batch, fps=exact_fps, until=until)
+            sheets, until = self._plan_cue_sheets(prompt, task, seeds, num_frames=num_frames, fps=exact_fps), window
+        task = self._add_cue_channels(task, sheets, batch=batch, fps=exact_fps, until=until)
         noise = self._noise(grid, seeds, audio_seeds, latents=latents, audio_latents=audio_latents)
 
-        def after_step(progress: Progress) -> Pair | None:
+        def after_step(progress: Progress) -> AVTensors | None:
             report("denoise", progress.step, progress.num_steps)
             return self._call_back(callback_on_step_end, progress)
 
@@ -302,17 +302,17 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
             solver=chosen,
             branches_per_forward=self._branches_per_forward(batch, grid, windows),
         )
-        begin = Pair(noise.video.to(device), noise.audio.to(device))
+        begin = AVTensors(noise.video.to(device), noise.audio.to(device))
         result = denoise_windows(run, task.to(device), windows, begin, on_step=after_step)
-        rate = world.sample_rate
+        rate = capabilities.sample_rate
         if output_type == "latent":
             output = MOVAPipelineOutput(result.video, result.audio, exact_fps, rate, clips=[], cues=sheets)
         else:
             report("decode", 0, 1)
             num_samples = timeline.samples(num_frames)
             video = self.decode_video(result.video)[:, :, :num_frames]
-            sound = self.decode_audio(result.audio)[:, :, :num_samples]
-            output = finished(video, sound, output_type, fps=exact_fps, rate=rate, only=task.only, cues=sheets)
+            audio = self.decode_audio(result.audio)[:, :, :num_samples]
+            output = finished(video, audio, output_type, fps=exact_fps, rate=rate, only=task.only, cues=sheets)
             report("decode", 1, 1)
         return output if return_dict else (output.frames, output.audio)
 
@@ -322,10 +322,10 @@ class MOVAPipeline(GridPipelineMixin, CuePipelineMixin, LoraPipelineMixin, Diffu
         models = [self.transformer] if self.transformer_2 is None else [self.transformer, self.transformer_2]
         return Experts(models=models, boundary=self.index.boundary_ratio or 0.0)
 
-    def _call_back(self, callback: StepCallback | None, progress: Progress) -> Pair | None:
+    def _call_back(self, callback: StepCallback | None, progress: Progress) -> AVTensors | None:
         if callback is None:
             return None
         now = progress.latents
         values = {"latents": now.video, "audio_latents": now.audio}
         changed = callback(self, progress.step - 1, progress.timestep, values) or {}
-        return Pair(changed.get("latents", now.video), changed.get("audio_latents", now.audio))
+        return AVTensors(changed.get("latents", now.video), changed.get("audio_latents", now.audio))

@@ -1,4 +1,4 @@
-"""The prompts of a call and their embeddings: what is asked for, and what picture and sound keep away from."""
+"""The prompts of a call and their embeddings: what is asked for, and what picture and audio keep away from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Prompts:
     Args:
         prompt: One, or one a clip.
         negative: What to keep away from: one, or one a clip.
-        audio_negative: What the sound keeps away from, if not from ``negative``.
+        audio_negative: What the audio keeps away from, if not from ``negative``.
         embeds: Instead of ``prompt``.
         negative_embeds: Instead of ``negative``.
     """
@@ -94,5 +94,5 @@ def embed_prompts_for(
     negative = embedded(prompts.negative, "negative_prompt") if prompts.negative_embeds is None else prompts.negative_embeds
     if prompts.audio_negative is None or prompts.audio_negative == prompts.negative:
         return Embeddings(positive.to(device), spread(negative), None)
-    of_sound = embedded(prompts.audio_negative, "audio_negative_prompt")
-    return Embeddings(positive.to(device), spread(negative), spread(of_sound))
+    of_audio = embedded(prompts.audio_negative, "audio_negative_prompt")
+    return Embeddings(positive.to(device), spread(negative), spread(of_audio))

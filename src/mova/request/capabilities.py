@@ -18,8 +18,8 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class ModelWorld:
-    """What a model can make, and what it makes where nothing is asked. Stored as ``world`` in
+class Capabilities:
+    """What a model can make, and what it makes where nothing is asked. Stored as ``capabilities`` in
     ``model_index.json``.
 
     Args:
@@ -81,61 +81,61 @@ class ModelWorld:
         )
 
     @staticmethod
-    def from_values(values: Mapping[str, Any]) -> ModelWorld:
+    def from_values(values: Mapping[str, Any]) -> Capabilities:
         """Of parsed JSON; lists become tuples, unknown keys have no effect."""
-        known = {item.name for item in fields(ModelWorld)}
-        return ModelWorld(**{name: _as_tuple(value) for name, value in values.items() if name in known})
+        known = {item.name for item in fields(Capabilities)}
+        return Capabilities(**{name: _as_tuple(value) for name, value in values.items() if name in known})
 
 
-def resolve_size(world: ModelWorld, width: int | None, height: int | None) -> tuple[int, int]:
+def resolve_size(capabilities: Capabilities, width: int | None, height: int | None) -> tuple[int, int]:
     """Width and height that the model makes.
 
     Raises:
         RequestError: If it does not make the asked size; the nearest is named.
     """
-    asked = (value_or(width, world.default_size[0]), value_or(height, world.default_size[1]))
-    wrong = "width" if width is not None and (height is None or asked[0] != world.default_size[0]) else "height"
-    if world.sizes:
-        if asked in world.sizes:
+    asked = (value_or(width, capabilities.default_size[0]), value_or(height, capabilities.default_size[1]))
+    wrong = "width" if width is not None and (height is None or asked[0] != capabilities.default_size[0]) else "height"
+    if capabilities.sizes:
+        if asked in capabilities.sizes:
             return asked
-        nearest = min(world.sizes, key=lambda size: abs(size[0] - asked[0]) + abs(size[1] - asked[1]))
-        allowed = ", ".join(f"{w}x{h}" for w, h in world.sizes)
+        nearest = min(capabilities.sizes, key=lambda size: abs(size[0] - asked[0]) + abs(size[1] - asked[1]))
+        allowed = ", ".join(f"{w}x{h}" for w, h in capabilities.sizes)
         raise RequestError(
-            f"{wrong}: {world.name} cannot make {asked[0]}x{asked[1]}; it makes {allowed} pixels.",
+            f"{wrong}: {capabilities.name} cannot make {asked[0]}x{asked[1]}; it makes {allowed} pixels.",
             f"Use {nearest[0]}x{nearest[1]}, the nearest.",
             field=wrong,
         )
     for name, value in (("width", asked[0]), ("height", asked[1])):
-        if value % world.size_multiple:
-            nearest_value = max(1, round(value / world.size_multiple)) * world.size_multiple
+        if value % capabilities.size_multiple:
+            nearest_value = max(1, round(value / capabilities.size_multiple)) * capabilities.size_multiple
             raise RequestError(
-                f"{name} must be a multiple of {world.size_multiple} for {world.name}; got {value}.",
+                f"{name} must be a multiple of {capabilities.size_multiple} for {capabilities.name}; got {value}.",
                 f"Use {nearest_value}, the nearest.",
                 field=name,
             )
     return asked
 
 
-def resolve_fps(world: ModelWorld, fps: float | Fraction | None) -> Fraction:
+def resolve_fps(capabilities: Capabilities, fps: float | Fraction | None) -> Fraction:
     """Frames per second, exact.
 
     Raises:
         RequestError: If the model does not make them; the nearest is named.
     """
-    asked = exact_fps(world.default_fps if fps is None else fps)
-    low, high = (exact_fps(value) for value in world.fps_range)
+    asked = exact_fps(capabilities.default_fps if fps is None else fps)
+    low, high = (exact_fps(value) for value in capabilities.fps_range)
     if low <= asked <= high:
         return asked
     allowed = f"{float(low):g}" if low == high else f"between {float(low):g} and {float(high):g}"
     nearest = float(min(max(asked, low), high))
     raise RequestError(
-        f"fps must be {allowed} for {world.name}; got {float(asked):g}.",
+        f"fps must be {allowed} for {capabilities.name}; got {float(asked):g}.",
         f"Use {nearest:g}, the nearest.",
         field="fps",
     )
 
 
-def resolve_length(world: ModelWorld, fps: Fraction, *, num_frames: int | None, seconds: float | None) -> int:
+def resolve_length(capabilities: Capabilities, fps: Fraction, *, num_frames: int | None, seconds: float | None) -> int:
     """Frames of the finished clip.
 
     Raises:
@@ -143,31 +143,31 @@ def resolve_length(world: ModelWorld, fps: Fraction, *, num_frames: int | None, 
     """
     if num_frames is not None and seconds is not None:
         raise both_lengths()
-    limit = Fraction(world.longest) / fps
+    limit = Fraction(capabilities.longest) / fps
     if seconds is not None:
         frames = frames_in_seconds(seconds, fps)
-        if frames > world.longest:
+        if frames > capabilities.longest:
             raise RequestError(
-                f"seconds must be at most {float(limit):.4f} for {world.name} "
-                f"({world.longest} frames at {float(fps):g} fps); got {seconds:g}.",
+                f"seconds must be at most {float(limit):.4f} for {capabilities.name} "
+                f"({capabilities.longest} frames at {float(fps):g} fps); got {seconds:g}.",
                 f"Use {_floor_text(limit)}, the longest.",
                 field="seconds",
             )
         return frames
-    frames = value_or(num_frames, world.default_frames)
-    if not 1 <= frames <= world.longest:
+    frames = value_or(num_frames, capabilities.default_frames)
+    if not 1 <= frames <= capabilities.longest:
         raise RequestError(
-            f"num_frames must be between 1 and {world.longest} for {world.name} "
+            f"num_frames must be between 1 and {capabilities.longest} for {capabilities.name} "
             f"({float(limit):.4f} s at {float(fps):g} fps); got {frames}.",
-            f"Use {min(max(frames, 1), world.longest)}, the nearest.",
+            f"Use {min(max(frames, 1), capabilities.longest)}, the nearest.",
             field="num_frames",
         )
     return frames
 
 
-def grid_frames(world: ModelWorld, num_frames: int) -> int:
+def grid_frames(capabilities: Capabilities, num_frames: int) -> int:
     """Frames on which to run the network for a clip of ``num_frames``: the next legal length."""
-    return world.timeline().next_legal_frames(max(num_frames, world.min_grid_frames))
+    return capabilities.timeline().next_legal_frames(max(num_frames, capabilities.min_grid_frames))
 
 
 def both_lengths() -> RequestError:
@@ -175,9 +175,9 @@ def both_lengths() -> RequestError:
     return RequestError("seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds")
 
 
-def takes_no_cues(world: ModelWorld) -> RequestError:
+def takes_no_cues(capabilities: Capabilities) -> RequestError:
     """The refusal of cues by a model that knows none."""
-    return RequestError(f"{world.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
+    return RequestError(f"{capabilities.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
 
 
 def value_or(value: _T | None, otherwise: _T) -> _T:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from mova.errors import RequestError
 from mova.request.capabilities import (
-    ModelWorld,
+    Capabilities,
     SolverName,
     grid_frames,
     resolve_fps,
@@ -30,7 +30,7 @@ class Canvas:
         width: Of the picture in pixels.
         height: Of the picture in pixels.
         num_frames: Its length.
-        num_samples: Of its sound, at the model's own rate.
+        num_samples: Of its audio, at the model's own rate.
     """
 
     width: int
@@ -49,10 +49,10 @@ class Plan:
         height: Of the picture in pixels.
         num_frames: Length of the finished clip.
         grid_frames: Frames that the network makes, of which ``num_frames`` are kept.
-        seed: Of the film.
-        audio_seed: Of the sound.
+        seed: Of the video.
+        audio_seed: Of the audio.
         timeline: The clock, at the clip's frame rate.
-        sample_rate: Of the finished sound, in Hz.
+        sample_rate: Of the finished audio, in Hz.
         num_inference_steps: Steps of the sampler.
         guidance_scale: Strength of the text.
         cross_guidance_scale: Strength of the bridge.
@@ -80,22 +80,22 @@ class Plan:
 
     @property
     def num_samples(self) -> int:
-        """Samples of the finished sound per channel."""
+        """Samples of the finished audio per channel."""
         return replace(self.timeline, sample_rate=self.sample_rate).samples(self.num_frames)
 
 
-def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
+def resolve(request: GenerationRequest, capabilities: Capabilities) -> Plan:
     """Settle every value of a request for one model.
 
     Raises:
         RequestError: If the model cannot make what is asked; the message says what it can, the hint the
             nearest.
     """
-    width, height = resolve_size(world, request.width, request.height)
-    fps = resolve_fps(world, request.fps)
-    num_frames = resolve_length(world, fps, num_frames=request.num_frames, seconds=request.seconds)
-    check_cues(request, world, Fraction(num_frames) / fps)
-    timeline = world.timeline(fps)
+    width, height = resolve_size(capabilities, request.width, request.height)
+    fps = resolve_fps(capabilities, request.fps)
+    num_frames = resolve_length(capabilities, fps, num_frames=request.num_frames, seconds=request.seconds)
+    check_cues(request, capabilities, Fraction(num_frames) / fps)
+    timeline = capabilities.timeline(fps)
     # 32 bits are enough to tell clips apart and short enough to be typed again
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
     # the two modalities have their own keys: the same number gives different noise
@@ -105,15 +105,15 @@ def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
         width=width,
         height=height,
         num_frames=num_frames,
-        grid_frames=grid_frames(world, num_frames),
+        grid_frames=grid_frames(capabilities, num_frames),
         seed=seed,
         audio_seed=audio_seed,
         timeline=timeline,
-        sample_rate=request.audio_sample_rate or world.sample_rate,
-        num_inference_steps=value_or(request.num_inference_steps, world.num_inference_steps),
-        guidance_scale=value_or(request.guidance_scale, world.guidance_scale),
-        cross_guidance_scale=value_or(request.cross_guidance_scale, world.cross_guidance_scale),
-        solver=value_or(request.solver, world.solver),
+        sample_rate=request.audio_sample_rate or capabilities.sample_rate,
+        num_inference_steps=value_or(request.num_inference_steps, capabilities.num_inference_steps),
+        guidance_scale=value_or(request.guidance_scale, capabilities.guidance_scale),
+        cross_guidance_scale=value_or(request.cross_guidance_scale, capabilities.cross_guidance_scale),
+        solver=value_or(request.solver, capabilities.solver),
     )
     settled = request.model_copy(
         update={
@@ -121,7 +121,7 @@ def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
             "audio_seed": audio_seed,
             "seconds": None,
             "num_frames": num_frames,
-            "fps": world.default_fps if request.fps is None else request.fps,
+            "fps": capabilities.default_fps if request.fps is None else request.fps,
             "width": width,
             "height": height,
             "num_inference_steps": plan.num_inference_steps,
@@ -134,14 +134,14 @@ def resolve(request: GenerationRequest, world: ModelWorld) -> Plan:
     return replace(plan, request=settled)
 
 
-def check_cues(request: GenerationRequest, world: ModelWorld, seconds: Fraction) -> None:
+def check_cues(request: GenerationRequest, capabilities: Capabilities, seconds: Fraction) -> None:
     """Refuse cues that the model does not know, or outside the clip.
 
     Raises:
         RequestError: With the nearest that is allowed.
     """
-    if request.cues and not world.cues:
-        raise takes_no_cues(world)
+    if request.cues and not capabilities.cues:
+        raise takes_no_cues(capabilities)
     for cue in request.cues or ():
         if cue.time_s >= seconds:
             raise RequestError(
@@ -149,9 +149,11 @@ def check_cues(request: GenerationRequest, world: ModelWorld, seconds: Fraction)
                 "Give an earlier time, or ask for a longer clip.",
                 field="cues",
             )
-        if cue.label and cue.label not in world.cues:
-            close = difflib.get_close_matches(cue.label, world.cues, n=1, cutoff=0.5)
+        if cue.label and cue.label not in capabilities.cues:
+            close = difflib.get_close_matches(cue.label, capabilities.cues, n=1, cutoff=0.5)
             guess = f"Did you mean {close[0]}? " if close else ""
             raise RequestError(
-                f"cues: {world.name} knows no {cue.label[:40]!r}.", f"{guess}It knows {', '.join(world.cues)}.", field="cues"
+                f"cues: {capabilities.name} knows no {cue.label[:40]!r}.",
+                f"{guess}It knows {', '.join(capabilities.cues)}.",
+                field="cues",
             )

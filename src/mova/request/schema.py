@@ -1,5 +1,5 @@
 """What to make: one schema for the library, the command line, the HTTP interface and the metadata inside a
-film.
+video.
 
 ``GenerationRequest`` says what is asked, whatever the model; :mod:`mova.request.plan` checks it against what a model can
 make (:mod:`mova.request.capabilities`). Nothing is rounded: what cannot be made as asked is refused with the nearest that can.
@@ -29,7 +29,7 @@ TERMS: tuple[Term, ...] = ("", "cross_", "self_")
 
 
 class Keyframe(BaseModel):
-    """A picture at a moment of the film."""
+    """A picture at a moment of the video."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +48,7 @@ class Retake(BaseModel):
 
 
 class Cue(BaseModel):
-    """Something that happens at a moment of the film."""
+    """Something that happens at a moment of the video."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,14 +71,14 @@ class GenerationRequest(BaseModel):
     audio_negative_prompt: str | None = Field(
         default=None,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="What the sound keeps away from, if not from negative_prompt.",
+        description="What the audio keeps away from, if not from negative_prompt.",
     )
-    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Of the film; drawn if not given.")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Of the video; drawn if not given.")
     audio_seed: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SEED,
-        description="Of the sound; follows from the film's seed if not given.",
+        description="Of the audio; follows from the video's seed if not given.",
     )
     seconds: float | None = Field(default=None, gt=0, le=86400, allow_inf_nan=False, description="Length; excludes num_frames.")
     num_frames: int | None = Field(default=None, ge=1, le=10**7, description="Length; excludes seconds.")
@@ -94,7 +94,7 @@ class GenerationRequest(BaseModel):
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="How far picture and sound are bound; 1 is their own.",
+        description="How far picture and audio are bound; 1 is their own.",
     )
     self_guidance_scale: float = Field(
         default=0.0,
@@ -104,21 +104,21 @@ class GenerationRequest(BaseModel):
         description="How far the model is led away from its own weak side; 0 is off.",
     )
     audio_guidance_scale: float | None = Field(
-        default=None, ge=0, le=100, allow_inf_nan=False, description="guidance_scale of the sound; the film's if not given."
+        default=None, ge=0, le=100, allow_inf_nan=False, description="guidance_scale of the audio; the video's if not given."
     )
     audio_cross_guidance_scale: float | None = Field(
         default=None,
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="cross_guidance_scale of the sound; the film's if not given.",
+        description="cross_guidance_scale of the audio; the video's if not given.",
     )
     audio_self_guidance_scale: float | None = Field(
         default=None,
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="self_guidance_scale of the sound; the film's if not given.",
+        description="self_guidance_scale of the audio; the video's if not given.",
     )
     guidance_from: float = Field(
         default=1.0,
@@ -150,10 +150,10 @@ class GenerationRequest(BaseModel):
     shift: float | None = Field(
         default=None, ge=0.01, le=100, allow_inf_nan=False, description="Above 1: more steps at high noise."
     )
-    audio_shift: float | None = Field(default=None, ge=0.01, le=100, allow_inf_nan=False, description="The same for the sound.")
+    audio_shift: float | None = Field(default=None, ge=0.01, le=100, allow_inf_nan=False, description="The same for the audio.")
     solver: SolverName | None = Field(default=None, description="Method of the sampler.")
     audio_sample_rate: int | None = Field(
-        default=None, ge=8000, le=96000, description="Samples per second of the finished sound."
+        default=None, ge=8000, le=96000, description="Samples per second of the finished audio."
     )
 
     cues: tuple[Cue, ...] | None = Field(
@@ -164,28 +164,28 @@ class GenerationRequest(BaseModel):
     )
 
     image: str | None = Field(
-        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the film begins with: a file."
+        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the video begins with: a file."
     )
     last_image: str | None = Field(
-        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the film ends with: a file."
+        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the video ends with: a file."
     )
     keyframes: tuple[Keyframe, ...] = Field(
-        default=(), max_length=64, strict=False, description="Pictures at moments of the film."
+        default=(), max_length=64, strict=False, description="Pictures at moments of the video."
     )
     references: tuple[Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)], ...] = Field(
         default=(),
         max_length=8,
         strict=False,
-        description="Pictures that the film goes on from and does not show: of what is to be in it, files.",
+        description="Pictures that the video goes on from and does not show: of what is to be in it, files.",
     )
     video: str | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_PATH_CHARACTERS,
-        description="Film whose sound is made; with extend_s, retake or repaint, the clip that is changed.",
+        description="Video whose audio is made; with extend_s, retake or repaint, the clip that is changed.",
     )
     audio: str | None = Field(
-        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Sound to which a film is made."
+        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Audio to which a video is made."
     )
     extend_s: float | None = Field(
         default=None, gt=0, le=3600, allow_inf_nan=False, description="Seconds to add to the clip given as video."
@@ -199,7 +199,7 @@ class GenerationRequest(BaseModel):
         description="Mask, a picture: what is white is painted anew in the clip given as video.",
     )
     only: Modality | None = Field(
-        default=None, description="Write the sound (audio) or the film (video) alone; both are made, each with the other."
+        default=None, description="Write the audio (audio) or the video (video) alone; both are made, each with the other."
     )
     fit: Fit = Field(
         default="exact", description="What to do with a picture of another shape: refuse it (exact), crop, pad or stretch it."
@@ -317,11 +317,11 @@ def _check_given(request: GenerationRequest) -> None:
         raise RequestError("extend_s and a length are both given.", "Say how much to add, or leave it out.", field="extend_s")
     if request.video is not None:
         _check_beside_video(request, asked)
-    if request.cues and _keeps_film(request, asked):
+    if request.cues and _keeps_video(request, asked):
         raise RequestError("cues contradict video: no picture is made.", "Leave cues out.", field="cues")
     if request.references and request.image is not None:
         raise RequestError(
-            "references contradict image: the film goes on from them, or begins with it.", "Leave one out.", field="references"
+            "references contradict image: the video goes on from them, or begins with it.", "Leave one out.", field="references"
         )
     _check_only(request, asked)
     if request.retake is not None and request.retake.from_s >= request.retake.to_s:
@@ -333,21 +333,21 @@ def _check_given(request: GenerationRequest) -> None:
 
 
 def _check_beside_video(request: GenerationRequest, changes: list[str]) -> None:
-    """Refuse pictures where no picture is made, and a sound where nothing else or the sound itself is made."""
+    """Refuse pictures where no picture is made, and audio where nothing else or the audio itself is made."""
     pictures = [name for name in ("image", "last_image", "keyframes", "references") if getattr(request, name)]
     sounds = ["audio"] if request.audio is not None else []
     retakes = None if request.retake is None else request.retake.modality
     if not changes:
-        contradicting, reason = pictures + sounds, "video: a film is given whole"
+        contradicting, reason = pictures + sounds, "video: a video is given whole"
     elif retakes == "audio" and request.repaint is None:
-        contradicting, reason = pictures + sounds, "retake: of the clip given as video only sound is made anew"
+        contradicting, reason = pictures + sounds, "retake: of the clip given as video only audio is made anew"
     else:
-        contradicting, reason = sounds if retakes in ("audio", "both") else [], "retake: it makes sound anew"
+        contradicting, reason = sounds if retakes in ("audio", "both") else [], "retake: it makes audio anew"
     if contradicting:
         raise RequestError(f"{contradicting[0]} contradicts {reason}.", "Leave one of them out.", field=contradicting[0])
 
 
-def _keeps_film(request: GenerationRequest, changes: list[str]) -> bool:
+def _keeps_video(request: GenerationRequest, changes: list[str]) -> bool:
     """Whether nothing of the picture is made."""
     retakes = None if request.retake is None else request.retake.modality
     return request.video is not None and (not changes or (retakes == "audio" and request.repaint is None))

@@ -93,7 +93,7 @@ def why_not(backend: str, device: torch.device, dtype: torch.dtype, head_dims: S
         with torch.no_grad(), attention_backend(backend):
             # an uncompiled flex attention takes seconds to start and runs everywhere: only its presence is checked
             for width in head_dims if backend != AttentionBackendName.FLEX.value else ():
-                # odd lengths, as those of the sound
+                # odd lengths, as those of the audio
                 query = torch.zeros(1, 37, 2, width, device=device, dtype=dtype)
                 context = torch.zeros(1, 53, 2, width, device=device, dtype=dtype)
                 out = dispatch_attention_fn(query, context, context)
@@ -148,7 +148,7 @@ def _exact_by_speed(device: torch.device, dtype: torch.dtype) -> tuple[str, ...]
 def _asked_for(backend: str, device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
     if not is_exact(backend):
         others = _best_exact(device, dtype, head_dims).video
-        return AttentionChoice(backend, others, "asked for; 8 bits, so only where film reads film")
+        return AttentionChoice(backend, others, "asked for; 8 bits, so only where video reads video")
     if backend == AttentionBackendName.FLEX.value:
         return AttentionChoice(backend, backend, "asked for; holds all scores in memory unless the model is compiled")
     return AttentionChoice(backend, backend, "asked for")

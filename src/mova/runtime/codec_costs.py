@@ -1,7 +1,7 @@
 """What the codecs cost: weights, and operations and memory of decoding, from their configuration files alone.
 
 Counted as in ``mova.runtime.costs``; :func:`codec_cost` knows the classes that a checkpoint may name. The library decodes in
-float32. Symbols: T latent frames, h and w their sides, C channels, L latents of sound.
+float32. Symbols: T latent frames, h and w their sides, C channels, L latents of audio.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def codec_cost(class_name: str, config: Mapping[str, Any], grid: Grid) -> CodecC
     Args:
         class_name: As ``model_index.json`` names it.
         config: Its ``config.json``.
-        grid: Latents: (T, h, w) of a film, (L,) of a sound.
+        grid: Latents: (T, h, w) of a video, (L,) of audio.
 
     Raises:
         ValueError: If the class or its configuration is not known.
@@ -70,7 +70,7 @@ def wan_vae(config: Mapping[str, Any], grid: Grid) -> CodecCost:
     """diffusers' ``AutoencoderKLWan`` of Wan 2.1: causal convolutions of ``2 positions C_in C_out taps`` operations.
 
     It decodes one latent frame at a time and keeps the last two frames that every causal convolution saw. Beside them and
-    the film so far, the peak has about six and a half states of the widest level, a chunk of frames at full size.
+    the video so far, the peak has about six and a half states of the widest level, a chunk of frames at full size.
     """
     if config.get("is_residual") or config.get("patch_size") or config.get("attn_scales"):
         raise ValueError("video_vae: only the Wan 2.1 layout is known, without is_residual, patch_size and attn_scales.")
@@ -100,8 +100,8 @@ def wan_vae(config: Mapping[str, Any], grid: Grid) -> CodecCost:
             channels //= 2
     decoder += Cost(parameters=channels) + _causal(channels, colours, 27, now, area)
 
-    film = colours * now * area
-    peak = max(decoder.kept + film + 13 * state // 2, decoder.kept + 2 * film)
+    video = colours * now * area
+    peak = max(decoder.kept + video + 13 * state // 2, decoder.kept + 2 * video)
     encoder = _wan_encoder_weights(latent, base, multipliers, blocks, downsamples, whole(config, "in_channels", 3))
     return CodecCost(encoder + decoder.parameters, decoder.flops, FLOAT_BYTES * peak, video_scale(config))
 
@@ -126,13 +126,11 @@ def video_codec(config: Mapping[str, Any], grid: Grid) -> CodecCost:
         + _residual_2d(wide, 0) + _residual_2d(wide, 0) + _conv(3 * wide, wide, 1, 0)
         + Cost(parameters=2 * wide) + _conv(wide, 2 * latent, 1, 0)
     )  # fmt: skip
-    return CodecCost(
-        encoder.parameters + decoder.parameters, decoder.flops, FLOAT_BYTES * 30 * pixels, video_scale(config)
-    )
+    return CodecCost(encoder.parameters + decoder.parameters, decoder.flops, FLOAT_BYTES * 30 * pixels, video_scale(config))
 
 
 def dac_vae(config: Mapping[str, Any], grid: Grid) -> CodecCost:
-    """The official sound codec: a level multiplies the length by its stride and halves the channels.
+    """The official audio codec: a level multiplies the length by its stride and halves the channels.
 
     The peak is five states of the largest level: a snake activation computes with that many.
     """
@@ -158,11 +156,9 @@ def dac_vae(config: Mapping[str, Any], grid: Grid) -> CodecCost:
 
 
 def audio_codec(config: Mapping[str, Any], grid: Grid) -> CodecCost:
-    """The small sound codec of ``mova-base``. Its Fourier transforms are not counted; its peak is their frames, some times."""
+    """The small audio codec of ``mova-base``. Its Fourier transforms are not counted; its peak is their frames, some times."""
     (length,) = grid
-    latent, width, n_fft = (
-        whole(config, name, d) for name, d in (("latent_channels", 24), ("width", 256), ("n_fft", 1024))
-    )
+    latent, width, n_fft = (whole(config, name, d) for name, d in (("latent_channels", 24), ("width", 256), ("n_fft", 1024)))
     fold = whole(config, "frames_per_latent", 2)
     folded = (n_fft // 2 + 1) * fold
     blocks = whole(config, "num_blocks", 2)

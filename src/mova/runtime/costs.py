@@ -3,8 +3,8 @@
 An addition and a multiplication are two operations, and matrix products, convolutions and attention are counted and nothing
 else: the rule of torch's ``FlopCounterMode``, whose counts these formulas equal exactly. Everything is a whole number.
 
-Symbols: B batch, D width, F feed-forward width, N layers, P latents per patch, L tokens of a tower (Lv film, La sound),
-S text tokens, U distinct noise levels, Dv and Da the widths of the film's and the sound's tower.
+Symbols: B batch, D width, F feed-forward width, N layers, P latents per patch, L tokens of a tower (Lv video, La audio),
+S text tokens, U distinct noise levels, Dv and Da the widths of the video's and the audio's tower.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ class Lengths:
     """Tokens of one clip.
 
     Args:
-        video: Film tokens Lv.
-        audio: Sound tokens La.
+        video: Video tokens Lv.
+        audio: Audio tokens La.
         text: Text tokens S; the prompt is padded, so that its length does not matter.
-        frames: Film latents along time.
+        frames: Video latents along time.
     """
 
     video: int
@@ -163,23 +163,25 @@ def forward_flops(
         has_bridge: False where guidance turns the bridge off: nothing of it is computed then.
         is_perturbed: Whether the tokens of :func:`middle_layers` read themselves only: no attention there, and of its
             projections two.
-        levels: Distinct noise levels U of film and sound: 1 unless tokens differ.
+        levels: Distinct noise levels U of video and audio: 1 unless tokens differ.
     """
     video, audio, text = network.video, network.audio, lengths.text
-    film, sound = batch * lengths.video, batch * lengths.audio
+    video_tokens, audio_tokens = batch * lengths.video, batch * lengths.audio
     bridge_layers = network.bridge.num_layers if has_bridge else 0
     pooling = pooling_flops(network, lengths, batch) if network.bridge.is_pooled else 0
     alone = len(middle_layers(network)) if is_perturbed else 0
     return {
-        "video self-attention": (video.num_layers - alone) * 4 * film * lengths.video * video.dim,
-        "video projections": (2 * video.num_layers - alone) * 4 * film * video.dim**2,
-        "video feed-forward": video.num_layers * 4 * film * video.dim * video.ffn_dim,
-        "video text attention": video.num_layers * (4 * film * text * video.dim + 4 * film * video.dim**2),
-        "audio tower": audio.num_layers * (4 * sound * audio.dim * (lengths.audio + text + 3 * audio.dim + audio.ffn_dim))
-        - alone * 4 * sound * audio.dim * (lengths.audio + audio.dim),
-        "bridge a2v": bridge_layers * reading_flops(film, sound, lengths.audio, video.dim, audio.dim),
-        "bridge v2a": bridge_layers * (reading_flops(sound, film, lengths.video, audio.dim, video.dim) + pooling),
-        "doors and heads": _door_flops(video, film, levels[0]) + _door_flops(audio, sound, levels[1]),
+        "video self-attention": (video.num_layers - alone) * 4 * video_tokens * lengths.video * video.dim,
+        "video projections": (2 * video.num_layers - alone) * 4 * video_tokens * video.dim**2,
+        "video feed-forward": video.num_layers * 4 * video_tokens * video.dim * video.ffn_dim,
+        "video text attention": video.num_layers * (4 * video_tokens * text * video.dim + 4 * video_tokens * video.dim**2),
+        "audio tower": audio.num_layers
+        * (4 * audio_tokens * audio.dim * (lengths.audio + text + 3 * audio.dim + audio.ffn_dim))
+        - alone * 4 * audio_tokens * audio.dim * (lengths.audio + audio.dim),
+        "bridge a2v": bridge_layers * reading_flops(video_tokens, audio_tokens, lengths.audio, video.dim, audio.dim),
+        "bridge v2a": bridge_layers
+        * (reading_flops(audio_tokens, video_tokens, lengths.video, audio.dim, video.dim) + pooling),
+        "doors and heads": _door_flops(video, video_tokens, levels[0]) + _door_flops(audio, audio_tokens, levels[1]),
     }
 
 
@@ -193,7 +195,7 @@ def middle_layers(network: Network) -> range:
 def text_flops(network: Network, lengths: Lengths, *, batch: int = 1) -> dict[str, int]:
     """Operations of a tower on the text alone: ``2 B S (text_dim D + D^2)``, and ``4 B S D^2`` a layer for keys and values.
 
-    A run computes them once a prompt, not once a step; the sound's once for both experts.
+    A run computes them once a prompt, not once a step; the audio's once for both experts.
     """
     tokens = batch * lengths.text
     return {
@@ -216,13 +218,13 @@ def reading_flops(readers: int, read: int, context: int, dim: int, context_dim: 
 
 
 def pooling_flops(network: Network, lengths: Lengths, batch: int = 1) -> int:
-    """Pooled film frames of one layer (``pooled_adaln``): ``4 B T C^2 + 4 B Lv C^2 + 4 B Lv C + 4 B La C D``.
+    """Pooled video frames of one layer (``pooled_adaln``): ``4 B T C^2 + 4 B Lv C^2 + 4 B Lv C + 4 B La C D``.
 
-    One learned query a latent frame T over the width C of the film, then a scale and a shift for each sound token.
+    One learned query a latent frame T over the width C of the video, then a scale and a shift for each audio token.
     """
-    frames, film, sound = batch * lengths.frames, batch * lengths.video, batch * lengths.audio
+    frames, video_tokens, audio_tokens = batch * lengths.frames, batch * lengths.video, batch * lengths.audio
     width, dim = network.video.dim, network.audio.dim
-    return 4 * frames * width**2 + 4 * film * width**2 + 4 * film * width + 4 * sound * width * dim
+    return 4 * frames * width**2 + 4 * video_tokens * width**2 + 4 * video_tokens * width + 4 * audio_tokens * width * dim
 
 
 def step_flops(network: Network, lengths: Lengths, branches: Collection[Branch]) -> int:
@@ -234,7 +236,7 @@ def step_flops(network: Network, lengths: Lengths, branches: Collection[Branch])
 
 
 def prompt_flops(network: Network, lengths: Lengths, branches: Collection[Branch], *, num_experts: int = 1) -> int:
-    """Operations of a run on its prompts: :func:`text_flops` of each text, the film's once an expert."""
+    """Operations of a run on its prompts: :func:`text_flops` of each text, the video's once an expert."""
     once = text_flops(network, lengths)
     return num_texts(branches) * (num_experts * once["video"] + once["audio"])
 
@@ -286,7 +288,7 @@ def bridge_weights(network: Network) -> Weights:
 
 
 def network_weights(network: Network) -> Weights:
-    """Parameters of one expert with sound and bridge, layer by layer as ``transformer_blocks`` holds them."""
+    """Parameters of one expert with audio and bridge, layer by layer as ``transformer_blocks`` holds them."""
     parts = (tower_weights(network.video), tower_weights(network.audio), bridge_weights(network))
     depth = max(len(part.blocks) for part in parts)
     return Weights(

@@ -35,7 +35,7 @@ class ExpertPair:
 
     Args:
         first: The expert for high noise, with its weights.
-        second: The expert for low noise, which shares sound and bridge with the first; its own weights may be missing.
+        second: The expert for low noise, which shares audio and bridge with the first; its own weights may be missing.
         read_first: Reads the first's own weights.
         read_second: Reads the second's own weights.
         is_prefetched: Whether the second is read in the background as soon as the first begins to work.

@@ -1,12 +1,12 @@
 """What fits where: bytes of weights and tensors in each stage of a run, for each way of holding the weights.
 
 A run has three stages: the text encoder, the steps, the codecs. ``offload`` says whether the weights all stay on the device,
-come and go whole, or, those of the joint network, block by block; and the matrices of the film's blocks can be stored in
+come and go whole, or, those of the joint network, block by block; and the matrices of the video's blocks can be stored in
 8 bits (see :class:`mova.runtime.options.RuntimeOptions`). Weights are counted exactly. Tensors are estimated: the largest set
 that the code as written holds at one time, without what the device's driver, its kernels and its allocator take for
 themselves, for which :data:`RESERVE_BYTES` is set aside.
 
-Symbols: L film tokens, D the film's width, F its feed-forward width, S text tokens, a bytes per number.
+Symbols: L video tokens, D the video's width, F its feed-forward width, S text tokens, a bytes per number.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Model:
     """Everything that a run loads.
 
     Args:
-        network: One expert with sound and bridge.
-        num_experts: One or two; two share sound and bridge.
+        network: One expert with audio and bridge.
+        num_experts: One or two; two share audio and bridge.
         text_encoder: Its parameters.
         text_config: Its ``config.json``.
-        video_codec: Price of decoding the film.
-        audio_codec: Price of decoding the sound.
+        video_codec: Price of decoding the video.
+        audio_codec: Price of decoding the audio.
     """
 
     network: Network
@@ -98,10 +98,10 @@ def first_that_fits(ways: Sequence[Choice], gpu_bytes: int) -> Choice | None:
 
 
 def network_bytes(network: Network, stored: Stored) -> tuple[int, tuple[int, ...]]:
-    """Bytes of one expert with sound and bridge: outside the blocks, and of each block.
+    """Bytes of one expert with audio and bridge: outside the blocks, and of each block.
 
-    In 8 bit the eight ``D x D`` and two ``D x F`` matrices of a film block take a byte a number, and four for each row's
-    scale. Biases, norms, sound, bridge, and all that is outside the blocks stay as they are.
+    In 8 bit the eight ``D x D`` and two ``D x F`` matrices of a video block take a byte a number, and four for each row's
+    scale. Biases, norms, audio, bridge, and all that is outside the blocks stay as they are.
     """
     weights = network_weights(network)
     saved = 0 if stored == "16 bit" else _saving(network)
@@ -111,9 +111,9 @@ def network_bytes(network: Network, stored: Stored) -> tuple[int, tuple[int, ...
 
 
 def denoise_tensors(network: Network, lengths: Lengths, branches: Sequence[Branch], *, num_experts: int, width: int) -> int:
-    """Largest memory of tensors during the steps: the film's block at work, the kept text, the positions, the latents.
+    """Largest memory of tensors during the steps: the video's block at work, the kept text, the positions, the latents.
 
-    At the largest moment a block of the film's tower holds, in units of ``L D a``: the tokens as they came in (and, where
+    At the largest moment a block of the video's tower holds, in units of ``L D a``: the tokens as they came in (and, where
     the bridge reads, their sum with what it read); the normed tokens, query, key before and after turning, and value; and
     while positions turn the key, float32 copies: ``4 L D`` bytes where a is not 4, and ``8 L D`` for the products. Or, if
     that is more, the feed-forward layer's ``2 L F a`` with two ``L D a``.
@@ -122,7 +122,7 @@ def denoise_tensors(network: Network, lengths: Lengths, branches: Sequence[Branc
         network: Its sizes.
         lengths: Tokens.
         branches: Evaluations of a step: each text keeps its keys and values.
-        num_experts: Experts that keep them; the sound's are shared.
+        num_experts: Experts that keep them; the audio's are shared.
         width: Bytes of a number, a.
     """
     video, audio = network.video, network.audio
@@ -135,8 +135,8 @@ def denoise_tensors(network: Network, lengths: Lengths, branches: Sequence[Branc
     )  # fmt: skip
     positions = lengths.video * (video.dim // video.num_heads + network.bridge.head_dim) * FLOAT
     # noise, latents, the step's result, and one velocity a branch and their sum, all float32; and the network's input
-    film = lengths.video * video.patch * ((4 + len(branches)) * FLOAT * video.out_dim + width * video.in_dim)
-    return max(turning, feeding) + kept + positions + film
+    latents = lengths.video * video.patch * ((4 + len(branches)) * FLOAT * video.out_dim + width * video.in_dim)
+    return max(turning, feeding) + kept + positions + latents
 
 
 def text_tensors(config: Mapping[str, Any], tokens: int, width: int) -> int:
@@ -150,7 +150,7 @@ def _choice(model: Model, lengths: Lengths, branches: Sequence[Branch], offload:
     doors, blocks = network_bytes(network, stored)
     encoder = HALF * model.text_encoder.total
     codecs = (FLOAT * model.video_codec.parameters, FLOAT * model.audio_codec.parameters)
-    everything = encoder + doors + sum(blocks) + (model.num_experts - 1) * _film_tower_bytes(network, stored) + sum(codecs)
+    everything = encoder + doors + sum(blocks) + (model.num_experts - 1) * _video_tower_bytes(network, stored) + sum(codecs)
     decoding = (model.video_codec.decode_bytes, model.audio_codec.decode_bytes)
     if offload == "none":
         resident: dict[Stage, int] = dict.fromkeys(STAGES, everything)
@@ -178,13 +178,13 @@ def _choice(model: Model, lengths: Lengths, branches: Sequence[Branch], offload:
     )
 
 
-def _film_tower_bytes(network: Network, stored: Stored) -> int:
-    """What a second expert adds: sound and bridge are shared."""
+def _video_tower_bytes(network: Network, stored: Stored) -> int:
+    """What a second expert adds: audio and bridge are shared."""
     tower = tower_weights(network.video)
     return HALF * tower.total - (0 if stored == "16 bit" else _saving(network) * len(tower.blocks))
 
 
 def _saving(network: Network) -> int:
-    """Bytes that 8 bit saves in a film block: one for each number of its matrices, less four a row."""
+    """Bytes that 8 bit saves in a video block: one for each number of its matrices, less four a row."""
     dim, ffn_dim = network.video.dim, network.video.ffn_dim
     return 8 * dim**2 + 2 * dim * ffn_dim - FLOAT * (9 * dim + ffn_dim)

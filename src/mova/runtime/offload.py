@@ -1,6 +1,6 @@
 """Weights that wait in host memory while they do not work, through the hooks of diffusers and accelerate.
 
-Two experts share sound and bridge. Whoever moves an expert as a whole therefore moves the other's sound as well: out
+Two experts share audio and bridge. Whoever moves an expert as a whole therefore moves the other's audio as well: out
 and straight in again at the change of experts, or out for good while the other still needs it. The functions here know
 which parts an expert has to itself.
 """
@@ -88,7 +88,7 @@ def refresh_blocks(model: nn.Module) -> None:
 def keep_shared_parts(first: nn.Module | None, second: nn.Module | None, after: nn.Module) -> None:
     """Mend the chain of ``enable_model_cpu_offload`` for two experts.
 
-    By itself that chain moves sound and bridge out with the first expert and in again with the second, and leaves the
+    By itself that chain moves audio and bridge out with the first expert and in again with the second, and leaves the
     first on the device through the decoding when a run has not come to the second.
 
     Args:

@@ -34,7 +34,7 @@ class RuntimeOptions:
         offload: What waits in host memory while it does not work: ``"none"``; ``"component"``, whole parts of the
             model (most of the speed); ``"block"``, every block of the joint network (least memory).
         quantisation: Of the video tower's blocks, weights only: ``"none"``; ``"fp8"`` (stored as float8 without
-            scales, needs no package); ``"fp8_scaled"`` and ``"int8"`` (scales per row, need torchao). Sound, bridge,
+            scales, needs no package); ``"fp8_scaled"`` and ``"int8"`` (scales per row, need torchao). Audio, bridge,
             norms, embeddings and heads stay in ``dtype``.
         attention_backend: ``"auto"`` (the fastest exact one that works here), ``"sdpa"``, ``"flash"``, ``"flex"``,
             ``"sage"``, or a name that diffusers knows.

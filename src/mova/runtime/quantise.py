@@ -1,6 +1,6 @@
 """Weights of the video tower's blocks in 8 bits; everything else stays in the run's number format.
 
-The video towers hold nearly nine tenths of an official joint network's weights. Sound, bridge, norms, embeddings and
+The video towers hold nearly nine tenths of an official joint network's weights. Audio, bridge, norms, embeddings and
 heads are small, and errors in them are heard and seen at once. Weights are quantised one by one as they arrive from the
 files, so that the whole tower is never in memory in 16 bits.
 """

@@ -78,7 +78,7 @@ class Runtime:
         return self.offload == "block" and self.device.type == "cuda" and self.quantisation not in TORCHAO
 
 
-def settle(options: RuntimeOptions, facts: ModelFacts) -> Runtime:
+def resolve_runtime(options: RuntimeOptions, facts: ModelFacts) -> Runtime:
     """Decide, and log the reasons.
 
     Args:

@@ -1,4 +1,4 @@
-"""Two tensors that travel together: the film's and the sound's."""
+"""Two tensors that travel together: the video's and the audio's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Pair(NamedTuple):
+class AVTensors(NamedTuple):
     """Latents, velocities or noise levels of both modalities.
 
     Args:

@@ -15,10 +15,10 @@ import torch
 from diffusers.models.cache_utils import CacheMixin
 from torch import Tensor, nn
 
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import Branch, Guider
 from mova.sampling.schedule import Schedule
-from mova.sampling.solvers import Memory, Solver, Step, euler
+from mova.sampling.solvers import Solver, SolverState, Step, euler
 from mova.sampling.task import Task
 
 
@@ -28,22 +28,22 @@ class Progress(NamedTuple):
     Args:
         step: Steps done, 1 after the first.
         num_steps: Steps of the run.
-        timestep: The film's timestep at which the step began.
+        timestep: The video's timestep at which the step began.
         latents: The latents after the step.
     """
 
     step: int
     num_steps: int
     timestep: float
-    latents: Pair
+    latents: AVTensors
 
 
-OnStep = Callable[[Progress], Pair | None]
+OnStep = Callable[[Progress], AVTensors | None]
 
 # Up to so many tokens, the calls of a forward pass cost about as much as its arithmetic, and two branches of guidance
 # that share one are faster: with mova-base on one CPU core 1.57 times at 68 tokens, 1.12 at 390, 1.06 at 1,218, but 0.98
 # at 1,780. The memory of both at once is small at these sizes.
-FEW_TOKENS = 1280
+MAX_TOKENS_FOR_BATCHED_CFG = 1280
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Experts:
 
     Args:
         models: One or two joint networks.
-        boundary: Sigma of the film below which the second takes over (spec 3.9).
+        boundary: Sigma of the video below which the second takes over (spec 3.9).
 
     Raises:
         ValueError: If there are not one or two networks.
@@ -66,7 +66,7 @@ class Experts:
             raise ValueError(f"there must be one or two experts; got {len(self.models)}.")
 
     def model_at(self, video_timestep: float) -> nn.Module:
-        """The expert that works at a timestep of the film's schedule."""
+        """The expert that works at a timestep of the video's schedule."""
         return self.models[-1] if video_timestep < 1000.0 * self.boundary else self.models[0]
 
 
@@ -87,7 +87,7 @@ def denoise(
     solver: Solver = euler,
     on_step: OnStep | None = None,
     branches_per_forward: int = 1,
-) -> Pair:
+) -> AVTensors:
     """Integrate from noise to latents.
 
     Args:
@@ -97,10 +97,10 @@ def denoise(
         negative_embeds: ``[B, S, Dt]`` of the negative prompts; ``None`` only where the guidance needs no
             such branch.
         audio_negative_embeds: ``[B, S, Dt]`` of the negative prompts that the audio tower reads, where they are others.
-        video_schedule: The film's levels.
-        audio_schedule: The sound's levels, as many.
+        video_schedule: The video's levels.
+        audio_schedule: The audio's levels, as many.
         guidance: Strengths.
-        video_fps: Frames per second of the film.
+        video_fps: Frames per second of the video.
         video_noise: ``[B, C, T, H, W]`` standard normal.
         audio_noise: ``[B, C, L]`` standard normal.
         solver: Step function.
@@ -122,8 +122,8 @@ def denoise(
     evaluate = _Evaluation(
         experts=experts,
         task=task,
-        ceilings=(_Ceiling.of(levels.video), _Ceiling.of(levels.audio)),
-        timesteps=Pair(video_schedule.timesteps, audio_schedule.timesteps),
+        max_timesteps=(_MaxTimesteps.of(levels.video), _MaxTimesteps.of(levels.audio)),
+        timesteps=AVTensors(video_schedule.timesteps, audio_schedule.timesteps),
         sigmas=video_schedule.sigmas,
         embeds={True: text_embeds, False: negative_embeds},
         audio_negative_embeds=audio_negative_embeds,
@@ -132,11 +132,11 @@ def denoise(
         branches_per_forward=branches_per_forward,
         contexts={},
     )
-    latents = Pair(
+    latents = AVTensors(
         _begin(video_noise.float(), task.video, levels.video, video_schedule.sigmas[0]),
         _begin(audio_noise.float(), task.audio, levels.audio, audio_schedule.sigmas[0]),
     )
-    memory: Memory | None = None
+    memory: SolverState | None = None
     num_steps = video_schedule.num_steps
     for index in range(num_steps):
         step = Step(
@@ -153,12 +153,12 @@ def denoise(
     return latents
 
 
-def branches_that_share(num_tokens: int) -> int:
-    """``branches_per_forward`` for a batch of so many film and sound tokens: two where they are few."""
-    return 2 if num_tokens <= FEW_TOKENS else 1
+def cfg_batch(num_tokens: int) -> int:
+    """``branches_per_forward`` for a batch of so many video and audio tokens: two where they are few."""
+    return 2 if num_tokens <= MAX_TOKENS_FOR_BATCHED_CFG else 1
 
 
-def level_maps(task: Task, video_noise: Tensor, audio_noise: Tensor) -> Pair:
+def level_maps(task: Task, video_noise: Tensor, audio_noise: Tensor) -> AVTensors:
     """The task's levels as ``[1, 1, T, H, W]`` and ``[1, 1, L]`` on the noise's device.
 
     Raises:
@@ -169,14 +169,14 @@ def level_maps(task: Task, video_noise: Tensor, audio_noise: Tensor) -> Pair:
             f"the noise has the grids {tuple(video_noise.shape[2:])} and {tuple(audio_noise.shape[2:])}; "
             f"the task has {tuple(task.video_level.shape)} and {tuple(task.audio_level.shape)}."
         )
-    return Pair(
+    return AVTensors(
         task.video_level[None, None].to(video_noise.device, torch.float32),
         task.audio_level[None, None].to(audio_noise.device, torch.float32),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Ceiling:
+class _MaxTimesteps:
     """The highest timesteps of a clip's tokens ``[1, 1, T, H, W]`` or ``[1, 1, L]``, and their range.
 
     The range is looked at once a run: every look waits for the device.
@@ -187,7 +187,7 @@ class _Ceiling:
     highest: float
 
     @classmethod
-    def of(cls, level: Tensor) -> _Ceiling:
+    def of(cls, level: Tensor) -> _MaxTimesteps:
         timesteps = 1000.0 * level
         lowest, highest = torch.stack(torch.aminmax(timesteps)).tolist()
         return cls(timesteps, lowest, highest)
@@ -205,8 +205,8 @@ class _Evaluation:
 
     experts: Experts
     task: Task
-    ceilings: tuple[_Ceiling, _Ceiling]
-    timesteps: Pair
+    max_timesteps: tuple[_MaxTimesteps, _MaxTimesteps]
+    timesteps: AVTensors
     sigmas: Tensor
     embeds: dict[bool, Tensor | None]
     audio_negative_embeds: Tensor | None
@@ -215,15 +215,15 @@ class _Evaluation:
     branches_per_forward: int
     contexts: dict[tuple[bool, ...], Any]
 
-    def __call__(self, latents: Pair, point: int, /) -> Pair:
+    def __call__(self, latents: AVTensors, point: int, /) -> AVTensors:
         sigma = float(self.sigmas[point])
         branches = self.guidance.branches(sigma)
-        velocities: dict[Branch, Pair] = {}
+        velocities: dict[Branch, AVTensors] = {}
         for group in _groups(branches, self.branches_per_forward):
             velocities |= self._forward(latents, point, group)
         return self.guidance.combine(velocities, sigma)
 
-    def _forward(self, latents: Pair, point: int, branches: Sequence[Branch]) -> dict[Branch, Pair]:
+    def _forward(self, latents: AVTensors, point: int, branches: Sequence[Branch]) -> dict[Branch, AVTensors]:
         copies = len(branches)
         batch = copies * latents.video.shape[0]
         model: Any = self.experts.model_at(float(self.timesteps.video[point]))
@@ -235,17 +235,17 @@ class _Evaluation:
             output = model(
                 _repeated(video, copies).to(dtype),
                 _repeated(latents.audio, copies).to(dtype),
-                video_timestep=self.ceilings[0].at(float(self.timesteps.video[point]), batch),
-                audio_timestep=self.ceilings[1].at(float(self.timesteps.audio[point]), batch),
+                video_timestep=self.max_timesteps[0].at(float(self.timesteps.video[point]), batch),
+                audio_timestep=self.max_timesteps[1].at(float(self.timesteps.audio[point]), batch),
                 text_context=self._context(model, tuple(branch.has_text for branch in branches)),
                 video_fps=self.video_fps,
                 a2v_scale=bridge,
                 v2a_scale=bridge,
-                alone_layers=model.middle_layers if branches[0].is_perturbed else (),
+                perturbed_layers=model.middle_layers if branches[0].is_perturbed else (),
                 return_dict=True,
             )
         video_parts, audio_parts = output.video.float().chunk(copies), output.audio.float().chunk(copies)
-        return {branch: Pair(video_parts[i], audio_parts[i]) for i, branch in enumerate(branches)}
+        return {branch: AVTensors(video_parts[i], audio_parts[i]) for i, branch in enumerate(branches)}
 
     def _context(self, model: Any, texts: tuple[bool, ...]) -> Any:
         # one keeper serves both experts: each adds its own keys and values (see JointModel.encode_text)
@@ -253,13 +253,13 @@ class _Evaluation:
             given = [embed for embed in (self.embeds[has_text] for has_text in texts) if embed is not None]
             if len(given) < len(texts):
                 raise ValueError("this guidance needs negative_embeds.")
-            told = torch.cat(given).to(model.dtype)
+            text_embeds = torch.cat(given).to(model.dtype)
             other = self.audio_negative_embeds
             if other is None or all(texts):
-                self.contexts[texts] = model.encode_text(told)
+                self.contexts[texts] = model.encode_text(text_embeds)
             else:
-                heard = [embed if has_text else other for embed, has_text in zip(given, texts, strict=True)]
-                self.contexts[texts] = model.encode_text(told, torch.cat(heard).to(model.dtype))
+                audio_text_embeds = [embed if has_text else other for embed, has_text in zip(given, texts, strict=True)]
+                self.contexts[texts] = model.encode_text(text_embeds, torch.cat(audio_text_embeds).to(model.dtype))
         return self.contexts[texts]
 
 
@@ -279,8 +279,8 @@ def _begin(noise: Tensor, given: Tensor | None, level: Tensor, first_sigma: Tens
     return torch.where(sigma == 0, clean, torch.lerp(clean, noise, sigma.expand_as(noise)))
 
 
-def _limited(levels: Pair, video_sigma: float, audio_sigma: float) -> Pair:
-    return Pair(levels.video.clamp(max=video_sigma), levels.audio.clamp(max=audio_sigma))
+def _limited(levels: AVTensors, video_sigma: float, audio_sigma: float) -> AVTensors:
+    return AVTensors(levels.video.clamp(max=video_sigma), levels.audio.clamp(max=audio_sigma))
 
 
 def _bridge_scale(branches: Sequence[Branch], like: Tensor) -> float | Tensor:

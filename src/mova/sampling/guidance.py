@@ -1,4 +1,4 @@
-"""How far the sampler is pushed towards the text, towards agreement of picture and sound, and away from its own weak side.
+"""How far the sampler is pushed towards the text, towards agreement of picture and audio, and away from its own weak side.
 
 With T the text, B the bridge between the towers, and ``v~`` the network whose middle layers attend to nothing:
 
@@ -6,7 +6,7 @@ With T the text, B the bridge between the towers, and ``v~`` the network whose m
 
 The first two terms are dual guidance (MOVA, arXiv 2602.08794, section 5.1; spec 3.10). The last is perturbed-attention
 guidance (Ahn et al. 2024, arXiv 2403.17377, section 4): in ``v~`` each token of the middle layers' self-attention reads
-itself only, so that structure is lost and guidance leads away from that. Film and sound have scales of their own, and
+itself only, so that structure is lost and guidance leads away from that. Video and audio have scales of their own, and
 each term its own interval of noise levels.
 
 A branch whose weight is zero in both modalities is not evaluated: ``s_B = 1, s_S = 0`` is plain classifier-free guidance,
@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 
 Span = tuple[float, float]
 
@@ -31,7 +31,7 @@ class Branch(NamedTuple):
 
     Args:
         has_text: Whether it reads the prompt, and not the negative prompt.
-        has_bridge: Whether picture and sound read each other.
+        has_bridge: Whether picture and audio read each other.
         is_perturbed: Whether the middle layers attend to nothing.
     """
 
@@ -40,9 +40,9 @@ class Branch(NamedTuple):
     is_perturbed: bool = False
 
 
-NEITHER = Branch(has_text=False, has_bridge=False)
-BRIDGE = Branch(has_text=False, has_bridge=True)
-BOTH = Branch(has_text=True, has_bridge=True)
+UNCOND_NO_BRIDGE = Branch(has_text=False, has_bridge=False)
+UNCOND = Branch(has_text=False, has_bridge=True)
+COND = Branch(has_text=True, has_bridge=True)
 PERTURBED = Branch(has_text=True, has_bridge=True, is_perturbed=True)
 
 
@@ -50,10 +50,10 @@ class Guider(Protocol):
     """What the loop asks of a guidance: write your own with these two methods."""
 
     def branches(self, sigma: float) -> tuple[Branch, ...]:
-        """The evaluations needed at a noise level of the film's schedule."""
+        """The evaluations needed at a noise level of the video's schedule."""
         ...
 
-    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
+    def combine(self, velocities: Mapping[Branch, AVTensors], sigma: float) -> AVTensors:
         """The guided velocity from them, all float32."""
         ...
 
@@ -76,19 +76,19 @@ class Scales(NamedTuple):
 class Guidance:
     """Guidance by the text, by the bridge and by the network itself.
 
-    Intervals are the lowest and the highest sigma (of the film's schedule) at which a term guides; outside, its scale is
+    Intervals are the lowest and the highest sigma (of the video's schedule) at which a term guides; outside, its scale is
     what leaves the velocity alone: 1, and 0 for the self term (Kynkäänniemi et al. 2024, arXiv 2404.07724).
 
     Args:
         text_scale: ``s_T``; 1 leaves the text's own strength, 0 follows the negative prompt only.
-        cross_scale: ``s_B``; 1 leaves the bridge's own strength, above 1 binds picture and sound more.
+        cross_scale: ``s_B``; 1 leaves the bridge's own strength, above 1 binds picture and audio more.
         interval: Of the text's term, and of the others where they have none.
         rescale: 0 to 1: how far the spread of the guided velocity is brought back to that of the full branch
             (Lin et al. 2023, arXiv 2305.08891, section 3.4).
         self_scale: ``s_S``; 0 is off.
-        audio_text_scale: ``s_T`` of the sound; the film's if not given, as the next two.
-        audio_cross_scale: ``s_B`` of the sound.
-        audio_self_scale: ``s_S`` of the sound.
+        audio_text_scale: ``s_T`` of the audio; the video's if not given, as the next two.
+        audio_cross_scale: ``s_B`` of the audio.
+        audio_self_scale: ``s_S`` of the audio.
         cross_interval: Of the bridge's term.
         self_interval: Of the self term.
 
@@ -117,38 +117,38 @@ class Guidance:
 
     def branches(self, sigma: float) -> tuple[Branch, ...]:
         """The evaluations with a weight in either modality at this level, the fullest first."""
-        film, sound = self.scales(sigma)
-        needed = _needed(film) | _needed(sound)
+        video, audio = self.scales(sigma)
+        needed = _needed(video) | _needed(audio)
         if self.rescale:  # the spread to return to is that of the full branch, whatever its weight
-            needed |= {BOTH}
-        return tuple(branch for branch in (BOTH, BRIDGE, NEITHER, PERTURBED) if branch in needed)
+            needed |= {COND}
+        return tuple(branch for branch in (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED) if branch in needed)
 
-    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
+    def combine(self, velocities: Mapping[Branch, AVTensors], sigma: float) -> AVTensors:
         """The guided velocity from the branches of this level."""
-        film, sound = self.scales(sigma)
-        guided = Pair(
-            combined({branch: pair.video for branch, pair in velocities.items()}, film),
-            combined({branch: pair.audio for branch, pair in velocities.items()}, sound),
+        video, audio = self.scales(sigma)
+        guided = AVTensors(
+            combined({branch: pair.video for branch, pair in velocities.items()}, video),
+            combined({branch: pair.audio for branch, pair in velocities.items()}, audio),
         )
         if not self.rescale:
             return guided
-        full = velocities[BOTH]
-        return Pair(rescaled(guided.video, full.video, self.rescale), rescaled(guided.audio, full.audio, self.rescale))
+        full = velocities[COND]
+        return AVTensors(rescaled(guided.video, full.video, self.rescale), rescaled(guided.audio, full.audio, self.rescale))
 
     def scales(self, sigma: float) -> tuple[Scales, Scales]:
-        """The strengths of the film's terms and of the sound's at this level."""
-        film = (self.text_scale, self.cross_scale, self.self_scale)
-        sound = (self.audio_text_scale, self.audio_cross_scale, self.audio_self_scale)
+        """The strengths of the video's terms and of the audio's at this level."""
+        video = (self.text_scale, self.cross_scale, self.self_scale)
+        audio = (self.audio_text_scale, self.audio_cross_scale, self.audio_self_scale)
         spans = (self.interval, self.cross_interval or self.interval, self.self_interval or self.interval)
         guides = [low <= sigma <= high for low, high in spans]
-        own = [ours if own is None else own for ours, own in zip(film, sound, strict=True)]
-        return _inside(film, guides), _inside(own, guides)
+        own = [ours if own is None else own for ours, own in zip(video, audio, strict=True)]
+        return _inside(video, guides), _inside(own, guides)
 
 
 def combined(velocities: Mapping[Branch, Tensor], scales: Scales) -> Tensor:
     """The formula above in the fewest terms, so that the shortcuts are exact and not merely close."""
     guided = _by_text_and_bridge(velocities, scales.text, scales.cross)
-    return guided + scales.own * (velocities[BOTH] - velocities[PERTURBED]) if scales.own else guided
+    return guided + scales.own * (velocities[COND] - velocities[PERTURBED]) if scales.own else guided
 
 
 def rescaled(guided: Tensor, full: Tensor, amount: float) -> Tensor:
@@ -169,22 +169,22 @@ def _inside(scales: tuple[float, ...] | list[float], guides: list[bool]) -> Scal
 
 
 def _needed(scales: Scales) -> set[Branch]:
-    weights = {BRIDGE: scales.cross - scales.text, NEITHER: 1.0 - scales.cross, PERTURBED: scales.own}
+    weights = {UNCOND: scales.cross - scales.text, UNCOND_NO_BRIDGE: 1.0 - scales.cross, PERTURBED: scales.own}
     needed = {branch for branch, weight in weights.items() if weight}
-    return needed | {BOTH} if scales.text or scales.own else needed
+    return needed | {COND} if scales.text or scales.own else needed
 
 
 def _by_text_and_bridge(velocities: Mapping[Branch, Tensor], text: float, cross: float) -> Tensor:
     if cross == text:
         if text == 1.0:
-            return velocities[BOTH]
+            return velocities[COND]
         if text == 0.0:
-            return velocities[NEITHER]
-        return velocities[NEITHER] + text * (velocities[BOTH] - velocities[NEITHER])
+            return velocities[UNCOND_NO_BRIDGE]
+        return velocities[UNCOND_NO_BRIDGE] + text * (velocities[COND] - velocities[UNCOND_NO_BRIDGE])
     if cross == 1.0:
-        bridged = velocities[BRIDGE]
+        bridged = velocities[UNCOND]
     elif cross == 0.0:
-        bridged = velocities[NEITHER]
+        bridged = velocities[UNCOND_NO_BRIDGE]
     else:
-        bridged = velocities[NEITHER] + cross * (velocities[BRIDGE] - velocities[NEITHER])
-    return bridged if text == 0.0 else bridged + text * (velocities[BOTH] - velocities[BRIDGE])
+        bridged = velocities[UNCOND_NO_BRIDGE] + cross * (velocities[UNCOND] - velocities[UNCOND_NO_BRIDGE])
+    return bridged if text == 0.0 else bridged + text * (velocities[COND] - velocities[UNCOND])

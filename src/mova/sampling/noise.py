@@ -1,7 +1,7 @@
 """Noise by (seed, modality, absolute latent index) and nothing else.
 
 The noise of an instant is the same whatever else is made: a longer clip, another batch size, another device
-or a re-rolled sound leave it as it is. A counter-based generator gives each latent index its own stream:
+or re-rolled audio leave it as it is. A counter-based generator gives each latent index its own stream:
 Philox 4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), key = (seed, modality),
 counter = latent index. The normal deviates are made here (Box and Muller 1958) from the generator's raw bits,
 whose stream numpy guarantees across versions, unlike that of its ready-made normals.
@@ -25,7 +25,7 @@ def video_noise(seed: int, shape: Sequence[int], *, start: int = 0) -> Tensor:
     """Standard normal ``[C, T, H, W]`` float32 on the CPU.
 
     Args:
-        seed: Of the film, 0 to 2^63 - 1.
+        seed: Of the video, 0 to 2^63 - 1.
         shape: ``(C, T, H, W)``.
         start: Absolute index of the first latent frame.
 
@@ -41,7 +41,7 @@ def audio_noise(seed: int, shape: Sequence[int], *, start: int = 0) -> Tensor:
     """Standard normal ``[C, L]`` float32 on the CPU.
 
     Args:
-        seed: Of the sound, 0 to 2^63 - 1; the same number as the film's gives other noise.
+        seed: Of the audio, 0 to 2^63 - 1; the same number as the video's gives other noise.
         shape: ``(C, L)``.
         start: Absolute index of the first audio latent.
 

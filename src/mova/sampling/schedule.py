@@ -1,4 +1,4 @@
-"""Noise levels of a run: which sigmas the sampler visits, for the film and for the sound.
+"""Noise levels of a run: which sigmas the sampler visits, for the video and for the audio.
 
 ``sigma`` is the share of noise (1 = pure noise); the networks are told ``timestep = 1000 sigma``. The curve
 and all its options are those of the official ``scheduler_config.json`` (spec 3.8), so that a file from there
@@ -24,7 +24,7 @@ class ScheduleConfig:
     Args:
         num_train_timesteps: Length of the training grid and the factor from sigma to timestep.
         shift: Above 1 spends more steps at high noise.
-        audio_shift: Shift of the sound; ``None`` is the same as the film's.
+        audio_shift: Shift of the audio; ``None`` is the same as the video's.
         sigma_max: Level of the first step.
         sigma_min: Level at the end of the curve.
         extra_one_step: Whether the last of the ``n + 1`` points of the curve is left out (the final 0 takes
@@ -231,18 +231,18 @@ def schedule_pair(
     audio_shift: float | None = None,
     denoising_strength: float = 1.0,
 ) -> tuple[Schedule, Schedule]:
-    """The film's schedule and the sound's, each with its own shift.
+    """The video's schedule and the audio's, each with its own shift.
 
     Args:
         config: The checkpoint's values.
         num_steps: Steps, at least 1.
-        shift: Of the film; ``None`` is the configured one.
-        audio_shift: Of the sound; ``None`` is the configured one, else the film's.
+        shift: Of the video; ``None`` is the configured one.
+        audio_shift: Of the audio; ``None`` is the configured one, else the video's.
         denoising_strength: Share of the noise to begin at.
     """
-    film_shift = config.shift if shift is None else shift
-    sound_shift = next(value for value in (audio_shift, config.audio_shift, film_shift) if value is not None)
+    video_shift = config.shift if shift is None else shift
+    resolved_audio_shift = next(value for value in (audio_shift, config.audio_shift, video_shift) if value is not None)
     return (
-        schedule(config, num_steps, shift=film_shift, denoising_strength=denoising_strength),
-        schedule(config, num_steps, shift=sound_shift, denoising_strength=denoising_strength),
+        schedule(config, num_steps, shift=video_shift, denoising_strength=denoising_strength),
+        schedule(config, num_steps, shift=resolved_audio_shift, denoising_strength=denoising_strength),
     )

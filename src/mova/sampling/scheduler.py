@@ -9,7 +9,7 @@ from mova.sampling.schedule import Schedule, ScheduleConfig, schedule_pair
 
 
 class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):
-    """Rectified flow for film and sound, each at its own levels; arguments as ``ScheduleConfig``."""
+    """Rectified flow for video and audio, each at its own levels; arguments as ``ScheduleConfig``."""
 
     @register_to_config
     def __init__(
@@ -33,5 +33,5 @@ class FlowMatchPairScheduler(SchedulerMixin, ConfigMixin):
     def schedules(
         self, num_steps: int, *, shift: float | None = None, audio_shift: float | None = None
     ) -> tuple[Schedule, Schedule]:
-        """The film's schedule and the sound's, see :func:`mova.sampling.schedule.schedule_pair`."""
+        """The video's schedule and the audio's, see :func:`mova.sampling.schedule.schedule_pair`."""
         return schedule_pair(self.schedule_config, num_steps, shift=shift, audio_shift=audio_shift)

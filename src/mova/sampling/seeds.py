@@ -17,7 +17,7 @@ def draw_seeds(
     audio_seed: int | Sequence[int] | None,
     generator: Generator | None,
 ) -> tuple[list[int], list[int]]:
-    """Seeds of film and sound, one a clip.
+    """Seeds of video and audio, one a clip.
 
     Raises:
         RequestError: If there are not as many as clips, or a seed is out of range, or both kinds are given.

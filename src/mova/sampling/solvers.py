@@ -18,15 +18,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 
-LONGEST_REACH = 10.0
+MAX_STEP_RATIO = 10.0
 
 
 class Velocity(Protocol):
     """The guided velocity at a point of the run."""
 
-    def __call__(self, latents: Pair, point: int, /) -> Pair:
+    def __call__(self, latents: AVTensors, point: int, /) -> AVTensors:
         """Velocity of ``latents`` at point ``point`` of the schedule (0 is the beginning, n the end)."""
         ...
 
@@ -44,12 +44,12 @@ class Step:
 
     index: int
     num_steps: int
-    sigma_from: Pair
-    sigma_to: Pair
+    sigma_from: AVTensors
+    sigma_to: AVTensors
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
+class SolverState:
     """What a multistep solver remembers.
 
     Args:
@@ -59,46 +59,52 @@ class Memory:
     """
 
     step: Step
-    prediction: Pair
-    before: Memory | None = None
+    prediction: AVTensors
+    before: SolverState | None = None
 
 
-Solver = Callable[[Velocity, Pair, Step, Memory | None], tuple[Pair, Memory | None]]
+Solver = Callable[[Velocity, AVTensors, Step, SolverState | None], tuple[AVTensors, SolverState | None]]
 
 
-def euler(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+def euler(
+    velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None
+) -> tuple[AVTensors, SolverState | None]:
     """First order, one evaluation: the reference's sampler (spec 3.9)."""
-    return _moved(latents, velocity(latents, step.index), step), None
+    return _euler_step(latents, velocity(latents, step.index), step), None
 
 
-def heun(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+def heun(velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None) -> tuple[AVTensors, SolverState | None]:
     """Second order, two evaluations; the last step is Euler's (Karras et al. 2022, arXiv 2206.00364)."""
     first = velocity(latents, step.index)
-    guess = _moved(latents, first, step)
+    guess = _euler_step(latents, first, step)
     if step.index == step.num_steps - 1:
         return guess, None
     second = velocity(guess, step.index + 1)
-    mean = Pair(0.5 * (first.video + second.video), 0.5 * (first.audio + second.audio))
-    return _moved(latents, mean, step), None
+    mean = AVTensors(0.5 * (first.video + second.video), 0.5 * (first.audio + second.audio))
+    return _euler_step(latents, mean, step), None
 
 
-def adams(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+def adams(
+    velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None
+) -> tuple[AVTensors, SolverState | None]:
     """Second order, one evaluation: Adams-Bashforth with uneven steps, the slope taken from the step before.
 
     ``v + (v - v_before) h / (2 h_before)``, with h the signed length of a step in sigma (Hairer, Norsett and
     Wanner, "Solving ordinary differential equations I", III.5). The first step is Euler's.
     """
     now = velocity(latents, step.index)
-    if memory is None:
-        return _moved(latents, now, step), Memory(step, now)
-    slope = Pair(
-        _extrapolated(now.video, memory.prediction.video, step, memory.step, part=0),
-        _extrapolated(now.audio, memory.prediction.audio, step, memory.step, part=1),
+    if state is None:
+        return _euler_step(latents, now, step), SolverState(step, now)
+    slope = AVTensors(
+        _extrapolated(now.video, state.prediction.video, step, state.step, part=0),
+        _extrapolated(now.audio, state.prediction.audio, step, state.step, part=1),
     )
-    return _moved(latents, slope, step), Memory(step, now)
+    return _euler_step(latents, slope, step), SolverState(step, now)
 
 
-def dpmpp(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+def dpmpp(
+    velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None
+) -> tuple[AVTensors, SolverState | None]:
     """Second order, one evaluation: DPM-Solver++ 2M (Lu et al. 2022, arXiv 2211.01095).
 
     With ``alpha = 1 - sigma`` its step is ``x (sigma_to / sigma_from) + (1 - sigma_to / sigma_from) D``, ``D =
@@ -107,14 +113,16 @@ def dpmpp(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) 
     the one after a beginning at sigma 1, where ``h_before`` is infinite.
     """
     now = velocity(latents, step.index)
-    kept = Memory(step, _denoised(latents, now, step))
-    moved = _moved(latents, now, step)
-    if memory is None:
+    kept = SolverState(step, _denoised(latents, now, step))
+    moved = _euler_step(latents, now, step)
+    if state is None:
         return moved, kept
-    return _bent(moved, Pair(*(0.5 * _slope(kept, memory, part) for part in (0, 1))), step), kept
+    return _second_order_correction(moved, AVTensors(*(0.5 * _slope(kept, state, part) for part in (0, 1))), step), kept
 
 
-def unipc(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
+def unipc(
+    velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None
+) -> tuple[AVTensors, SolverState | None]:
     """Third order inside the run, one evaluation: UniPC-2 with ``B(h) = e^h - 1``, in its data form (Zhao et al.
     2023, arXiv 2302.04867).
 
@@ -124,21 +132,21 @@ def unipc(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) 
     """
     now = velocity(latents, step.index)
     denoised = _denoised(latents, now, step)
-    if memory is None:
-        return _moved(latents, now, step), Memory(step, denoised)
-    kept = Memory(step, denoised, before=Memory(memory.step, memory.prediction))
-    corrections = Pair(*(_correction(denoised, memory, part) for part in (0, 1)))
-    corrected = _bent(latents, corrections, memory.step)
+    if state is None:
+        return _euler_step(latents, now, step), SolverState(step, denoised)
+    kept = SolverState(step, denoised, before=SolverState(state.step, state.prediction))
+    corrections = AVTensors(*(_correction(denoised, state, part) for part in (0, 1)))
+    corrected = _second_order_correction(latents, corrections, state.step)
     # the velocity was that of the uncorrected latents: the denoised ones stay, and with them the end of the way
-    bends = Pair(*(0.5 * _slope(kept, memory, part) + latents[part] - corrected[part] for part in (0, 1)))
-    return _bent(_moved(corrected, now, step), bends, step), kept
+    bends = AVTensors(*(0.5 * _slope(kept, state, part) + latents[part] - corrected[part] for part in (0, 1)))
+    return _second_order_correction(_euler_step(corrected, now, step), bends, step), kept
 
 
 SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "adams": adams, "dpmpp": dpmpp, "unipc": unipc}
 
 
-def _moved(latents: Pair, velocity: Pair, step: Step) -> Pair:
-    return Pair(
+def _euler_step(latents: AVTensors, velocity: AVTensors, step: Step) -> AVTensors:
+    return AVTensors(
         _advanced(latents.video, velocity.video, step.sigma_to.video - step.sigma_from.video),
         _advanced(latents.audio, velocity.audio, step.sigma_to.audio - step.sigma_from.audio),
     )
@@ -157,19 +165,19 @@ def _extrapolated(now: Tensor, before: Tensor, step: Step, last: Step, *, part: 
     return now + (now - before) * (0.5 * ratio)
 
 
-def _denoised(latents: Pair, velocity: Pair, step: Step) -> Pair:
-    return Pair(
+def _denoised(latents: AVTensors, velocity: AVTensors, step: Step) -> AVTensors:
+    return AVTensors(
         latents.video - step.sigma_from.video * velocity.video.float(),
         latents.audio - step.sigma_from.audio * velocity.audio.float(),
     )
 
 
-def _bent(latents: Pair, bends: Pair, step: Step) -> Pair:
+def _second_order_correction(latents: AVTensors, bends: AVTensors, step: Step) -> AVTensors:
     """``latents`` plus the share of each step that is new data: ``(1 - sigma_to / sigma_from) bend``."""
-    return Pair(*(_bent_part(latents[part], bends[part], step, part) for part in (0, 1)))
+    return AVTensors(*(_corrected_part(latents[part], bends[part], step, part) for part in (0, 1)))
 
 
-def _bent_part(x: Tensor, bend: Tensor, step: Step, part: int) -> Tensor:
+def _corrected_part(x: Tensor, bend: Tensor, step: Step, part: int) -> Tensor:
     start, end = step.sigma_from[part], step.sigma_to[part]
     # a step that begins at 0 has no data form: it is Euler's alone
     still = (start == end) | (start == 0)
@@ -177,38 +185,38 @@ def _bent_part(x: Tensor, bend: Tensor, step: Step, part: int) -> Tensor:
     return torch.where(still, x, x + share * bend)
 
 
-def _slope(now: Memory, last: Memory, part: int) -> Tensor:
+def _slope(now: SolverState, last: SolverState, part: int) -> Tensor:
     """How the denoised latents would change over ``now``'s step if they went on as over the last one."""
-    reach, _ = _reach(now.step, last.step, part)
+    reach, _ = _step_ratio(now.step, last.step, part)
     return reach * (now.prediction[part] - last.prediction[part])
 
 
-def _correction(denoised: Pair, memory: Memory, part: int) -> Tensor:
+def _correction(denoised: AVTensors, state: SolverState, part: int) -> Tensor:
     """UniC minus UniP for the step in memory, now that the denoised latents at its end are known.
 
     The two equations for the corrector's weights have the solution ``L / (h + h_before)`` (for the slope) and
     ``(1 + L) / 2`` less that (for the new value), with ``L = coth(h / 2) - 2 / h``; without a usable step
     before, 1/2 for the new value, as diffusers' ``UniPCMultistepScheduler`` has it.
     """
-    new = denoised[part] - memory.prediction[part]
-    if memory.before is None:
+    new = denoised[part] - state.prediction[part]
+    if state.before is None:
         return 0.5 * new
-    _, usable = _reach(memory.step, memory.before.step, part)
-    length, length_before = _log_length(memory.step, part), _log_length(memory.before.step, part)
-    bow = _langevin(length / 2)
-    first = torch.where(usable, bow / (length + length_before), 0.0)
-    second = torch.where(usable, (1.0 + bow) / 2 - first, 0.5)
-    return (first - 0.5) * _slope(memory, memory.before, part) + second * new
+    _, usable = _step_ratio(state.step, state.before.step, part)
+    length, length_before = _log_length(state.step, part), _log_length(state.before.step, part)
+    langevin = _langevin(length / 2)
+    first = torch.where(usable, langevin / (length + length_before), 0.0)
+    second = torch.where(usable, (1.0 + langevin) / 2 - first, 0.5)
+    return (first - 0.5) * _slope(state, state.before, part) + second * new
 
 
-def _reach(step: Step, last: Step, part: int) -> tuple[Tensor, Tensor]:
+def _step_ratio(step: Step, last: Step, part: int) -> tuple[Tensor, Tensor]:
     """Length of a step in units of the one before, and where that one can be looked back to; 0 elsewhere.
 
     It cannot where a token did not move, where the step ends at sigma 0 (infinite), and where it was so much
     shorter that looking back would magnify rounding.
     """
     ratio = _log_length(step, part) / _log_length(last, part)
-    usable = ratio.abs() <= LONGEST_REACH  # false for what is not a number
+    usable = ratio.abs() <= MAX_STEP_RATIO  # false for what is not a number
     return torch.where(usable, ratio, 0.0), usable
 
 

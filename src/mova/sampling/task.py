@@ -87,12 +87,12 @@ def text(grid: Grid) -> Task:
 
 
 def text_to_audio(grid: Grid) -> Task:
-    """Everything is made, and the sound alone is wanted: from a prompt to a sound."""
+    """Everything is made, and the audio alone is wanted: from a prompt to audio."""
     return replace(text(grid), only="audio")
 
 
 def text_to_video(grid: Grid) -> Task:
-    """Everything is made, and the film alone is wanted: from a prompt to a silent film."""
+    """Everything is made, and the video alone is wanted: from a prompt to a silent video."""
     return replace(text(grid), only="video")
 
 
@@ -139,7 +139,7 @@ def key_frames(grid: Grid, images: Mapping[Number, Tensor], *, timeline: Timelin
 
 
 def video_to_audio(grid: Grid, video: Tensor) -> Task:
-    """The film is given, its sound is made.
+    """The video is given, its audio is made.
 
     Args:
         grid: Of the clip.
@@ -150,7 +150,7 @@ def video_to_audio(grid: Grid, video: Tensor) -> Task:
 
 
 def audio_to_video(grid: Grid, audio: Tensor) -> Task:
-    """The sound is given, a film to it is made.
+    """The audio is given, a video to it is made.
 
     Args:
         grid: Of the clip.
@@ -176,9 +176,7 @@ def reference(grid: Grid, images: Sequence[Tensor]) -> Task:
     return _with_pictures(grid, dict(enumerate(images)))
 
 
-def extend(
-    video: Tensor, audio: Tensor, *, seconds: Number, timeline: Timeline, at: Literal["end", "start"] = "end"
-) -> Task:
+def extend(video: Tensor, audio: Tensor, *, seconds: Number, timeline: Timeline, at: Literal["end", "start"] = "end") -> Task:
     """A clip is given, and something is made after or before it.
 
     At the start, the clip's first frame is made too: a causal codec's first latent stands for one frame, and no such
@@ -254,7 +252,7 @@ def retake(
 
 
 def repaint(region: Tensor, video: Tensor, audio: Tensor) -> Task:
-    """A clip is given, and a region of its picture is made anew; its sound is kept.
+    """A clip is given, and a region of its picture is made anew; its audio is kept.
 
     Args:
         region: ``[H, W]`` or ``[T, H, W]`` bool of latents: what is made.
@@ -301,7 +299,7 @@ def combined(first: Task, second: Task) -> Task:
     if first.video_condition is not None and second.video_condition is not None:
         raise ValueError("both tasks give a video_condition.")
     if first.only is not None and second.only is not None and first.only != second.only:
-        raise ValueError("one task wants the sound only, and the other the film.")
+        raise ValueError("one task wants the audio only, and the other the video.")
     result = Task(
         video_level=torch.minimum(first.video_level, second.video_level),
         audio_level=torch.minimum(first.audio_level, second.audio_level),
@@ -311,7 +309,7 @@ def combined(first: Task, second: Task) -> Task:
         only=first.only or second.only,
     )
     if not bool((result.video_level > 0).any() or (result.audio_level > 0).any()):
-        raise ValueError("film and sound are both given whole: nothing would be made.")
+        raise ValueError("video and audio are both given whole: nothing would be made.")
     return result
 
 

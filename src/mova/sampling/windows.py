@@ -17,12 +17,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import OnStep, Progress
 from mova.sampling.task import Task
 from mova.timeline import Timeline
 
-Run = Callable[..., Pair]
+Run = Callable[..., AVTensors]
 """Denoises one window: :func:`mova.sampling.denoise.denoise` with all but the task, the two noises and ``on_step``."""
 
 
@@ -61,17 +61,19 @@ def plan_windows(num_video: int, num_audio: int, *, timeline: Timeline, max_vide
     step = Fraction(per_latent).denominator
     hop = (2 * max_video // 3) // step * step
     if hop < 1:
-        raise ValueError(f"picture and sound meet only every {step} latent frames; a window has {max_video}.")
+        raise ValueError(f"picture and audio meet only every {step} latent frames; a window has {max_video}.")
     last = num_video - max_video
     starts = [*range(0, last, hop), -(-last // step) * step]
     spans = [(start, min(start + max_video, num_video)) for start in starts]
     length = timeline.audio_latents(timeline.frames_of_latents(max_video))
     sounds = [(int(start * per_latent), min(int(start * per_latent) + length, num_audio)) for start in starts]
     sounds[-1] = (sounds[-1][0], num_audio)
-    return tuple(Window(span, sound) for span, sound in zip(spans, sounds, strict=True))
+    return tuple(Window(span, audio) for span, audio in zip(spans, sounds, strict=True))
 
 
-def denoise_windows(run: Run, task: Task, windows: Sequence[Window], noise: Pair, *, on_step: OnStep | None = None) -> Pair:
+def denoise_windows(
+    run: Run, task: Task, windows: Sequence[Window], noise: AVTensors, *, on_step: OnStep | None = None
+) -> AVTensors:
     """A clip, window after window.
 
     Args:
@@ -84,42 +86,42 @@ def denoise_windows(run: Run, task: Task, windows: Sequence[Window], noise: Pair
     Returns:
         float32 latents of the whole clip.
     """
-    clip = Pair(noise.video.float().clone(), noise.audio.float().clone())
+    clip = AVTensors(noise.video.float().clone(), noise.audio.float().clone())
     done = (0, 0)
     for number, window in enumerate(windows):
-        film, sound = slice(*window.video), slice(*window.audio)
+        video, audio = slice(*window.video), slice(*window.audio)
 
-        def tell(progress: Progress, film: slice = film, sound: slice = sound, number: int = number) -> Pair | None:
+        def tell(progress: Progress, video: slice = video, audio: slice = audio, number: int = number) -> AVTensors | None:
             assert on_step is not None
-            clip.video[:, :, film], clip.audio[:, :, sound] = progress.latents
+            clip.video[:, :, video], clip.audio[:, :, audio] = progress.latents
             step, num_steps = number * progress.num_steps + progress.step, len(windows) * progress.num_steps
             replaced = on_step(Progress(step, num_steps, progress.timestep, clip))
-            return None if replaced is None else Pair(replaced.video[:, :, film], replaced.audio[:, :, sound])
+            return None if replaced is None else AVTensors(replaced.video[:, :, video], replaced.audio[:, :, audio])
 
-        part = _part(task, clip, film, sound, done)
-        clip.video[:, :, film], clip.audio[:, :, sound] = run(
+        part = _part(task, clip, video, audio, done)
+        clip.video[:, :, video], clip.audio[:, :, audio] = run(
             part,
-            video_noise=noise.video[:, :, film],
-            audio_noise=noise.audio[:, :, sound],
+            video_noise=noise.video[:, :, video],
+            audio_noise=noise.audio[:, :, audio],
             on_step=None if on_step is None else tell,
         )
         done = (window.video[1], window.audio[1])
     return clip
 
 
-def _part(task: Task, clip: Pair, film: slice, sound: slice, done: tuple[int, int]) -> Task:
+def _part(task: Task, clip: AVTensors, video: slice, audio: slice, done: tuple[int, int]) -> Task:
     """The task of a window: what the clip's task gives of it, and what is made already."""
-    given_video = None if task.video is None else task.video[..., film, :, :]
-    given_audio = None if task.audio is None else task.audio[..., sound]
-    video_made = torch.arange(film.start, film.stop) < done[0]
-    audio_made = torch.arange(sound.start, sound.stop) < done[1]
+    given_video = None if task.video is None else task.video[..., video, :, :]
+    given_audio = None if task.audio is None else task.audio[..., audio]
+    video_made = torch.arange(video.start, video.stop) < done[0]
+    audio_made = torch.arange(audio.start, audio.stop) < done[1]
     return replace(
         task,
-        video_level=task.video_level[film].masked_fill(video_made[:, None, None].to(task.video_level.device), 0.0),
-        audio_level=task.audio_level[sound].masked_fill(audio_made.to(task.audio_level.device), 0.0),
-        video=_given(given_video, clip.video[:, :, film], video_made[:, None, None]),
-        audio=_given(given_audio, clip.audio[:, :, sound], audio_made),
-        video_condition=None if task.video_condition is None else task.video_condition[..., film, :, :],
+        video_level=task.video_level[video].masked_fill(video_made[:, None, None].to(task.video_level.device), 0.0),
+        audio_level=task.audio_level[audio].masked_fill(audio_made.to(task.audio_level.device), 0.0),
+        video=_given(given_video, clip.video[:, :, video], video_made[:, None, None]),
+        audio=_given(given_audio, clip.audio[:, :, audio], audio_made),
+        video_condition=None if task.video_condition is None else task.video_condition[..., video, :, :],
         only=None,
     )
 

@@ -2,7 +2,7 @@
 
 A script knows no resolution, frame rate or sample rate. Times are seconds from the start of frame 0; places
 are unit picture coordinates (x to the right, y down, both in 0..1). The picture (:mod:`mova.scenes.world`)
-and the sound (:mod:`mova.scenes.sound`) are both made from the script, so the script is the ground truth of
+and the sound (:mod:`mova.scenes.audio`) are both made from the script, so the script is the ground truth of
 their sync.
 """
 
@@ -43,7 +43,7 @@ class Event:
 
     Args:
         time_s: When it is seen.
-        sound_time_s: When it is heard; later than ``time_s`` only for distant thunder.
+        audio_time_s: When it is heard; later than ``time_s`` only for distant thunder.
         kind: What it is: impact, hit, note, syllable, tick, switch, thunder, burst.
         label: Which one: pad colour, note name, vowel, floor, tone.
         place: Where, in unit picture coordinates ``(x, y)``, y down.
@@ -51,7 +51,7 @@ class Event:
     """
 
     time_s: float
-    sound_time_s: float
+    audio_time_s: float
     kind: str
     label: str
     place: tuple[float, float]
@@ -226,9 +226,7 @@ def parse_sequence(given: Value, items: Sequence[str], field: str) -> tuple[str,
     return tuple(lookup[word.lower()] for word in words)
 
 
-def pick_sequence(
-    rng: np.random.Generator, seconds: float, pinned: Attributes, items: Sequence[str]
-) -> tuple[int, str]:
+def pick_sequence(rng: np.random.Generator, seconds: float, pinned: Attributes, items: Sequence[str]) -> tuple[int, str]:
     """The attributes ``count`` and ``sequence`` of a kind whose events are items in order.
 
     Raises:
@@ -241,9 +239,7 @@ def pick_sequence(
         return count, " ".join(drawn[:count])
     sequence = parse_sequence(pinned["sequence"], items, "sequence")
     if "count" in pinned and pinned["count"] != len(sequence):
-        raise RequestError(
-            f"count is {pinned['count']} but sequence has {len(sequence)} items.", "Give only the sequence."
-        )
+        raise RequestError(f"count is {pinned['count']} but sequence has {len(sequence)} items.", "Give only the sequence.")
     if len(sequence) > min(fits, MAX_COUNT):
         raise RequestError(
             f"sequence has {len(sequence)} items; {min(fits, MAX_COUNT)} fit in {seconds:g} s.",

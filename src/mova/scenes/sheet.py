@@ -1,4 +1,4 @@
-"""Rendered clips at a glance: caption, filmstrip and waveform on one time axis, events ticked."""
+"""Rendered clips at a glance: caption, videostrip and waveform on one time axis, events ticked."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _draw_wave(pen: ImageDraw.ImageDraw, waveform: NDArray[np.float32], width: i
 
 
 def _draw_ticks(pen: ImageDraw.ImageDraw, event: Event, px_per_s: float, strip_top: int, wave_top: int) -> None:
-    seen, heard = MARGIN_PX + event.time_s * px_per_s, MARGIN_PX + event.sound_time_s * px_per_s
+    seen, heard = MARGIN_PX + event.time_s * px_per_s, MARGIN_PX + event.audio_time_s * px_per_s
     pen.line([(seen, strip_top - 4), (seen, strip_top + 3)], fill=SEEN, width=2)
     pen.line([(seen, wave_top), (seen, wave_top + WAVE_PX)], fill=SEEN)
     if heard != seen:

@@ -26,7 +26,7 @@ SAMPLE_RATES = (8000, 96000)
 def synthesise(script: Script, *, sample_rate: int, num_samples: int, channels: int = 1) -> npt.NDArray[np.float32]:
     """Render the sound of a scene.
 
-    Each sound starts at its event's ``sound_time_s``, between samples if need be: a sample before that
+    Each sound starts at its event's ``audio_time_s``, between samples if need be: a sample before that
     instant has nothing of it. The same arguments give the same bytes; a longer clip begins with the shorter
     one; another sample rate is the same sound, less what lies above 0.45 of the rate.
 
@@ -70,7 +70,7 @@ def _each_event(script: Script, sample_rate: int, num_samples: int, *, voice: Vo
             label=event.label,
             strength=event.strength,
             attributes=script.attributes,
-            start_s=event.sound_time_s,
+            start_s=event.audio_time_s,
             sample_rate=sample_rate,
             clip_samples=num_samples,
             rng=generator(script.kind, script.seed, f"sound of event {index}"),
@@ -82,8 +82,8 @@ def _each_event(script: Script, sample_rate: int, num_samples: int, *, voice: Vo
 
 def _siren(script: Script, sample_rate: int, num_samples: int) -> Sequence[Source]:
     """One source that never stops; at each switch it is at the event's place, in between on the way."""
-    events = sorted(script.events, key=lambda event: event.sound_time_s)
-    switches = [(event.sound_time_s, event.label) for event in events]
+    events = sorted(script.events, key=lambda event: event.audio_time_s)
+    switches = [(event.audio_time_s, event.label) for event in events]
     samples = voices.siren(switches, sample_rate=sample_rate, num_samples=num_samples)
     if not events:
         return [(0, samples, 0.5)]

@@ -62,9 +62,7 @@ class Hit:
 
     def window(self, seconds: float, *, delay_s: float = 0.0) -> Window:
         """The samples from ``delay_s`` after the start of the sound, for ``seconds``."""
-        return Window.after(
-            self.start_s + delay_s, seconds, sample_rate=self.sample_rate, clip_samples=self.clip_samples
-        )
+        return Window.after(self.start_s + delay_s, seconds, sample_rate=self.sample_rate, clip_samples=self.clip_samples)
 
 
 Voice = Callable[[Hit], tuple[int, Signal]]
@@ -311,9 +309,7 @@ _SLIDE_S = 0.005
 
 
 @lru_cache(maxsize=64)
-def _vowel_weights(
-    pitch_hz: float, formants_hz: tuple[float, float, float], sample_rate: int
-) -> npt.NDArray[np.complex128]:
+def _vowel_weights(pitch_hz: float, formants_hz: tuple[float, float, float], sample_rate: int) -> npt.NDArray[np.complex128]:
     """``[H]`` complex harmonic amplitudes of a vowel, RMS 1 up to 5 kHz whatever the sample rate."""
     frequencies = pitch_hz * np.arange(1, int(5000.0 / pitch_hz) + 1)
     weights = np.zeros(frequencies.size, dtype=np.complex128)

@@ -175,7 +175,7 @@ def render(
         RequestError: If an event lies beyond the last frame, or a size is not positive.
     """
     rate = exact_fps(fps)
-    last = max((event.sound_time_s for event in script.events), default=0.0)
+    last = max((event.audio_time_s for event in script.events), default=0.0)
     if last >= num_frames / rate:
         raise RequestError(
             f"{num_frames} frames at {rate} fps end before the script's last event at {last:.3f} s.",

@@ -18,7 +18,7 @@ from mova.errors import CheckpointError
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 from mova.sampling.scheduler import FlowMatchPairScheduler
 from mova.scenes.world import EVENT_LABELS, KINDS
 from mova.training.recipe import ExportRecipe
@@ -53,7 +53,7 @@ def run_export(recipe: ExportRecipe) -> None:
             snap_to_training_grid=False,
         ),
         cue_planner=planner,
-        index=Index(classes=_classes(has_planner=planner is not None), world=replace(_world(recipe), cues=labels)),
+        index=Index(classes=_classes(has_planner=planner is not None), capabilities=replace(_world(recipe), cues=labels)),
     )
     card = model_card(recipe, components)
     save_checkpoint(recipe.output, components, dtype=getattr(torch, recipe.dtype), extra_files={"README.md": card})
@@ -87,9 +87,9 @@ tags: [text-to-audio-video, flow-matching, rendered-data]
 # mova-base
 
 A small joint text-to-video-and-sound model: {world.width}x{world.height} pixels, {world.fps} frames per second,
-{world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono sound at {world.sample_rate} Hz.
+{world.num_frames} frames ({world.num_frames / world.fps:.4f} s), mono audio at {world.sample_rate} Hz.
 It was trained from nothing by `mova train` ({recipes}), on clips that the same repository renders, with exact
-event times. No recorded film, sound or human text was used. Its numbers against ground truth are printed by
+event times. No recorded video, audio or human text was used. Its numbers against ground truth are printed by
 `python benchmarks/base_model.py` and kept in `benchmarks/results/`.
 
 | part | parameters |
@@ -138,9 +138,9 @@ def _stage_line(folder: Path, name: str) -> str:
     return f"| {folder.name}/{name} | {last['step']} | {pace:.2f} | {losses} |"
 
 
-def _world(recipe: ExportRecipe) -> ModelWorld:
+def _world(recipe: ExportRecipe) -> Capabilities:
     world = recipe.world
-    return ModelWorld(
+    return Capabilities(
         name="mova-base",
         sizes=((world.width, world.height),),
         default_size=(world.width, world.height),

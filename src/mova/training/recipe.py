@@ -109,7 +109,7 @@ class JointRecipe(Stage):
     noise: NoiseSettings = NoiseSettings()
     batch_size: int = Field(default=12, ge=1, description="Samples per process.")
     audio_weight: float = Field(default=1.0, gt=0)
-    cues: bool = Field(default=True, description="Whether the film's tower is told when things happen, where it is known.")
+    cues: bool = Field(default=True, description="Whether the video's tower is told when things happen, where it is known.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="In which matrices are multiplied; auto: bfloat16 where the machine has it in hardware."
     )

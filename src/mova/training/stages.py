@@ -17,7 +17,7 @@ from torch import Tensor
 from mova.checkpoints.layout import resolve_model
 from mova.data.latents import LatentSet, channel_statistics, encode_shards, open_latents
 from mova.data.shards import open_shards, render_shards
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.models.conditions.cues import Instant, cue_condition, num_cue_channels
@@ -234,7 +234,7 @@ def _joint_parts(recipe: JointRecipe, captions: list[str]) -> tuple[Any, Any, An
 
 
 def with_channels(network: JointModel, channels: int) -> JointModel:
-    """The same network with a door for so many conditioning channels beside the film's; new ones change nothing at first."""
+    """The same network with a door for so many conditioning channels beside the video's; new ones change nothing at first."""
     video = dict(network.config["video"])
     video["in_dim"] = video["out_dim"] + channels
     wider: JointModel = JointModel(
@@ -282,11 +282,11 @@ def read_normaliser(path: Path) -> Normaliser:
 
 def save_module(module: Any, folder: Path) -> None:
     """``save_pretrained``, whole or not at all."""
-    with written_beside(folder) as beside:
+    with atomic_write(folder) as beside:
         module.cpu().save_pretrained(beside)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Plain values, whole or not at all."""
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError, MovaError
-from mova.files import remove_leftovers, written_beside
+from mova.files import atomic_write, remove_leftovers
 from mova.training.optimizer import MuonAdamW
 from mova.training.processes import process_rank, sum_over_processes
 
@@ -205,7 +205,7 @@ def _save_state(path: Path, step: int, modules: nn.Module, ema: dict[str, Tensor
     tensors |= {f"ema.{n}": t for n, t in ema.items()}
     tensors |= {f"optimizer.{n}": t for n, t in optimizer.state_tensors().items()}
     tensors["step"] = torch.tensor(step)
-    with written_beside(path) as beside:
+    with atomic_write(path) as beside:
         save_file({n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}, beside)
         with open(beside, "rb") as handle:
             os.fsync(handle.fileno())

@@ -47,7 +47,7 @@ def test_saving_what_was_loaded_writes_the_same_bytes(saved: Path, tmp_path: Pat
     assert all_files(again) == all_files(saved)
 
 
-def test_loaded_weights_equal_the_saved_ones_and_experts_share_sound_and_bridge(
+def test_loaded_weights_equal_the_saved_ones_and_experts_share_audio_and_bridge(
     saved: Path, tiny_two_experts: Components
 ) -> None:
     loaded = load_checkpoint(saved)

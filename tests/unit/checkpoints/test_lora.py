@@ -133,8 +133,8 @@ def test_a_lora_of_each_module_equals_merged_weights(experts: Experts, component
     assert_close(adapted, exact)
     seen_by = {"video_dit": [True, False], "video_dit_2": [False, True]}.get(component, [True, True])
     changed = [not equal for equal in are_equal(adapted, plain)]
-    assert changed[0::2] == seen_by  # film of the first and the second expert
-    assert changed[1::2] == seen_by  # sound: the bridge carries a film's change into it
+    assert changed[0::2] == seen_by  # video of the first and the second expert
+    assert changed[1::2] == seen_by  # audio: the bridge carries a video's change into it
 
 
 def fresh(experts: Experts) -> Experts:
@@ -163,7 +163,7 @@ def test_two_loras_add_up_and_can_be_weighed_in_any_order(experts: Experts) -> N
 # --- sharing, and leaving
 
 
-def test_experts_share_the_lora_of_sound_and_bridge(experts: Experts) -> None:
+def test_experts_share_the_lora_of_audio_and_bridge(experts: Experts) -> None:
     attach_lora(experts, draw(experts, "audio_dit", "dual_tower_bridge"), name="style")
     first, second = (expert.transformer_blocks[0] for expert in experts)
     assert second.audio.self_attn.to_v is first.audio.self_attn.to_v
@@ -379,7 +379,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-SOUND = "audio_dit.blocks.1.ffn.0"
+AUDIO = "audio_dit.blocks.1.ffn.0"
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another width": (
         save_small(resized(lora_A=(4, 1536), lora_B=(8960, 4))),
@@ -394,8 +394,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an unknown module": (save_small(renamed("audio_dit", "image_dit")), r"image_dit\.blocks\.1\.ffn\.0"),
     "an unknown part": (save_small(renamed("audio_dit.blocks.1", "audio_dit.layers.1")), r"audio_dit\.layers\.1"),
     "the inside of a LoRA": (save_small(renamed("ffn.0", "ffn.0.base_layer")), "not as linear layers"),
-    "half a layer": (save_small(lambda t: t.pop(f"{SOUND}.lora_B.weight")), "without its other half"),
-    "a bias": (save_small(lambda t: t.update({f"{SOUND}.lora_B.bias": torch.ones(48)})), "no part of a plain LoRA"),
+    "half a layer": (save_small(lambda t: t.pop(f"{AUDIO}.lora_B.weight")), "without its other half"),
+    "a bias": (save_small(lambda t: t.update({f"{AUDIO}.lora_B.bias": torch.ones(48)})), "no part of a plain LoRA"),
     "DoRA": (save_small(lambda t: None, lora_config='{"use_dora": true}'), "use_dora"),
     "PiSSA": (save_small(lambda t: None, lora_config='{"init_lora_weights": "pissa"}'), "pissa"),
     "nan": (save_small(valued(torch.full((48, 4), torch.nan))), "finite"),

@@ -9,7 +9,7 @@ import pytest
 
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
-from mova.cli.plan import Bill, count
+from mova.cli.plan import CostEstimate, count
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 from mova.request.plan import resolve
@@ -25,8 +25,8 @@ def request(**values: Any) -> GenerationRequest:
     return GenerationRequest(prompt="a ball", seed=1, num_frames=5, num_inference_steps=4, **values)
 
 
-def bill_of(folder: Path, components: Components, **values: Any) -> Bill:
-    return count(folder, resolve(request(**values), components.index.world))
+def bill_of(folder: Path, components: Components, **values: Any) -> CostEstimate:
+    return count(folder, resolve(request(**values), components.index.capabilities))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a film says of how it was made is enough to make it again, and nothing else is taken for it."""
+"""What a video says of how it was made is enough to make it again, and nothing else is taken for it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mova.checkpoints.lora.file import LoraFile, LoraLayer, lora_hash, write_lor
 from mova.checkpoints.save import save_checkpoint
 from mova.cli.app import app
 from mova.cli.film import FilmOutput
-from mova.cli.film import run as make_film
-from mova.cli.recorded import asked_of, loras_of, maker_of, recorded_request, replay
+from mova.cli.film import run as make_video
+from mova.cli.recorded import loras_of_video, model_of_video, recorded_request, replay, request_from_video
 from mova.errors import CheckpointError, MovaError, RequestError
 from mova.generation.model import MOVAModel
 from mova.media.decode import read_clip
@@ -74,10 +74,13 @@ def test_a_clip_made_with_loras_is_replayed_with_them(
     plain, made = (generate(name, "a red ball", "-m", "tiny", *more) for name, more in (("p.mkv", ()), ("a.mkv", loras)))
     assert not np.array_equal(read_clip(plain).frames, read_clip(made).frames)
     made_by = probe(made).made_by or {}
-    assert made_by["loras"] == [  # in their order, which the sum depends on; one that is off does nothing
-        {"name": style.stem, "scale": scale, "file": str(style), "hash": lora_hash(style)}
-        for style, scale in zip(styles[:2], scales[:2], strict=True)
-    ]
+    assert (
+        made_by["loras"]
+        == [  # in their order, which the sum depends on; one that is off does nothing
+            {"name": style.stem, "scale": scale, "file": str(style), "hash": lora_hash(style)}
+            for style, scale in zip(styles[:2], scales[:2], strict=True)
+        ]
+    )
     assert (made_by["dtype"], made_by["quantisation"]) == ("float32", "none")
     capsys.readouterr()
     replay(made, None, model=None, is_json=False)
@@ -86,7 +89,7 @@ def test_a_clip_made_with_loras_is_replayed_with_them(
     assert varied.read_bytes() == made.read_bytes()
 
     write_style(styles[0], tiny_components, seed=7)
-    with pytest.raises(RequestError, match=r"z\.safetensors is not what it was when the film was made"):
+    with pytest.raises(RequestError, match=r"z\.safetensors is not what it was when the video was made"):
         replay(made, here / "c.mkv", model=None, is_json=False)
     styles[0].unlink()
     with pytest.raises(CheckpointError, match=r"there is no file .*z\.safetensors"):
@@ -100,10 +103,10 @@ def test_a_lora_that_came_from_no_file_is_not_left_out_silently(tiny_components:
     try:
         record = model.pipeline.lora_record()
         assert [lora["name"] for lora in record] == [name]
-        assert len(loras_of({"loras": record})) == 1
+        assert len(loras_of_video({"loras": record})) == 1
         for unknown in ([{"name": name, "scale": 1.0}], {name: 1.0}):  # attached from memory; as an older version wrote it
             with pytest.raises(RequestError, match="does not say with which file"):
-                loras_of({"loras": unknown})
+                loras_of_video({"loras": unknown})
     finally:
         model.unload_lora()
     assert model.pipeline.lora_record() == []
@@ -140,25 +143,25 @@ def test_a_variation_is_made_by_the_model_of_the_clip_from_inputs_that_are_the_s
     Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(here / "a.png")
     for changes in ((), ("guidance_scale=3",)):
         with pytest.raises(RequestError, match=r"a\.png is not what it was"):
-            asked_of(made, {}, changes, reroll=None)
-    assert asked_of(made, {"image": "a.png"}, (), reroll=None)[0]["image"] == "a.png"  # as it is now
-    assert "image" not in asked_of(made, {}, ("image=null",), reroll=None)[0]
-    assert "image" not in asked_of(made, {}, (), reroll="audio")[0]
+            request_from_video(made, {}, changes, reroll=None)
+    assert request_from_video(made, {"image": "a.png"}, (), reroll=None)[0]["image"] == "a.png"  # as it is now
+    assert "image" not in request_from_video(made, {}, ("image=null",), reroll=None)[0]
+    assert "image" not in request_from_video(made, {}, (), reroll="audio")[0]
     shutil.rmtree(here / "tiny")
     with pytest.raises(CheckpointError, match="made with 'tiny', which is not on this machine"):
-        maker_of(probe(made).made_by or {})
-    assert maker_of({}) == "mova-base"
+        model_of_video(probe(made).made_by or {})
+    assert model_of_video({}) == "mova-base"
 
 
-def test_a_model_is_never_downloaded_because_a_film_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_never_downloaded_because_a_video_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     for made_by in ({"model": "somebody/unknown", "weights": "0" * 16}, {"model": "somebody/unknown"}):
         with pytest.raises(CheckpointError, match="not on this machine") as refused:
-            maker_of(made_by)
+            model_of_video(made_by)
         assert "--model" in str(refused.value.hint)
 
 
-def test_a_film_of_shots_says_what_made_it_and_is_not_taken_for_a_clip(here: Path, tiny_components: Components) -> None:
+def test_a_video_of_shots_says_what_made_it_and_is_not_taken_for_a_clip(here: Path, tiny_components: Components) -> None:
     Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(here / "a.png")
     shots: list[dict[str, Any]] = [
         {"prompt": "a red ball", "num_frames": 5, "image": "a.png", "retakes": ["audio:0.1-0.2"]},
@@ -167,13 +170,13 @@ def test_a_film_of_shots_says_what_made_it_and_is_not_taken_for_a_clip(here: Pat
     document = {"num_inference_steps": 1, "guidance_scale": 1, "shots": shots}
     (here / "a.yaml").write_text(json.dumps(document))
     for name in ("a.mkv", "b.mkv"):  # the second from finished shots alone
-        make_film(here / "a.yaml", FilmOutput(here / name, None, False, True, False), retakes=(), model="tiny")
+        make_video(here / "a.yaml", FilmOutput(here / name, None, False, True, False), retakes=(), model="tiny")
     assert (here / "a.mkv").read_bytes() == (here / "b.mkv").read_bytes()
     made_by = probe(here / "a.mkv").made_by or {}
     clip = MOVAModel.from_pretrained("tiny", device="cpu").generate("rain", num_frames=5, num_inference_steps=1)
     of_clip = clip.made_by or {}
     assert {**made_by, "inputs": {}} == of_clip and made_by["weights"] and made_by["schedule"]
     assert list(made_by["inputs"]) == [str(here / "a.png")]
-    with pytest.raises(RequestError, match="a film of shots, which one request does not make") as refusal:
+    with pytest.raises(RequestError, match="a video of shots, which one request does not make") as refusal:
         recorded_request(here / "a.mkv")
-    assert "mova film" in refusal.value.hint
+    assert "mova video" in refusal.value.hint

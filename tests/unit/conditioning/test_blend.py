@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mova.conditioning.blend import join_pictures, join_sounds
+from mova.conditioning.blend import blend_audio, blend_frames
 
 FRAMES, SIDE, REACH = 12, 16, 4
 
 
-def still_film(level: int = 100, *, with_detail: bool = True) -> np.ndarray:
+def still_video(level: int = 100, *, with_detail: bool = True) -> np.ndarray:
     """A picture that stands still, with a bright line that a codec would soften."""
-    film = np.full((FRAMES, SIDE, SIDE, 3), level, np.uint8)
+    video = np.full((FRAMES, SIDE, SIDE, 3), level, np.uint8)
     if with_detail:
-        film[:, :, 7] = level + 40
-    return film
+        video[:, :, 7] = level + 40
+    return video
 
 
 def kept(*indices: int) -> np.ndarray:
@@ -27,8 +27,8 @@ def kept(*indices: int) -> np.ndarray:
 
 
 def test_lost_detail_is_carried_over_and_fades_within_the_reach() -> None:
-    truth, made = still_film(), still_film(with_detail=False)
-    joined = join_pictures(made, truth, kept(0), reach=REACH)[:, 3, 7, 0].astype(int)
+    truth, made = still_video(), still_video(with_detail=False)
+    joined = blend_frames(made, truth, kept(0), reach=REACH)[:, 3, 7, 0].astype(int)
     assert joined[0] == 140
     assert joined[1] > 130  # the first step is the smallest: no pop
     assert (np.diff(joined[: REACH + 2]) <= 0).all()
@@ -36,23 +36,23 @@ def test_lost_detail_is_carried_over_and_fades_within_the_reach() -> None:
 
 
 def test_a_border_on_the_left_and_one_on_the_right_are_alike() -> None:
-    truth, made = still_film(), still_film(with_detail=False)
-    after = join_pictures(made, truth, kept(0), reach=REACH)
-    before = join_pictures(made, truth, kept(FRAMES - 1), reach=REACH)
+    truth, made = still_video(), still_video(with_detail=False)
+    after = blend_frames(made, truth, kept(0), reach=REACH)
+    before = blend_frames(made, truth, kept(FRAMES - 1), reach=REACH)
     assert np.array_equal(after, before[::-1])
 
 
 def test_between_two_given_frames_the_detail_is_not_carried_twice() -> None:
-    truth, made = still_film(), still_film(with_detail=False)
-    joined = join_pictures(made, truth, kept(4, 6), reach=REACH)
+    truth, made = still_video(), still_video(with_detail=False)
+    joined = blend_frames(made, truth, kept(4, 6), reach=REACH)
     assert joined[5].max() <= 140
     assert joined[5, 3, 7, 0] > 130
 
 
 def test_nothing_is_carried_to_what_shows_another_thing() -> None:
-    truth, made = still_film(), still_film(with_detail=False)
+    truth, made = still_video(), still_video(with_detail=False)
     made[1:, :, 4:11] = 220  # something has come between
-    joined = join_pictures(made, truth, kept(0), reach=REACH)
+    joined = blend_frames(made, truth, kept(0), reach=REACH)
     assert np.array_equal(joined[1:, :, 7], made[1:, :, 7])
 
 
@@ -62,7 +62,7 @@ def test_given_pixels_are_equal_to_the_bit_and_far_ones_are_as_made(seed: int, r
     truth, made = rng.integers(0, 256, (2, FRAMES, SIDE, SIDE, 3)).astype(np.uint8)
     made = (made // 16 + truth // 16 * 15).astype(np.uint8)  # alike, so that detail is carried
     keep = rng.uniform(size=(FRAMES, SIDE, SIDE)) < 0.05
-    joined = join_pictures(made, truth, keep, reach=reach)
+    joined = blend_frames(made, truth, keep, reach=reach)
     assert np.array_equal(joined[keep], truth[keep])
     near = np.zeros_like(keep)
     for offset in range(-reach, reach + 1):
@@ -73,10 +73,10 @@ def test_given_pixels_are_equal_to_the_bit_and_far_ones_are_as_made(seed: int, r
 
 
 @pytest.mark.parametrize("reach", [1, 8])
-def test_given_sound_fades_only_at_its_border(reach: int) -> None:
+def test_given_audio_fades_only_at_its_border(reach: int) -> None:
     keep = np.arange(100) < 50
     made, truth = np.zeros((1, 100), np.float32), np.ones((2, 100), np.float32)
-    joined = join_sounds(made, truth, keep, reach=reach)
+    joined = blend_audio(made, truth, keep, reach=reach)
     assert joined.shape == (2, 100)
     assert (joined[:, : 50 - reach] == 1.0).all()
     assert (np.diff(joined[0, 50 - reach : 51]) < 0).all()

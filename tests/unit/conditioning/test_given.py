@@ -12,18 +12,18 @@ import torch
 from mova.conditioning.given import (
     Given,
     combined,
-    given_all_but,
+    given_audio,
     given_beginning,
     given_end,
-    given_film,
-    given_outside,
     given_pictures,
-    given_sound,
-    keep_given,
+    given_video,
+    paste_back,
+    spatial_inpaint_mask,
+    temporal_inpaint_mask,
 )
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.pipeline.conditioning import audio_levels, held_film, task_of, video_levels
+from mova.pipeline.conditioning import audio_levels, fill_missing_frames, task_of, video_levels
 from mova.request.plan import Canvas
 from mova.sampling.task import Grid
 from mova.timeline import Timeline
@@ -45,20 +45,20 @@ def test_nothing_given_is_noise_everywhere() -> None:
     assert bool((audio_levels(Given(), GRID, CLOCK) == 1).all())
 
 
-def test_a_film_or_a_sound_given_whole_is_clean_everywhere() -> None:
+def test_a_video_or_audio_given_whole_is_clean_everywhere() -> None:
     clip = some_clip()
-    film, sound = given_film(CANVAS, clip.frames), given_sound(CANVAS, clip.waveform)
-    assert bool((video_levels(film, GRID, CLOCK) == 0).all())
-    assert bool((audio_levels(film, GRID, CLOCK) == 1).all())
-    assert bool((audio_levels(sound, GRID, CLOCK) == 0).all())
-    both = combined(film, sound)
+    video, audio = given_video(CANVAS, clip.frames), given_audio(CANVAS, clip.waveform)
+    assert bool((video_levels(video, GRID, CLOCK) == 0).all())
+    assert bool((audio_levels(video, GRID, CLOCK) == 1).all())
+    assert bool((audio_levels(audio, GRID, CLOCK) == 0).all())
+    both = combined(video, audio)
     assert bool((audio_levels(both, GRID, CLOCK) == 0).all())
 
 
 def test_the_unseen_end_of_a_trimmed_clip_counts_as_its_last_frame() -> None:
     canvas = replace(CANVAS, num_frames=15, num_samples=15000)
-    film = given_film(canvas, some_clip(15).frames)
-    assert bool((video_levels(film, GRID, CLOCK) == 0).all())
+    video = given_video(canvas, some_clip(15).frames)
+    assert bool((video_levels(video, GRID, CLOCK) == 0).all())
 
 
 @pytest.mark.parametrize(("frame", "latent"), [(0, 0), (1, 1), (4, 1), (5, 2), (16, 4)])
@@ -68,9 +68,9 @@ def test_a_picture_holds_the_latent_of_its_frame_and_no_other(frame: int, latent
     levels = video_levels(given, GRID, CLOCK)
     assert [index for index in range(5) if bool((levels[index] == 0).all())] == [latent]
     assert bool((levels[[i for i in range(5) if i != latent]] == 1).all())
-    film = held_film(given, GRID, CLOCK)[0]
+    video = fill_missing_frames(given, GRID, CLOCK)[0]
     expected = torch.from_numpy(picture).permute(2, 0, 1).float() / 127.5 - 1.0
-    assert torch.equal(film[:, frame], expected)
+    assert torch.equal(video[:, frame], expected)
 
 
 def test_a_clip_that_goes_on_gives_only_whole_latents() -> None:
@@ -88,7 +88,7 @@ def test_a_clip_that_is_led_up_to_is_given_at_the_end() -> None:
 def test_a_region_is_made_in_every_latent_cell_that_it_touches() -> None:
     region = np.zeros((16, 24), np.bool_)
     region[3, 9] = True
-    levels = video_levels(given_outside(CANVAS, some_clip(), region), GRID, CLOCK)
+    levels = video_levels(spatial_inpaint_mask(CANVAS, some_clip(), region), GRID, CLOCK)
     assert bool((levels[:, 0, 1] == 1).all())
     assert float(levels.sum()) == 5.0
 
@@ -96,8 +96,8 @@ def test_a_region_is_made_in_every_latent_cell_that_it_touches() -> None:
 @pytest.mark.parametrize("span", [(0, 3000), (5000, 9000), (14000, 17000)])
 def test_what_is_kept_is_equal_to_the_bit_outside_one_seam(span: tuple[int, int]) -> None:
     source, made = some_clip(), some_clip(seed=1)
-    given = given_all_but(CANVAS, source, frames=(4, 9), samples=span)
-    finished = keep_given(made, given, sound=source.waveform, timeline=CLOCK)
+    given = temporal_inpaint_mask(CANVAS, source, frames=(4, 9), samples=span)
+    finished = paste_back(made, given, audio=source.waveform, timeline=CLOCK)
     changed = np.flatnonzero((finished.frames != source.frames).any(axis=(1, 2, 3)))
     assert changed.tolist() == [4, 5, 6, 7, 8]
     assert np.array_equal(finished.frames[4:9], made.frames[4:9])
@@ -107,27 +107,27 @@ def test_what_is_kept_is_equal_to_the_bit_outside_one_seam(span: tuple[int, int]
     assert np.array_equal(finished.waveform[:, slice(*span)], made.waveform[:, slice(*span)])
 
 
-def test_given_sound_keeps_its_own_rate_and_channels() -> None:
+def test_given_audio_keeps_its_own_rate_and_channels() -> None:
     made = some_clip(seed=1).resampled(48000)
     stereo = np.random.default_rng(3).uniform(-1, 1, (2, 51000)).astype(np.float32)
-    finished = keep_given(made, given_sound(CANVAS, some_clip().waveform), sound=stereo, timeline=CLOCK)
+    finished = paste_back(made, given_audio(CANVAS, some_clip().waveform), audio=stereo, timeline=CLOCK)
     assert np.array_equal(finished.waveform, stereo)
 
 
 def test_the_task_holds_latents_only_of_what_is_given() -> None:
     calls: list[str] = []
 
-    def encode_video(film: torch.Tensor) -> torch.Tensor:
+    def encode_video(video: torch.Tensor) -> torch.Tensor:
         calls.append("video")
-        assert film.shape == (1, 3, 17, 16, 24)
+        assert video.shape == (1, 3, 17, 16, 24)
         return torch.zeros(1, 4, 5, 2, 3)
 
-    def encode_audio(sound: torch.Tensor) -> torch.Tensor:
+    def encode_audio(audio: torch.Tensor) -> torch.Tensor:
         calls.append("audio")
-        assert sound.shape == (1, 1, 17000)
+        assert audio.shape == (1, 1, 17000)
         return torch.zeros(1, 6, 34)
 
-    given = given_film(CANVAS, some_clip().frames)
+    given = given_video(CANVAS, some_clip().frames)
     task = task_of(given, GRID, CLOCK, encode_video=encode_video, encode_audio=encode_audio)
     assert calls == ["video"]
     assert task.video is not None
@@ -139,13 +139,13 @@ def test_the_task_holds_latents_only_of_what_is_given() -> None:
     [
         (lambda: given_pictures(CANVAS, {17: some_clip().frames[0]}), "frames 0 to 16"),
         (lambda: given_pictures(CANVAS, {0: np.zeros((8, 8, 3), np.uint8)}), "8x8"),
-        (lambda: given_film(CANVAS, some_clip(9).frames), "has 9 frames; the clip has 17"),
-        (lambda: given_sound(CANVAS, some_clip(9).waveform), "shorter than the film"),
+        (lambda: given_video(CANVAS, some_clip(9).frames), "has 9 frames; the clip has 17"),
+        (lambda: given_audio(CANVAS, some_clip(9).waveform), "shorter than the video"),
         (lambda: given_beginning(CANVAS, some_clip(17)), "nothing would be made"),
-        (lambda: given_all_but(CANVAS, some_clip(), frames=None, samples=None), "nothing is to be made"),
-        (lambda: given_outside(CANVAS, some_clip(), np.zeros((4, 4), np.bool_)), "shape"),
-        (lambda: given_outside(CANVAS, some_clip(), np.zeros((16, 24), np.bool_)), "empty"),
-        (lambda: combined(given_film(CANVAS, some_clip().frames), given_film(CANVAS, some_clip().frames)), "one moment"),
+        (lambda: temporal_inpaint_mask(CANVAS, some_clip(), frames=None, samples=None), "nothing is to be made"),
+        (lambda: spatial_inpaint_mask(CANVAS, some_clip(), np.zeros((4, 4), np.bool_)), "shape"),
+        (lambda: spatial_inpaint_mask(CANVAS, some_clip(), np.zeros((16, 24), np.bool_)), "empty"),
+        (lambda: combined(given_video(CANVAS, some_clip().frames), given_video(CANVAS, some_clip().frames)), "one moment"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: object, message: str) -> None:

@@ -12,25 +12,25 @@ import pytest
 
 from mova.checkpoints.load import Components
 from mova.conditioning.prepare import Prepared, prepare
-from mova.conditioning.sources import SoundInput
+from mova.conditioning.sources import AudioInput
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.media.remux.track import picture_track
 from mova.pipeline import MOVAPipeline
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 from mova.request.schema import GenerationRequest
 
-WORLD = ModelWorld(
+WORLD = Capabilities(
     name="tiny", sizes=((32, 32), (48, 48)), default_size=(32, 32), fps_range=(16.0, 16.0), default_fps=16.0, max_frames=33,
     default_frames=17, sample_rate=16000, audio_hop=500,
 )  # fmt: skip
 GREY = np.full((32, 32, 3), 200, np.uint8)
 LEFT = np.zeros((32, 32, 3), np.uint8)
 LEFT[:, :16] = 255
-SOUND = SoundInput(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 96000)).astype(np.float32), 48000)
-SHORT = SoundInput(SOUND.waveform[:, :48000], 48000)
-MEMORY: dict[str, Any] = {"memory:grey": GREY, "memory:left": LEFT, "memory:sound": SOUND, "memory:short": SHORT}
+AUDIO = AudioInput(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 96000)).astype(np.float32), 48000)
+SHORT = AudioInput(AUDIO.waveform[:, :48000], 48000)
+MEMORY: dict[str, Any] = {"memory:grey": GREY, "memory:left": LEFT, "memory:sound": AUDIO, "memory:short": SHORT}
 SPAN = {"from_s": 0.5, "to_s": 0.75}  # frames 8 to 11
 
 
@@ -92,7 +92,7 @@ def kept_frames(found: Prepared) -> list[int]:
         ),
         ({"video": "wide.mkv", "extend_s": 0.5}, "cannot make 64x48", "to bring it to 32x32", "video"),
         ({"video": "clip.mkv", "extend_s": 0.5, "width": 48, "height": 48}, "is 32x32; 48x48", "Ask for 32x32", "video"),
-        ({"video": "silent.mkv", "retake": {"modality": "audio", **SPAN}}, "no sound of which", "Leave retake out", "retake"),
+        ({"video": "silent.mkv", "retake": {"modality": "audio", **SPAN}}, "no audio of which", "Leave retake out", "retake"),
         ({"video": "clip.mkv", "repaint": "memory:left", "seconds": 0.5}, "17 frames; 8 are", "Ask for 17", "num_frames"),
         ({"video": "clip.mkv", "extend_s": 0.5, "image": "memory:grey"}, "a part of the given clip", "Leave one", "image"),
         ({"video": "clip.mkv", "extend_s": 0.5, "keyframes": keys(1.0)}, "at 1 s", "Use 1.0625 s", "keyframes"),
@@ -111,7 +111,7 @@ def test_what_cannot_be_had_is_refused_with_the_nearest_that_can(
 def test_what_a_refusal_names_is_taken() -> None:
     assert prepared(keyframes=keys(0.1875, 0.3125)).given.stills == (3, 5)
     assert prepared(keyframes=keys(0.1875, 0.25), references=["memory:grey"]).given.stills == (3, 4)
-    assert prepared(audio="memory:short", num_frames=16).sound is not None
+    assert prepared(audio="memory:short", num_frames=16).audio is not None
     assert prepared(video="clip.mkv", retake={"modality": "video", "from_s": 0.5, "to_s": 1.0625}).plan.num_frames == 17
     assert prepared(video="clip.mkv", repaint="memory:left", num_frames=17).plan.request.num_frames is None
 
@@ -149,24 +149,24 @@ def test_a_clip_is_extended_to_a_last_picture_and_from_references() -> None:
 
 
 @pytest.mark.parametrize("values", [{"extend_s": 0.5}, {"repaint": "memory:left"}, {"retake": {"modality": "video", **SPAN}}])
-def test_a_given_sound_takes_the_place_of_that_of_a_clip_whose_picture_is_changed(values: dict[str, Any]) -> None:
+def test_a_given_audio_takes_the_place_of_that_of_a_clip_whose_picture_is_changed(values: dict[str, Any]) -> None:
     found = prepared(video="clip.mkv", audio="memory:sound", **values)
-    assert found.sound is not None
+    assert found.audio is not None
     assert found.plan.sample_rate == 48000
-    assert np.array_equal(found.sound, SOUND.waveform[:, : found.plan.num_samples])
-    assert found.given.keep_sound is not None
-    assert found.given.keep_sound.all()
+    assert np.array_equal(found.audio, AUDIO.waveform[:, : found.plan.num_samples])
+    assert found.given.keep_audio is not None
+    assert found.given.keep_audio.all()
 
 
-def test_a_region_is_painted_within_a_span_of_the_picture_and_whole_beside_one_of_the_sound() -> None:
+def test_a_region_is_painted_within_a_span_of_the_picture_and_whole_beside_one_of_the_audio() -> None:
     painted = {}
     for modality in ("video", "audio", "both"):
         given = prepared(video="clip.mkv", repaint="memory:left", retake={"modality": modality, **SPAN}).given
         assert given.keep_picture is not None
-        assert given.keep_sound is not None
+        assert given.keep_audio is not None
         assert given.keep_picture[:, :, 16:].all()
         frames = np.flatnonzero(~given.keep_picture[:, 0, 0]).tolist()
-        painted[modality] = frames, np.flatnonzero(~given.keep_sound).tolist()
+        painted[modality] = frames, np.flatnonzero(~given.keep_audio).tolist()
     span, samples = list(range(8, 12)), list(range(8000, 12000))
     assert painted == {"video": (span, []), "audio": (list(range(17)), samples), "both": (span, samples)}
 
@@ -179,9 +179,9 @@ def test_a_picture_is_given_within_the_span_that_is_made_anew() -> None:
 
 
 @pytest.mark.parametrize("values", [{"extend_s": 0.5}, {"repaint": "memory:left"}, {"retake": {"modality": "both", **SPAN}}])
-def test_a_silent_film_is_changed_and_gets_a_sound(values: dict[str, Any]) -> None:
+def test_a_silent_video_is_changed_and_gets_a_audio(values: dict[str, Any]) -> None:
     silent, heard = (prepared(video=name, **values) for name in ("silent.mkv", "clip.mkv"))
-    assert (silent.given.waveform, silent.given.keep_sound, silent.sound) == (None, None, None)
+    assert (silent.given.waveform, silent.given.keep_audio, silent.audio) == (None, None, None)
     assert kept_frames(silent) == kept_frames(heard)
     assert silent.plan.sample_rate == WORLD.sample_rate
 
@@ -202,17 +202,17 @@ def test_a_clip_and_a_mask_of_another_size_are_fitted_as_asked(fit: str, size: i
     assert (found.given.frames[:, 0] == 0).all() == (fit == "pad")
 
 
-def test_a_films_picture_goes_into_the_file_as_it_is_where_only_sound_is_made() -> None:
+def test_a_videos_picture_goes_into_the_file_as_it_is_where_only_audio_is_made() -> None:
     span = {"modality": "audio", **SPAN}
     whole = [{}, {"num_frames": 17}, {"seconds": 1.0625}, {"retake": span}]
-    assert [prepared(video="clip.mkv", **values).film for values in whole] == [Path("clip.mkv")] * 4
+    assert [prepared(video="clip.mkv", **values).source_video for values in whole] == [Path("clip.mkv")] * 4
     changed = [{"seconds": 0.5}, {"retake": span | {"modality": "both"}}, {"retake": span, "repaint": "memory:left"}]
-    assert [prepared(video="clip.mkv", **values).film for values in changed] == [None] * 3
-    fitted = prepared(video="wide.mkv", retake=span, fit="crop")
-    assert (fitted.film, fitted.plan.width) == (Path("wide.mkv"), 32)
+    assert [prepared(video="clip.mkv", **values).source_video for values in changed] == [None] * 3
+    fit_to_canvas = prepared(video="wide.mkv", retake=span, fit="crop")
+    assert (fit_to_canvas.source_video, fit_to_canvas.plan.width) == (Path("wide.mkv"), 32)
 
 
-def test_a_retake_of_sound_copies_every_packet_of_the_picture(tiny_components: Components) -> None:
+def test_a_retake_of_audio_copies_every_packet_of_the_picture(tiny_components: Components) -> None:
     model = MOVAModel(MOVAPipeline.from_components(tiny_components))
     made = model.generate("rain", video="clip.mkv", retake=("audio", 0.5, 0.75), num_inference_steps=1, seed=1)
     made.save("retaken.mkv")

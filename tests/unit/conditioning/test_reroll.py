@@ -31,7 +31,7 @@ def clip(model: MOVAModel) -> Clip:
     return model.generate("a red ball", image=picture, audio_sample_rate=24000, **SHORT)
 
 
-def test_a_new_sound_leaves_every_frame_and_a_seed_gives_it_again(clip: Clip) -> None:
+def test_a_new_audio_leaves_every_frame_and_a_seed_gives_it_again(clip: Clip) -> None:
     first, again, other = clip.reroll("audio", seed=7), clip.reroll("audio", seed=7), clip.reroll("audio")
     for made in (first, other):
         assert np.array_equal(made.frames, clip.frames)
@@ -45,7 +45,7 @@ def test_a_new_sound_leaves_every_frame_and_a_seed_gives_it_again(clip: Clip) ->
     assert "image" not in first.request
 
 
-def test_a_new_film_leaves_every_sample_and_the_pictures_that_were_given(clip: Clip) -> None:
+def test_a_new_video_leaves_every_sample_and_the_pictures_that_were_given(clip: Clip) -> None:
     made = clip.reroll("video", seed=9)
     assert np.array_equal(made.waveform, clip.waveform)
     assert np.array_equal(made.frames[0], clip.frames[0])
@@ -68,11 +68,11 @@ def test_a_clip_from_a_file_is_taken_by_a_model_and_says_so_itself(model: MOVAMo
         model.reroll(found, "both")  # type: ignore[arg-type]
 
 
-def test_a_film_that_only_got_its_sound_keeps_its_own_stream(model: MOVAModel, clip: Clip, tmp_path: Path) -> None:
+def test_a_video_that_only_got_its_audio_keeps_its_own_stream(model: MOVAModel, clip: Clip, tmp_path: Path) -> None:
     clip.save(tmp_path / "film.mkv")
     first = model.generate("rain", video=tmp_path / "film.mkv", num_inference_steps=2, seed=3)
     second = first.reroll("audio", seed=4)
-    assert second.film == first.film == tmp_path / "film.mkv"
+    assert second.source_video == first.source_video == tmp_path / "film.mkv"
     assert np.array_equal(second.frames, first.frames)
     assert not np.array_equal(second.waveform, first.waveform)
 

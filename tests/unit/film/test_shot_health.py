@@ -35,11 +35,11 @@ SILENT, WHOLE = {"prompt": "a red ball", "num_frames": 5, "audio_seed": 5}, {"pr
 
 
 class SilentAtSeed5(MOVAModel):
-    """Its sound is quiet noise, and none at audio seed 5; a sound that is given stays."""
+    """Its audio is quiet noise, and none at audio seed 5; audio that is given stays."""
 
     def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
         clip = super().run_prepared(prepared, on_progress=on_progress)
-        if prepared.given.keep_sound is not None:
+        if prepared.given.keep_audio is not None:
             return clip
         noise = np.random.default_rng(0).uniform(-0.2, 0.2, clip.waveform.shape).astype(np.float32)
         return replace(clip, waveform=noise * np.float32(prepared.plan.audio_seed != 5))
@@ -59,7 +59,7 @@ def cache(tmp_path: Path) -> ShotCache:
 def planned(tiny_components: Components) -> Planned:
     def plan(*shots: dict[str, Any]) -> FilmPlan:
         document = {"fps": 16, "num_inference_steps": 1, "guidance_scale": 1, "shots": list(shots)}
-        return plan_film(make_film(document), tiny_components.index.world, model_key="tiny")
+        return plan_film(make_film(document), tiny_components.index.capabilities, model_key="tiny")
 
     return plan
 
@@ -124,7 +124,7 @@ def test_a_shot_that_cannot_be_repaired_is_not_tried_again_in_every_run(
     assert states(plan, cache, "keep") == ["to render"]
 
 
-def test_a_retake_of_the_picture_leaves_the_verdict_on_the_sound(planned: Planned, model: MOVAModel, cache: ShotCache) -> None:
+def test_a_retake_of_the_picture_leaves_the_verdict_on_the_audio(planned: Planned, model: MOVAModel, cache: ShotCache) -> None:
     (shot,) = render_shots(planned({**SILENT, "retakes": ["video:0.1-0.2:7"]}), cache, lambda: model)
     assert {fault.kind for fault in shot.health.faults if fault.modality == "audio"} == {"silence"}
     assert shot.health.looked_at == ("video", "audio") and shot.seeds == ((0, 5), (7, 7))
@@ -172,11 +172,11 @@ def test_the_command_prints_verdicts_and_writes_no_faulty_film_if_it_must_not(
 
     with pytest.raises(RequestError, match="--on-fault: must be one of keep, repair, fail"):
         run("ignore", is_json=True)
-    with pytest.raises(MovaError, match=r"a\.mkv was not written: shot 1: silence in the sound"):
+    with pytest.raises(MovaError, match=r"a\.mkv was not written: shot 1: silence in the audio"):
         run("fail", is_json=True)
     assert not (tmp_path / "a.mkv").exists()
     refused = json.loads(capsys.readouterr().out)
     assert refused["file"] is None and refused["shots"][0]["health"]["verdict"] == "faulty"
     told, warned = run("keep", is_json=False)
-    assert "1 shots, 0 rendered, 1 faulty" in told and "warning: shot 1: silence in the sound" in warned
+    assert "1 shots, 0 rendered, 1 faulty" in told and "warning: shot 1: silence in the audio" in warned
     assert (tmp_path / "a.mkv").exists()

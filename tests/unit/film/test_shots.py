@@ -14,7 +14,7 @@ from PIL import Image
 
 from mova.checkpoints.load import Components
 from mova.errors import MovaError, RequestError
-from mova.film.audio import film_sound, joined_sound
+from mova.film.audio import film_audio, joined_audio
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import render_film, shot_states
@@ -49,7 +49,7 @@ def planned(tiny_components: Components) -> Planned:
 
     def plan(*shots: dict[str, Any], folder: Path = Path(), **film: Any) -> FilmPlan:
         document = {"fps": 16, "num_inference_steps": 1, "guidance_scale": 1, **film, "shots": list(shots)}
-        return plan_film(make_film(document, folder=folder), tiny_components.index.world, model_key="tiny")
+        return plan_film(make_film(document, folder=folder), tiny_components.index.capabilities, model_key="tiny")
 
     return plan
 
@@ -62,7 +62,7 @@ def no_model() -> MOVAModel:
     raise AssertionError("nothing was to be rendered")
 
 
-def write_sound(path: Path, num_samples: int, *, sample_rate: int = 16000, level: float = 0.5, channels: int = 1) -> None:
+def write_audio(path: Path, num_samples: int, *, sample_rate: int = 16000, level: float = 0.5, channels: int = 1) -> None:
     """Noise as a .wav, written by the package's own encoder."""
     fps = Fraction(sample_rate, num_samples)
     waveform = np.random.default_rng(0).uniform(-level, level, (channels, num_samples)).astype(np.float32)
@@ -76,7 +76,7 @@ def made(plan: FilmPlan) -> list[ShotClip]:
     for shot in plan.shots:
         frames = rng.integers(0, 256, (shot.num_frames, 16, 16, 3), dtype=np.uint8)
         wave = rng.uniform(-0.5, 0.5, (1, shot.plan.num_samples)).astype(np.float32)
-        run_in = rng.uniform(-0.5, 0.5, (1, HOP if shot.keeps_sound else 0)).astype(np.float32)
+        run_in = rng.uniform(-0.5, 0.5, (1, HOP if shot.keeps_audio else 0)).astype(np.float32)
         clip = Clip(frames, wave, shot.plan.timeline.fps, shot.plan.sample_rate)
         result.append(ShotClip(clip, run_in, Health(()), (), ((shot.plan.seed, shot.plan.audio_seed),)))
     return result
@@ -135,7 +135,7 @@ def test_a_mistake_is_told_with_its_shot_and_field(document: Any, field: str, me
 def test_what_cannot_be_made_is_refused_before_anything_is_rendered(
     planned: Planned, tmp_path: Path, shots: list[dict[str, Any]], film: dict[str, Any], message: str
 ) -> None:
-    write_sound(tmp_path / "short.wav", 8000)
+    write_audio(tmp_path / "short.wav", 8000)
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with pytest.raises(MovaError, match=message):
         planned(*shots, folder=tmp_path, **film)
@@ -185,10 +185,10 @@ def test_cuts_are_exact_and_do_not_drift(planned: Planned, fps: float) -> None:
 
 
 @pytest.mark.parametrize("fps", [16, 23.976, 17])
-def test_every_shots_sound_begins_at_its_cut_to_the_sample(planned: Planned, fps: float) -> None:
+def test_every_shots_audio_begins_at_its_cut_to_the_sample(planned: Planned, fps: float) -> None:
     plan = planned(*({"prompt": "rain", "num_frames": length} for length in (1, 7, 5, 3, 11)), fps=fps)
     shots = made(plan)
-    whole = joined_sound(plan, shots)
+    whole = joined_audio(plan, shots)
     assert whole.shape == (1, plan.num_samples)
     for shot, clip in zip(plan.shots, shots, strict=True):
         begin, end = plan.span(shot)
@@ -197,12 +197,12 @@ def test_every_shots_sound_begins_at_its_cut_to_the_sample(planned: Planned, fps
         assert np.array_equal(whole[:, begin : begin + own.shape[1]], own)
 
 
-def test_a_fade_acts_only_around_cuts_over_which_no_sound_goes_on(planned: Planned) -> None:
+def test_a_fade_acts_only_around_cuts_over_which_no_audio_goes_on(planned: Planned) -> None:
     plan = planned(BALL, DRUMS, {**RAIN, "keep": ["sound"]}, fade_ms=10)
     shots = made(plan)
     faded, plain = (
-        joined_sound(plan, shots),
-        joined_sound(replace(plan, film=plan.film.model_copy(update={"fade_ms": 0.0})), shots),
+        joined_audio(plan, shots),
+        joined_audio(replace(plan, film=plan.film.model_copy(update={"fade_ms": 0.0})), shots),
     )
     changed = np.flatnonzero((faded != plain)[0])
     assert changed.min() == 5000 - 160
@@ -213,19 +213,19 @@ def test_a_fade_acts_only_around_cuts_over_which_no_sound_goes_on(planned: Plann
 
 
 def test_a_bed_lies_under_the_film_exactly_as_long_as_it(planned: Planned, tmp_path: Path) -> None:
-    write_sound(tmp_path / "bed.wav", 48000, sample_rate=48000, channels=2)
+    write_audio(tmp_path / "bed.wav", 48000, sample_rate=48000, channels=2)
     plan = planned(BALL, DRUMS, folder=tmp_path, sound={"bed": "bed.wav"})
     assert plan.sample_rate == 48000
-    muted = film_sound(plan, made(plan))
+    muted = film_audio(plan, made(plan))
     assert plan.bed is not None
     assert np.array_equal(muted, plan.bed.waveform[:, :30000])
     mixed = planned(BALL, DRUMS, folder=tmp_path, sound={"bed": "bed.wav", "gain_db": -6, "shots_gain_db": -6})
-    both = film_sound(mixed, made(mixed))
+    both = film_audio(mixed, made(mixed))
     half = np.float32(10 ** (-6 / 20))
-    assert np.allclose(both, half * muted + half * joined_sound(mixed, made(mixed)), atol=1e-6)
+    assert np.allclose(both, half * muted + half * joined_audio(mixed, made(mixed)), atol=1e-6)
     loud = planned(BALL, folder=tmp_path, sound={"bed": "bed.wav", "gain_db": 6, "shots_gain_db": 6})
     with pytest.raises(RequestError, match="pass full scale by"):
-        film_sound(loud, made(loud))
+        film_audio(loud, made(loud))
 
 
 # what is rendered again
@@ -276,7 +276,7 @@ def test_a_kept_frame_is_bound_to_the_shot_before_only_by_that_frame(
     assert states(plan, cache) == ["to render", "waits"]
     film = render_film(plan, cache, lambda: model)
     assert np.array_equal(film.frames[5], film.frames[4])
-    # another sound at the end of shot 1 leaves shot 2 as it is, another picture does not
+    # another audio at the end of shot 1 leaves shot 2 as it is, another picture does not
     assert states(planned({**BALL, "seed": 5}, follows), cache) == ["to render", "waits"]
     retaken = planned({**BALL, "retakes": ["audio:0.2-0.3"]}, follows)
     counted: list[int] = []
@@ -284,14 +284,14 @@ def test_a_kept_frame_is_bound_to_the_shot_before_only_by_that_frame(
     assert set(counted) == {1}
 
 
-def test_a_kept_sound_goes_on_over_the_cut(planned: Planned, model: MOVAModel, cache: ShotCache) -> None:
+def test_a_kept_audio_goes_on_over_the_cut(planned: Planned, model: MOVAModel, cache: ShotCache) -> None:
     follows = {**DRUMS, "keep": ["last_frame", "sound"]}
     alone = render_film(planned(BALL, DRUMS), cache, lambda: model)
     film = render_film(planned(BALL, follows), cache, lambda: model)
     assert film.waveform.shape == alone.waveform.shape == (1, 10000)
     assert np.array_equal(film.frames[5], film.frames[4])
     differs = np.flatnonzero((film.waveform != alone.waveform)[0])
-    # shot 1 keeps its sound up to the seam of one latent before the cut
+    # shot 1 keeps its audio up to the seam of one latent before the cut
     assert 5000 - HOP <= differs.min() < 5000
     assert differs.max() > 9000
     other = render_film(planned({**BALL, "audio_seed": 9}, follows), cache, lambda: model)
@@ -304,7 +304,7 @@ def test_a_retake_leaves_everything_else_equal_to_the_bit(
 ) -> None:
     before = render_film(planned(BALL, DRUMS), cache, lambda: model)
     film = make_film({"fps": 16, "num_inference_steps": 1, "guidance_scale": 1, "shots": [BALL, DRUMS]})
-    plan = plan_film(film.with_takes({2: (parse_take(take),)}), model.world, model_key="tiny")
+    plan = plan_film(film.with_takes({2: (parse_take(take),)}), model.capabilities, model_key="tiny")
     assert states(plan, cache) == ["cached", "to render"]
     after = render_film(plan, cache, lambda: model)
     changed = np.flatnonzero((after.frames != before.frames).any(axis=(1, 2, 3)))
@@ -315,7 +315,7 @@ def test_a_retake_leaves_everything_else_equal_to_the_bit(
         assert heard.min() >= 5000 + samples[0] - HOP
         assert heard.max() < 5000 + samples[1] + HOP
     assert np.array_equal(render_film(plan, cache, no_model).waveform, after.waveform)
-    other = plan_film(film.with_takes({2: (parse_take(take + ":77"),)}), model.world, model_key="tiny")
+    other = plan_film(film.with_takes({2: (parse_take(take + ":77"),)}), model.capabilities, model_key="tiny")
     assert states(other, cache) == ["cached", "to render"]
 
 

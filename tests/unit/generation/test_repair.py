@@ -18,7 +18,7 @@ from mova.cli import generate as command
 from mova.cli import health as check
 from mova.cli.generate import Choice, Output
 from mova.conditioning.prepare import Prepared
-from mova.conditioning.sources import name_of_sound
+from mova.conditioning.sources import name_of_audio
 from mova.errors import MediaError, MovaError, RequestError
 from mova.generation.model import MOVAModel, OnProgress
 from mova.generation.repair import generate_checked
@@ -30,7 +30,7 @@ from mova.scenes.world import render, write_script
 
 
 class BrokenAtSeed5(MOVAModel):
-    """Its sound is not a number at audio seed 5, whatever else is asked."""
+    """Its audio is not a number at audio seed 5, whatever else is asked."""
 
     def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
         clip = super().run_prepared(prepared, on_progress=on_progress)
@@ -54,7 +54,7 @@ def model(tiny_components: Components) -> BrokenAtSeed5:
 
 @pytest.fixture
 def silent_folder(tiny_components: Components, tmp_path: Path) -> Path:
-    """A checkpoint whose every sound is silent."""
+    """A checkpoint whose every audio is silent."""
     audio_vae = copy.deepcopy(tiny_components.audio_vae)
     with torch.no_grad():
         for parameter in audio_vae.parameters():
@@ -70,7 +70,7 @@ def test_a_faulty_clip_is_kept_with_its_verdict_unless_a_repair_is_asked_for(sil
     assert checked.remedies == () and checked.prepared.plan.audio_seed == 5
 
 
-def test_a_faulty_sound_is_made_again_from_its_next_seed_and_the_clip_says_which(model: BrokenAtSeed5) -> None:
+def test_a_faulty_audio_is_made_again_from_its_next_seed_and_the_clip_says_which(model: BrokenAtSeed5) -> None:
     told: list[str] = []
     checked = generate_checked(
         model,
@@ -121,7 +121,7 @@ def test_a_codec_in_half_precision_is_tried_in_float32_with_the_same_seeds(tiny_
     assert video_vae.dtype == torch.float16
 
 
-def test_sound_that_is_no_number_gives_no_clip_and_is_repaired(tiny_components: Components) -> None:
+def test_audio_that_is_no_number_gives_no_clip_and_is_repaired(tiny_components: Components) -> None:
     audio_vae = copy.deepcopy(tiny_components.audio_vae)
     audio_vae.register_to_config(latents_std=[float("nan")] * 6)
     model = MOVAModel(MOVAPipeline.from_components(replace(tiny_components, audio_vae=audio_vae)))
@@ -132,9 +132,7 @@ def test_sound_that_is_no_number_gives_no_clip_and_is_repaired(tiny_components: 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_one_patch_of_a_picture_that_is_no_number_is_a_fault_of_the_picture(
-    tiny_components: Components, value: float
-) -> None:
+def test_one_patch_of_a_picture_that_is_no_number_is_a_fault_of_the_picture(tiny_components: Components, value: float) -> None:
     class Patchy(type(tiny_components.video_vae)):  # type: ignore[misc]
         def decode(self, *arguments: Any, **options: Any) -> Any:
             decoded = super().decode(*arguments, **options)
@@ -177,9 +175,9 @@ def test_a_clip_of_a_model_has_its_verdict_and_what_was_given_is_not_judged(tiny
     assert made.reroll("audio", seed=1).health.looked_at == ("audio",)
 
 
-def test_a_sound_that_was_given_is_not_judged(model: BrokenAtSeed5) -> None:
+def test_audio_that_was_given_is_not_judged(model: BrokenAtSeed5) -> None:
     memory: dict[str, Any] = {}
-    name = name_of_sound((np.zeros((1, 16000), np.float32), 16000), "audio", memory)
+    name = name_of_audio((np.zeros((1, 16000), np.float32), 16000), "audio", memory)
     asked = model.prepare(request(audio=name), memory=memory).with_seeds(4, 6)
     assert generate_checked(model, asked).health.looked_at == ("video",)
 
@@ -248,13 +246,13 @@ def test_check_looks_at_every_file_and_tells_whether_all_are_whole(tmp_path: Pat
     facts = json.loads(capsys.readouterr().out)
     assert [fact["verdict"] for fact in facts] == ["ok", "unreadable", "faulty"]
     assert not check.run([silent], is_json=False)
-    assert "silence in the sound" in capsys.readouterr().out.splitlines()[1]
+    assert "silence in the audio" in capsys.readouterr().out.splitlines()[1]
     with pytest.raises(MediaError, match=r"broken\.mkv"):
         check.run([broken], is_json=False)
 
 
-def test_check_takes_a_sound_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sound = tmp_path / "tick.wav"
-    render(write_script("metronome", 3)).clip().save(sound)
-    assert check.run([sound], is_json=False)
-    assert capsys.readouterr().out == f"{sound}  ok (there is no picture to look at)\n"
+def test_check_takes_audio_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = tmp_path / "tick.wav"
+    render(write_script("metronome", 3)).clip().save(audio)
+    assert check.run([audio], is_json=False)
+    assert capsys.readouterr().out == f"{audio}  ok (there is no picture to look at)\n"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mova.lab.adherence.judge import judge, summarise, wish_of
+from mova.lab.adherence.judge import constraints_of, judge, summarise
 from mova.lab.codec import compare, summarise_codec
 from mova.scenes.script import Script
 from mova.scenes.world import KINDS, render, sample_scripts, write_script
@@ -32,25 +32,25 @@ def test_the_renderer_s_own_clips_are_in_step_and_as_asked(kind: str) -> None:
 
 def test_only_what_the_caption_says_is_asked_for() -> None:
     script = write_script("ball", 3, attributes={"colour": "red", "count": 3, "number": 1, "floor": "wood"})
-    full = wish_of(with_caption(script, "a small red ball bounces three times on a wooden floor"))
+    full = constraints_of(with_caption(script, "a small red ball bounces three times on a wooden floor"))
     assert (full.colours, full.count, full.sound) == (frozenset({"red"}), 3, "wood")
-    short = wish_of(with_caption(script, "a small ball bounces on a wooden floor"))
+    short = constraints_of(with_caption(script, "a small ball bounces on a wooden floor"))
     assert (short.colours, short.count) == (None, None)
-    assert wish_of(with_caption(script, "three bounces of a large red ball on wood")).count == 3
+    assert constraints_of(with_caption(script, "three bounces of a large red ball on wood")).count == 3
     # the number of balls is no number of bounces
     pair = write_script("ball", 4, attributes={"number": 2, "count": 2})
-    assert wish_of(with_caption(pair, "two balls bounce on a wooden floor")).count is None
+    assert constraints_of(with_caption(pair, "two balls bounce on a wooden floor")).count is None
 
 
 def test_a_sequence_that_is_spelt_out_says_the_count_too() -> None:
     script = write_script("piano", 3, attributes={"sequence": "C E G"})
-    assert wish_of(with_caption(script, "piano notes: c, e, g")).sequence == ("C", "E", "G")
-    assert wish_of(with_caption(script, "piano notes: c, e, g")).count == 3
-    assert wish_of(with_caption(script, "three notes on the piano")).sequence is None
-    assert wish_of(with_caption(script, "three notes on the piano")).count == 3
+    assert constraints_of(with_caption(script, "piano notes: c, e, g")).sequence == ("C", "E", "G")
+    assert constraints_of(with_caption(script, "piano notes: c, e, g")).count == 3
+    assert constraints_of(with_caption(script, "three notes on the piano")).sequence is None
+    assert constraints_of(with_caption(script, "three notes on the piano")).count == 3
 
 
-def test_the_sound_of_other_keys_is_found_out() -> None:
+def test_the_audio_of_other_keys_is_found_out() -> None:
     script = with_caption(write_script("piano", 3, attributes={"sequence": "C E G"}), "piano notes: c, e, g")
     played = render(script)
     other = replace(script, events=tuple(replace(event, label="B") for event in script.events))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from mova.errors import MediaError, RequestError
-from mova.lab.arena.blind import copy_blind, inspect_film, list_films, volumes
+from mova.lab.arena.blind import copy_blind, inspect_video, list_videos, volumes
 from mova.lab.arena.checks import LATE_S, plan_checks, write_late
 from mova.lab.arena.davidson import RIDGE, Counts, fit, pairs_of
 from mova.lab.arena.page import make_page, render_page
@@ -268,7 +268,7 @@ def test_more_pairs_than_there_are_name_the_most() -> None:
     assert told.value.field == "num_pairs"
 
 
-# ---- films ----
+# ---- videos ----
 
 
 def tiny_clip(seed: int, *, seconds: float = 0.5, prompt: str | None = None, gain: float = 0.3) -> Clip:
@@ -280,8 +280,8 @@ def tiny_clip(seed: int, *, seconds: float = 0.5, prompt: str | None = None, gai
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two systems, two prompts; one film lasts long enough for a check with late sound."""
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two systems, two prompts; one video lasts long enough for a check with late audio."""
     root = tmp_path_factory.mktemp("films")
     for number, system in enumerate(("alpha-system", "beta-system")):
         (root / system).mkdir()
@@ -295,7 +295,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_blind_copy_plays_the_same_and_says_nothing(tmp_path: Path, suffix: str, target: str) -> None:
     source, copy = tmp_path / f"source{suffix}", tmp_path / f"copy{target}"
     tiny_clip(1, prompt="secret words").save(source, metadata={"title": "secret system"})
-    assert inspect_film(source, needs_sound=True).suffix == target
+    assert inspect_video(source, needs_audio=True).suffix == target
     copy_blind(source, copy)
     before, after = read_clip(source), read_clip(copy)
     assert np.array_equal(before.frames, after.frames) and before.fps == after.fps
@@ -307,7 +307,7 @@ def test_a_blind_copy_plays_the_same_and_says_nothing(tmp_path: Path, suffix: st
     assert after.request is None and "title" not in probe(copy).metadata
 
 
-def test_a_film_that_is_cut_short_is_named_and_leaves_no_copy(tmp_path: Path) -> None:
+def test_a_video_that_is_cut_short_is_named_and_leaves_no_copy(tmp_path: Path) -> None:
     source = tmp_path / "short.mp4"
     tiny_clip(1, seconds=2.0).save(source)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
@@ -316,29 +316,29 @@ def test_a_film_that_is_cut_short_is_named_and_leaves_no_copy(tmp_path: Path) ->
     assert not (tmp_path / "copy.mp4").exists()
 
 
-def test_films_that_browsers_do_not_play_are_refused(tmp_path: Path) -> None:
+def test_videos_that_browsers_do_not_play_are_refused(tmp_path: Path) -> None:
     tiny_clip(0).save(tmp_path / "a.gif")
-    with pytest.raises(MediaError, match=r"no film in"):
-        list_films(tmp_path)
+    with pytest.raises(MediaError, match=r"no video in"):
+        list_videos(tmp_path)
     tiny_clip(0).save(tmp_path / "sound.wav")
     (tmp_path / "sound.wav").rename(tmp_path / "sound.mp4")
-    with pytest.raises(MediaError, match=r"sound\.mp4 has no picture"):
-        inspect_film(tmp_path / "sound.mp4", needs_sound=True)
+    with pytest.raises(MediaError, match=r"audio\.mp4 has no picture"):
+        inspect_video(tmp_path / "sound.mp4", needs_audio=True)
     (tmp_path / "a.gif").rename(tmp_path / "a.mkv")
-    with pytest.raises(MediaError, match=r"a\.mkv has no sound"):
-        inspect_film(tmp_path / "a.mkv", needs_sound=True)
+    with pytest.raises(MediaError, match=r"a\.mkv has no audio"):
+        inspect_video(tmp_path / "a.mkv", needs_audio=True)
 
 
-def test_two_films_of_one_stem_are_refused(tmp_path: Path) -> None:
+def test_two_videos_of_one_stem_are_refused(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.webm"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(MediaError, match="same stem"):
-        list_films(tmp_path)
+        list_videos(tmp_path)
 
 
-def test_late_sound_is_late_by_a_second_over_the_same_picture(tmp_path: Path, films: Path) -> None:
-    film = inspect_film(films / "alpha-system" / "one.mp4", needs_sound=True)
-    write_late(film, tmp_path / "a.mkv", tmp_path / "b.mkv")  # lossless sound
+def test_late_audio_is_late_by_a_second_over_the_same_picture(tmp_path: Path, videos: Path) -> None:
+    video = inspect_video(videos / "alpha-system" / "one.mp4", needs_audio=True)
+    write_late(video, tmp_path / "a.mkv", tmp_path / "b.mkv")  # lossless audio
     in_step, late = read_clip(tmp_path / "a.mkv"), read_clip(tmp_path / "b.mkv")
     assert np.array_equal(in_step.frames, late.frames)
     shift = round(LATE_S * late.sample_rate)
@@ -346,11 +346,11 @@ def test_late_sound_is_late_by_a_second_over_the_same_picture(tmp_path: Path, fi
     assert np.array_equal(late.waveform[:, shift:], in_step.waveform[:, :-shift])
 
 
-def test_checks_have_a_right_answer_where_one_is_known(films: Path) -> None:
-    one, two = (inspect_film(films / "alpha-system" / f"{stem}.mp4", needs_sound=True) for stem in ("one", "two"))
+def test_checks_have_a_right_answer_where_one_is_known(videos: Path) -> None:
+    one, two = (inspect_video(videos / "alpha-system" / f"{stem}.mp4", needs_audio=True) for stem in ("one", "two"))
     checks = plan_checks([one, two], 4, modes=("both", "sound", "picture"), seed=0)
     assert [check.kind for check in checks] == ["late", "same", "late", "same"]
-    assert {check.film.path for check in checks if check.kind == "late"} == {one.path}  # the other is too short
+    assert {check.video.path for check in checks if check.kind == "late"} == {one.path}  # the other is too short
     late, same = checks[:2]
     assert late.answers(("both", "sound", "picture")) == {
         "both": "left" if late.is_better_left else "right",
@@ -361,7 +361,7 @@ def test_checks_have_a_right_answer_where_one_is_known(films: Path) -> None:
     assert {check.kind for check in plan_checks([one], 2, modes=("picture",), seed=0)} == {"same"}
 
 
-def test_the_louder_film_of_a_pair_is_turned_down() -> None:
+def test_the_louder_video_of_a_pair_is_turned_down() -> None:
     assert volumes(-20.0, -26.0) == (pytest.approx(10 ** (-6 / 20), abs=1e-3), 1.0)
     assert volumes(-20.0, -60.0) == (pytest.approx(10 ** (-10 / 20), abs=1e-3), 1.0)  # not into silence
     assert volumes(None, -10.0) == (1.0, 1.0)
@@ -371,9 +371,9 @@ def test_the_louder_film_of_a_pair_is_turned_down() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Key]:
+def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Key]:
     output = tmp_path_factory.mktemp("out") / "page"
-    folders = [films / "alpha-system", films / "beta-system"]
+    folders = [videos / "alpha-system", videos / "beta-system"]
     page = make_page(folders, output, seed=7)
     assert (page.num_pairs, page.num_checks, page.num_late, page.notes) == (2, 2, 1, ())
     return output, read_key(page.key)
@@ -418,9 +418,9 @@ def test_the_checks_are_what_the_key_says(made: tuple[Path, Key]) -> None:
     assert np.abs(worse.waveform[:, :quiet]).max() < 0.01 < np.abs(better.waveform[:, :quiet]).max()
 
 
-def test_the_same_seed_writes_the_same_page(made: tuple[Path, Key], films: Path, tmp_path: Path) -> None:
+def test_the_same_seed_writes_the_same_page(made: tuple[Path, Key], videos: Path, tmp_path: Path) -> None:
     output, key = made
-    again = make_page([films / "alpha-system", films / "beta-system"], tmp_path / "again", seed=7)
+    again = make_page([videos / "alpha-system", videos / "beta-system"], tmp_path / "again", seed=7)
     assert read_key(again.key) == key
     assert (again.page / "index.html").read_bytes() == (output / "index.html").read_bytes()
 
@@ -434,19 +434,19 @@ def test_html_in_prompts_and_titles_is_text() -> None:
     assert json.loads(data)["pairs"][0]["prompt"] == hostile
 
 
-def test_folders_that_do_not_match_are_told_by_name(films: Path, tmp_path: Path) -> None:
+def test_folders_that_do_not_match_are_told_by_name(videos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "one.mp4").write_bytes(b"x")
     with pytest.raises(RequestError, match="other lacks two"):
-        make_page([films / "alpha-system", other], tmp_path / "page")
+        make_page([videos / "alpha-system", other], tmp_path / "page")
     with pytest.raises(RequestError, match="twice"):
-        make_page([films / "alpha-system", films / "alpha-system"], tmp_path / "page")
+        make_page([videos / "alpha-system", videos / "alpha-system"], tmp_path / "page")
     with pytest.raises(RequestError, match="two systems"):
-        make_page([films / "alpha-system"], tmp_path / "page")
+        make_page([videos / "alpha-system"], tmp_path / "page")
 
 
-def test_unreadable_and_huge_films_are_all_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_unreadable_and_huge_videos_are_all_named_and_nothing_is_left(tmp_path: Path) -> None:
     for system in ("a", "b"):
         (tmp_path / system).mkdir()
         for stem in ("x", "y"):
@@ -454,12 +454,12 @@ def test_unreadable_and_huge_films_are_all_named_and_nothing_is_left(tmp_path: P
     (tmp_path / "a" / "x.mp4").write_bytes(b"no film at all")
     with open(tmp_path / "b" / "y.mp4", "r+b") as handle:
         handle.truncate(3 * 2**30)  # sparse: takes no room on disk
-    with pytest.raises(MediaError, match=r"2 films cannot be judged: .*x\.mp4.*y\.mp4 has 3\.0 GiB"):
+    with pytest.raises(MediaError, match=r"2 videos cannot be judged: .*x\.mp4.*y\.mp4 has 3\.0 GiB"):
         make_page([tmp_path / "a", tmp_path / "b"], tmp_path / "page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_films_of_different_prompts_are_refused(tmp_path: Path) -> None:
+def test_videos_of_different_prompts_are_refused(tmp_path: Path) -> None:
     for system in ("a", "b"):
         (tmp_path / system).mkdir()
         tiny_clip(0, prompt=f"prompt of {system}").save(tmp_path / system / "x.mp4")
@@ -467,8 +467,8 @@ def test_films_of_different_prompts_are_refused(tmp_path: Path) -> None:
         make_page([tmp_path / "a", tmp_path / "b"], tmp_path / "page", num_checks=0)
 
 
-def test_a_page_is_never_written_over_another_or_its_key(films: Path, tmp_path: Path) -> None:
-    folders = [films / "alpha-system", films / "beta-system"]
+def test_a_page_is_never_written_over_another_or_its_key(videos: Path, tmp_path: Path) -> None:
+    folders = [videos / "alpha-system", videos / "beta-system"]
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "mine.txt").write_text("keep")
     with pytest.raises(MediaError, match="not empty"):

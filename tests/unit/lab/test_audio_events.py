@@ -13,11 +13,11 @@ RATE = 16000
 
 def clicks(times_s: list[float], *, rate: int = RATE, seconds: float = 1.5) -> npt.NDArray[np.float64]:
     times = np.arange(round(seconds * rate)) / rate
-    sound = 1e-4 * np.random.default_rng(0).standard_normal(times.size)
+    audio = 1e-4 * np.random.default_rng(0).standard_normal(times.size)
     for start in times_s:
         since = times - start
-        sound += np.where(since >= 0, np.exp(-since / 0.03) * np.sin(2 * np.pi * 900 * since), 0.0)
-    return 0.5 * sound
+        audio += np.where(since >= 0, np.exp(-since / 0.03) * np.sin(2 * np.pi * 900 * since), 0.0)
+    return 0.5 * audio
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
@@ -36,27 +36,27 @@ def test_channels_are_heard_together() -> None:
 def test_silence_noise_and_a_steady_tone_have_no_events(kind: str) -> None:
     times = np.arange(2 * RATE) / RATE
     noise = 0.05 * np.random.default_rng(1).standard_normal(times.size)
-    for sound in (np.zeros(times.size), noise, 0.3 * np.sin(2 * np.pi * 960 * times)):
-        assert hear(sound, RATE, kind=kind) == []
+    for audio in (np.zeros(times.size), noise, 0.3 * np.sin(2 * np.pi * 960 * times)):
+        assert hear(audio, RATE, kind=kind) == []
 
 
 @pytest.mark.parametrize("key", KEYS_HZ)
 def test_a_key_is_named_by_its_pitch(key: str) -> None:
     script = write_script("piano", 3, attributes={"sequence": key})
-    sound = synthesise(script, sample_rate=RATE, num_samples=33000)[0]
-    assert [event.label for event in hear(sound, RATE, kind="piano")] == [key]
+    audio = synthesise(script, sample_rate=RATE, num_samples=33000)[0]
+    assert [event.label for event in hear(audio, RATE, kind="piano")] == [key]
 
 
 def test_a_key_without_its_fundamental_is_still_named() -> None:
     times = np.arange(RATE // 3) / RATE
-    sound = sum(np.sin(2 * np.pi * n * KEYS_HZ["G"] * times) * 0.1 for n in (2, 3))
-    assert nearest_key(np.asarray(sound), RATE) == "G"
+    audio = sum(np.sin(2 * np.pi * n * KEYS_HZ["G"] * times) * 0.1 for n in (2, 3))
+    assert nearest_key(np.asarray(audio), RATE) == "G"
 
 
 def test_a_quieter_clip_has_the_same_events() -> None:
     script = write_script("drums", 5)
-    sound = synthesise(script, sample_rate=RATE, num_samples=33000)[0]
-    loud, quiet = hear(sound, RATE, kind="drums"), hear(0.25 * sound, RATE, kind="drums")
+    audio = synthesise(script, sample_rate=RATE, num_samples=33000)[0]
+    loud, quiet = hear(audio, RATE, kind="drums"), hear(0.25 * audio, RATE, kind="drums")
     assert [event.label for event in loud] == [event.label for event in quiet]
     np.testing.assert_allclose([e.time_s for e in loud], [e.time_s for e in quiet], atol=1e-3)
 

@@ -32,8 +32,8 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def film(kind: str, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A rendered film of 33 frames."""
+def video(kind: str, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A rendered video of 33 frames."""
     return render(write_script(kind, seed), width=96, height=96, num_frames=33).frames
 
 
@@ -52,8 +52,8 @@ def test_every_prompt_of_training_is_known(tmp_path: Path) -> None:
     latents, joint = tmp_path / "latents.yaml", FOLDER.parent / "recipes" / "continue" / "2_joint.yaml"
     latents.write_text("stage: latents\nfolder: runs/base\nseed: 3\nnum_clips: 8\nnum_held_out: 8\n")
     known = base_model.training_captions(latents, joint, 3)
-    world, count = base_model.load_recipe(latents).world.world(), base_model.load_recipe(joint).phrasings
-    written = {one.caption for one in base_model.scripts_in(3, 0, 8, world)}
+    capabilities, count = base_model.load_recipe(latents).capabilities.capabilities(), base_model.load_recipe(joint).phrasings
+    written = {one.caption for one in base_model.scripts_in(3, 0, 8, capabilities)}
     assert written <= known and len(known) <= 8 * count
 
 
@@ -90,7 +90,7 @@ def test_the_machine_is_named() -> None:
 
 
 def test_a_ball_that_jumps_or_is_gone_after_a_border_does_not_go_on() -> None:
-    measures, truth = script("directions_measures"), film("ball", 1)
+    measures, truth = script("directions_measures"), video("ball", 1)
     jumped = np.concatenate([truth[:17], truth[21:], truth[-4:]])
     gone = truth.copy()
     gone[17:] = gone[17:, :, :1]  # the left edge of the picture over all of it
@@ -102,7 +102,7 @@ def test_a_ball_that_jumps_or_is_gone_after_a_border_does_not_go_on() -> None:
 
 
 def test_a_ball_that_fades_within_a_latent_is_not_there_still() -> None:
-    measures, truth = script("directions_measures"), film("ball", 1)
+    measures, truth = script("directions_measures"), video("ball", 1)
     faded = truth.copy()
     faded[3:5] = faded[3:5, :, :1]
     assert measures.still_there(truth, truth, num_frames=4) == {"still there": True, "truth still there": True}

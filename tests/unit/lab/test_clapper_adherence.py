@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mova.lab.adherence.families import ADHERENCE, adherence_floors, adherence_of, asked_of, score_adherence
+from mova.lab.adherence.families import ADHERENCE, adherence_floors, adherence_of, request_from_video, score_adherence
 from mova.lab.read.events import Detection
 from mova.lab.read.readers import Reading
 from mova.lab.read.traits import Traits, nearest_voice, read_traits
@@ -28,7 +28,7 @@ ASKS = {
 
 
 def true_traits(scene: ClapperScene) -> Traits:
-    """What a perfect reader finds in a perfect film."""
+    """What a perfect reader finds in a perfect video."""
     seen, heard = (
         tuple(Detection(one.time_s, one.label, 1.0) for one in scene.events if one.modality == modality)
         for modality in ("video", "audio")
@@ -43,7 +43,7 @@ def said(scene: ClapperScene) -> set[str]:
 
 
 @pytest.mark.parametrize("family", SYNC_FAMILIES)
-def test_a_true_film_through_a_codec_is_right_in_all_that_its_caption_asks(family: str) -> None:
+def test_a_true_video_through_a_codec_is_right_in_all_that_its_caption_asks(family: str) -> None:
     wrong = []
     for seed in (3, 4):
         scene = make_scene(family, seed, seconds=2.5)
@@ -65,8 +65,8 @@ def test_what_a_caption_leaves_out_is_not_asked_for() -> None:
     brief = replace(scene.picture, caption="a small ball bounces on a wooden floor")
     brief = replace(brief, attributes={**brief.attributes, "size": "small", "floor": "wood"})
     short = replace(scene, caption=brief.caption, attributes=brief.attributes, picture=brief)
-    assert asked_of(short).material == "wood"
-    assert asked_of(short).count is None and asked_of(short).colours is None
+    assert request_from_video(short).material == "wood"
+    assert request_from_video(short).count is None and request_from_video(short).colours is None
     values = adherence_of(short, true_traits(short))
     assert set(values) == set(ADHERENCE)
     assert {name for name, value in values.items() if value is not None} == {"material"}
@@ -79,7 +79,7 @@ def test_a_clip_in_which_nothing_can_be_read_is_wrong_in_all_that_is_asked() -> 
 
 
 def test_a_pad_left_out_costs_its_share_of_the_order_and_a_note_its_place() -> None:
-    drum = next(scene for seed in range(9) if asked_of(scene := make_scene("drum", seed)).order is not None)
+    drum = next(scene for seed in range(9) if request_from_video(scene := make_scene("drum", seed)).order is not None)
     traits = true_traits(drum)
     fewer = replace(traits, reading=Reading(traits.reading.seen[1:], traits.reading.heard))
     values = adherence_of(drum, fewer)

@@ -101,7 +101,7 @@ def test_clips_in_which_nothing_can_be_read_do_not_move() -> None:
         assert not any(judge_pair(pair, SILENT, SILENT, fps=16.0, sample_rate=16000).values())
 
 
-def test_measuring_scenes_differ_in_one_thing_and_sound_like_it() -> None:
+def test_measuring_scenes_differ_in_one_thing_and_audio_like_it() -> None:
     outcomes = []
     for seed in range(3):
         pairs = counterfactual_scenes(seed)
@@ -120,9 +120,9 @@ def test_measuring_scenes_differ_in_one_thing_and_sound_like_it() -> None:
                 )
             measures = []
             for scene in (pair.first, pair.second):
-                sound = synthesise(scene.sound, sample_rate=24_000, num_samples=96_000)
-                reading = Reading((), tuple(hear_events(sound, 24_000, family="bounce")))
-                measures.append(Measures(quantities(reading, sound, 24_000)))
+                audio = synthesise(scene.audio, sample_rate=24_000, num_samples=96_000)
+                reading = Reading((), tuple(hear_events(audio, 24_000, family="bounce")))
+                measures.append(Measures(quantities(reading, audio, 24_000)))
             outcomes.append(moves(pair, *measures))
     found = directional_accuracy(outcomes)
     # nothing was looked at here
@@ -160,13 +160,13 @@ def test_a_colour_that_stays_or_turns_into_a_third_is_no_change() -> None:
     assert moves(replace(pair), blue, blue) == {"colour": False}
 
 
-def test_a_sound_rings_until_its_energy_is_spent_and_its_pitch_is_its_own() -> None:
+def test_audio_rings_until_its_energy_is_spent_and_its_pitch_is_its_own() -> None:
     times = np.arange(16000) / 16000
     for pitch_hz, decay_s in ((200.0, 0.05), (900.0, 0.1)):
-        sound = (0.5 * np.exp(-times / decay_s) * np.sin(2 * np.pi * pitch_hz * times))[None].astype(np.float32)
+        audio = (0.5 * np.exp(-times / decay_s) * np.sin(2 * np.pi * pitch_hz * times))[None].astype(np.float32)
         # energy falls by 20 dB in ln(10) time constants of the amplitude
-        assert ring_s(sound, 16000, 0.0, until_s=1.0) == pytest.approx(decay_s * np.log(10.0), rel=0.03)
-        assert centroid_hz(sound, 16000, 0.0, until_s=1.0) == pytest.approx(pitch_hz, rel=0.1)
+        assert ring_s(audio, 16000, 0.0, until_s=1.0) == pytest.approx(decay_s * np.log(10.0), rel=0.03)
+        assert centroid_hz(audio, 16000, 0.0, until_s=1.0) == pytest.approx(pitch_hz, rel=0.1)
     low, high = (np.sin(2 * np.pi * pitch_hz * times)[None].astype(np.float32) for pitch_hz in (165.0, 250.0))
     assert body_hz(high, 16000, 0.0, until_s=1.0) > body_hz(low, 16000, 0.0, until_s=1.0) + 60.0
     silence = np.zeros((1, 16000), np.float32)

@@ -48,7 +48,7 @@ def test_a_way_that_turns_back_between_two_frames_is_placed_between_them() -> No
 def test_gravity_is_read_from_each_flight_and_its_change_is_seen() -> None:
     impacts, fps, shutter, floor = (0.31, 0.95, 1.45), 24.0, 0.75, -0.6
 
-    def film(first: float, second: float) -> np.ndarray:
+    def video(first: float, second: float) -> np.ndarray:
         moments = (np.arange(40)[:, None] + shutter * (np.arange(50) + 0.5) / 50) / fps
         arcs = [
             0.5 * gravity * np.clip((moments - start) * (end - moments), 0.0, None)
@@ -56,9 +56,9 @@ def test_gravity_is_read_from_each_flight_and_its_change_is_seen() -> None:
         ]
         return (floor + arcs[0] + arcs[1]).mean(axis=1)
 
-    assert sight.gravities(film(6.0, 6.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 6.0], rel=1e-3)
-    assert sight.gravities(film(6.0, 3.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 3.0], rel=1e-3)
-    hidden = film(6.0, 3.0)
+    assert sight.gravities(video(6.0, 6.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 6.0], rel=1e-3)
+    assert sight.gravities(video(6.0, 3.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 3.0], rel=1e-3)
+    hidden = video(6.0, 3.0)
     hidden[8:22] = np.nan  # one frame of the first flight is left
     assert sight.gravities(hidden, fps, impacts, shutter=shutter) == pytest.approx([3.0], rel=1e-3)
     assert sight.gravities(hidden, fps, impacts[:1], shutter=shutter).size == 0

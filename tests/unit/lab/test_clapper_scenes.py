@@ -59,7 +59,7 @@ def test_controls_lack_one_side_or_have_two_that_have_nothing_to_do_with_each_ot
     assert (still == still[0]).all()
 
 
-def test_a_far_flash_is_heard_at_the_speed_of_sound() -> None:
+def test_a_far_flash_is_heard_at_the_speed_of_audio() -> None:
     scene = make_scene("far_flash", 2)
     assert scene.lag_s == pytest.approx(int(scene.attributes["distance_m"]) / 343.0)
     assert 0.029 < scene.lag_s < 0.31
@@ -68,10 +68,10 @@ def test_a_far_flash_is_heard_at_the_speed_of_sound() -> None:
 
 def test_a_moving_source_is_louder_on_the_side_where_it_is() -> None:
     scene = make_scene("moving_source", 5)
-    sound = render_scene(scene, width=32, height=32, sample_rate=16_000).waveform
+    audio = render_scene(scene, width=32, height=32, sample_rate=16_000).waveform
     for event in scene.events:
         first = round(event.time_s * 16_000)
-        left, right = np.square(sound[:, first : first + 1600]).sum(axis=1)
+        left, right = np.square(audio[:, first : first + 1600]).sum(axis=1)
         if abs(event.place[0] - 0.5) > 0.05:
             assert (right > left) == (event.place[0] > 0.5)
 

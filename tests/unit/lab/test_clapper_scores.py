@@ -26,7 +26,7 @@ def test_the_truth_scores_one_with_no_offset_whatever_lag_a_scene_means() -> Non
     assert (values["sounding_rate"], values["hallucination_rate"], values["coverage"]) == (1.0, 0.0, 1.0)
 
 
-def test_late_sound_is_positive_and_late_sound_is_not_missing_sound() -> None:
+def test_late_audio_is_positive_and_late_audio_is_not_missing_audio() -> None:
     values = measure(late(PLANS, 0.2))
     assert values["offset_ms"] == pytest.approx(200.0, abs=1.0)
     assert values["sounding_rate"] > 0.95
@@ -34,12 +34,12 @@ def test_late_sound_is_positive_and_late_sound_is_not_missing_sound() -> None:
     assert measure(late(PLANS, -0.2))["offset_ms"] == pytest.approx(-200.0, abs=1.0)
 
 
-def test_the_windows_of_bt1359_are_wider_for_late_sound() -> None:
+def test_the_windows_of_bt1359_are_wider_for_late_audio() -> None:
     assert measure(late(PLANS, 0.1))[HEADLINE] == pytest.approx(1.0)
     assert measure(late(PLANS, -0.1))[HEADLINE] < 0.3
 
 
-def test_sounds_without_a_cause_and_causes_without_a_sound_are_told_apart() -> None:
+def test_sounds_without_a_cause_and_causes_without_audio_are_told_apart() -> None:
     silent = [replace(clip, audio_s=clip.audio_s[:-1]) for clip in PLANS]
     babbling = [replace(clip, audio_s=(*clip.audio_s, clip.audio_s[-1] + 0.15)) for clip in PLANS]
     missed, added = measure(silent), measure(babbling)

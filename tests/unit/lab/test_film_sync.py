@@ -12,9 +12,9 @@ import pytest
 from mova.cli import sync as command
 from mova.errors import MediaError, RequestError
 from mova.lab.sync.align import align
-from mova.lab.sync.measure import measure, measure_clip, measure_file, read_film
+from mova.lab.sync.measure import measure, measure_clip, measure_file, read_video
 from mova.lab.sync.plot import sync_plot
-from mova.lab.sync.result import FilmSync, verdict_of, with_pairs
+from mova.lab.sync.result import VideoSync, verdict_of, with_pairs
 from mova.media.clip import Clip
 from mova.scenes.world import render, write_script
 from mova.timeline import samples_in_frames
@@ -48,19 +48,19 @@ def flashes_and_clicks(
     for time_s in times:
         first = round(time_s * FPS)
         frames[first : first + 2, 8:16, 12:24] = 230
-    sound = 1e-4 * rng.standard_normal(samples_in_frames(num_frames, Fraction(FPS), RATE))
+    audio = 1e-4 * rng.standard_normal(samples_in_frames(num_frames, Fraction(FPS), RATE))
     age = np.arange(RATE // 20) / RATE
     click = 0.6 * np.exp(-age / 0.006) * np.sin(2.0 * np.pi * 1500.0 * age)
     for time_s in [moved(time_s) for time_s in times] if clicks is None else clicks:
         first = round(time_s * RATE)
-        room = min(click.size, sound.size - first)
+        room = min(click.size, audio.size - first)
         if first >= 0 and room > 0:
-            sound[first : first + room] += click[:room]
-    return Clip(frames, sound[None].astype(np.float32), Fraction(FPS), RATE)
+            audio[first : first + room] += click[:room]
+    return Clip(frames, audio[None].astype(np.float32), Fraction(FPS), RATE)
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
+def video(tmp_path: Path) -> Path:
     """In step, through H.264 and AAC."""
     path = tmp_path / "film.mp4"
     flashes_and_clicks().save(path)
@@ -73,12 +73,12 @@ def test_an_injected_offset_is_recovered_within_three_milliseconds_after_the_cod
     flashes_and_clicks(moved=lambda time_s: time_s + offset_ms / 1000.0).save(path)
     found = measure_file(path)
     assert found.offset_ms == pytest.approx(offset_ms, abs=3.0)
-    assert found.num_events >= 7 and found.read_as == "any film"
+    assert found.num_events >= 7 and found.read_as == "any video"
     assert found.verdict == verdict_of(found.offset_ms)
     assert found.p_value is not None and found.p_value <= 0.01
 
 
-def test_a_drift_is_found_and_the_worse_end_of_the_film_is_judged() -> None:
+def test_a_drift_is_found_and_the_worse_end_of_the_video_is_judged() -> None:
     found = measure_clip(flashes_and_clicks(16.0, moved=lambda time_s: time_s + 0.04 + 0.005 * time_s))
     assert found.drift_ms_per_s == pytest.approx(5.0, abs=0.3)
     low, high = found.drift_interval_ms_per_s or (0.0, 0.0)
@@ -90,7 +90,7 @@ def test_a_drift_is_found_and_the_worse_end_of_the_film_is_judged() -> None:
     assert later.verdict == "noticeable" and "drifts" in later.why
 
 
-def test_a_film_without_sound_events_or_without_picture_events_cannot_be_told() -> None:
+def test_a_video_without_audio_events_or_without_picture_events_cannot_be_told() -> None:
     clip = flashes_and_clicks()
     silent = measure_clip(replace(clip, waveform=np.zeros_like(clip.waveform)))
     assert (silent.verdict, silent.offset_ms, silent.num_events) == ("cannot tell", None, 0)
@@ -101,7 +101,7 @@ def test_a_film_without_sound_events_or_without_picture_events_cannot_be_told() 
     assert measure_clip(replace(clip, waveform=noise)).verdict == "cannot tell"
 
 
-def test_a_film_of_one_frame_cannot_be_told() -> None:
+def test_a_video_of_one_frame_cannot_be_told() -> None:
     clip = flashes_and_clicks()
     one = Clip(clip.frames[:1], clip.waveform[:, : samples_in_frames(1, clip.fps, RATE)], clip.fps, RATE)
     assert measure_clip(one).verdict == "cannot tell"
@@ -128,7 +128,7 @@ def test_an_even_beat_is_measured_and_said_to_be_known_but_for_beats() -> None:
     assert found.beat_s == pytest.approx(1.0, abs=0.01)
 
 
-def test_one_missed_and_one_extra_sound_do_not_shift_the_offset() -> None:
+def test_one_missed_and_one_extra_audio_do_not_shift_the_offset() -> None:
     times = flash_times(6.0, 0)
     clicks = [time_s + 0.05 for time_s in times if time_s != times[3]] + [times[5] + 0.31]
     found = measure_clip(flashes_and_clicks(clicks=clicks))
@@ -164,7 +164,7 @@ def test_far_thunder_is_in_step_half_a_second_late_and_a_single_pair_is_never_su
 def test_a_kind_can_be_named_and_a_wrong_one_is_refused() -> None:
     clip = render(write_script("drums", 5, attributes={"count": 3})).clip()
     assert measure_clip(clip, kind="drums").num_events == 3
-    assert measure_clip(replace(clip, request={"prompt": "drum pads are hit"}), kind="any").read_as == "any film"
+    assert measure_clip(replace(clip, request={"prompt": "drum pads are hit"}), kind="any").read_as == "any video"
     with pytest.raises(RequestError, match="kind must be one of ball"):
         measure_clip(clip, kind="opera")
     silent = measure_clip(replace(clip, waveform=np.zeros_like(clip.waveform)), kind="drums")
@@ -178,7 +178,7 @@ def test_verdicts_follow_bt1359() -> None:
 
 def test_a_verdict_near_a_limit_is_not_sure() -> None:
     rng = np.random.default_rng(3)
-    start = FilmSync("any film", 10.0, (), ())
+    start = VideoSync("any video", 10.0, (), ())
     seen = np.arange(1.0, 9.0, 0.5)
     clear, near = (
         with_pairs(start, [(float(t), float(t + at + 0.02 * rng.standard_normal())) for t in seen]) for at in (0.04, 0.124)
@@ -199,14 +199,14 @@ def test_chance_decides_whether_trains_fit() -> None:
     assert min(p_values) > 0.01 and max(p_values) > 0.4
 
 
-def test_a_sound_that_begins_late_or_ends_early_is_measured_all_the_same(tmp_path: Path) -> None:
+def test_audio_that_begins_late_or_ends_early_is_measured_all_the_same(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     clip = flashes_and_clicks(moved=lambda time_s: time_s + 0.06)
     path = tmp_path / "late.mkv"
     with av.open(str(path), "w") as container:
         picture = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
         picture.width, picture.height, picture.pix_fmt = 48, 32, "yuv420p"
-        sound = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        audio = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
         for frame in clip.frames:
             container.mux(picture.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(picture.encode(None))
@@ -214,35 +214,35 @@ def test_a_sound_that_begins_late_or_ends_early_is_measured_all_the_same(tmp_pat
         samples = (clip.waveform[:, late : 5 * RATE] * 32767).astype(np.int16)
         block = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         block.sample_rate, block.pts, block.time_base = RATE, late, Fraction(1, RATE)
-        container.mux(sound.encode(block))
-        container.mux(sound.encode(None))
+        container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
     assert measure_file(path).offset_ms == pytest.approx(60.0, abs=3.0)
 
 
-def test_the_command_says_it_in_words_and_in_json(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command.run(film, kind=None, plot=tmp_path / "plot.png", is_json=False)
+def test_the_command_says_it_in_words_and_in_json(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.run(video, kind=None, plot=tmp_path / "plot.png", is_json=False)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{film}  in step: the sound is ") and "ITU-R BT.1359" in lines[0]
+    assert lines[0].startswith(f"{video}  in step: the audio is ") and "ITU-R BT.1359" in lines[0]
     assert lines[1].startswith("  offset ") and "pairs from" in lines[2] and lines[3].startswith("  drift ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "plot.png"]
-    command.run(film, kind=None, plot=None, is_json=True)
+    command.run(video, kind=None, plot=None, is_json=True)
     facts = json.loads(capsys.readouterr().out)
     assert abs(facts["offset_ms"]) < 3.0 and facts["verdict"] == "in step" and facts["mad_ms"] < 3.0
     assert facts["num_events"] == len(flash_times(6.0, 0)) and facts["confidence"]["is_sure"] is True
     assert len(facts["confidence"]["offset_ms"]) == 2
 
 
-def test_the_command_refuses_in_the_words_that_were_typed(film: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_in_the_words_that_were_typed(video: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="--kind: must be one of"):
-        command.run(film, kind="opera", plot=None, is_json=False)
+        command.run(video, kind="opera", plot=None, is_json=False)
     with pytest.raises(MediaError, match=r"--plot: writes \.png"):
-        command.run(film, kind=None, plot=tmp_path / "plot.jpg", is_json=False)
+        command.run(video, kind=None, plot=tmp_path / "plot.jpg", is_json=False)
     with pytest.raises(MediaError, match=r"nowhere\.mp4"):
         command.run(tmp_path / "nowhere.mp4", kind=None, plot=None, is_json=False)
 
 
-def test_the_plot_shows_pairs_only_where_there_are_some(film: Path) -> None:
-    read = read_film(film)
+def test_the_plot_shows_pairs_only_where_there_are_some(video: Path) -> None:
+    read = read_video(video)
     sync = measure(read)
     drawn = np.asarray(sync_plot(sync, read, title="film"))
     empty = np.asarray(sync_plot(replace(sync, pairs=(), offset_ms=None), read))
@@ -252,9 +252,9 @@ def test_the_plot_shows_pairs_only_where_there_are_some(film: Path) -> None:
     assert not (empty == pair_colour).all(axis=-1).any()
 
 
-def test_music_over_a_real_film_is_not_taken_for_its_sound(shared_media: Path) -> None:
-    # a cat at play under a guitar: nothing that is seen begins with a sound
-    film = read_film(shared_media / "cat_yarn_mova_360p.mp4")
-    assert measure(film).verdict == "cannot tell"
-    silent = measure(film._replace(frames=film.frames[:9], waveform=film.waveform[:, :0]))
-    assert "there is no sound" in silent.why
+def test_music_over_a_real_video_is_not_taken_for_its_audio(shared_media: Path) -> None:
+    # a cat at play under a guitar: nothing that is seen begins with audio
+    video = read_video(shared_media / "cat_yarn_mova_360p.mp4")
+    assert measure(video).verdict == "cannot tell"
+    silent = measure(video._replace(frames=video.frames[:9], waveform=video.waveform[:, :0]))
+    assert "there is no audio" in silent.why

@@ -88,7 +88,7 @@ def test_clipping_offset_and_correlation_are_counted() -> None:
 
 def test_distances_to_a_codec_grow_with_its_noise_and_are_zero_for_the_truth() -> None:
     truth = noise(seed=1)
-    for distance in (lambda sound: mel_distance(sound, truth, RATE), lambda sound: stft_distance(sound, truth)):
+    for distance in (lambda audio: mel_distance(audio, truth, RATE), lambda audio: stft_distance(audio, truth)):
         values = [distance(truth + noise(level=level, seed=2)) for level in (0.0, 0.003, 0.03)]
         assert values[0] == 0.0
         assert values[1] < values[2]
@@ -127,11 +127,11 @@ def test_kernel_distance_is_not_biased_by_the_size_of_the_sets() -> None:
 
 
 def test_onsets_are_found_at_clicks_and_in_faint_noise_alike() -> None:
-    sound = 1e-4 * np.random.default_rng(0).standard_normal(3 * 22050)
+    audio = 1e-4 * np.random.default_rng(0).standard_normal(3 * 22050)
     for start_s in (0.5, 1.2, 2.1):
         first = round(start_s * 22050)
-        sound[first : first + 2000] += np.exp(-np.arange(2000) / 300.0) * np.sin(0.2 * np.arange(2000))
-    np.testing.assert_allclose(onsets_s(sound, 22050), (0.5, 1.2, 2.1), atol=0.05)
+        audio[first : first + 2000] += np.exp(-np.arange(2000) / 300.0) * np.sin(0.2 * np.arange(2000))
+    np.testing.assert_allclose(onsets_s(audio, 22050), (0.5, 1.2, 2.1), atol=0.05)
     # why AV-Align is not a score of sync: what nobody hears counts as much as a drum. librosa 0.11 itself finds 65 and 149
     # onsets at this rate in eight seconds of noise at -80 dB and of a steady tone
     rate = 44100
@@ -152,17 +152,17 @@ def test_av_align_comes_with_its_chance_level() -> None:
     for index, place in enumerate((4, 4, 4, 12, 12, 12, 12, 12, 22, 22, 22, 22, 22, 6, 6, 6)):
         frames[index, 10:30, place : place + 16] = 220
     assert motion_peaks_s(frames, 8.0) == [3 / 8, 8 / 8, 13 / 8]
-    sound = np.zeros((1, 2 * RATE), np.float32)
+    audio = np.zeros((1, 2 * RATE), np.float32)
     for step_s in (3 / 8, 1.0, 13 / 8):
-        sound[:, round(step_s * RATE) :][:, :1600] = tone(1000.0, seconds=0.1) * np.exp(-np.arange(1600) / 200.0)
-    in_step = av_align(frames, sound, fps=8.0, sample_rate=RATE)
-    assert in_step == av_align(frames, sound, fps=8.0, sample_rate=RATE)
+        audio[:, round(step_s * RATE) :][:, :1600] = tone(1000.0, seconds=0.1) * np.exp(-np.arange(1600) / 200.0)
+    in_step = av_align(frames, audio, fps=8.0, sample_rate=RATE)
+    assert in_step == av_align(frames, audio, fps=8.0, sample_rate=RATE)
     assert in_step.num_video == 3
     assert in_step.score >= 0.6
     assert 0.0 < in_step.chance < in_step.score
     # a tick every 80 ms meets every movement there is, whatever is seen: the chance level says so
     for step in range(25):
-        sound[:, 1280 * step : 1280 * step + 300] = tone(1000.0, seconds=300 / RATE) * np.exp(-np.arange(300) / 60.0)
-    ticking = av_align(frames, sound, fps=8.0, sample_rate=RATE)
+        audio[:, 1280 * step : 1280 * step + 300] = tone(1000.0, seconds=300 / RATE) * np.exp(-np.arange(300) / 60.0)
+    ticking = av_align(frames, audio, fps=8.0, sample_rate=RATE)
     assert ticking.score == pytest.approx(ticking.chance, abs=0.05)
     assert str(AVAlign(0.2, 0.15, 3, 4)) == "0.200 (chance 0.150; 3 heard, 4 seen)"

@@ -23,7 +23,7 @@ from mova.media.clip import Clip
 from mova.timeline import samples_in_frames
 
 
-def film(seconds: float, *, fps: int = 25, side: int = 48, seed: int = 0, rate: int = 16000) -> Clip:
+def clip_of(seconds: float, *, fps: int = 25, side: int = 48, seed: int = 0, rate: int = 16000) -> Clip:
     rng = np.random.default_rng(seed)
     num_frames = round(seconds * fps)
     frames = rng.integers(0, 256, size=(num_frames, side, side, 3), dtype=np.uint8)
@@ -45,7 +45,7 @@ def tiny_vggish() -> VGGish:
     network = VGGish(width=4, channels=2, hidden=8)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.mul_(2.0)  # so that something of the sound is left after nine layers
+            parameter.mul_(2.0)  # so that something of the audio is left after nine layers
     return network
 
 
@@ -56,20 +56,20 @@ def saved(module: nn.Module, path: Path) -> Path:
 
 @pytest.mark.parametrize("name", sorted(known_metrics()))
 def test_a_metric_without_weights_is_skipped_and_says_where_they_are(name: str) -> None:
-    result = measure(known_metrics()[name], [Sample(film(0.2), "a dog")])
+    result = measure(known_metrics()[name], [Sample(clip_of(0.2), "a dog")])
     assert result.status == "skipped"
     assert result.reason
     assert not result.values
 
 
 def test_a_path_with_nothing_there_is_skipped_too(tmp_path: Path) -> None:
-    result = measure(LipSync(), [Sample(film(0.2))], weights=tmp_path / "missing.safetensors")
+    result = measure(LipSync(), [Sample(clip_of(0.2))], weights=tmp_path / "missing.safetensors")
     assert (result.status, "nothing at" in result.reason) == ("skipped", True)
 
 
 def test_weights_of_another_hash_are_refused(tmp_path: Path) -> None:
     path = saved(tiny_syncnet(), tmp_path / "lse.safetensors")
-    clip = film(0.6)
+    clip = clip_of(0.6)
     metric, samples = LipSync(network=tiny_syncnet()), [Sample(clip, face=face(clip))]
     with pytest.raises(CheckpointError, match="sha256"):
         measure(metric, samples, weights=path, sha256="0" * 64)
@@ -85,7 +85,7 @@ def test_the_hash_of_a_folder_changes_with_a_name_and_with_a_byte(tmp_path: Path
 
 
 def test_pickled_and_foreign_weights_fail_with_what_to_do(tmp_path: Path) -> None:
-    clip = film(0.6)
+    clip = clip_of(0.6)
     samples = [Sample(clip, face=face(clip))]
     pickled = tmp_path / "lse.pth"
     torch.save(tiny_syncnet().state_dict(), pickled)
@@ -102,8 +102,8 @@ def test_weights_are_found_by_the_name_of_their_metric(tmp_path: Path) -> None:
     assert weights_in(tmp_path / "missing") == {}
 
 
-def test_films_that_cannot_be_scored_are_counted_and_not_scored_as_nought(tmp_path: Path) -> None:
-    clip, short = film(0.8), film(0.12)
+def test_videos_that_cannot_be_scored_are_counted_and_not_scored_as_nought(tmp_path: Path) -> None:
+    clip, short = clip_of(0.8), clip_of(0.12)
     samples = [Sample(clip, face=face(clip)), Sample(clip), Sample(short, face=face(short))]
     path = saved(tiny_syncnet(), tmp_path / "lse.safetensors")
     result = measure(LipSync(network=tiny_syncnet()), samples, weights=path)
@@ -156,16 +156,16 @@ def test_the_published_vggish_has_the_published_names_and_shapes() -> None:
     assert tiny_vggish()(torch.zeros(3, 1, 96, 64)).shape == (3, 4)
 
 
-def test_examples_of_sound_are_as_many_as_fit() -> None:
+def test_examples_of_audio_are_as_many_as_fit() -> None:
     assert log_mel_examples(np.zeros(15599)).shape == (0, 96, 64)
     assert log_mel_examples(np.zeros(2 * 16000)).shape == (2, 96, 64)
     np.testing.assert_allclose(log_mel_examples(np.zeros(16000)), np.log(0.01))
 
 
-def test_audio_distance_is_nought_for_the_same_films_and_grows_when_they_differ(tmp_path: Path) -> None:
+def test_audio_distance_is_nought_for_the_same_videos_and_grows_when_they_differ(tmp_path: Path) -> None:
     path = saved(tiny_vggish(), tmp_path / "fad.safetensors")
     metric = VGGishFAD(fewest=4, network=tiny_vggish())
-    real = [Sample(film(2.0, side=8, seed=seed)) for seed in range(3)]
+    real = [Sample(clip_of(2.0, side=8, seed=seed)) for seed in range(3)]
     quiet = [Sample(Clip(one.clip.frames, one.clip.waveform * np.float32(0.01), one.clip.fps, 16000)) for one in real]
     same, other = (measure(metric, made, references=real, weights=path) for made in (real, quiet))
     assert same.values["fad"] == pytest.approx(0.0, abs=1e-8)
@@ -173,16 +173,16 @@ def test_audio_distance_is_nought_for_the_same_films_and_grows_when_they_differ(
     assert not same.intervals
 
 
-def test_audio_distance_refuses_small_sets_and_needs_real_films(tmp_path: Path) -> None:
+def test_audio_distance_refuses_small_sets_and_needs_real_videos(tmp_path: Path) -> None:
     path = saved(tiny_vggish(), tmp_path / "fad.safetensors")
-    metric, samples = VGGishFAD(network=tiny_vggish()), [Sample(film(1.2, side=8))]
+    metric, samples = VGGishFAD(network=tiny_vggish()), [Sample(clip_of(1.2, side=8))]
     small = measure(metric, samples, references=samples, weights=path)
     assert (small.status, "at least 256" in small.reason) == ("failed", True)
-    assert measure(metric, samples, weights=path).reason == "it compares with real films, and none were given"
+    assert measure(metric, samples, weights=path).reason == "it compares with real videos, and none were given"
 
 
 class Fixed:
-    """Says that every piece is late by the same step, unless the sound is louder than the picture is bright."""
+    """Says that every piece is late by the same step, unless the audio is louder than the picture is bright."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -195,14 +195,14 @@ class Fixed:
 
 def test_desync_is_the_size_of_the_likeliest_offset_at_both_ends() -> None:
     model = Fixed(7)
-    scores = DeSyncScorer(model)([Sample(film(5.0)), Sample(film(4.0))], ())
+    scores = DeSyncScorer(model)([Sample(clip_of(5.0)), Sample(clip_of(4.0))], ())
     assert list(scores.columns["desync_s"]) == [pytest.approx(abs(OFFSETS_S[7]))]
     assert scores.reasons == ["it lasts 4.00 s; DeSync needs 4.8 s."]
     assert model.shapes == [(1, 14, 16, 3, 224, 224), (1, 14, 128, 66)] * 2
 
 
-def test_desync_pieces_of_sound_and_picture_are_of_the_same_instants() -> None:
-    clip = film(5.0, side=16)
+def test_desync_pieces_of_audio_and_picture_are_of_the_same_instants() -> None:
+    clip = clip_of(5.0, side=16)
     video, audio = segments(clip)
     assert len(video) == len(audio) == 14
     torch.testing.assert_close(video[1, 0], video[0, 8])  # both step by 0.32 s
@@ -229,7 +229,7 @@ def test_a_network_for_desync_is_built_from_weights_by_a_given_function(tmp_path
     torch.manual_seed(0)
     path = tmp_path / "desync.safetensors"
     save_file(Tiny().state_dict(), path)
-    result = measure(DeSync(build=build), [Sample(film(5.0, side=16))], weights=path)
+    result = measure(DeSync(build=build), [Sample(clip_of(5.0, side=16))], weights=path)
     assert result.status == "ok", result.reason
     assert any(result.values["desync_s"] == pytest.approx(abs(step)) for step in OFFSETS_S)
 
@@ -264,9 +264,13 @@ def clap_folder(folder: Path) -> Path:
     return folder
 
 
-def test_clap_scores_each_film_against_its_own_prompt(tmp_path: Path) -> None:
+def test_clap_scores_each_video_against_its_own_prompt(tmp_path: Path) -> None:
     folder = clap_folder(tmp_path / "clap")
-    samples: Sequence[Sample] = [Sample(film(0.8, side=8), "a dog barks"), Sample(film(0.8, side=8), "rain"), Sample(film(0.8))]
+    samples: Sequence[Sample] = [
+        Sample(clip_of(0.8, side=8), "a dog barks"),
+        Sample(clip_of(0.8, side=8), "rain"),
+        Sample(clip_of(0.8)),
+    ]
     result = measure(ClapScore(), samples, weights=folder)
     assert result.status == "ok", result.reason
     assert (result.num_scored, result.num_failed) == (2, 1)
@@ -276,9 +280,9 @@ def test_clap_scores_each_film_against_its_own_prompt(tmp_path: Path) -> None:
     assert result.values["clap"] == pytest.approx((first + second) / 2)
 
 
-def test_clap_of_a_sound_longer_than_its_window_is_the_same_every_time(tmp_path: Path) -> None:
+def test_clap_of_audio_longer_than_its_window_is_the_same_every_time(tmp_path: Path) -> None:
     folder = clap_folder(tmp_path / "clap")
-    long = film(2.3, side=8)  # the window lasts 1 s: two whole ones, and a rest that is left out
+    long = clip_of(2.3, side=8)  # the window lasts 1 s: two whole ones, and a rest that is left out
     parts = [
         Sample(Clip(long.frames[:25], piece, long.fps, 16000), "rain") for piece in np.split(long.waveform[:, :32000], 2, 1)
     ]
@@ -289,7 +293,7 @@ def test_clap_of_a_sound_longer_than_its_window_is_the_same_every_time(tmp_path:
 
 def test_clap_is_not_computed_with_weights_that_were_never_read(tmp_path: Path) -> None:
     folder = clap_folder(tmp_path / "clap")
-    samples = [Sample(film(0.8, side=8), "rain")]
+    samples = [Sample(clip_of(0.8, side=8), "rain")]
     tensors = load_file(folder / "model.safetensors")
     del tensors["text_projection.linear1.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -301,6 +305,6 @@ def test_clap_is_not_computed_with_weights_that_were_never_read(tmp_path: Path) 
 
 
 def test_frames_for_another_clock_are_taken_by_time() -> None:
-    clip = film(1.0, fps=10)
+    clip = clip_of(1.0, fps=10)
     np.testing.assert_array_equal(frame_indices(clip, 25.0), np.floor(np.arange(25) / 25 * 10 + 1e-6))
     assert rearrange(clip.frames, "t h w c -> t (h w c)").shape[0] == 10

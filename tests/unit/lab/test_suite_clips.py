@@ -21,15 +21,15 @@ from mova.lab.suite.run import measure_model
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
 from mova.pipeline import MOVAPipeline
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.scenes.world import render, sample_scripts, write_script
 
 
 @pytest.fixture(scope="module")
 def components(tiny_components: Components) -> Components:
     """The tiny model with clips that are long enough for a ball to bounce."""
-    world = replace(tiny_components.index.world, default_frames=17, max_tokens=64, kinds=("ball",))
-    return replace(tiny_components, index=replace(tiny_components.index, world=world))
+    capabilities = replace(tiny_components.index.capabilities, default_frames=17, max_tokens=64, kinds=("ball",))
+    return replace(tiny_components, index=replace(tiny_components.index, capabilities=capabilities))
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +38,18 @@ def model(components: Components) -> MOVAModel:
 
 
 def test_the_codecs_give_back_a_clip_of_the_same_length(model: MOVAModel) -> None:
-    world = replace(model.world, default_frames=16)  # not a length that the codec can make
-    (script,) = tracks.scripts_for(world, 1, seed=5)
-    truth = tracks.rendered(script, world)
-    clip = clips.through_codecs(model.pipeline, world.timeline(truth.fps), truth)
+    capabilities = replace(model.capabilities, default_frames=16)  # not a length that the codec can make
+    (script,) = tracks.scripts_for(capabilities, 1, seed=5)
+    truth = tracks.rendered(script, capabilities)
+    clip = clips.through_codecs(model.pipeline, capabilities.timeline(truth.fps), truth)
     assert clip.frames.shape == truth.frames.shape and clip.waveform.shape == truth.waveform.shape
 
 
 def test_the_truth_itself_leaves_a_floor_of_one_event_at_most(components: Components) -> None:
-    world = replace(components.index.world, default_size=(96, 96), default_frames=33)
-    scripts = tracks.scripts_for(world, 4, seed=5)
+    capabilities = replace(components.index.capabilities, default_size=(96, 96), default_frames=33)
+    scripts = tracks.scripts_for(capabilities, 4, seed=5)
     jobs = tracks.clip_jobs(scripts, ())
-    rows = [clips.row_of(job, tracks.rendered(job.script, world).clip()) for job in jobs.values()]
+    rows = [clips.row_of(job, tracks.rendered(job.script, capabilities).clip()) for job in jobs.values()]
     by_kind = clips.codec_floors(scripts, rows)
     assert set(by_kind) == {"all", "ball"} and by_kind["all"] == by_kind["ball"]
     floors = by_kind["all"]
@@ -75,7 +75,7 @@ def test_true_balls_fly_as_balls_do_and_other_sounds_do_not_go_with_them() -> No
 
 
 def test_a_job_can_be_handed_to_another_process(components: Components, tmp_path: Path) -> None:
-    jobs = tracks.clip_jobs(tracks.scripts_for(components.index.world, 1, seed=5), ("text",))
+    jobs = tracks.clip_jobs(tracks.scripts_for(components.index.capabilities, 1, seed=5), ("text",))
     work = partial(clips.clip_rows, clips.Maker(tmp_path, 2, None, tmp_path / "clips"))
     there, again = pickle.loads(pickle.dumps((work, jobs)))  # noqa: S301  our own bytes
     assert again == jobs and there.args == work.args
@@ -85,17 +85,17 @@ def test_without_the_bridge_guidance_is_that_of_the_text_alone() -> None:
     guider = clips.BridgeOff(3.0)
     asked, plain = guider.branches(0.5)
     assert (asked.has_text, plain.has_text) == (True, False) and not asked.has_bridge and not plain.has_bridge
-    one, two = Pair(torch.ones(2), torch.ones(2)), Pair(torch.zeros(2), torch.full((2,), 0.5))
+    one, two = AVTensors(torch.ones(2), torch.ones(2)), AVTensors(torch.zeros(2), torch.full((2,), 0.5))
     found = guider.combine({asked: one, plain: two}, 0.5)
     assert found.video.tolist() == [3.0, 3.0] and found.audio.tolist() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("track", tracks.TRACKS)
 def test_a_clip_of_a_batch_is_what_its_request_alone_gives(model: MOVAModel, track: str) -> None:
-    jobs = list(tracks.clip_jobs(tracks.scripts_for(model.world, 3, seed=5), (track,)).values())[3:]
+    jobs = list(tracks.clip_jobs(tracks.scripts_for(model.capabilities, 3, seed=5), (track,)).values())[3:]
     together = clips.made_clips(model, jobs, steps=2)
     for job, clip in zip(jobs, together, strict=True):
-        request, memory = tracks.request_of(job.script, track, model.world, steps=2)
+        request, memory = tracks.request_of(job.script, track, model.capabilities, steps=2)
         alone = model.run(request, memory=memory)
         # sums of a batch may be taken in another order: the last bits, and at most a level of a pixel
         assert np.abs(clip.frames.astype(int) - alone.frames).max() <= 1
@@ -104,7 +104,7 @@ def test_a_clip_of_a_batch_is_what_its_request_alone_gives(model: MOVAModel, tra
 
 
 def test_with_the_bridge_off_the_clip_is_another_and_says_of_no_request(model: MOVAModel) -> None:
-    scripts = tracks.scripts_for(model.world, 1, seed=5)
+    scripts = tracks.scripts_for(model.capabilities, 1, seed=5)
     with_bridge, without = (
         clips.made_clips(model, [tracks.ClipJob("", track, scripts[0])], steps=2)[0] for track in ("text", "text" + BRIDGE_OFF)
     )
@@ -131,7 +131,7 @@ def test_chance_of_a_clip_depends_on_nothing_but_the_clip() -> None:
     clip = render(script).clip()
     silent = Clip(clip.frames, np.zeros_like(clip.waveform), clip.fps, clip.sample_rate)
     assert clips.chance_values(script, clip) == clips.chance_values(script, clip)
-    # of pictures, another sound decides: whether the clip has any does not matter
+    # of pictures, another audio decides: whether the clip has any does not matter
     assert clips.chance_values(script, clip)["key_pitch"] == clips.chance_values(script, silent)["key_pitch"]
 
 

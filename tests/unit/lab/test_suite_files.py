@@ -1,4 +1,4 @@
-"""Films of anybody: what is measured, what is named, and a page that nobody can write into."""
+"""Videos of anybody: what is measured, what is named, and a page that nobody can write into."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mova.lab.quality.learned.fad import VGGish
 from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
 from mova.lab.suite import faces
-from mova.lab.suite.files import WholeFilms, checked_metrics, film_row, list_jobs
+from mova.lab.suite.files import WholeVideos, checked_metrics, list_jobs, video_row
 from mova.lab.suite.plots import event_raster, offset_histogram
 from mova.lab.suite.report import MAX_PLAYERS, render_report
 from mova.lab.suite.results import read_results
@@ -38,8 +38,8 @@ HOSTILE = "<img src=x onerror=alert(1)>\" & '\x1b[31m"
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three clips, one of which is silent, one film without sound, a sound, a broken file and a note."""
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips, one of which is silent, one video without audio, audio, a broken file and a note."""
     folder = tmp_path_factory.mktemp("films")
     script = write_script("drums", 7, attributes={"count": 3})
     clip = replace(render(script, width=48, height=48).clip(), request={"prompt": script.caption})
@@ -49,29 +49,29 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_silent(clip, folder / "mute.mp4")
     clip.save(folder / "alone.wav")
     (folder / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(100))
-    (folder / "notes.txt").write_text("no film")
+    (folder / "notes.txt").write_text("no video")
     (folder / ".hidden.mp4").write_bytes(b"")
     return folder
 
 
 @pytest.fixture(scope="module")
-def measured(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def measured(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run over the folder, against itself as the reference: its output folder and what it said."""
     output = tmp_path_factory.mktemp("output")
-    arguments = ["eval", "files", str(films), "--reference", str(films), "-o", str(output), "--processes", "1"]
+    arguments = ["eval", "files", str(videos), "--reference", str(videos), "-o", str(output), "--processes", "1"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     return output, done.output
 
 
-def test_every_film_is_measured_and_what_is_missing_counts_against_coverage(measured: tuple[Path, str]) -> None:
+def test_every_video_is_measured_and_what_is_missing_counts_against_coverage(measured: tuple[Path, str]) -> None:
     document = read_results(measured[0] / "results.json")
     rows = {row["file"]: row for row in document["clips"]}
     assert {name: row["status"] for name, row in rows.items()} == {
         "good.mp4": "ok",
         "<b>hostile&\x1b[31m.mp4": "ok",
         "silent.mp4": "silent",
-        "mute.mp4": "no sound",
+        "mute.mp4": "no audio",
         "alone.wav": "no picture",
         "broken.mp4": "unreadable",
     }
@@ -81,7 +81,7 @@ def test_every_film_is_measured_and_what_is_missing_counts_against_coverage(meas
     assert abs(good["values"]["sync.offset_ms"]) < 60.0 and good["sync"]["num_events"] == 3
     assert good["values"]["fidelity.psnr_db"] == 99.0 and good["values"]["fidelity.ssim"] == pytest.approx(1.0)
     assert good["values"]["fidelity.mel"] == 0.0
-    assert rows["mute.mp4"]["skipped"] == {"audio": "there is no sound"} and "video.blur" in rows["mute.mp4"]["values"]
+    assert rows["mute.mp4"]["skipped"] == {"audio": "there is no audio"} and "video.blur" in rows["mute.mp4"]["values"]
     assert set(rows["alone.wav"]["skipped"]) == {"sync", "video"} and "audio.rms_db" in rows["alone.wav"]["values"]
     assert "avalign.score" not in good["values"]  # only if it is named
     assert {one["name"]: one["status"] for one in document["learned"]}["clap"] == "skipped"
@@ -119,7 +119,7 @@ def test_the_page_needs_nothing_and_takes_no_text_for_markup(measured: tuple[Pat
     assert {tag for tag, _ in tags} >= {"svg", "video", "img", "table"}
 
 
-def test_prompts_are_text_too_and_only_few_films_are_put_inside(films: Path) -> None:
+def test_prompts_are_text_too_and_only_few_videos_are_put_inside(videos: Path) -> None:
     row: dict[str, Any] = {
         "key": "a", "file": "good.mp4", "status": "ok", "why": HOSTILE, "prompt": HOSTILE, "values": {}, "skipped": {},
         "faults": [HOSTILE], "seconds": 2.0625,
@@ -130,27 +130,27 @@ def test_prompts_are_text_too_and_only_few_films_are_put_inside(films: Path) -> 
         "verdicts": {"noticeable": 9}, "num_faulty": 9, "metrics_version": 1, "not_covered": [], "values": {},
         "learned": [{"name": HOSTILE, "status": "skipped", "values": {}, "reason": HOSTILE}], "clips": [row] * 9,
     }  # fmt: skip
-    text = render_report(document, films)
+    text = render_report(document, videos)
     tags = Page(text).tags
     assert sum(tag == "video" for tag, _ in tags) == MAX_PLAYERS
     assert not [found for tag, found in tags if "onerror" in found or found.get("src") == "x"]
     assert "\x1b" not in text
 
 
-def test_a_metric_that_does_not_exist_names_the_nearest_before_any_work(films: Path, tmp_path: Path) -> None:
+def test_a_metric_that_does_not_exist_names_the_nearest_before_any_work(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no metric 'clop'"):
         checked_metrics(["clop"])
-    done = CliRunner().invoke(app, ["eval", "files", str(films), "-o", str(tmp_path / "out"), "--metric", "sinc"])
+    done = CliRunner().invoke(app, ["eval", "files", str(videos), "-o", str(tmp_path / "out"), "--metric", "sinc"])
     assert isinstance(done.exception, RequestError) and "'sync'" in done.exception.hint
     assert not (tmp_path / "out").exists()
     assert checked_metrics(["audio", "sync"]) == ("sync", "audio")
 
 
-def test_fidelity_without_a_reference_and_a_folder_without_films_are_refused(films: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["eval", "files", str(films), "-o", str(tmp_path / "out"), "--metric", "fidelity"])
+def test_fidelity_without_a_reference_and_a_folder_without_videos_are_refused(videos: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["eval", "files", str(videos), "-o", str(tmp_path / "out"), "--metric", "fidelity"])
     assert isinstance(done.exception, RequestError) and "--reference" in done.exception.hint
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(MediaError, match="no film"):
+    with pytest.raises(MediaError, match="no video"):
         list_jobs(tmp_path, reference=None, metrics=())
     for path in (tmp_path / "none", tmp_path / "notes.txt"):
         with pytest.raises(MediaError, match="cannot read the folder") as caught:
@@ -158,17 +158,17 @@ def test_fidelity_without_a_reference_and_a_folder_without_films_are_refused(fil
         assert caught.value.hint
 
 
-def test_a_link_to_nothing_is_a_film_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_link_to_nothing_is_a_video_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     (job,) = list_jobs(tmp_path, reference=None, metrics=("sync",)).jobs.values()
-    row = film_row(job)
+    row = video_row(job)
     assert (row["file"], row["status"]) == ("gone.mp4", "unreadable") and row["why"]
 
 
 @pytest.mark.parametrize("output", ["file", "file/inside"])
-def test_an_output_that_is_no_folder_is_refused_before_any_work(films: Path, tmp_path: Path, output: str) -> None:
+def test_an_output_that_is_no_folder_is_refused_before_any_work(videos: Path, tmp_path: Path, output: str) -> None:
     (tmp_path / "file").write_text("")
-    done = CliRunner().invoke(app, ["eval", "files", str(films), "-o", str(tmp_path / output), "--processes", "1"])
+    done = CliRunner().invoke(app, ["eval", "files", str(videos), "-o", str(tmp_path / output), "--processes", "1"])
     assert isinstance(done.exception, MediaError) and done.exception.message.startswith("--output: cannot make the folder")
     assert done.exception.hint and "films" not in done.output
 
@@ -178,16 +178,16 @@ def test_a_worker_that_ends_is_one_clear_error(tmp_path: Path) -> None:
         evaluate._rows({"a": 1}, os._exit, tmp_path / "rows.jsonl", run={}, processes=2, label="films")
 
 
-def test_a_film_that_changed_is_another_job_and_one_without_a_reference_is_named(films: Path, tmp_path: Path) -> None:
+def test_a_video_that_changed_is_another_job_and_one_without_a_reference_is_named(videos: Path, tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4"):
-        shutil.copy(films / "good.mp4", tmp_path / name)
+        shutil.copy(videos / "good.mp4", tmp_path / name)
     shutil.copytree(tmp_path, tmp_path / "reference")
     (tmp_path / "reference" / "two.mp4").rename(tmp_path / "reference" / "three.mp4")
     (tmp_path / "reference" / "one.mp4").rename(tmp_path / "reference" / "one.mov")
     before = list_jobs(tmp_path, reference=tmp_path / "reference", metrics=("sync", "fidelity"))
     assert before.unpaired == ("two.mp4",)
     assert [job.metrics for job in before.jobs.values()] == [("sync", "fidelity"), ("sync",)]
-    shutil.copy(films / "silent.mp4", tmp_path / "two.mp4")
+    shutil.copy(videos / "silent.mp4", tmp_path / "two.mp4")
     after = list_jobs(tmp_path, reference=tmp_path / "reference", metrics=("sync",))
     assert len(before.jobs.keys() & after.jobs.keys()) == 1
 
@@ -219,7 +219,7 @@ def tiny_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "weights"
 
 
-def test_two_processes_give_the_numbers_of_one_of_each_film_and_of_sets(tiny_weights: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_numbers_of_one_of_each_video_and_of_sets(tiny_weights: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for folder, level in (("made", 0.1), ("real", 0.4)):
         (tmp_path / folder).mkdir()
@@ -251,7 +251,7 @@ TALKING = Clip(
 )
 
 
-def test_lse_takes_the_face_from_the_document_beside_the_film(tmp_path: Path) -> None:
+def test_lse_takes_the_face_from_the_document_beside_the_video(tmp_path: Path) -> None:
     weights = tmp_path / "lse.safetensors"
     torch.manual_seed(0)
     save_file(SyncNet(width=8, share=1 / 64).state_dict(), weights)
@@ -264,19 +264,19 @@ def test_lse_takes_the_face_from_the_document_beside_the_film(tmp_path: Path) ->
             (folder / f"{name}.faces.json").write_text(json.dumps(document))
     listing = list_jobs(folder, reference=None, metrics=())
     assert listing.passed_by == ()
-    found = WholeFilms([job.path for job in listing.jobs.values()])
+    found = WholeVideos([job.path for job in listing.jobs.values()])
     boxes = [sample.face for sample in found]
     np.testing.assert_array_equal(boxes[0], np.tile(np.array(box, float), (20, 1)))
     np.testing.assert_array_equal(boxes[1], np.array(moving, float))
     assert boxes[2:] == [None, None]
     result = measure(LipSync(network=SyncNet(width=8, share=1 / 64)), found, weights=weights)
     assert (result.status, result.num_scored, result.num_failed) == ("ok", 2, 2) and set(result.values) >= {"lse_d", "lse_c"}
-    skipped = {job.path.stem: film_row(job)["skipped"] for job in listing.jobs.values()}
+    skipped = {job.path.stem: video_row(job)["skipped"] for job in listing.jobs.values()}
     wrong = skipped.pop("wrong")
-    assert wrong == {"faces": "wrong.faces.json holds 3 x 4 numbers; the film has 20 frames."}
+    assert wrong == {"faces": "wrong.faces.json holds 3 x 4 numbers; the video has 20 frames."}
     assert skipped == {"all": {}, "each": {}, "none": {}}
     (folder / "none.faces.json").write_text(json.dumps(box))
-    assert list_jobs(folder, reference=None, metrics=()).jobs.keys() != listing.jobs.keys()  # such a film is measured anew
+    assert list_jobs(folder, reference=None, metrics=()).jobs.keys() != listing.jobs.keys()  # such a video is measured anew
 
 
 @pytest.mark.parametrize(
@@ -304,11 +304,11 @@ def test_a_document_of_faces_that_does_not_fit_is_told(tmp_path: Path, document:
     assert caught.value.hint
 
 
-def test_films_for_metrics_with_weights_are_in_memory_one_at_a_time(films: Path) -> None:
+def test_videos_for_metrics_with_weights_are_in_memory_one_at_a_time(videos: Path) -> None:
     script = write_script("drums", 7, attributes={"count": 3})
     names = ("good.mp4", "broken.mp4", "silent.mp4", "good.mp4", "alone.wav", "good.mp4")
-    whole = WholeFilms([films / name for name in names])
-    assert len(whole) == 4  # a broken film and a sound alone are no clips
+    whole = WholeVideos([videos / name for name in names])
+    assert len(whole) == 4  # a broken video and audio alone are no clips
     seen: list[weakref.ref[Clip]] = []
     for sample in whole:
         seen.append(weakref.ref(sample.clip))
@@ -318,7 +318,7 @@ def test_films_for_metrics_with_weights_are_in_memory_one_at_a_time(films: Path)
     assert not whole[1].clip.waveform.any() and len(whole[1:]) == 3
 
 
-def test_plots_hold_what_they_are_given(films: Path) -> None:
+def test_plots_hold_what_they_are_given(videos: Path) -> None:
     histogram = offset_histogram([[0.0, 3.0], [250.0, -9000.0, float("nan")], []])
     assert histogram.count('class="bar"') == 3 and "histogram of 4 offsets" in histogram
     assert histogram.count('class="median"') == 1 and histogram.count('class="rug"') == 2  # one for each clip with pairs

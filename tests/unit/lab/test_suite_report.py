@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 
 def rows(shift_s: float) -> Iterator[dict[str, Any]]:
-    """Rows of three drum clips with their sound some seconds late."""
+    """Rows of three drum clips with their audio some seconds late."""
     for seed in (1, 2, 3):
         script = write_script("drums", seed, attributes={"count": 2 + seed})
         times = [float(event.time_s) for event in script.events]
@@ -59,7 +59,7 @@ def rows(shift_s: float) -> Iterator[dict[str, Any]]:
             "key": f"text/drums/{seed}", "track": "text", "kind": "drums", "prompt": script.caption, "file": None,
             "seconds": 4.0, "video_s": times, "audio_s": [time + shift_s for time in times], "lag_s": 0.0,
             "num_expected": len(times), "values": {"colour": 1.0, "count": 0.0}, "chance": {"colour": 0.5, "count": 0.5},
-            "physics": {}, "faults": ["the sound is clipped", "the picture stands still"], "seconds_taken": 1.0,
+            "physics": {}, "faults": ["the audio is clipped", "the picture stands still"], "seconds_taken": 1.0,
         }  # fmt: skip
 
 
@@ -126,18 +126,18 @@ def test_the_page_is_well_formed_and_its_tables_and_pictures_say_what_they_are(t
 
 def test_prompt_verdict_and_each_fault_have_a_place_of_their_own(text: str) -> None:
     words = Page(text).words
-    assert [found for tag, found in words if tag == "dd"].count("the sound is clipped") == 3
+    assert [found for tag, found in words if tag == "dd"].count("the audio is clipped") == 3
     assert ("dt", "fault") in words and ("dd", "the picture stands still") in words
     assert [found for tag, found in words if tag == "p" and found.startswith("F1 ")] == ["F1 1.00"] * 3
     assert write_script("drums", 1, attributes={"count": 3}).caption in [found for tag, found in words if tag == "h3"]
 
 
 def test_every_number_that_is_shown_has_words_and_keeps_its_name() -> None:
-    films = [
+    videos = [
         f"{group}.{one.name}" for group, kind in (("video", VideoQuality), ("audio", AudioQuality)) for one in fields(kind)
     ]
-    films += [f"sync.{name}" for name in ("offset_ms", "abs_offset_ms", "mad_ms", "drift_ms_per_s")]
-    for name in (*SHOWN, *ADHERENCE, *PHYSICS, "whole", *films):
+    videos += [f"sync.{name}" for name in ("offset_ms", "abs_offset_ms", "mad_ms", "drift_ms_per_s")]
+    for name in (*SHOWN, *ADHERENCE, *PHYSICS, "whole", *videos):
         assert label(name) != name and f"<code>{name}</code>" in named(name)
     assert named("clap<b>") == "<code>clap&lt;b&gt;</code>"
     assert (counted(1, "clip"), counted(2, "clip"), counted(0, "clip")) == ("1 clip", "2 clips", "0 clips")

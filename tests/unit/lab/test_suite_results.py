@@ -93,7 +93,7 @@ def test_clips_in_step_score_1_and_shuffled_ones_near_0(good: dict[str, Any]) ->
 
 
 def test_the_share_of_whole_clips_has_an_interval_and_a_floor() -> None:
-    made = [{**row, "faults": ["the sound is clipped"] if index < 3 else []} for index, row in enumerate(rows())]
+    made = [{**row, "faults": ["the audio is clipped"] if index < 3 else []} for index, row in enumerate(rows())]
     whole = model_results({"suite": "clapper"}, made, rows(), floors=FLOORS)["tracks"]["text"]["health"]["whole"]
     assert whole["value"] == 0.75 and whole["floor"] == 0.05 and math.isnan(whole["chance"])
     assert 0.4 < whole["interval"][0] < 0.75 < whole["interval"][1] <= 1.0

@@ -26,8 +26,8 @@ from mova.scenes.clapper.families import make_scene, render_scene
 @pytest.fixture(scope="module")
 def components(tiny_components: Components) -> Components:
     """The tiny model with clips that are long enough for a ball to bounce."""
-    world = replace(tiny_components.index.world, default_frames=17, max_tokens=64, kinds=("ball",))
-    return replace(tiny_components, index=replace(tiny_components.index, world=world))
+    capabilities = replace(tiny_components.index.capabilities, default_frames=17, max_tokens=64, kinds=("ball",))
+    return replace(tiny_components, index=replace(tiny_components.index, capabilities=capabilities))
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,15 @@ def test_tracks_are_in_their_own_order_and_a_wrong_name_names_the_nearest() -> N
 
 
 def test_more_clips_begin_with_the_same_and_keys_name_the_scene(components: Components) -> None:
-    world = components.index.world
-    few, more = (tracks.scripts_for(world, count, seed=5) for count in (1, 3))
+    capabilities = components.index.capabilities
+    few, more = (tracks.scripts_for(capabilities, count, seed=5) for count in (1, 3))
     assert more[:1] == few and {script.kind for script in more} == {"ball"}
     jobs = tracks.clip_jobs(few, ("text", "v2a"))
     assert list(jobs) == [f"{track}/ball/{few[0].seed}" for track in ("floor", "text", "v2a")]
 
 
 def test_a_pair_is_of_one_seed_and_of_two_prompts_and_no_other_track_has_one(components: Components) -> None:
-    scripts = tracks.scripts_for(replace(components.index.world, kinds=("ball", "siren")), 8, seed=5)
+    scripts = tracks.scripts_for(replace(components.index.capabilities, kinds=("ball", "siren")), 8, seed=5)
     jobs = tracks.clip_jobs(scripts, ("text", "counterfactual"))
     assert jobs == tracks.clip_jobs(scripts, ("text", "counterfactual"))
     pairs = [job.pair for job in jobs.values() if job.track == "counterfactual" and job.pair is not None]
@@ -72,28 +72,28 @@ def test_a_pair_is_of_one_seed_and_of_two_prompts_and_no_other_track_has_one(com
 
 
 def test_what_is_given_is_the_truth_and_nothing_else(components: Components) -> None:
-    world = components.index.world
-    (script,) = tracks.scripts_for(world, 1, seed=5)
-    truth = tracks.rendered(script, world)
+    capabilities = components.index.capabilities
+    (script,) = tracks.scripts_for(capabilities, 1, seed=5)
+    truth = tracks.rendered(script, capabilities)
     found = []
     for track in tracks.TRACKS:
-        request, memory = tracks.request_of(script, track, world)
-        found.append(prepare(request, world, memory).given)
-    text, film, sound = found
+        request, memory = tracks.request_of(script, track, capabilities)
+        found.append(prepare(request, capabilities, memory).given)
+    text, video, audio = found
     assert text.frames is None and text.waveform is None
-    assert film.frames is not None and np.array_equal(film.frames, truth.frames) and film.waveform is None
-    assert sound.waveform is not None and np.array_equal(sound.waveform, truth.waveform) and sound.frames is None
+    assert video.frames is not None and np.array_equal(video.frames, truth.frames) and video.waveform is None
+    assert audio.waveform is not None and np.array_equal(audio.waveform, truth.waveform) and audio.frames is None
 
 
 def test_a_batch_is_of_one_track_and_every_process_has_some(components: Components) -> None:
-    world = components.index.world
-    jobs = list(tracks.clip_jobs(tracks.scripts_for(world, 24, seed=5), ("text",)).values())
+    capabilities = components.index.capabilities
+    jobs = list(tracks.clip_jobs(tracks.scripts_for(capabilities, 24, seed=5), ("text",)).values())
     for processes, sizes in ((1, [10, 10, 4]), (2, [10, 10, 4]), (5, [5, 5, 5, 5, 4])):
-        found = tracks.clip_batches(jobs, world, processes=processes)
+        found = tracks.clip_batches(jobs, capabilities, processes=processes)
         assert [len(batch) for batch in found] == 2 * sizes
         assert all(len({job.track for job in batch}) == 1 for batch in found)
         assert [job for batch in found for job in batch] == jobs
-    large = replace(world, default_size=(640, 352), default_frames=193)
+    large = replace(capabilities, default_size=(640, 352), default_frames=193)
     assert {len(batch) for batch in tracks.clip_batches(jobs, large, processes=1)} == {1}
 
 
@@ -150,17 +150,17 @@ def test_a_baseline_of_another_version_or_track_is_refused_before_any_work(folde
 
 
 def test_controls_are_given_what_should_be_answered_with_nothing(components: Components) -> None:
-    world = components.index.world
-    scripts = tracks.scripts_for(world, 3, seed=5)
+    capabilities = components.index.capabilities
+    scripts = tracks.scripts_for(capabilities, 3, seed=5)
     assert tracks.checked_tracks(("controls", "text", "counterfactual")) == ("text", "counterfactual", "controls")
     jobs = [job for job in tracks.clip_jobs(scripts, ("controls",)).values() if job.track == "controls"]
     assert [job.control for job in jobs] == ["silent_motion", "off_screen"] * 3
-    assert all(len({job.control for job in batch}) == 1 for batch in tracks.clip_batches(jobs, world, processes=1))
+    assert all(len({job.control for job in batch}) == 1 for batch in tracks.clip_batches(jobs, capabilities, processes=1))
     for job in jobs[:2]:
         assert job.control is not None
-        request, memory = tracks.request_of(job.script, job.track, world, control=job.control)
-        given = prepare(request, world, memory).given
-        truth = control_clip(control_scene(job.control, job.script.seed, world), world)
+        request, memory = tracks.request_of(job.script, job.track, capabilities, control=job.control)
+        given = prepare(request, capabilities, memory).given
+        truth = control_clip(control_scene(job.control, job.script.seed, capabilities), capabilities)
         if job.control == "silent_motion":
             assert given.frames is not None and np.array_equal(given.frames, truth.frames) and given.waveform is None
             assert np.abs(truth.waveform).max() < 0.01 and count_made_up(truth, job.control) == 0

@@ -16,7 +16,7 @@ def clips(num_clips: int = 40, *, jitter_s: float = 0.0, offset_s: float = 0.0, 
     return made
 
 
-def test_sound_that_is_late_has_a_positive_offset() -> None:
+def test_audio_that_is_late_has_a_positive_offset() -> None:
     score = score_clips(clips(offset_s=0.03))
     assert score.offset_ms == pytest.approx(30.0)
     assert score.windows["22.5"].f1 == 0.0
@@ -37,7 +37,7 @@ def test_missed_and_extra_events_count_on_both_sides() -> None:
     assert window.f1 == pytest.approx(2 / 5)
 
 
-def test_the_bt1359_window_is_wider_for_late_sound() -> None:
+def test_the_bt1359_window_is_wider_for_late_audio() -> None:
     late, early = score_clips(clips(offset_s=0.1)), score_clips(clips(offset_s=-0.1))
     assert late.windows["bt1359_detectability"].f1 == 1.0
     assert early.windows["bt1359_detectability"].f1 == 0.0
@@ -49,7 +49,7 @@ def test_pairs_are_one_to_one_as_many_as_possible_and_then_the_closest() -> None
     assert match([], [0.1], low_ms=-60, high_ms=60) == []
 
 
-def test_one_missed_sound_does_not_shift_all_the_others() -> None:
+def test_one_missed_audio_does_not_shift_all_the_others() -> None:
     score = score_clips([ClipEvents("drums", (0.2, 0.44, 0.68), (0.44, 0.68, 0.92))])
     assert score.median_abs_ms == pytest.approx(0.0, abs=1e-6)
 
@@ -63,12 +63,12 @@ def test_more_jitter_scores_lower_and_is_measured() -> None:
     assert scores[1].median_abs_ms == pytest.approx(0.6745 * 20, rel=0.25)
 
 
-def test_a_shuffle_never_keeps_a_clip_s_own_sound_and_stays_within_its_kind() -> None:
+def test_a_shuffle_never_keeps_a_clip_s_own_audio_and_stays_within_its_kind() -> None:
     some = [ClipEvents(kind, (0.1 * n,), (10.0 * n,)) for kind in ("ball", "mouth") for n in range(1, 6)]
-    kinds_by_sound = {(clip.kind, clip.audio_s) for clip in some}
+    kinds_by_audio = {(clip.kind, clip.audio_s) for clip in some}
     for clip in shuffled_within_kind(some, num_rounds=4):
         assert clip.audio_s[0] != pytest.approx(100.0 * clip.video_s[0])
-        assert (clip.kind, clip.audio_s) in kinds_by_sound
+        assert (clip.kind, clip.audio_s) in kinds_by_audio
     assert shuffled_within_kind([ClipEvents("ball", (0.1,), (0.1,))]) == []
 
 

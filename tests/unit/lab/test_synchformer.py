@@ -43,7 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def film() -> Clip:
+def video() -> Clip:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (125, 16, 16, 3), dtype=np.uint8)
     return Clip(frames, rng.uniform(-0.5, 0.5, (1, 80_000)).astype(np.float32), Fraction(25), 16_000)
@@ -162,24 +162,24 @@ def test_the_audio_tower_is_the_spectrogram_transformer_of_transformers() -> Non
 
 
 @pytest.mark.parametrize("step", [3, 17])
-def test_the_class_that_wins_is_an_offset_in_seconds(film: Clip, weights: Path, tmp_path: Path, step: int) -> None:
+def test_the_class_that_wins_is_an_offset_in_seconds(video: Clip, weights: Path, tmp_path: Path, step: int) -> None:
     network = read_synchformer(weights, sizes=TINY)
     with torch.no_grad():
         network.transformer.off_head.bias[step] = 1e3
     path = tmp_path / "desync.safetensors"
     save_file(network.state_dict(), path)
-    result = measure(DeSync(build=partial(read_synchformer, sizes=TINY)), [Sample(film)], weights=path)
+    result = measure(DeSync(build=partial(read_synchformer, sizes=TINY)), [Sample(video)], weights=path)
     assert result.status == "ok", result.reason
     assert result.values["desync_s"] == pytest.approx(abs(-2.0 + 0.2 * step)) == pytest.approx(abs(OFFSETS_S[step]))
 
 
-def test_a_film_on_disk_is_scored_and_weights_that_do_not_fit_are_told(film: Clip, weights: Path, tmp_path: Path) -> None:
-    from mova.lab.suite.files import WholeFilms
+def test_a_video_on_disk_is_scored_and_weights_that_do_not_fit_are_told(video: Clip, weights: Path, tmp_path: Path) -> None:
+    from mova.lab.suite.files import WholeVideos
 
-    film.save(tmp_path / "film.mp4")
+    video.save(tmp_path / "film.mp4")
     metric = DeSync(build=partial(read_synchformer, sizes=TINY))
-    result = measure(metric, WholeFilms([tmp_path / "film.mp4"]), weights=weights)
+    result = measure(metric, WholeVideos([tmp_path / "film.mp4"]), weights=weights)
     assert (result.status, result.num_scored) == ("ok", 1) and 0.0 <= result.values["desync_s"] <= 2.0
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "other.safetensors")
-    other = measure(metric, [Sample(film)], weights=tmp_path / "other.safetensors")
+    other = measure(metric, [Sample(video)], weights=tmp_path / "other.safetensors")
     assert (other.status, "does not hold the weights of Synchformer" in other.reason) == ("failed", True)

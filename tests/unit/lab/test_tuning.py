@@ -81,7 +81,7 @@ def test_rows_come_back_as_they_were_written_and_only_for_the_same_trial(tmp_pat
 
 def test_a_setting_says_itself_in_a_few_words_and_is_a_guidance() -> None:
     assert str(Setting(2.0, 1.5)) == "text 2, cross 1.5"
-    assert str(Setting(2.0, 1.0, 0.5, 3.0)) == "text 2, cross 1, self 0.5, sound 3"
+    assert str(Setting(2.0, 1.0, 0.5, 3.0)) == "text 2, cross 1, self 0.5, audio 3"
     assert Setting(2.0, 1.5, 0.5, 3.0).guidance == Guidance(2.0, 1.5, self_scale=0.5, audio_text_scale=3.0)
 
 
@@ -170,7 +170,7 @@ def test_a_file_in_place_of_the_folder_is_refused(folder: Path, tmp_path: Path) 
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_the_command_line_of_a_clip_takes_the_scales_of_the_sound_and_an_empty_negative_prompt() -> None:
+def test_the_command_line_of_a_clip_takes_the_scales_of_the_audio_and_an_empty_negative_prompt() -> None:
     asked = ("--audio-guidance-scale", "0", "--self-guidance-scale", "1.5", "--audio-negative-prompt", "")
     done = CliRunner().invoke(app, ["generate", "a red ball", *asked, "--set", "self_guidance_from=0.8", "--dry-run", "--json"])
     assert done.exit_code == 0, done.output

@@ -13,7 +13,7 @@ FPS = 16
 Frames = npt.NDArray[np.uint8]
 
 
-def film(script: object, *, size: int = 96, fps: int = FPS) -> Frames:
+def video(script: object, *, size: int = 96, fps: int = FPS) -> Frames:
     num_frames = int(np.ceil(2.0625 * fps))
     return draw(script, width=size, height=size, fps=fps, num_frames=num_frames)  # type: ignore[arg-type]
 
@@ -28,7 +28,7 @@ def worn(frames: Frames) -> Frames:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_event_is_seen_once_and_none_is_made_up_even_in_a_worn_picture(kind: str) -> None:
     for script in sample_scripts(11, 3, [kind]):
-        clean = film(script)
+        clean = video(script)
         truth = [event.time_s for event in script.events]
         seen = [event.time_s for event in see(clean, FPS, kind=kind)]
         # a light that comes on while the shutter is closed is known to 8 ms only; a mouth opens over 40 ms
@@ -39,13 +39,13 @@ def test_every_event_is_seen_once_and_none_is_made_up_even_in_a_worn_picture(kin
 @pytest.mark.parametrize("kind", ["ball", "drums", "siren"])
 def test_another_size_and_frame_rate_are_read_as_well(kind: str) -> None:
     script = write_script(kind, 21)
-    seen = [event.time_s for event in see(film(script, size=128, fps=24), 24, kind=kind)]
+    seen = [event.time_s for event in see(video(script, size=128, fps=24), 24, kind=kind)]
     np.testing.assert_allclose(seen, [event.time_s for event in script.events], atol=0.009)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_still_picture_and_a_black_one_have_no_events(kind: str) -> None:
-    still = np.repeat(film(write_script(kind, 2))[:1], 33, axis=0)
+    still = np.repeat(video(write_script(kind, 2))[:1], 33, axis=0)
     assert see(still, FPS, kind=kind) == []
     assert see(np.zeros_like(still), FPS, kind=kind) == []
 
@@ -53,20 +53,20 @@ def test_a_still_picture_and_a_black_one_have_no_events(kind: str) -> None:
 def test_pads_and_keys_are_named_in_order() -> None:
     for kind, sequence in (("drums", "red blue yellow green"), ("piano", "C E G B")):
         script = write_script(kind, 4, attributes={"sequence": sequence})
-        assert [event.label for event in see(film(script), FPS, kind=kind)] == sequence.split()
+        assert [event.label for event in see(video(script), FPS, kind=kind)] == sequence.split()
 
 
 @pytest.mark.parametrize("kind", COLOURED)
 def test_every_colour_of_a_kind_is_named(kind: str) -> None:
     for index, colour in enumerate(KINDS[kind].attributes["colour"]):
-        frames = film(write_script(kind, index, attributes={"colour": colour} | ({"number": 1} if kind == "ball" else {})))
+        frames = video(write_script(kind, index, attributes={"colour": colour} | ({"number": 1} if kind == "ball" else {})))
         assert read_colours(frames, kind=kind) == {colour}
         assert read_colours(worn(frames), kind=kind) == {colour}
 
 
 def test_two_balls_are_followed_apart() -> None:
     script = write_script("ball", 8, attributes={"number": 2, "colour": "blue", "colour2": "yellow", "count": 3})
-    frames = film(script)
+    frames = video(script)
     assert read_colours(frames, kind="ball") == {"blue", "yellow"}
     seen = see(frames, FPS, kind="ball")
     np.testing.assert_allclose([e.time_s for e in seen], [e.time_s for e in script.events], atol=0.005)

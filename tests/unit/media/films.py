@@ -1,4 +1,4 @@
-"""Films as other programs write them: any times, codec, tags and edit lists."""
+"""Videos as other programs write them: any times, codec, tags and edit lists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_levels(
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """A film of grey frames, each of its own :func:`level`, shown at ``times`` (ticks)."""
+    """A video of grey frames, each of its own :func:`level`, shown at ``times`` (ticks)."""
     if options is None:
         options = {"bf": "2", "b-adapt": "0", "g": "8", "crf": "5"} if codec == "libx264" else {}
     with av.open(path, "w", options=container_options or {}) as container:
@@ -82,7 +82,7 @@ def packets_of(path: Path) -> Packets:
     return found
 
 
-def sound_of(path: Path) -> tuple[NDArray[np.float32], Fraction, int]:
+def audio_of(path: Path) -> tuple[NDArray[np.float32], Fraction, int]:
     """``[channels, samples]`` as decoded, the time of the first sample, and the rate."""
     with av.open(path) as container:
         blocks = list(container.decode(audio=0))

@@ -96,6 +96,6 @@ def test_resampling_to_its_own_rate_changes_nothing(make_clip) -> None:
     assert clip.resampled(clip.sample_rate) is clip
 
 
-def test_a_full_scale_sound_stays_within_full_scale_when_resampled() -> None:
+def test_a_full_scale_audio_stays_within_full_scale_when_resampled() -> None:
     square = np.where(np.arange(4000) % 20 < 10, 1.0, -1.0).astype(np.float32)[None]
     assert float(np.abs(make(waveform=square).resampled(44_100).waveform).max()) <= 1.0

@@ -15,12 +15,12 @@ from mova.media.decode import read_clip, read_frames, read_waveform
 from mova.media.probe import probe
 
 
-def write_film(
+def write_video(
     path: Path,
     *,
     times: list[int],
     time_base: Fraction = Fraction(1, 24),
-    sound_s: tuple[float, float] | None = (0.0, 1.0),
+    audio_s: tuple[float, float] | None = (0.0, 1.0),
     size: tuple[int, int] = (32, 32),
     rotation: int = 0,
     full_range_601: bool = False,
@@ -28,7 +28,7 @@ def write_film(
     transfer: int | None = None,
     colour: tuple[int, int, int] = (200, 40, 90),
 ) -> Path:
-    """A film as other programs write it: frames at any times, sound over any span, any tags."""
+    """A video as other programs write it: frames at any times, audio over any span, any tags."""
     frame_array = np.zeros((size[1], size[0], 3), np.uint8)
     frame_array[:] = colour
     frame_array[: size[1] // 2, : size[0] // 2] = 255
@@ -47,7 +47,7 @@ def write_film(
             matrix, levels = (5, 2)
             video.codec_context.colorspace, video.codec_context.color_range = matrix, levels
         codec = "pcm_s16le" if path.suffix == ".mkv" else "aac"
-        audio = sound_s and container.add_stream(codec, rate=16_000, layout="mono")
+        audio = audio_s and container.add_stream(codec, rate=16_000, layout="mono")
         for time in times:
             frame = av.VideoFrame.from_ndarray(frame_array, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=matrix, dst_color_range=levels, src_color_range=2
@@ -55,8 +55,8 @@ def write_film(
             frame.pts, frame.time_base = time, time_base
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if sound_s and audio:
-            start, end = (int(16_000 * second) for second in sound_s)
+        if audio_s and audio:
+            start, end = (int(16_000 * second) for second in audio_s)
             ramp = (np.sin(np.arange(start, end) / 5) * 9000).astype(np.int16)
             for offset in range(0, end - start, 1024):
                 part = ramp[None, offset : offset + 1024]
@@ -70,8 +70,8 @@ def write_film(
     return path
 
 
-def test_a_film_of_another_program_is_read_on_the_clock(tmp_path: Path) -> None:
-    clip = read_clip(write_film(tmp_path / "film.mp4", times=list(range(24))))
+def test_a_video_of_another_program_is_read_on_the_clock(tmp_path: Path) -> None:
+    clip = read_clip(write_video(tmp_path / "film.mp4", times=list(range(24))))
     assert (clip.num_frames, clip.fps, clip.sample_rate) == (24, 24, 16_000)
     assert clip.waveform.shape == (1, 16_000)
     # the tone is a sine of known phase from sample 0: a shift by one sample would cost ten times this
@@ -88,20 +88,20 @@ def test_b_frames_are_put_in_order_of_time(tmp_path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), level, np.uint8), format="rgb24")
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-    film = read_frames(path)
-    assert np.abs(film.frames.mean(axis=(1, 2, 3)) - np.arange(0, 240, 10)).max() < 4
+    read = read_frames(path)
+    assert np.abs(read.frames.mean(axis=(1, 2, 3)) - np.arange(0, 240, 10)).max() < 4
 
 
-def test_num_frames_reads_the_start_of_picture_and_sound(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", times=list(range(24)), sound_s=(0.0, 3.0))
+def test_num_frames_reads_the_start_of_picture_and_audio(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "film.mp4", times=list(range(24)), audio_s=(0.0, 3.0))
     clip = read_clip(path, num_frames=10)
     assert (clip.num_frames, clip.waveform.shape[1]) == (10, 16_000 * 10 // 24)
     assert len(read_frames(path, num_frames=3).frames) == 3
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_sound_one_block_short_is_filled_with_silence(suffix: str, tmp_path: Path) -> None:
-    path = write_film(tmp_path / f"film{suffix}", times=list(range(24)), sound_s=(0.0, 0.95))
+def test_audio_one_block_short_is_filled_with_silence(suffix: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / f"film{suffix}", times=list(range(24)), audio_s=(0.0, 0.95))
     clip = read_clip(path)
     assert clip.waveform.shape[1] == 16_000
     assert np.abs(clip.waveform[0, 15_200 + 64 :]).max() < 0.02
@@ -109,18 +109,18 @@ def test_a_sound_one_block_short_is_filled_with_silence(suffix: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("sound_s", "words", "hint"),
+    ("audio_s", "words", "hint"),
     [
         ((0.0, 0.5), "ends 0.500 s before the picture", "num_frames"),
         ((0.0, 2.0), "goes on for 1.000 s after", "num_frames"),
         ((0.5, 1.0), "starts 0.500 s after the picture", "from its first frame"),
-        (None, "no sound", "read_frames"),
+        (None, "no audio", "read_frames"),
     ],
 )
-def test_a_sound_that_does_not_cover_the_picture_is_refused_with_the_amount(
-    sound_s: tuple[float, float] | None, words: str, hint: str, tmp_path: Path
+def test_audio_that_does_not_cover_the_picture_is_refused_with_the_amount(
+    audio_s: tuple[float, float] | None, words: str, hint: str, tmp_path: Path
 ) -> None:
-    path = write_film(tmp_path / "film.mkv", times=list(range(24)), sound_s=sound_s)
+    path = write_video(tmp_path / "film.mkv", times=list(range(24)), audio_s=audio_s)
     with pytest.raises(MediaError) as caught:
         read_clip(path)
     assert words in caught.value.message
@@ -128,8 +128,8 @@ def test_a_sound_that_does_not_cover_the_picture_is_refused_with_the_amount(
     assert hint in caught.value.hint
 
 
-def test_a_hole_in_the_sound_is_refused(tmp_path: Path) -> None:
-    source = write_film(tmp_path / "film.mkv", times=list(range(48)), sound_s=(0.0, 2.0))
+def test_a_hole_in_the_audio_is_refused(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "film.mkv", times=list(range(48)), audio_s=(0.0, 2.0))
     path = tmp_path / "hole.mkv"
     with av.open(source) as container, av.open(path, "w") as target:
         streams = {stream: target.add_stream_from_template(stream) for stream in container.streams}
@@ -144,22 +144,22 @@ def test_a_hole_in_the_sound_is_refused(tmp_path: Path) -> None:
 
 def test_a_varying_frame_rate_is_refused_with_the_first_frame_off_the_clock(tmp_path: Path) -> None:
     times = [0, 10, 20, 30, 70, 80, 90, 100, 110, 150, 160]
-    path = write_film(tmp_path / "film.mkv", times=times, time_base=Fraction(1, 240), sound_s=None)
+    path = write_video(tmp_path / "film.mkv", times=times, time_base=Fraction(1, 240), audio_s=None)
     with pytest.raises(MediaError, match=r"does not keep .* frames per second: frame"):
         read_frames(path)
 
 
-def test_a_film_turned_by_its_camera_is_read_upright(tmp_path: Path) -> None:
-    film = read_frames(write_film(tmp_path / "film.mp4", times=[0, 1, 2], size=(48, 32), rotation=-90))
-    assert film.frames.shape == (3, 48, 32, 3)
+def test_a_video_turned_by_its_camera_is_read_upright(tmp_path: Path) -> None:
+    read = read_frames(write_video(tmp_path / "film.mp4", times=[0, 1, 2], size=(48, 32), rotation=-90))
+    assert read.frames.shape == (3, 48, 32, 3)
     # stored top left lies at the top right after a quarter turn clockwise
-    assert film.frames[0, 8, 24].min() > 240
-    assert film.frames[0, 8, 8].min() < 100
+    assert read.frames[0, 8, 24].min() > 240
+    assert read.frames[0, 8, 8].min() < 100
 
 
-def test_a_film_in_the_bt601_matrix_and_full_range_keeps_its_colours(tmp_path: Path) -> None:
-    film = read_frames(write_film(tmp_path / "film.mp4", times=[0, 1, 2], full_range_601=True))
-    assert np.abs(film.frames[1, 24, 24].astype(int) - (200, 40, 90)).max() <= 5
+def test_a_video_in_the_bt601_matrix_and_full_range_keeps_its_colours(tmp_path: Path) -> None:
+    read = read_frames(write_video(tmp_path / "film.mp4", times=[0, 1, 2], full_range_601=True))
+    assert np.abs(read.frames[1, 24, 24].astype(int) - (200, 40, 90)).max() <= 5
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_a_film_in_the_bt601_matrix_and_full_range_keeps_its_colours(tmp_path: P
     [({"aspect": Fraction(4, 3)}, "not square"), ({"transfer": 16}, "PQ"), ({"transfer": 18}, "HLG")],
 )
 def test_a_picture_that_would_come_out_wrong_is_refused(tags: dict[str, object], words: str, tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", times=[0, 1, 2], **tags)  # type: ignore[arg-type]
+    path = write_video(tmp_path / "film.mp4", times=[0, 1, 2], **tags)  # type: ignore[arg-type]
     with pytest.raises(MediaError, match=words):
         read_frames(path)
 
 
 def test_limits_are_checked_before_decoding(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", times=list(range(24)))
+    path = write_video(tmp_path / "film.mp4", times=list(range(24)))
     with pytest.raises(MediaError, match="32x32; at most 1000 pixels"):
         read_clip(path, max_pixels=1000)
     with pytest.raises(MediaError, match=r"1\.00 s long; at most 0\.5 s"):
@@ -209,7 +209,7 @@ def test_a_header_with_an_impossible_time_scale_is_refused(make_clip, tmp_path: 
 
 
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
-def test_a_truncated_film_is_refused_not_shortened(part: float, tmp_path: Path) -> None:
+def test_a_truncated_video_is_refused_not_shortened(part: float, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3)).astype(np.uint8)
     path = Clip(noise, np.zeros((1, 24_000), np.float32), 24, 24_000).save(tmp_path / "clip.mp4").path
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
@@ -240,7 +240,7 @@ def test_damaged_bytes_end_in_one_error_or_a_whole_clip(make_clip, tmp_path: Pat
     [
         ("none.mp4", None, "there is no file"),
         ("empty.mp4", b"", "is empty"),
-        ("text.mp4", b"this is no film " * 100, "cannot be opened as a film or a sound"),
+        ("text.mp4", b"this is no film " * 100, "cannot be opened as a video or audio"),
         ("list.mp4", b"ffconcat version 1.0\nfile /etc/hostname\n", "cannot be opened"),
         (
             "list.m3u8",
@@ -250,7 +250,7 @@ def test_damaged_bytes_end_in_one_error_or_a_whole_clip(make_clip, tmp_path: Pat
         ("a\0.mp4", None, "cannot be read"),
     ],
 )
-def test_what_is_no_self_contained_film_is_refused_by_name(
+def test_what_is_no_self_contained_video_is_refused_by_name(
     name: str, content: bytes | None, words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -274,17 +274,17 @@ def test_a_name_that_looks_like_an_address_is_a_file_name(make_clip, tmp_path: P
     assert read_clip("concat:a|b.mp4").num_frames == 24
 
 
-def test_a_sound_is_resampled_on_reading_when_asked(make_clip, tmp_path: Path) -> None:
+def test_audio_is_resampled_on_reading_when_asked(make_clip, tmp_path: Path) -> None:
     path = make_clip(sample_rate=44_100).save(tmp_path / "clip.wav").path
-    sound = read_waveform(path, 16_000)
-    assert (sound.sample_rate, sound.waveform.shape) == (16_000, (1, 16_000))
-    assert abs(int(np.abs(sound.waveform[0]).argmax()) - 6000) <= 1
+    audio = read_waveform(path, 16_000)
+    assert (audio.sample_rate, audio.waveform.shape) == (16_000, (1, 16_000))
+    assert abs(int(np.abs(audio.waveform[0]).argmax()) - 6000) <= 1
 
 
-def test_a_film_is_no_still_sound_and_a_sound_is_no_film(make_clip, tmp_path: Path) -> None:
+def test_a_video_is_no_still_audio_and_audio_is_no_video(make_clip, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no picture"):
         read_clip(make_clip().save(tmp_path / "clip.wav").path)
-    with pytest.raises(MediaError, match="no sound"):
+    with pytest.raises(MediaError, match="no audio"):
         read_waveform(make_clip().save(tmp_path / "clip.gif").path)
 
 
@@ -300,13 +300,13 @@ def test_a_probe_states_what_the_file_holds(make_clip, tmp_path: Path) -> None:
 
 
 def test_real_files_are_probed_and_read(shared_media: Path) -> None:
-    film = shared_media / "cat_yarn_mova_360p.mp4"
-    assert (probe(film).video.fps, probe(film).video.num_frames, probe(film).audio.sample_rate) == (
+    read = shared_media / "cat_yarn_mova_360p.mp4"
+    assert (probe(read).video.fps, probe(read).video.num_frames, probe(read).audio.sample_rate) == (
         24,
         193,
         48_000,
     )
-    clip = read_clip(film, num_frames=12)
+    clip = read_clip(read, num_frames=12)
     assert clip.frames.shape == (12, 352, 624, 3)
     assert clip.frames.std() > 20
     assert np.abs(clip.waveform).max() > 0.01

@@ -17,7 +17,7 @@ from mova.media.clip import Clip
 from mova.media.decode import read_clip, read_frames, read_waveform
 from mova.media.probe import probe
 
-FILMS = [".mp4", ".mov", ".webm", ".mkv"]
+VIDEOS = [".mp4", ".mov", ".webm", ".mkv"]
 REQUEST = {
     "prompt": 'a "red" ball, wie schön 世界\n',
     "seed": 7,
@@ -34,7 +34,7 @@ def start_of_click(clip: Clip) -> float:
     return int(np.abs(clip.waveform[0]).argmax()) / clip.sample_rate
 
 
-@pytest.mark.parametrize("suffix", FILMS)
+@pytest.mark.parametrize("suffix", VIDEOS)
 @pytest.mark.parametrize(("fps", "rate", "at_frame"), [(24, 24_000, 9), (23.976, 44_100, 17), (30, 16_000, 1)])
 def test_a_flash_and_its_click_come_back_within_one_millisecond(
     suffix: str, fps: float, rate: int, at_frame: int, make_clip, tmp_path: Path
@@ -49,7 +49,7 @@ def test_a_flash_and_its_click_come_back_within_one_millisecond(
     assert back.sample_rate == written.sample_rate == (48_000 if suffix == ".webm" else rate)
 
 
-@pytest.mark.parametrize("suffix", FILMS)
+@pytest.mark.parametrize("suffix", VIDEOS)
 def test_colours_come_back_within_a_few_levels(suffix: str, tmp_path: Path) -> None:
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (240, 240, 240), (16, 16, 16)]
     colours += [(200, 120, 60), (60, 90, 200), (128, 128, 128)]
@@ -92,7 +92,7 @@ def test_flac_in_matroska_returns_every_sample(make_clip, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
-def test_lossy_sound_keeps_its_waveform(suffix: str, make_clip, tmp_path: Path) -> None:
+def test_lossy_audio_keeps_its_waveform(suffix: str, make_clip, tmp_path: Path) -> None:
     time = np.arange(24_000) / 24_000
     tone = np.stack([0.5 * np.sin(2 * np.pi * 440 * time), 0.3 * np.sin(2 * np.pi * 1000 * time)])
     clip = Clip(make_clip().frames, tone.astype(np.float32), 24, 24_000)
@@ -102,22 +102,22 @@ def test_lossy_sound_keeps_its_waveform(suffix: str, make_clip, tmp_path: Path) 
     assert 10 * np.log10(np.mean(clip.waveform[:, inner] ** 2) / np.mean(error**2)) > 25
 
 
-def test_a_wav_holds_the_sound_alone_to_the_sample(make_clip, tmp_path: Path) -> None:
+def test_a_wav_holds_the_audio_alone_to_the_sample(make_clip, tmp_path: Path) -> None:
     clip = make_clip(fps=29.97, sample_rate=22_050, channels=2)
     written = clip.save(tmp_path / "clip.wav")
-    sound = read_waveform(written.path)
-    assert (written.num_frames, written.start_offset_s, sound.sample_rate) == (0, None, 22_050)
-    assert sound.waveform.shape == clip.waveform.shape
-    assert np.abs(sound.waveform - clip.waveform).max() <= 2.0**-15
+    audio = read_waveform(written.path)
+    assert (written.num_frames, written.start_offset_s, audio.sample_rate) == (0, None, 22_050)
+    assert audio.waveform.shape == clip.waveform.shape
+    assert np.abs(audio.waveform - clip.waveform).max() <= 2.0**-15
 
 
 def test_a_gif_holds_the_picture_alone_of_any_size(make_clip, tmp_path: Path) -> None:
     clip = make_clip(width=33, height=21)
     written = clip.save(tmp_path / "clip.gif")
-    film = read_frames(written.path)
+    video = read_frames(written.path)
     assert (written.sample_rate, written.num_frames) == (None, 24)
-    assert film.frames.shape == clip.frames.shape
-    assert int(film.frames.mean(axis=(1, 2, 3)).argmax()) == 9
+    assert video.frames.shape == clip.frames.shape
+    assert int(video.frames.mean(axis=(1, 2, 3)).argmax()) == 9
     assert float(probe(written.path).duration_s) == pytest.approx(1.0, abs=0.02)
 
 
@@ -135,7 +135,7 @@ def test_the_same_clip_gives_the_same_bytes_and_carries_its_request(suffix: str,
     assert probe(paths[0]).request == REQUEST
 
 
-@pytest.mark.parametrize("suffix", FILMS)
+@pytest.mark.parametrize("suffix", VIDEOS)
 def test_the_request_survives_a_stream_copy(suffix: str, make_clip, tmp_path: Path) -> None:
     clip = make_clip(request=REQUEST)
     copy = tmp_path / f"copy{suffix}"
@@ -157,7 +157,7 @@ def test_a_very_long_prompt_is_carried_whole(make_clip, tmp_path: Path) -> None:
 
 
 def test_further_metadata_is_written_beside_the_request(make_clip, tmp_path: Path) -> None:
-    for suffix in FILMS:
+    for suffix in VIDEOS:
         path = make_clip(request=REQUEST).save(tmp_path / f"a{suffix}", metadata={"title": "A ball"}).path
         assert probe(path).metadata["title"] == "A ball"
 
@@ -170,9 +170,7 @@ def test_further_metadata_is_written_beside_the_request(make_clip, tmp_path: Pat
         ({"title": 3}, "title"),
     ],
 )
-def test_metadata_that_would_be_lost_is_refused(
-    metadata: dict[str, str], words: str, make_clip, tmp_path: Path
-) -> None:
+def test_metadata_that_would_be_lost_is_refused(metadata: dict[str, str], words: str, make_clip, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=words):
         make_clip(request=REQUEST).save(tmp_path / "clip.mp4", metadata=metadata)
 
@@ -217,7 +215,7 @@ def test_an_odd_size_is_refused_with_the_nearest_even_ones(
     assert caught.value.hint == f"Use {odd - 1} or {odd + 1}."
 
 
-def test_more_channels_than_a_film_can_hold_are_refused_not_dropped(make_clip, tmp_path: Path) -> None:
+def test_more_channels_than_a_video_can_hold_are_refused_not_dropped(make_clip, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="6 channels"):
         make_clip(channels=6).save(tmp_path / "clip.mp4")
     assert list(tmp_path.iterdir()) == []
@@ -301,9 +299,7 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_not_complete_is_found_and_removed(
-    make_clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_not_complete_is_found_and_removed(make_clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mux_module._video_frames
     monkeypatch.setattr(mux_module, "_video_frames", lambda clip: list(whole(clip))[:-1])
     with pytest.raises(MediaError, match="23 of 24 frames"):
@@ -311,9 +307,7 @@ def test_a_file_that_is_not_complete_is_found_and_removed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sound_that_starts_late_is_found_and_removed(
-    make_clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_audio_that_starts_late_is_found_and_removed(make_clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mux_module._audio_frames
 
     def late(clip: Clip, stream):
@@ -322,8 +316,8 @@ def test_a_sound_that_starts_late_is_found_and_removed(
             yield frame
 
     monkeypatch.setattr(mux_module, "_audio_frames", late)
-    for suffix in FILMS:
-        with pytest.raises(MediaError, match=r"sound starts at 0\.01|plays \d+ samples instead of \d+"):
+    for suffix in VIDEOS:
+        with pytest.raises(MediaError, match=r"audio starts at 0\.01|plays \d+ samples instead of \d+"):
             make_clip().save(tmp_path / f"clip{suffix}")
     assert list(tmp_path.iterdir()) == []
 
@@ -336,7 +330,7 @@ def test_a_missing_encoder_is_told_before_anything_is_written(
     from mova.media import kinds
 
     kind = kinds.FILE_KINDS[".mp4"]
-    broken = replace(kind, sound=replace(kind.sound, encoder="no_such_encoder"))
+    broken = replace(kind, audio=replace(kind.audio, encoder="no_such_encoder"))
     monkeypatch.setitem(kinds.FILE_KINDS, ".mp4", broken)
     with pytest.raises(MediaError, match="lacks the encoder no_such_encoder"):
         make_clip().save(tmp_path / "clip.mp4")

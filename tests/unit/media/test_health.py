@@ -134,13 +134,13 @@ def test_one_silent_channel_of_two_is_found() -> None:
     assert health.looked_at == ("audio",)
 
 
-def test_a_sound_a_block_longer_than_the_picture_is_no_fault(clips: dict[str, Clip]) -> None:
+def test_audio_a_block_longer_than_the_picture_is_no_fault(clips: dict[str, Clip]) -> None:
     clip = clips["drums"]
     padded = np.concatenate((clip.waveform, clip.waveform[:, -900:]), axis=1)
     assert "length" not in kinds_of(check_arrays(clip.frames, padded, fps=FPS, sample_rate=RATE))
 
 
-def test_a_film_that_was_written_and_read_again_is_healthy(tmp_path: Path, clips: dict[str, Clip]) -> None:
+def test_a_video_that_was_written_and_read_again_is_healthy(tmp_path: Path, clips: dict[str, Clip]) -> None:
     path = tmp_path / "clip.mp4"
     clips["metronome"].save(path)
     assert check_file(path).as_dict() == {"verdict": "ok", "looked_at": ["video", "audio"], "faults": []}
@@ -155,7 +155,7 @@ def test_no_kind_of_file_makes_a_healthy_clip_faulty(suffix: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
-def test_a_lost_band_is_found_after_a_sound_codec_too(suffix: str, tmp_path: Path, clips: dict[str, Clip]) -> None:
+def test_a_lost_band_is_found_after_audio_codec_too(suffix: str, tmp_path: Path, clips: dict[str, Clip]) -> None:
     damage = INJECTORS["dull"].damage(clips["storm"], np.random.default_rng(3))
     assert damage is not None
     path = tmp_path / f"dull{suffix}"

@@ -31,7 +31,7 @@ def test_resampling_keeps_pitch_phase_and_length(from_rate: int, to_rate: int) -
     assert np.abs(result[:, inner] - tone(1.0, rate=to_rate)[:, inner]).max() < 1e-4
 
 
-def test_a_length_that_the_sound_does_not_have_is_refused() -> None:
+def test_a_length_that_the_audio_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="num_samples=50000"):
         resample(tone(1.0), 48_000, to_rate=24_000, num_samples=50_000)
     with pytest.raises(ValueError, match="to_rate=0"):

@@ -47,25 +47,25 @@ def test_later_frames_do_not_change_earlier_latents_or_pictures(video_codec: Vid
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 16, 16), (1, 3, 9, 20, 16), (1, 3, 9, 16, 20)])
-def test_a_film_off_the_grid_is_refused(video_codec: VideoCodec, shape: tuple[int, ...]) -> None:
+def test_a_video_off_the_grid_is_refused(video_codec: VideoCodec, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="1 \\+ 4k"):
         video_codec.encode(torch.rand(shape))
 
 
-def test_sound_is_padded_to_whole_latents_and_decoded_to_their_length(audio_codec: AudioCodec) -> None:
+def test_audio_is_padded_to_whole_latents_and_decoded_to_their_length(audio_codec: AudioCodec) -> None:
     latents = audio_codec.encode(torch.rand(2, 1, 3300) - 0.5).latent_dist.mode()
     assert latents.shape == (2, 4, 7)
     assert audio_codec.decode(latents).sample.shape == (2, 1, 3500)
 
 
-def test_true_magnitudes_and_phases_give_the_sound_back(audio_codec: AudioCodec) -> None:
+def test_true_magnitudes_and_phases_give_the_audio_back(audio_codec: AudioCodec) -> None:
     torch.manual_seed(1)
-    sound = torch.randn(1, 8000) * 0.1
+    audio = torch.randn(1, 8000) * 0.1
     left = (1024 - 250) // 2
-    padded = torch.nn.functional.pad(sound, (left, 1024 - 250 - left))
+    padded = torch.nn.functional.pad(audio, (left, 1024 - 250 - left))
     spectrum = torch.stft(padded, 1024, 250, window=audio_codec.window, center=False, return_complex=True)
-    again = audio_codec.synthesise(audio_codec.log_magnitude(sound), spectrum.angle())
-    assert torch.allclose(again, sound, atol=1e-5)
+    again = audio_codec.synthesise(audio_codec.log_magnitude(audio), spectrum.angle())
+    assert torch.allclose(again, audio, atol=1e-5)
 
 
 @pytest.mark.parametrize("hz", [440.0, 523.25, 987.77])

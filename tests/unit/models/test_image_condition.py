@@ -56,18 +56,18 @@ def picture(seed: int = 0, batch: int = 1) -> Tensor:
     return torch.rand(batch, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def encoded(codec: AutoencoderKLWan, film: Tensor) -> Tensor:
+def encoded(codec: AutoencoderKLWan, video: Tensor) -> Tensor:
     mean, std = (torch.tensor(values).view(1, 2, 1, 1, 1) for values in ([0.1, -0.2], [0.5, 2.0]))
-    return (codec.encode(film).latent_dist.mode() - mean) / std
+    return (codec.encode(video).latent_dist.mode() - mean) / std
 
 
-def film_of(num_frames: int, first: Tensor | None, last: Tensor | None = None) -> Tensor:
-    film = torch.zeros(1, 3, num_frames, 8, 8)
+def video_of(num_frames: int, first: Tensor | None, last: Tensor | None = None) -> Tensor:
+    video = torch.zeros(1, 3, num_frames, 8, 8)
     if first is not None:
-        film[:, :, 0] = first
+        video[:, :, 0] = first
     if last is not None:
-        film[:, :, -1] = last
-    return film
+        video[:, :, -1] = last
+    return video
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_channels_are_the_mask_and_the_normalised_latents_of_pictures_in_gre
     assert condition.shape == (1, 6, 3, 2, 2)
     assert condition.dtype == torch.float32
     assert torch.equal(condition[0, :4, :, 0, 0], given_frames_mask(9, has_first=first is not None, has_last=last is not None))
-    torch.testing.assert_close(condition[:, 4:], encoded(codec, film_of(9, first, last)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(condition[:, 4:], encoded(codec, video_of(9, first, last)), rtol=0, atol=1e-6)
 
 
 def test_each_picture_of_a_batch_has_the_channels_that_it_has_alone(codec: AutoencoderKLWan) -> None:
@@ -123,8 +123,8 @@ def test_the_reach_that_follows_from_the_configuration_is_the_true_one(
 ) -> None:
     codec = build(num_res_blocks, temperal_downsample).double()
     assert settled_latents(codec.config) == reach
-    film = film_of(4 * (reach + 2) - 3, picture()).double()
-    latents = codec.encode(film).latent_dist.mode()
+    video = video_of(4 * (reach + 2) - 3, picture()).double()
+    latents = codec.encode(video).latent_dist.mode()
     assert not torch.equal(latents[:, :, reach - 1], latents[:, :, reach])
     assert torch.equal(latents[:, :, reach], latents[:, :, reach + 1])
 
@@ -137,11 +137,11 @@ def test_the_official_codec_settles_after_29_latents_and_other_networks_are_not_
 
 
 @pytest.mark.parametrize("num_latents", [1, 2, 15, 16, 17, 18, 30])
-def test_the_shortcut_is_bit_equal_to_the_whole_film_at_every_length(codec: AutoencoderKLWan, num_latents: int) -> None:
+def test_the_shortcut_is_bit_equal_to_the_whole_video_at_every_length(codec: AutoencoderKLWan, num_latents: int) -> None:
     num_frames, first, last = 4 * num_latents - 3, picture(1), picture(2)
     for last_picture in (None,) if num_latents == 1 else (None, last):
         condition = image_condition(codec, num_frames=num_frames, image=first, last_image=last_picture)
-        assert torch.equal(condition[:, 4:], encoded(codec, film_of(num_frames, first, last_picture)))
+        assert torch.equal(condition[:, 4:], encoded(codec, video_of(num_frames, first, last_picture)))
 
 
 def test_only_what_differs_is_encoded(codec: AutoencoderKLWan) -> None:
@@ -155,7 +155,7 @@ def test_only_what_differs_is_encoded(codec: AutoencoderKLWan) -> None:
     hook.remove()
 
 
-def test_a_codec_that_does_not_settle_as_its_configuration_says_is_run_over_the_whole_film(
+def test_a_codec_that_does_not_settle_as_its_configuration_says_is_run_over_the_whole_video(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     codec = build(num_res_blocks=1)
@@ -164,7 +164,7 @@ def test_a_codec_that_does_not_settle_as_its_configuration_says_is_run_over_the_
     with caplog.at_level(logging.WARNING):
         condition = image_condition(codec, num_frames=81, image=first)
     assert "not settled" in caplog.text
-    assert torch.equal(condition[:, 4:], encoded(codec, film_of(81, first)))
+    assert torch.equal(condition[:, 4:], encoded(codec, video_of(81, first)))
 
 
 def test_text_alone_is_a_white_picture_or_no_picture(codec: AutoencoderKLWan) -> None:
@@ -172,7 +172,7 @@ def test_text_alone_is_a_white_picture_or_no_picture(codec: AutoencoderKLWan) ->
     white, unmasked = (text_only_condition(codec, policy, **size) for policy in ("white", "unmasked"))
     assert torch.equal(white, image_condition(codec, num_frames=9, image=torch.ones(1, 3, 8, 8)))
     assert not unmasked[:, :4].any()
-    torch.testing.assert_close(unmasked[:, 4:], encoded(codec, film_of(9, None)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(unmasked[:, 4:], encoded(codec, video_of(9, None)), rtol=0, atol=1e-6)
 
 
 def test_pixels_become_numbers_from_minus_one_to_one() -> None:

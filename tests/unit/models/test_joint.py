@@ -114,7 +114,7 @@ def test_text_context_kept_over_steps_changes_nothing(model: JointModel) -> None
             assert_equal(fresh, run(expert, values, text_context=context, bridge_scale=1.0 - step))
 
 
-def test_experts_share_sound_and_bridge_but_not_film(model: JointModel) -> None:
+def test_experts_share_audio_and_bridge_but_not_video(model: JointModel) -> None:
     other = build(TINY, seed=5)
     share_audio_and_bridge(model, other)
     ours, theirs = (dict(m.named_parameters(remove_duplicate=False)) for m in (model, other))
@@ -163,7 +163,7 @@ def test_gradients_reach_every_weight_and_checkpointing_does_not_change_them(mod
         torch.testing.assert_close(ours, theirs)
 
 
-def test_pooled_film_frames_modulate_the_reading_sound() -> None:
+def test_pooled_video_frames_modulate_the_reading_audio() -> None:
     config = copy.deepcopy(TINY)
     config["bridge"]["pooled_adaln"] = True
     model = build(config)

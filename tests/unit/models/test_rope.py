@@ -61,7 +61,7 @@ def test_heads_that_cannot_be_split_in_three_are_refused(head_dim: int) -> None:
         video_angles(1, 1, 1, head_dim)
 
 
-def test_film_and_sound_of_one_moment_have_the_same_bridge_angle() -> None:
+def test_video_and_audio_of_one_moment_have_the_same_bridge_angle() -> None:
     rope = BridgeRope(8, audio_fps=32.0, stride=4)
     cos_v, sin_v, cos_a, sin_a = rope((3, 1, 2), 20, 16.0, CPU)  # 8 audio latents per video latent
     for frame in range(3):

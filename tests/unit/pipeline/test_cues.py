@@ -44,7 +44,7 @@ def test_a_prompt_alone_is_planned_and_the_plan_is_recorded(model: MOVAModel) ->
     assert same(model.generate(**BEGIN), clip)
 
 
-def test_another_seed_plans_anew_and_another_seed_of_the_sound_does_not(model: MOVAModel) -> None:
+def test_another_seed_plans_anew_and_another_seed_of_the_audio_does_not(model: MOVAModel) -> None:
     planned = cues_of(model.generate(**BEGIN))
     assert cues_of(model.generate(**(BEGIN | {"seed": 2}))) != planned
     assert cues_of(model.generate(**BEGIN, audio_seed=5)) == planned
@@ -57,10 +57,10 @@ def test_no_cues_leaves_it_open(model: MOVAModel) -> None:
 
 
 def test_where_something_is_given_nothing_is_planned(model: MOVAModel, tmp_path: Path) -> None:
-    film = tmp_path / "film.mkv"
+    video = tmp_path / "film.mkv"
     first = model.generate(**BEGIN)
-    first.save(film)
-    assert cues_of(model.generate("rain", video=film, seed=3, num_inference_steps=2)) == []
+    first.save(video)
+    assert cues_of(model.generate("rain", video=video, seed=3, num_inference_steps=2)) == []
     assert cues_of(model.generate(**BEGIN, last_image=GREY)) == []
     assert cues_of(model.generate(**BEGIN, image=GREY)) == []
     assert cues_of(model.reroll(first, "audio", seed=4)) == []
@@ -96,9 +96,9 @@ def test_what_is_planned_for_a_long_clip_is_told_of_its_beginning_only(model: MO
     from mova.sampling.task import text
 
     pipeline = model.pipeline
-    fps = pipeline.world.timeline().fps
+    fps = pipeline.capabilities.timeline().fps
     grid = pipeline.grid(height=32, width=32, num_frames=65, fps=fps)
-    told = pipeline._told(text(grid), [[(0.5, "red")]], batch=1, fps=fps, until=9)
+    told = pipeline._add_cue_channels(text(grid), [[(0.5, "red")]], batch=1, fps=fps, until=9)
     assert told.video_condition is not None
     assert told.video_condition[0, 0, :9].eq(1).all() and not told.video_condition[0, :, 9:].any()
 
@@ -107,7 +107,7 @@ def test_a_task_of_the_users_own_needs_no_channels(model: MOVAModel) -> None:
     from mova.sampling.task import text
 
     pipeline = model.pipeline
-    grid = pipeline.grid(height=32, width=32, num_frames=9, fps=pipeline.world.timeline().fps)
+    grid = pipeline.grid(height=32, width=32, num_frames=9, fps=pipeline.capabilities.timeline().fps)
     settings = {"seed": 1, "num_frames": 9, "num_inference_steps": 1, "output_type": "latent"}
     out = pipeline("rain", task=text(grid), **settings)
     assert torch.equal(out.frames, pipeline("rain", **settings).frames) and out.cues[0]
@@ -142,7 +142,7 @@ def test_a_pipeline_refuses_sheets_that_do_not_fit_its_clips(model: MOVAModel, t
         MOVAPipeline.from_components(tiny_components)("rain", cues=[[(0.1, "")]], **settings)
 
 
-def test_cues_for_a_film_that_is_given_are_refused() -> None:
+def test_cues_for_a_video_that_is_given_are_refused() -> None:
     with pytest.raises(RequestError, match="contradict video"):
         GenerationRequest(prompt="rain", video="film.mp4", cues=(Cue(time_s=0.5),))
 

@@ -18,8 +18,8 @@ from mova.models.layers import gather_rows
 from mova.models.rope import VideoRope, bridge_angles, bridge_positions, dac_angles, rotate_adjacent, video_angles
 from mova.models.tower import TextContext
 from mova.pipeline import MOVAPipeline
-from mova.sampling.av_tensors import Pair
-from mova.sampling.denoise import FEW_TOKENS, Experts, branches_that_share, denoise
+from mova.sampling.av_tensors import AVTensors
+from mova.sampling.denoise import MAX_TOKENS_FOR_BATCHED_CFG, Experts, cfg_batch, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
@@ -50,7 +50,7 @@ class WithoutKeeper(nn.Module):
         return self.model(video, audio, text_embeds=text_context, **rest)
 
 
-def run(models: Sequence[nn.Module], *, frames: int = 2, guidance: Guidance | None = None, **changes: Any) -> Pair:
+def run(models: Sequence[nn.Module], *, frames: int = 2, guidance: Guidance | None = None, **changes: Any) -> AVTensors:
     generator = torch.Generator().manual_seed(0)
     video_schedule, audio_schedule = schedule_pair(CONFIG, NUM_STEPS)
     values: dict[str, Any] = {
@@ -113,14 +113,14 @@ def test_three_branches_still_project_two_prompts(tiny_components: Components) -
     assert set(of_the_text(counts).values()) == {2}
 
 
-def test_two_experts_share_the_projections_for_the_sound(tiny_two_experts: Components) -> None:
+def test_two_experts_share_the_projections_for_the_audio(tiny_two_experts: Components) -> None:
     models = [tiny_two_experts.transformer, tiny_two_experts.transformer_2]
     assert all(isinstance(model, JointModel) for model in models)
     with calls_of(*models) as counts:  # type: ignore[arg-type]
         run(models)  # type: ignore[arg-type]
     projected = of_the_text(counts)
     assert counts["0."] > 0 and counts["1."] > 0
-    assert len([name for name in projected if name.startswith("1.")]) == 1 + 2 * 3  # the second film tower's own
+    assert len([name for name in projected if name.startswith("1.")]) == 1 + 2 * 3  # the second video tower's own
     assert set(projected.values()) == {2}
 
 
@@ -273,10 +273,10 @@ def test_a_map_of_levels_is_told_only_where_tokens_differ_and_never_looked_at_ag
 def test_few_tokens_share_a_pass_between_two_branches_and_many_do_not(
     tiny_components: Components, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [branches_that_share(count) for count in (1, FEW_TOKENS, FEW_TOKENS + 1)] == [2, 2, 1]
+    assert [cfg_batch(count) for count in (1, MAX_TOKENS_FOR_BATCHED_CFG, MAX_TOKENS_FOR_BATCHED_CFG + 1)] == [2, 2, 1]
     pipeline, made = MOVAPipeline.from_components(tiny_components), {}
-    for limit in (FEW_TOKENS, 0):
-        monkeypatch.setattr("mova.sampling.denoise.FEW_TOKENS", limit)
+    for limit in (MAX_TOKENS_FOR_BATCHED_CFG, 0):
+        monkeypatch.setattr("mova.sampling.denoise.MAX_TOKENS_FOR_BATCHED_CFG", limit)
         with calls_of(pipeline.transformer) as counts:
             made[limit] = pipeline(
                 "a ball", num_frames=5, num_inference_steps=3, guidance_scale=3.0, seed=1, solver="euler", output_type="latent"

@@ -32,7 +32,7 @@ def clip() -> Clip:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".mov"])
-def test_a_film_alone_has_every_frame_and_no_sound_stream(clip: Clip, suffix: str, tmp_path: Path) -> None:
+def test_a_video_alone_has_every_frame_and_no_audio_stream(clip: Clip, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"clip{suffix}"
     written = replace(clip, only="video").save(path)
     info = probe(path)
@@ -43,7 +43,7 @@ def test_a_film_alone_has_every_frame_and_no_sound_stream(clip: Clip, suffix: st
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_sound_that_came_out_empty_is_still_a_stream_of_its_film(clip: Clip, tmp_path: Path) -> None:
+def test_audio_that_came_out_empty_is_still_a_stream_of_its_video(clip: Clip, tmp_path: Path) -> None:
     replace(clip, waveform=np.zeros_like(clip.waveform)).save(tmp_path / "clip.mp4")
     audio = probe(tmp_path / "clip.mp4").audio
     assert audio is not None
@@ -58,7 +58,7 @@ def test_what_is_not_wanted_is_not_written(clip: Clip, only: str, suffix: str, h
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wrong_quality_of_a_film_alone_is_refused(clip: Clip, tmp_path: Path) -> None:
+def test_a_wrong_quality_of_a_video_alone_is_refused(clip: Clip, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="crf"):
         replace(clip, only="video").save(tmp_path / "clip.mp4", crf=99)
 
@@ -66,10 +66,10 @@ def test_a_wrong_quality_of_a_film_alone_is_refused(clip: Clip, tmp_path: Path) 
 def test_a_model_makes_both_and_says_which_is_written(tiny_components: Components, tmp_path: Path) -> None:
     model = MOVAModel(MOVAPipeline.from_components(tiny_components))
     values = {"num_frames": 5, "num_inference_steps": 2, "seed": 1}
-    both, sound = model.generate("rain", **values), model.generate("rain", only="audio", **values)
-    assert (both.only, sound.only) == (None, "audio")
-    assert np.array_equal(both.waveform, sound.waveform)
-    sound.save(tmp_path / "sound.wav")
+    both, audio = model.generate("rain", **values), model.generate("rain", only="audio", **values)
+    assert (both.only, audio.only) == (None, "audio")
+    assert np.array_equal(both.waveform, audio.waveform)
+    audio.save(tmp_path / "sound.wav")
     request = probe(tmp_path / "sound.wav").request
     assert request is not None
     assert request["only"] == "audio"

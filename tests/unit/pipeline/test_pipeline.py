@@ -45,7 +45,7 @@ def test_each_clip_of_a_batch_of_four_equals_its_single_run(pipeline: MOVAPipeli
         np.testing.assert_allclose(batch[index].waveform, single.waveform, rtol=0, atol=2e-4)
 
 
-def test_another_sound_seed_starts_from_the_same_film_noise(pipeline: MOVAPipeline) -> None:
+def test_another_audio_seed_starts_from_the_same_video_noise(pipeline: MOVAPipeline) -> None:
     starts: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def watched(audio_seed: int) -> None:
@@ -130,9 +130,9 @@ def test_progress_is_told_by_stage_from_nothing_to_all(pipeline: MOVAPipeline) -
     ]
 
 
-def test_a_film_given_as_a_task_is_kept_while_its_sound_is_made(pipeline: MOVAPipeline) -> None:
-    film = torch.rand(1, 3, 5, 32, 32) * 2 - 1
-    given = pipeline.encode_video(film)
+def test_a_video_given_as_a_task_is_kept_while_its_audio_is_made(pipeline: MOVAPipeline) -> None:
+    video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    given = pipeline.encode_video(video)
     grid = pipeline.grid(height=32, width=32, num_frames=5, fps=16)
     output = latents(pipeline, "a ball", seed=1, task=video_to_audio(grid, given))
     torch.testing.assert_close(output.frames, given)
@@ -140,9 +140,9 @@ def test_a_film_given_as_a_task_is_kept_while_its_sound_is_made(pipeline: MOVAPi
 
 
 def test_latents_are_normalised_by_the_codecs_statistics(pipeline: MOVAPipeline) -> None:
-    sound = torch.rand(1, 1, 2000) * 2 - 1
-    raw = pipeline.audio_vae.encode(sound).latent_dist.mode()
-    torch.testing.assert_close(pipeline.encode_audio(sound), (raw - 0.2) / 0.7)
+    audio = torch.rand(1, 1, 2000) * 2 - 1
+    raw = pipeline.audio_vae.encode(audio).latent_dist.mode()
+    torch.testing.assert_close(pipeline.encode_audio(audio), (raw - 0.2) / 0.7)
     latents = torch.randn(1, 6, 4)
     plain = pipeline.audio_vae.decode(latents * 0.7 + 0.2).sample
     torch.testing.assert_close(pipeline.decode_audio(latents), plain)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from mova.errors import RequestError
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 from mova.request.plan import resolve
 from mova.request.schema import GenerationRequest, make_request
 
-BASE = ModelWorld(
+BASE = Capabilities(
     name="mova-base",
     sizes=((96, 96), (128, 64)),
     default_size=(96, 96),
@@ -26,7 +26,7 @@ BASE = ModelWorld(
     sample_rate=16000,
     audio_hop=500,
 )
-OFFICIAL = ModelWorld(name="MOVA-360p")
+OFFICIAL = Capabilities(name="MOVA-360p")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_every_length_up_to_the_longest_is_made_exactly(num_frames: int) -> None
 
 
 def test_a_model_can_ask_for_a_longer_grid_than_the_clip() -> None:
-    world = ModelWorld(name="long", max_frames=33, default_frames=33, min_grid_frames=33)
-    plan = resolve(GenerationRequest(prompt="a", num_frames=5), world)
+    capabilities = Capabilities(name="long", max_frames=33, default_frames=33, min_grid_frames=33)
+    plan = resolve(GenerationRequest(prompt="a", num_frames=5), capabilities)
     assert (plan.num_frames, plan.grid_frames) == (5, 33)
 
 
-def test_seconds_become_the_shortest_film_that_lasts_them() -> None:
+def test_seconds_become_the_shortest_video_that_lasts_them() -> None:
     assert resolve(GenerationRequest(prompt="a", seconds=2.0625), BASE).num_frames == 33
     assert resolve(GenerationRequest(prompt="a", seconds=1), BASE).num_frames == 16
     assert resolve(GenerationRequest(prompt="a", seconds=1.01), BASE).num_frames == 17
@@ -133,7 +133,7 @@ def test_a_settled_request_settles_to_itself() -> None:
     assert plan.request.num_frames == 16
 
 
-def test_a_drawn_seed_is_recorded_and_differs_each_time_while_the_sound_follows() -> None:
+def test_a_drawn_seed_is_recorded_and_differs_each_time_while_the_audio_follows() -> None:
     plans = [resolve(GenerationRequest(prompt="a"), BASE) for _ in range(4)]
     assert len({plan.seed for plan in plans}) == 4
     assert all(plan.audio_seed == plan.seed == plan.request.seed for plan in plans)
@@ -147,9 +147,9 @@ def test_a_broadcast_rate_is_exact() -> None:
 
 def test_a_world_survives_json_with_unknown_keys() -> None:
     values = {"name": "x", "sizes": [[96, 96]], "kinds": ["ball", "rain"], "future": 1}
-    world = ModelWorld.from_values(values)
-    assert world.sizes == ((96, 96),)
-    assert world.kinds == ("ball", "rain")
+    capabilities = Capabilities.from_values(values)
+    assert capabilities.sizes == ((96, 96),)
+    assert capabilities.kinds == ("ball", "rain")
 
 
 def test_checking_a_request_does_not_import_torch() -> None:

@@ -18,7 +18,7 @@ from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
 from mova.request.schema import Cue, GenerationRequest, Keyframe, Retake
 
-FILM = "film.mkv"  # written by a fixture into the test's folder
+VIDEO = "film.mkv"  # written by a fixture into the test's folder
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 5000)).astype(np.float32)
 LEFT = np.zeros((32, 32, 3), np.uint8)
 LEFT[:, :16] = 255
@@ -62,12 +62,12 @@ CHANGES = {
     "keyframes": {"keyframes": {0.25: GREY}},
     "references": {"references": [GREY]},
     "audio": {"audio": (NOISE, 16000)},
-    "video": {"video": FILM, "num_frames": None},
+    "video": {"video": VIDEO, "num_frames": None},
     # these act on something else that is given
-    "extend_s": {"video": FILM, "num_frames": None, "extend_s": 0.5},
-    "extend_at": {"video": FILM, "num_frames": None, "extend_s": 0.25, "extend_at": "start"},
-    "retake": {"video": FILM, "num_frames": None, "retake": ("both", 0.0, 0.25)},
-    "repaint": {"video": FILM, "num_frames": None, "repaint": LEFT},
+    "extend_s": {"video": VIDEO, "num_frames": None, "extend_s": 0.5},
+    "extend_at": {"video": VIDEO, "num_frames": None, "extend_s": 0.25, "extend_at": "start"},
+    "retake": {"video": VIDEO, "num_frames": None, "retake": ("both", 0.0, 0.25)},
+    "repaint": {"video": VIDEO, "num_frames": None, "repaint": LEFT},
     "fit": {"image": STRIPES, "fit": "pad"},
     "only": {"only": "video"},
     "text_only": {"text_only": "unmasked"},
@@ -77,9 +77,9 @@ CHANGES = {
     "keyframes.image": {"keyframes": {0.0: LEFT}},
     "cues.time_s": {"cues": [(0.1, "red")]},
     "cues.label": {"cues": [(0.2, "blue")]},
-    "retake.modality": {"video": FILM, "num_frames": None, "retake": ("video", 0.25, 0.5)},
-    "retake.from_s": {"video": FILM, "num_frames": None, "retake": ("both", 0.0, 0.5)},
-    "retake.to_s": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.375)},
+    "retake.modality": {"video": VIDEO, "num_frames": None, "retake": ("video", 0.25, 0.5)},
+    "retake.from_s": {"video": VIDEO, "num_frames": None, "retake": ("both", 0.0, 0.5)},
+    "retake.to_s": {"video": VIDEO, "num_frames": None, "retake": ("both", 0.25, 0.375)},
 }
 # what to compare with, where it is not the beginning
 BEFORE = {
@@ -88,15 +88,15 @@ BEFORE = {
     "cues": {"cues": ()},
     **{f"cues.{field}": {"cues": [(0.2, "red")]} for field in ("time_s", "label")},
     "fit": {"image": STRIPES, "fit": "crop"},
-    "extend_s": {"video": FILM, "num_frames": None, "extend_s": 0.25},
-    "extend_at": {"video": FILM, "num_frames": None, "extend_s": 0.25},
-    "retake": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.5)},
-    "repaint": {"video": FILM, "num_frames": None, "repaint": LEFT[:, ::-1]},
+    "extend_s": {"video": VIDEO, "num_frames": None, "extend_s": 0.25},
+    "extend_at": {"video": VIDEO, "num_frames": None, "extend_s": 0.25},
+    "retake": {"video": VIDEO, "num_frames": None, "retake": ("both", 0.25, 0.5)},
+    "repaint": {"video": VIDEO, "num_frames": None, "repaint": LEFT[:, ::-1]},
     "text_only": {"text_only": "white"},
     "truncate": {"prompt": LONG},
     **{field: {"keyframes": {0.0: GREY}} for field in ("keyframes.time_s", "keyframes.image")},
     **{
-        f"retake.{field}": {"video": FILM, "num_frames": None, "retake": ("both", 0.25, 0.5)}
+        f"retake.{field}": {"video": VIDEO, "num_frames": None, "retake": ("both", 0.25, 0.5)}
         for field in ("modality", "from_s", "to_s")
     },
 }
@@ -106,8 +106,8 @@ FIELDS = [
     *(f"retake.{field}" for field in Retake.model_fields),
     *(f"cues.{field}" for field in Cue.model_fields),
 ]
-PICTURE_ONLY_KEPT = {"audio_sample_rate", "only"}  # change the finished sound alone, or leave it out
-SOUND_ONLY_KEPT = {"repaint"}  # changes the picture alone
+PICTURE_ONLY_KEPT = {"audio_sample_rate", "only"}  # change the finished audio alone, or leave it out
+AUDIO_ONLY_KEPT = {"repaint"}  # changes the picture alone
 REFUSED_BEFORE = {"truncate"}  # says that what is refused without it is made
 
 
@@ -129,7 +129,7 @@ def begin(model: MOVAModel) -> Clip:
 @pytest.fixture(scope="module")
 def folder(model: MOVAModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("films")
-    model.generate("rain", seed=3, num_inference_steps=2, num_frames=9).save(place / FILM)
+    model.generate("rain", seed=3, num_inference_steps=2, num_frames=9).save(place / VIDEO)
     return place
 
 
@@ -178,7 +178,7 @@ def test_changing_one_field_changes_the_clip(
         begin = used.generate(**(BEGIN | BEFORE[field]))
     frames, waveform = in_file(used.generate(**(BEGIN | CHANGES[field])))
     if field not in REFUSED_BEFORE:
-        assert same(waveform, begin.waveform) == (field in SOUND_ONLY_KEPT)
+        assert same(waveform, begin.waveform) == (field in AUDIO_ONLY_KEPT)
         assert same(frames, begin.frames) == (field in PICTURE_ONLY_KEPT)
 
 

@@ -16,7 +16,7 @@ from mova.models.joint import JointModel
 from mova.runtime.attention import AttentionChoice, choose_attention, use_attention, why_not
 from mova.runtime.device import choose_device, choose_dtype, host_memory
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.settle import ModelFacts, settle
+from mova.runtime.settle import ModelFacts, resolve_runtime
 
 CPU = torch.device("cpu")
 NO_ACCELERATOR = not torch.accelerator.is_available()
@@ -109,7 +109,7 @@ def test_attention_that_cannot_be_had_says_why() -> None:
         choose_attention("sage", CPU, torch.float32)
 
 
-def test_a_backend_of_eight_bits_serves_only_where_film_reads_film(tiny_two_experts: Any) -> None:
+def test_a_backend_of_eight_bits_serves_only_where_video_reads_video(tiny_two_experts: Any) -> None:
     model: JointModel = tiny_two_experts.transformer
     before = _AttentionBackendRegistry.get_active_backend()
     try:
@@ -126,7 +126,7 @@ def test_a_backend_of_eight_bits_serves_only_where_film_reads_film(tiny_two_expe
 @pytest.mark.skipif(not NO_ACCELERATOR, reason="this machine has an accelerator")
 def test_every_decision_is_settled_logged_and_has_a_reason(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="mova.runtime"):
-        runtime = settle(RuntimeOptions(offload="component", drop_first_expert=True), ModelFacts(10_000))
+        runtime = resolve_runtime(RuntimeOptions(offload="component", drop_first_expert=True), ModelFacts(10_000))
     assert (runtime.device, runtime.dtype, runtime.offload) == (CPU, torch.float32, "none")
     assert not runtime.drop_first_expert
     assert [record.message for record in caplog.records] == list(runtime.reasons)
@@ -137,7 +137,7 @@ def test_every_decision_is_settled_logged_and_has_a_reason(caplog: pytest.LogCap
 def test_offloading_from_a_cpu_that_was_asked_for_is_refused() -> None:
     for offload in ("component", "block"):
         with pytest.raises(RequestError, match="host memory") as caught:
-            settle(RuntimeOptions(device="cpu", offload=offload), ModelFacts(10_000))  # type: ignore[arg-type]
+            resolve_runtime(RuntimeOptions(device="cpu", offload=offload), ModelFacts(10_000))  # type: ignore[arg-type]
         assert caught.value.field == "offload"
 
 
@@ -145,7 +145,7 @@ def test_a_codec_that_cannot_be_tiled_is_named() -> None:
     facts = ModelFacts(10_000, video_vae="VideoCodec", has_tiling=False, has_slicing=False)
     for field in ("vae_tiling", "vae_slicing"):
         with pytest.raises(RequestError, match="VideoCodec") as caught:
-            settle(RuntimeOptions(device="cpu", **{field: True}), facts)  # type: ignore[arg-type]
+            resolve_runtime(RuntimeOptions(device="cpu", **{field: True}), facts)  # type: ignore[arg-type]
         assert caught.value.field == field
 
 
@@ -156,6 +156,6 @@ def test_a_missing_package_is_named_with_its_extra() -> None:
         if find_spec("torchao") is not None:
             pytest.skip("torchao is installed")
         with pytest.raises(MissingExtraError, match="torchao") as caught:
-            settle(RuntimeOptions(device="cpu", quantisation=kind), ModelFacts(10_000))  # type: ignore[arg-type]
+            resolve_runtime(RuntimeOptions(device="cpu", quantisation=kind), ModelFacts(10_000))  # type: ignore[arg-type]
         assert caught.value.extra == "quantise"
         assert "mova-av[quantise]" in str(caught.value)

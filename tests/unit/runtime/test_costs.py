@@ -29,7 +29,7 @@ from mova.runtime import costs
 from mova.runtime.codec_costs import CODECS, codec_cost
 from mova.runtime.costs import INTERACTING, Lengths, Network, points_in, velocities_in
 from mova.runtime.memory import Model, choices, denoise_tensors, first_that_fits
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
@@ -100,7 +100,7 @@ def test_a_perturbed_pass_costs_exactly_what_torch_counts(num_layers: int) -> No
     values = inputs(config, 3, 8, 17, 1)
     perturbed = sum(costs.forward_flops(network, lengths, is_perturbed=True).values())
     text_part = sum(costs.text_flops(network, lengths).values())
-    assert counted(lambda: model(**values, alone_layers=model.middle_layers)) == perturbed + text_part
+    assert counted(lambda: model(**values, perturbed_layers=model.middle_layers)) == perturbed + text_part
     assert perturbed < sum(costs.forward_flops(network, lengths).values())
 
 
@@ -135,7 +135,7 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
     assert second is not None
     video_schedule, audio_schedule = schedule_pair(ScheduleConfig(shift=2.0), 2)
 
-    def run() -> Pair:
+    def run() -> AVTensors:
         return denoise(
             Experts([first, second], boundary=0.9),
             text(Grid(frames=2, height=4, width=4, audio_length=10)),
@@ -157,14 +157,14 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
 def test_a_solver_asks_for_as_many_velocities_as_are_counted(name: str) -> None:
     asked: list[int] = []
 
-    def velocity(latents: Pair, point: int, /) -> Pair:
+    def velocity(latents: AVTensors, point: int, /) -> AVTensors:
         asked.append(point)
         return latents
 
     sigmas = torch.linspace(1.0, 0.0, 6)
-    latents, memory = Pair(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1)), None
+    latents, memory = AVTensors(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1)), None
     for index in range(5):
-        ends = [Pair(sigmas[i].view(1, 1, 1, 1, 1), sigmas[i].view(1, 1, 1)) for i in (index, index + 1)]
+        ends = [AVTensors(sigmas[i].view(1, 1, 1, 1, 1), sigmas[i].view(1, 1, 1)) for i in (index, index + 1)]
         latents, memory = SOLVERS[name](velocity, latents, Step(index, 5, *ends), memory)
     assert tuple(asked) == points_in(5, name) and len(asked) == velocities_in(5, name)
 
@@ -266,7 +266,7 @@ def test_memory_of_a_step_is_estimated_to_a_twentieth(dtype: torch.dtype, strate
     network, lengths = Network.from_configs(**config), P360
     with torch.device("meta"):
         model = JointModel(**config).to(dtype)
-        film, sound = torch.empty(1, lengths.video, 5120, dtype=dtype), torch.empty(1, lengths.audio, 1536, dtype=dtype)
+        video, audio = torch.empty(1, lengths.video, 5120, dtype=dtype), torch.empty(1, lengths.audio, 1536, dtype=dtype)
 
         def tower(dim: int, tokens: int) -> TowerInputs:
             levels, index = torch.empty(1, 6, dim, dtype=dtype), torch.zeros(1, dtype=torch.long)
@@ -277,9 +277,9 @@ def test_memory_of_a_step_is_estimated_to_a_twentieth(dtype: torch.dtype, strate
 
         towers = tower(5120, lengths.video), tower(1536, lengths.audio)
         bridge = BridgeInputs(49, table(lengths.video), table(lengths.audio))
-        given = [film, sound, *model.parameters(), *(side.levels for side in towers), *(side.text for side in towers)]
+        given = [video, audio, *model.parameters(), *(side.levels for side in towers), *(side.text for side in towers)]
         block = model.transformer_blocks[0]
-        measured = film.nbytes + largest_bytes(lambda: block(film, sound, *towers, bridge), given=given)
+        measured = video.nbytes + largest_bytes(lambda: block(video, audio, *towers, bridge), given=given)
     nothing_kept = replace(lengths, text=0)
     latents_and_positions = denoise_tensors(network, nothing_kept, PLAIN, num_experts=1, width=dtype.itemsize) - measured
     assert abs(latents_and_positions) < 0.05 * measured

@@ -36,7 +36,7 @@ def test_an_experts_own_parts_are_its_video_tower_and_each_once(experts: tuple[J
     assert own_parts(first, None) == [first]
 
 
-def test_at_the_change_of_experts_sound_and_bridge_stay(tiny_two_experts: Components) -> None:
+def test_at_the_change_of_experts_audio_and_bridge_stay(tiny_two_experts: Components) -> None:
     pipeline = MOVAPipeline.from_components(copy.deepcopy(tiny_two_experts))  # hooks, and a tokenizer that has worked
     pipeline.enable_model_cpu_offload(device="cpu")
     try:

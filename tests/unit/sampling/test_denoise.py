@@ -11,9 +11,9 @@ import torch
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, Progress, denoise
-from mova.sampling.guidance import BOTH, BRIDGE, Branch, Guidance
+from mova.sampling.guidance import COND, UNCOND, Branch, Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
@@ -23,7 +23,7 @@ GRID = Grid(frames=2, height=4, width=4, audio_length=10)
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
 
 
-def run(components: Components, task: Task | None = None, *, num_steps: int = 2, **changes: Any) -> Pair:
+def run(components: Components, task: Task | None = None, *, num_steps: int = 2, **changes: Any) -> AVTensors:
     generator = torch.Generator().manual_seed(0)
     video_schedule, audio_schedule = schedule_pair(CONFIG, num_steps, audio_shift=1.0)
     experts = [components.transformer, components.transformer_2]
@@ -43,25 +43,25 @@ def run(components: Components, task: Task | None = None, *, num_steps: int = 2,
 
 def test_given_latents_come_out_as_they_went_in_and_the_rest_is_made(tiny_components: Components) -> None:
     torch.manual_seed(1)
-    image, film, sound = torch.randn(4, 1, 4, 4), torch.randn(4, 2, 4, 4), torch.randn(6, 10)
+    image, video, audio = torch.randn(4, 1, 4, 4), torch.randn(4, 2, 4, 4), torch.randn(6, 10)
     plain = run(tiny_components)
     for name in SOLVERS:
         result = run(tiny_components, first_frame(GRID, image), solver=SOLVERS[name], num_steps=3)
         assert torch.equal(result.video[0, :, :1], image)
         assert not torch.equal(result.video[0, :, 1:], plain.video[0, :, 1:])
-    silent = run(tiny_components, video_to_audio(GRID, film))
-    assert torch.equal(silent.video[0], film)
+    silent = run(tiny_components, video_to_audio(GRID, video))
+    assert torch.equal(silent.video[0], video)
     assert not torch.equal(silent.audio, plain.audio)
-    blind = run(tiny_components, audio_to_video(GRID, sound))
-    assert torch.equal(blind.audio[0], sound)
+    blind = run(tiny_components, audio_to_video(GRID, audio))
+    assert torch.equal(blind.audio[0], audio)
     assert not torch.equal(blind.video, plain.video)
 
 
 def test_a_half_given_token_is_changed_only_from_its_level_down(tiny_components: Components) -> None:
-    film = torch.zeros(4, 2, 4, 4)
+    video = torch.zeros(4, 2, 4, 4)
     level = torch.full((2, 4, 4), 0.05)
-    near = run(tiny_components, Task(level, torch.ones(10), video=film), num_steps=8)
-    far = run(tiny_components, Task(torch.ones(2, 4, 4), torch.ones(10), video=film), num_steps=8)
+    near = run(tiny_components, Task(level, torch.ones(10), video=video), num_steps=8)
+    far = run(tiny_components, Task(torch.ones(2, 4, 4), torch.ones(10), video=video), num_steps=8)
     assert 0 < float(near.video.abs().mean()) < 0.3 * float(far.video.abs().mean())
 
 
@@ -69,11 +69,11 @@ class PlainGuidance:
     """Classifier-free guidance written out: two passes, the same scale."""
 
     def branches(self, sigma: float) -> tuple[Branch, ...]:
-        return BOTH, BRIDGE
+        return COND, UNCOND
 
-    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
-        negative, positive = velocities[BRIDGE], velocities[BOTH]
-        return Pair(*(n + 3.0 * (p - n) for n, p in zip(negative, positive, strict=True)))
+    def combine(self, velocities: Mapping[Branch, AVTensors], sigma: float) -> AVTensors:
+        negative, positive = velocities[UNCOND], velocities[COND]
+        return AVTensors(*(n + 3.0 * (p - n) for n, p in zip(negative, positive, strict=True)))
 
 
 def test_a_cross_scale_of_one_equals_plain_guidance_bit_for_bit(tiny_components: Components) -> None:
@@ -121,7 +121,7 @@ def test_a_callback_sees_every_step_and_can_replace_the_latents(tiny_components:
     plain = run(tiny_components, num_steps=3, on_step=seen.append)
     assert [(progress.step, progress.num_steps) for progress in seen] == [(1, 3), (2, 3), (3, 3)]
     assert torch.equal(seen[-1].latents.video, plain.video)
-    zeros = Pair(torch.zeros_like(plain.video), torch.zeros_like(plain.audio))
+    zeros = AVTensors(torch.zeros_like(plain.video), torch.zeros_like(plain.audio))
     replaced = run(tiny_components, on_step=lambda progress: zeros if progress.step == 2 else None)
     assert float(replaced.video.abs().sum()) == 0.0
 

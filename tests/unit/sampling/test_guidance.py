@@ -8,19 +8,19 @@ import torch
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
-from mova.sampling.guidance import BOTH, BRIDGE, NEITHER, PERTURBED, Branch, Guidance
+from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.task import Grid, text
 
 torch.manual_seed(0)
-BRANCHES = (BOTH, BRIDGE, NEITHER, PERTURBED)
-VELOCITIES = {branch: Pair(torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 7)) for branch in BRANCHES}
+BRANCHES = (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED)
+VELOCITIES = {branch: AVTensors(torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 7)) for branch in BRANCHES}
 
 
-def guided(guidance: Guidance, sigma: float = 0.5) -> Pair:
+def guided(guidance: Guidance, sigma: float = 0.5) -> AVTensors:
     """Given the needed branches only: anything else would be missing."""
     return guidance.combine({branch: VELOCITIES[branch] for branch in guidance.branches(sigma)}, sigma)
 
@@ -28,15 +28,15 @@ def guided(guidance: Guidance, sigma: float = 0.5) -> Pair:
 @pytest.mark.parametrize(
     ("text", "cross", "branches"),
     [
-        (1.0, 1.0, (BOTH,)),
-        (5.0, 1.0, (BOTH, BRIDGE)),
-        (0.0, 1.0, (BRIDGE,)),
-        (3.5, 3.5, (BOTH, NEITHER)),
-        (0.0, 0.0, (NEITHER,)),
-        (0.0, 2.0, (BRIDGE, NEITHER)),
-        (5.0, 3.5, (BOTH, BRIDGE, NEITHER)),
-        (5.0, 0.0, (BOTH, BRIDGE, NEITHER)),
-        (1.0, 3.5, (BOTH, BRIDGE, NEITHER)),
+        (1.0, 1.0, (COND,)),
+        (5.0, 1.0, (COND, UNCOND)),
+        (0.0, 1.0, (UNCOND,)),
+        (3.5, 3.5, (COND, UNCOND_NO_BRIDGE)),
+        (0.0, 0.0, (UNCOND_NO_BRIDGE,)),
+        (0.0, 2.0, (UNCOND, UNCOND_NO_BRIDGE)),
+        (5.0, 3.5, (COND, UNCOND, UNCOND_NO_BRIDGE)),
+        (5.0, 0.0, (COND, UNCOND, UNCOND_NO_BRIDGE)),
+        (1.0, 3.5, (COND, UNCOND, UNCOND_NO_BRIDGE)),
     ],
 )
 def test_only_needed_branches_are_asked_for_and_the_result_is_the_formulas(
@@ -46,7 +46,7 @@ def test_only_needed_branches_are_asked_for_and_the_result_is_the_formulas(
     assert guidance.branches(0.5) == branches
     result = guided(guidance)
     for part in (0, 1):
-        none, bridge, both = (VELOCITIES[branch][part].double() for branch in (NEITHER, BRIDGE, BOTH))
+        none, bridge, both = (VELOCITIES[branch][part].double() for branch in (UNCOND_NO_BRIDGE, UNCOND, COND))
         expected = none + cross * (bridge - none) + text * (both - bridge)
         torch.testing.assert_close(result[part].double(), expected, rtol=0, atol=1e-5)
 
@@ -54,31 +54,31 @@ def test_only_needed_branches_are_asked_for_and_the_result_is_the_formulas(
 def test_a_cross_scale_of_one_is_plain_guidance_bit_for_bit() -> None:
     result = guided(Guidance(5.0, 1.0))
     for part in (0, 1):
-        negative, positive = VELOCITIES[BRIDGE][part], VELOCITIES[BOTH][part]
+        negative, positive = VELOCITIES[UNCOND][part], VELOCITIES[COND][part]
         assert torch.equal(result[part], negative + 5.0 * (positive - negative))
 
 
 def test_scales_of_one_return_the_full_branch_itself() -> None:
-    assert torch.equal(guided(Guidance(1.0)).video, VELOCITIES[BOTH].video)
+    assert torch.equal(guided(Guidance(1.0)).video, VELOCITIES[COND].video)
 
 
 def test_outside_its_interval_guidance_is_off() -> None:
     guidance = Guidance(5.0, 3.5, interval=(0.2, 0.8))
-    assert guidance.branches(0.9) == guidance.branches(0.1) == (BOTH,)
+    assert guidance.branches(0.9) == guidance.branches(0.1) == (COND,)
     assert len(guidance.branches(0.2)) == len(guidance.branches(0.8)) == 3
-    assert torch.equal(guided(guidance, 0.9).audio, VELOCITIES[BOTH].audio)
+    assert torch.equal(guided(guidance, 0.9).audio, VELOCITIES[COND].audio)
 
 
 def test_rescaling_brings_the_spread_of_each_sample_back() -> None:
     for part in (0, 1):
-        axes = tuple(range(1, VELOCITIES[BOTH][part].ndim))
-        wanted = VELOCITIES[BOTH][part].std(dim=axes)
+        axes = tuple(range(1, VELOCITIES[COND][part].ndim))
+        wanted = VELOCITIES[COND][part].std(dim=axes)
         assert not torch.allclose(guided(Guidance(5.0))[part].std(dim=axes), wanted, rtol=0.1)
         torch.testing.assert_close(guided(Guidance(5.0, rescale=1.0))[part].std(dim=axes), wanted)
 
 
 def test_rescaling_asks_for_the_full_branch_even_where_it_has_no_weight() -> None:
-    assert Guidance(0.0, 1.0, rescale=0.5).branches(0.5) == (BOTH, BRIDGE)
+    assert Guidance(0.0, 1.0, rescale=0.5).branches(0.5) == (COND, UNCOND)
 
 
 @pytest.mark.parametrize(
@@ -92,43 +92,43 @@ def test_a_wrong_value_is_named(values: dict[str, float]) -> None:
 def test_the_self_term_leads_away_from_the_perturbed_branch() -> None:
     for text_scale, cross in ((1.0, 1.0), (3.0, 1.0), (0.0, 1.0)):
         plain, guidance = Guidance(text_scale, cross), Guidance(text_scale, cross, self_scale=2.0)
-        assert set(guidance.branches(0.5)) == {*plain.branches(0.5), BOTH, PERTURBED}
+        assert set(guidance.branches(0.5)) == {*plain.branches(0.5), COND, PERTURBED}
         for ours, without, both, perturbed in zip(
-            guided(guidance), guided(plain), VELOCITIES[BOTH], VELOCITIES[PERTURBED], strict=True
+            guided(guidance), guided(plain), VELOCITIES[COND], VELOCITIES[PERTURBED], strict=True
         ):
             assert torch.equal(ours, without + 2.0 * (both - perturbed))
 
 
 def test_each_modality_has_its_scales_and_is_bit_for_bit_what_it_would_be_alone() -> None:
     guidance = Guidance(5.0, self_scale=1.0, audio_text_scale=1.0, audio_cross_scale=2.0, audio_self_scale=0.0)
-    assert guidance.branches(0.5) == (BOTH, BRIDGE, NEITHER, PERTURBED)
+    assert guidance.branches(0.5) == (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED)
     assert torch.equal(guided(guidance).video, guided(Guidance(5.0, self_scale=1.0)).video)
     assert torch.equal(guided(guidance).audio, guided(Guidance(1.0, 2.0)).audio)
-    # what has no weight in the film may still have one in the sound, and only then is it evaluated
-    assert Guidance(1.0, audio_text_scale=3.0).branches(0.5) == (BOTH, BRIDGE)
-    assert torch.equal(guided(Guidance(1.0, audio_text_scale=3.0)).video, VELOCITIES[BOTH].video)
+    # what has no weight in the video may still have one in the audio, and only then is it evaluated
+    assert Guidance(1.0, audio_text_scale=3.0).branches(0.5) == (COND, UNCOND)
+    assert torch.equal(guided(Guidance(1.0, audio_text_scale=3.0)).video, VELOCITIES[COND].video)
     assert Guidance(3.0, audio_text_scale=3.0, audio_self_scale=0.0).branches(0.5) == Guidance(3.0).branches(0.5)
 
 
 def test_each_term_has_an_interval_and_follows_the_text_s_without_one() -> None:
     guidance = Guidance(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0, cross_interval=(0.0, 0.3), self_interval=(0.4, 0.5))
-    assert guidance.branches(0.8) == Guidance(5.0).branches(0.8) == (BOTH, BRIDGE)
-    assert guidance.branches(0.45) == (BOTH, PERTURBED)
+    assert guidance.branches(0.8) == Guidance(5.0).branches(0.8) == (COND, UNCOND)
+    assert guidance.branches(0.45) == (COND, PERTURBED)
     assert torch.equal(guided(guidance, 0.2).video, guided(Guidance(1.0, 3.0)).video)
-    assert guidance.branches(0.35) == (BOTH,)
+    assert guidance.branches(0.35) == (COND,)
     together = Guidance(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0)
-    assert together.branches(0.5) == (BOTH,) and len(together.branches(0.7)) == 4
+    assert together.branches(0.5) == (COND,) and len(together.branches(0.7)) == 4
 
 
 def test_a_token_of_a_layer_that_attends_to_nothing_reads_itself_only(tiny_components: Components) -> None:
     model = tiny_components.transformer
     assert isinstance(model, JointModel)
-    film, sound = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 6, 10)
-    moved, changed = film.clone(), sound.clone()
+    video, audio = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 6, 10)
+    moved, changed = video.clone(), audio.clone()
     moved[..., :2, :2] += 1.0  # the first patch of every frame
     changed[..., 0] += 1.0
 
-    def velocities(video: torch.Tensor, audio: torch.Tensor, layers: tuple[int, ...]) -> Pair:
+    def velocities(video: torch.Tensor, audio: torch.Tensor, layers: tuple[int, ...]) -> AVTensors:
         output = model(
             video,
             audio,
@@ -137,20 +137,22 @@ def test_a_token_of_a_layer_that_attends_to_nothing_reads_itself_only(tiny_compo
             video_fps=16.0,
             text_embeds=torch.ones(1, 5, 32),
             bridge_scale=0.0,
-            alone_layers=layers,
+            perturbed_layers=layers,
             return_dict=False,
         )
-        return Pair(*output)
+        return AVTensors(*output)
 
     alone, attending = (velocities(moved, changed, layers) for layers in ((0, 1), ()))
-    before, usual = (velocities(film, sound, layers) for layers in ((0, 1), ()))
+    before, usual = (velocities(video, audio, layers) for layers in ((0, 1), ()))
     assert torch.equal(alone.video[..., 2:, :], before.video[..., 2:, :])
     assert torch.equal(alone.audio[..., 1:], before.audio[..., 1:])
     assert not torch.equal(attending.video[..., 2:, :], usual.video[..., 2:, :])
     assert not torch.equal(attending.audio[..., 1:], usual.audio[..., 1:])
 
 
-def run(components: Components, guidance: Guidance, *, other: torch.Tensor | None = None, at_once: int = 1) -> tuple[Pair, int]:
+def run(
+    components: Components, guidance: Guidance, *, other: torch.Tensor | None = None, at_once: int = 1
+) -> tuple[AVTensors, int]:
     """Two steps of the loop, and how often it calls the network."""
     generator = torch.Generator().manual_seed(0)
     config = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
@@ -188,14 +190,14 @@ def test_a_self_term_of_weight_zero_costs_nothing_and_one_costs_a_pass(tiny_comp
     torch.testing.assert_close(together.video, own.video, rtol=0, atol=1e-4)
 
 
-def test_the_sound_can_have_a_negative_prompt_of_its_own_without_another_pass(tiny_components: Components) -> None:
+def test_the_audio_can_have_a_negative_prompt_of_its_own_without_another_pass(tiny_components: Components) -> None:
     model, (ours, other) = tiny_components.transformer, torch.randn(2, 1, 5, 32)
-    film, sound = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 6, 10)
+    video, audio = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 6, 10)
     level = torch.tensor([500.0])
     values = {"video_timestep": level, "audio_timestep": level, "video_fps": 16.0, "bridge_scale": 0.0}
-    mixed = model(film, sound, text_context=model.encode_text(ours, other), **values)
-    assert torch.equal(mixed.video, model(film, sound, text_embeds=ours, **values).video)
-    assert torch.equal(mixed.audio, model(film, sound, text_embeds=other, **values).audio)
+    mixed = model(video, audio, text_context=model.encode_text(ours, other), **values)
+    assert torch.equal(mixed.video, model(video, audio, text_embeds=ours, **values).video)
+    assert torch.equal(mixed.audio, model(video, audio, text_embeds=other, **values).audio)
 
     plain, calls = run(tiny_components, Guidance(3.0))
     apart, same_calls = run(tiny_components, Guidance(3.0), other=other)
@@ -212,7 +214,7 @@ def test_the_pipeline_takes_the_scales_one_by_one_or_as_one_guidance(tiny_compon
     as_one = pipeline(
         "rain",
         guidance=Guidance(3.0, self_scale=1.0, audio_text_scale=2.0, audio_self_scale=0.0),
-        audio_negative_prompt="fog",  # the film's, said again
+        audio_negative_prompt="fog",  # the video's, said again
         **values,
     )
     assert torch.equal(one_by_one.frames, as_one.frames)

@@ -12,9 +12,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.schedule import shifted_sigmas
-from mova.sampling.solvers import SOLVERS, Memory, Step
+from mova.sampling.solvers import SOLVERS, SolverState, Step
 
 RATE = 1.3
 ORDERS = {"euler": 1, "heun": 2, "adams": 2}
@@ -24,17 +24,17 @@ FLOW: dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas":
 Field = Callable[[Tensor, Tensor], Tensor]
 
 
-def run(name: str, start: Pair, levels: Pair, field: Field, *, limits: Pair | None = None) -> Pair:
+def run(name: str, start: AVTensors, levels: AVTensors, field: Field, *, limits: AVTensors | None = None) -> AVTensors:
     """A run over ``levels``, where no token is noisier than ``limits``."""
     latents, memory, num_steps = start, None, len(levels.video) - 1
-    tops = limits or Pair(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1))
+    tops = limits or AVTensors(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1))
 
-    def at(point: int) -> Pair:
-        return Pair(*(torch.minimum(tops[part].to(levels[part]), levels[part][point]) for part in (0, 1)))
+    def at(point: int) -> AVTensors:
+        return AVTensors(*(torch.minimum(tops[part].to(levels[part]), levels[part][point]) for part in (0, 1)))
 
-    def velocity(state: Pair, point: int, /) -> Pair:
+    def velocity(state: AVTensors, point: int, /) -> AVTensors:
         sigma = at(point)
-        return Pair(field(state.video, sigma.video), field(state.audio, sigma.audio))
+        return AVTensors(field(state.video, sigma.video), field(state.audio, sigma.audio))
 
     for index in range(num_steps):
         latents, memory = SOLVERS[name](velocity, latents, Step(index, num_steps, at(index), at(index + 1)), memory)
@@ -50,8 +50,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def film_and_sound() -> Pair:
-    return Pair(normal(1, 2, 3, 4, 5), normal(1, 6, 7, seed=1))
+def video_and_audio() -> AVTensors:
+    return AVTensors(normal(1, 2, 3, 4, 5), normal(1, 6, 7, seed=1))
 
 
 # --- order of convergence -----------------------------------------------------------------------------------
@@ -59,10 +59,10 @@ def film_and_sound() -> Pair:
 
 @pytest.mark.parametrize("name", sorted(ORDERS))
 def test_the_error_falls_with_the_solvers_order_on_both_clocks(name: str) -> None:
-    start = Pair(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
+    start = AVTensors(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
 
     def error(num_steps: int, part: int) -> float:
-        levels = Pair(shifted_sigmas(num_steps, 3.0), shifted_sigmas(num_steps, 1.0))
+        levels = AVTensors(shifted_sigmas(num_steps, 3.0), shifted_sigmas(num_steps, 1.0))
         return abs(float(run(name, start, levels, lambda x, sigma: RATE * x)[part].sum()) - math.exp(-RATE))
 
     for part in (0, 1):
@@ -76,8 +76,8 @@ def swinging(sigma: float) -> float:
 
 def swinging_error(name: str, levels: Tensor) -> float:
     begin = torch.tensor(swinging(float(levels[0])), dtype=torch.float64)
-    start = Pair(begin.view(1, 1, 1, 1, 1), begin.view(1, 1, 1))
-    end = run(name, start, Pair(levels, levels), lambda x, sigma: 2 * torch.cos(3 * sigma) * x)
+    start = AVTensors(begin.view(1, 1, 1, 1, 1), begin.view(1, 1, 1))
+    end = run(name, start, AVTensors(levels, levels), lambda x, sigma: 2 * torch.cos(3 * sigma) * x)
     assert torch.equal(end.video.flatten(), end.audio.flatten())
     return abs(float(end.video.sum()) - swinging(float(levels[-1])))
 
@@ -97,15 +97,15 @@ def test_from_noise_to_data_they_are_better_than_first_order_though_their_clock_
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_a_straight_path_is_followed_exactly_in_one_step_and_in_several(name: str) -> None:
-    start, end = film_and_sound(), Pair(normal(1, 2, 3, 4, 5, seed=2), normal(1, 6, 7, seed=3))
+    start, end = video_and_audio(), AVTensors(normal(1, 2, 3, 4, 5, seed=2), normal(1, 6, 7, seed=3))
 
-    def velocity(latents: Pair, point: int, /) -> Pair:
-        return Pair(start.video - end.video, start.audio - end.audio)
+    def velocity(latents: AVTensors, point: int, /) -> AVTensors:
+        return AVTensors(start.video - end.video, start.audio - end.audio)
 
     for num_steps in (1, 4):
         sigmas, latents, memory = shifted_sigmas(num_steps, 3.0), start, None
         for index in range(num_steps):
-            ends = [Pair(sigmas[i], sigmas[i]) for i in (index, index + 1)]
+            ends = [AVTensors(sigmas[i], sigmas[i]) for i in (index, index + 1)]
             latents, memory = SOLVERS[name](velocity, latents, Step(index, num_steps, *ends), memory)
         torch.testing.assert_close(latents.video, end.video, rtol=0, atol=2e-6)
         torch.testing.assert_close(latents.audio, end.audio, rtol=0, atol=2e-6)
@@ -127,7 +127,7 @@ def diffusers_run(scheduler: Any, sigmas: Tensor, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 20])
 def test_dpmpp_equals_diffusers_in_each_modality_at_its_own_shift(num_steps: int) -> None:
-    start, levels = film_and_sound(), Pair(shifted_sigmas(num_steps, 5.0), shifted_sigmas(num_steps, 1.0))
+    start, levels = video_and_audio(), AVTensors(shifted_sigmas(num_steps, 5.0), shifted_sigmas(num_steps, 1.0))
     ours = run("dpmpp", start, levels, bent)
     for part in (0, 1):
         theirs = diffusers_run(DPMSolverMultistepScheduler(**FLOW), levels[part], start[part])
@@ -141,7 +141,7 @@ def test_unipc_equals_diffusers_in_each_modality_at_its_own_shift(num_steps: int
         scheduler.set_timesteps(sigmas=shifted_sigmas(num_steps, shift)[:-1].double().numpy().astype(np.float64))
         columns.append(scheduler.sigmas)
         assert float(columns[-1][0]) == pytest.approx(1 - 1e-6, abs=1e-7)  # theirs cannot begin at 1 itself
-    start, levels = film_and_sound(), Pair(*columns)
+    start, levels = video_and_audio(), AVTensors(*columns)
     ours = run("unipc", start, levels, bent)
     for part in (0, 1):
         theirs = diffusers_run(UniPCMultistepScheduler(**FLOW), levels[part], start[part])
@@ -151,12 +151,12 @@ def test_unipc_equals_diffusers_in_each_modality_at_its_own_shift(num_steps: int
 @pytest.mark.parametrize("name", ["dpmpp", "unipc"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 def test_a_beginning_at_pure_noise_is_the_limit_of_beginnings_close_to_it(name: str, num_steps: int) -> None:
-    start = Pair(*(x.double() for x in film_and_sound()))
+    start = AVTensors(*(x.double() for x in video_and_audio()))
 
     def from_level(first: float) -> Tensor:
         sigmas = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64)
         sigmas[0] = first
-        return run(name, start, Pair(sigmas, sigmas), bent).video
+        return run(name, start, AVTensors(sigmas, sigmas), bent).video
 
     limit = from_level(1.0)
     assert bool(limit.isfinite().all())
@@ -171,26 +171,26 @@ def test_a_beginning_at_pure_noise_is_the_limit_of_beginnings_close_to_it(name: 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_each_modality_runs_as_if_alone_and_each_token_as_if_all_were_at_its_level(name: str) -> None:
-    start, levels = film_and_sound(), Pair(shifted_sigmas(9, 5.0), shifted_sigmas(9, 1.0))
+    start, levels = video_and_audio(), AVTensors(shifted_sigmas(9, 5.0), shifted_sigmas(9, 1.0))
     limit = torch.ones(1, 1, 3, 4, 5)
     limit[0, 0, 1], limit[0, 0, 2] = 0.45, 0.0
-    mixed = run(name, start, levels, bent, limits=Pair(limit, torch.full((1, 1, 1), 0.7)))
+    mixed = run(name, start, levels, bent, limits=AVTensors(limit, torch.full((1, 1, 1), 0.7)))
     assert bool(mixed.video.isfinite().all())
     assert torch.equal(mixed.video[:, :, 2], start.video[:, :, 2])
 
-    other_sound = run(name, start, Pair(levels.video, levels.video), bent)
+    other_audio = run(name, start, AVTensors(levels.video, levels.video), bent)
     for frame, level in ((0, 1.0), (1, 0.45)):
-        alone = run(name, start, levels, bent, limits=Pair(torch.full_like(limit, level), torch.ones(1, 1, 1)))
+        alone = run(name, start, levels, bent, limits=AVTensors(torch.full_like(limit, level), torch.ones(1, 1, 1)))
         torch.testing.assert_close(mixed.video[:, :, frame], alone.video[:, :, frame], rtol=0, atol=1e-6)
         if level == 1.0:
-            torch.testing.assert_close(other_sound.video, alone.video, rtol=0, atol=1e-6)
+            torch.testing.assert_close(other_audio.video, alone.video, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["dpmpp", "unipc"])
 def test_a_run_towards_noise_stays_finite_and_undoes_a_run_towards_data(name: str) -> None:
-    start, sigmas = film_and_sound(), torch.linspace(0.9, 0.0, 65)
-    data = run(name, start, Pair(sigmas, sigmas), bent)
-    back = run(name, data, Pair(sigmas.flip(0), sigmas.flip(0)), bent)
+    start, sigmas = video_and_audio(), torch.linspace(0.9, 0.0, 65)
+    data = run(name, start, AVTensors(sigmas, sigmas), bent)
+    back = run(name, data, AVTensors(sigmas.flip(0), sigmas.flip(0)), bent)
     for part in (0, 1):
         torch.testing.assert_close(back[part], start[part], rtol=0, atol=1e-2)
 
@@ -198,16 +198,16 @@ def test_a_run_towards_noise_stays_finite_and_undoes_a_run_towards_data(name: st
 def test_what_a_callback_adds_between_two_steps_is_kept_by_the_corrector() -> None:
     sigmas = shifted_sigmas(6, 3.0)
 
-    def velocity(latents: Pair, point: int, /) -> Pair:
-        return Pair(torch.cos(3 * sigmas[point]).expand(1, 1, 1, 1, 1), torch.zeros(1, 1, 1))
+    def velocity(latents: AVTensors, point: int, /) -> AVTensors:
+        return AVTensors(torch.cos(3 * sigmas[point]).expand(1, 1, 1, 1, 1), torch.zeros(1, 1, 1))
 
     def end(added: float) -> float:
-        latents, memory = Pair(torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1)), None
+        latents, memory = AVTensors(torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1)), None
         for index in range(6):
-            ends = [Pair(sigmas[i], sigmas[i]) for i in (index, index + 1)]
+            ends = [AVTensors(sigmas[i], sigmas[i]) for i in (index, index + 1)]
             latents, memory = SOLVERS["unipc"](velocity, latents, Step(index, 6, *ends), memory)
             if index == 2:
-                latents = Pair(latents.video + added, latents.audio)
+                latents = AVTensors(latents.video + added, latents.audio)
         return float(latents.video.sum())
 
     # on a field that does not depend on the state every later state moves along
@@ -217,13 +217,13 @@ def test_what_a_callback_adds_between_two_steps_is_kept_by_the_corrector() -> No
 def test_heun_asks_for_the_velocity_at_the_next_point_but_not_beyond_the_end() -> None:
     asked: list[int] = []
 
-    def velocity(latents: Pair, point: int, /) -> Pair:
+    def velocity(latents: AVTensors, point: int, /) -> AVTensors:
         asked.append(point)
         return latents
 
-    state = Pair(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1))
+    state = AVTensors(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1))
     for index, (high, low) in enumerate([(1.0, 0.5), (0.5, 0.0)]):
-        ends = [Pair(torch.tensor(s), torch.tensor(s)) for s in (high, low)]
+        ends = [AVTensors(torch.tensor(s), torch.tensor(s)) for s in (high, low)]
         state, _ = SOLVERS["heun"](velocity, state, Step(index, 2, *ends), None)
     assert asked == [0, 1, 1]
 
@@ -232,17 +232,17 @@ def test_heun_asks_for_the_velocity_at_the_next_point_but_not_beyond_the_end() -
 def test_solvers_that_look_back_ask_for_one_velocity_a_step_and_remember_no_more_than_two_steps(name: str) -> None:
     asked: list[int] = []
 
-    def velocity(latents: Pair, point: int, /) -> Pair:
+    def velocity(latents: AVTensors, point: int, /) -> AVTensors:
         asked.append(point)
         return latents
 
-    state, memory = Pair(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1)), None
+    state, memory = AVTensors(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1)), None
     sigmas = torch.linspace(1, 0, 7)
     for index in range(6):
-        ends = [Pair(sigmas[i], sigmas[i]) for i in (index, index + 1)]
+        ends = [AVTensors(sigmas[i], sigmas[i]) for i in (index, index + 1)]
         state, memory = SOLVERS[name](velocity, state, Step(index, 6, *ends), memory)
         depth, oldest = 0, memory
-        while isinstance(oldest, Memory):
+        while isinstance(oldest, SolverState):
             depth, oldest = depth + 1, oldest.before
         assert depth <= 2
     assert asked == list(range(6))

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Progress
 from mova.sampling.task import Grid, Task, text
 from mova.sampling.windows import denoise_windows, plan_windows
@@ -38,7 +38,7 @@ def test_windows_cover_the_clip_stay_short_and_share_something(timeline: Timelin
 
 
 @pytest.mark.parametrize(("timeline", "longest"), [(BASE, 9), (OFFICIAL, 49)])
-def test_picture_and_sound_of_a_window_begin_together_to_the_latent(timeline: Timeline, longest: int) -> None:
+def test_picture_and_audio_of_a_window_begin_together_to_the_latent(timeline: Timeline, longest: int) -> None:
     for window in plan_windows(200, 4000, timeline=timeline, max_video=longest):
         # time 0 of a window is the frame of index stride * a
         begin = Fraction(timeline.video_stride * window.video[0]) / timeline.fps
@@ -53,22 +53,22 @@ def test_a_short_clip_is_one_window() -> None:
 def test_each_window_goes_on_from_the_latents_of_the_one_before_and_keeps_what_is_given() -> None:
     windows = plan_windows(21, 162, timeline=BASE, max_video=9)
     grid = Grid(frames=21, height=1, width=1, audio_length=162)
-    noise = Pair(torch.randn(2, 3, 21, 1, 1), torch.randn(2, 5, 162))
+    noise = AVTensors(torch.randn(2, 3, 21, 1, 1), torch.randn(2, 5, 162))
     given = torch.full((3, 21, 1, 1), 7.0)
     level = torch.ones(21, 1, 1)
     level[[0, 20]] = 0.0
     task = replace(text(grid), video_level=level, video=given)
-    seen: list[tuple[Task, Pair]] = []
+    seen: list[tuple[Task, AVTensors]] = []
 
-    def run(part: Task, *, video_noise: torch.Tensor, audio_noise: torch.Tensor, on_step: object) -> Pair:
+    def run(part: Task, *, video_noise: torch.Tensor, audio_noise: torch.Tensor, on_step: object) -> AVTensors:
         made = [torch.full_like(noise, 10.0 + len(seen)) for noise in (video_noise, audio_noise)]
         for index, (latents, has, is_open) in enumerate(
             [(made[0], part.video, part.video_level), (made[1], part.audio, part.audio_level)]
         ):
             if has is not None:
                 made[index] = torch.where(is_open == 0, has.expand_as(latents), latents)
-        seen.append((part, Pair(video_noise, audio_noise)))
-        return Pair(*made)
+        seen.append((part, AVTensors(video_noise, audio_noise)))
+        return AVTensors(*made)
 
     clip = denoise_windows(run, task, windows, noise)
     assert len(seen) == len(windows) == 3
@@ -85,19 +85,19 @@ def test_each_window_goes_on_from_the_latents_of_the_one_before_and_keeps_what_i
 def test_steps_are_counted_over_all_windows_and_a_callback_may_replace_latents() -> None:
     windows = plan_windows(15, 114, timeline=BASE, max_video=9)
     grid = Grid(frames=15, height=1, width=1, audio_length=114)
-    noise = Pair(torch.zeros(1, 1, 15, 1, 1), torch.zeros(1, 1, 114))
+    noise = AVTensors(torch.zeros(1, 1, 15, 1, 1), torch.zeros(1, 1, 114))
 
-    def run(part: Task, *, video_noise: torch.Tensor, audio_noise: torch.Tensor, on_step: Any) -> Pair:
-        latents = Pair(video_noise, audio_noise)
+    def run(part: Task, *, video_noise: torch.Tensor, audio_noise: torch.Tensor, on_step: Any) -> AVTensors:
+        latents = AVTensors(video_noise, audio_noise)
         for step in (1, 2):
             latents = on_step(Progress(step, 2, 0.0, latents)) or latents
         return latents
 
     told: list[tuple[int, int, torch.Size]] = []
 
-    def on_step(progress: Progress) -> Pair:
+    def on_step(progress: Progress) -> AVTensors:
         told.append((progress.step, progress.num_steps, progress.latents.video.shape))
-        return Pair(progress.latents.video + 1.0, progress.latents.audio)
+        return AVTensors(progress.latents.video + 1.0, progress.latents.audio)
 
     clip = denoise_windows(run, text(grid), windows, noise, on_step=on_step)
     assert told == [(step, 4, noise.video.shape) for step in (1, 2, 3, 4)]

@@ -49,7 +49,7 @@ def test_events_keep_the_margins_and_the_smallest_gap_at_any_length(kind: str, s
     script = write_script(kind, seed, seconds=seconds)
     assert script.events
     assert min(event.time_s for event in script.events) >= FIRST_EVENT_S - 1e-9
-    assert max(event.sound_time_s for event in script.events) <= seconds - LAST_EVENT_S + 1e-9
+    assert max(event.audio_time_s for event in script.events) <= seconds - LAST_EVENT_S + 1e-9
     assert min(gaps(script), default=1.0) >= MIN_GAP_S - 1e-9
     for event in script.events:
         assert event.kind == EVENT_KINDS[kind]
@@ -153,7 +153,7 @@ def test_pinned_attributes_are_kept(kind: str, attributes: dict[str, Value], see
     if "count" in attributes:
         assert len(script.events) == attributes["count"]
     if "distance" in attributes:
-        assert all(event.sound_time_s == event.time_s + 0.5 for event in script.events)
+        assert all(event.audio_time_s == event.time_s + 0.5 for event in script.events)
 
 
 def test_pins_may_be_written_as_a_command_line_writes_them() -> None:

@@ -29,7 +29,7 @@ def hit(label: str, at: float = AT, *, x: float = 0.5, strength: float = 0.8) ->
     return Event(at, at, "hit", label, (x, 0.5), strength)
 
 
-def sound(
+def audio(
     kind: str,
     *events: Event,
     rate: int = 16000,
@@ -54,21 +54,21 @@ def spectrum(samples: npt.NDArray[np.float32], rate: int) -> tuple[npt.NDArray[n
 
 
 def centroid_hz(kind: str, label: str, strength: float = 0.8) -> float:
-    power, frequencies = spectrum(sound(kind, hit(label, strength=strength))[0], 16000)
+    power, frequencies = spectrum(audio(kind, hit(label, strength=strength))[0], 16000)
     return float(np.sum(power * frequencies) / np.sum(power))
 
 
 @pytest.mark.parametrize(("kind", "label"), PERCUSSIVE)
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_a_blow_is_heard_within_a_millisecond_of_its_event(kind: str, label: str, rate: int) -> None:
-    samples = np.abs(sound(kind, hit(label), rate=rate)[0])
+    samples = np.abs(audio(kind, hit(label), rate=rate)[0])
     first = int(np.flatnonzero(samples > 8 * ROOM_RMS)[0])
     assert 0.0 <= first / rate - AT < 0.001
 
 
 @pytest.mark.parametrize(("kind", "label"), [(kind, label) for kind, label in ALL if kind != "siren"])
-def test_nothing_of_a_sound_is_there_before_its_instant(kind: str, label: str) -> None:
-    with_hit, without = sound(kind, hit(label))[0], sound(kind)[0]
+def test_nothing_of_audio_is_there_before_its_instant(kind: str, label: str) -> None:
+    with_hit, without = audio(kind, hit(label))[0], audio(kind)[0]
     before = int(np.ceil(AT * 16000))
     assert np.array_equal(with_hit[:before], without[:before])
     assert not np.array_equal(with_hit[before : before + 16], without[before : before + 16])
@@ -76,14 +76,14 @@ def test_nothing_of_a_sound_is_there_before_its_instant(kind: str, label: str) -
 
 @pytest.mark.parametrize("vowel", ["ah", "oh", "ee"])
 def test_a_syllable_starts_within_two_milliseconds_and_is_over_after_180(vowel: str) -> None:
-    samples = np.abs(sound("mouth", hit(vowel))[0])
+    samples = np.abs(audio("mouth", hit(vowel))[0])
     heard = np.flatnonzero(samples > 8 * ROOM_RMS) / 16000 - AT
     assert 0.0 <= heard[0] < 0.002
     assert 0.15 < heard[-1] < 0.18
 
 
 def test_the_crack_of_near_thunder_is_sharp_and_far_thunder_is_softer_and_lower() -> None:
-    near, far = (sound("storm", hit(label))[0] for label in ("near", "far"))
+    near, far = (audio("storm", hit(label))[0] for label in ("near", "far"))
     start = int(np.ceil(AT * 16000))
     rain = rms(near[:start])
     assert rms(near[start : start + 64]) > 8 * rain
@@ -94,7 +94,7 @@ def test_the_crack_of_near_thunder_is_sharp_and_far_thunder_is_softer_and_lower(
 
 @pytest.mark.parametrize(("kind", "label"), [(kind, label) for kind, label in ALL if kind != "siren"])
 def test_a_stronger_event_is_louder(kind: str, label: str) -> None:
-    levels = [rms(sound(kind, hit(label, strength=strength))[0]) for strength in (0.2, 0.5, 0.8, 1.0)]
+    levels = [rms(audio(kind, hit(label, strength=strength))[0]) for strength in (0.2, 0.5, 0.8, 1.0)]
     assert levels == sorted(levels)
     # 0.2 ** 1.2 is -16.8 dB; in a storm the rain hides the end of it
     assert levels[-1] > (1.5 if kind == "storm" else 5.0) * levels[0]
@@ -108,7 +108,7 @@ def test_a_harder_impact_is_brighter(material: str) -> None:
 @pytest.mark.parametrize(("key", "pitch_hz"), KEYS_HZ.items())
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_a_piano_key_has_its_pitch(key: str, pitch_hz: float, rate: int) -> None:
-    power, frequencies = spectrum(sound("piano", hit(key), rate=rate)[0], rate)
+    power, frequencies = spectrum(audio("piano", hit(key), rate=rate)[0], rate)
     assert frequencies[np.argmax(power)] == pytest.approx(pitch_hz, rel=0.005)
 
 
@@ -117,7 +117,7 @@ def test_materials_are_told_apart_by_brightness_and_by_how_long_they_ring() -> N
     assert 2 * wood < stone < metal < 0.6 * glass
 
     def ring_s(label: str) -> float:
-        samples = sound("ball", hit(label))[0][int(AT * 16000) :]
+        samples = audio("ball", hit(label))[0][int(AT * 16000) :]
         blocks = np.sqrt(np.mean(np.square(samples[:11120].reshape(-1, 80)), axis=1))
         return float(np.flatnonzero(blocks > blocks.max() * 10**-1.5)[-1] * 0.005)
 
@@ -137,7 +137,7 @@ def test_materials_are_told_apart_by_brightness_and_by_how_long_they_ring() -> N
 def test_labels_of_one_kind_have_different_spectra(kind: str, labels: str) -> None:
     shapes = []
     for label in labels.split():
-        power, frequencies = spectrum(sound(kind, hit(label))[0], 16000)
+        power, frequencies = spectrum(audio(kind, hit(label))[0], 16000)
         bands = np.add.reduceat(power, np.searchsorted(frequencies, np.geomspace(40, 7000, 40)))
         shapes.append(np.sqrt(bands / bands.sum()))
     likeness = np.array(shapes) @ np.array(shapes).T  # Bhattacharyya coefficient, 1 on the diagonal
@@ -145,7 +145,7 @@ def test_labels_of_one_kind_have_different_spectra(kind: str, labels: str) -> No
 
 
 def test_a_high_voice_is_an_octave_above_a_low_one_and_a_small_ball_thuds_higher() -> None:
-    high, low = (sound("mouth", hit("oh"), voice=voice)[0] for voice in ("high", "low"))
+    high, low = (audio("mouth", hit("oh"), voice=voice)[0] for voice in ("high", "low"))
     for samples, pitch_hz in ((high, 240.0), (low, 115.0)):
         power, frequencies = spectrum(samples, 16000)
         harmonics = [power[np.abs(frequencies - n * pitch_hz) < 0.06 * n * pitch_hz].max() for n in (1, 2, 3)]
@@ -154,7 +154,7 @@ def test_a_high_voice_is_an_octave_above_a_low_one_and_a_small_ball_thuds_higher
 
     thuds_hz = []
     for size in ("small", "large"):
-        power, frequencies = spectrum(sound("ball", hit("stone"), size=size)[0], 16000)
+        power, frequencies = spectrum(audio("ball", hit("stone"), size=size)[0], 16000)
         low = (frequencies > 120) & (frequencies < 300)
         thuds_hz.append(float(np.sum(power[low] * frequencies[low]) / np.sum(power[low])))
     assert thuds_hz[0] > 1.05 * thuds_hz[1]
@@ -162,13 +162,13 @@ def test_a_high_voice_is_an_octave_above_a_low_one_and_a_small_ball_thuds_higher
 
 @pytest.mark.parametrize(("kind", "label"), PERCUSSIVE)
 def test_hits_220_ms_apart_are_heard_apart(kind: str, label: str) -> None:
-    samples = sound(kind, hit(label, 0.3), hit(label, 0.52))[0]
+    samples = audio(kind, hit(label, 0.3), hit(label, 0.52))[0]
     second = int(0.52 * 16000)
     assert rms(samples[second : second + 160]) > 3 * rms(samples[second - 80 : second])
 
 
 def test_a_siren_changes_its_tone_at_the_switch_and_accents_it_without_a_click() -> None:
-    samples = sound("siren", hit("high", 0.3), hit("low", 0.7))[0]
+    samples = audio("siren", hit("high", 0.3), hit("low", 0.7))[0]
     for start, tone_hz in ((0.02, 720.0), (0.4, 960.0), (0.8, 720.0)):
         part = samples[int(start * 16000) : int((start + 0.19) * 16000)]
         power = np.abs(np.fft.rfft(part * np.hanning(part.size), 64000))
@@ -180,8 +180,8 @@ def test_a_siren_changes_its_tone_at_the_switch_and_accents_it_without_a_click()
 
 
 @pytest.mark.parametrize(("kind", "label"), ALL)
-def test_another_sample_rate_is_the_same_sound(kind: str, label: str) -> None:
-    slow, fast = sound(kind, hit(label))[0], sound(kind, hit(label), rate=48000)[0]
+def test_another_sample_rate_is_the_same_audio(kind: str, label: str) -> None:
+    slow, fast = audio(kind, hit(label))[0], audio(kind, hit(label), rate=48000)[0]
     envelopes = [np.sqrt(np.mean(np.square(x.reshape(200, -1)), axis=1)) for x in (slow, fast)]
     assert np.corrcoef(*envelopes)[0, 1] > 0.98
     # what the low rate cannot hold is cut, the rest is there sample for sample (0 = 0 on both clocks)
@@ -189,7 +189,7 @@ def test_another_sample_rate_is_the_same_sound(kind: str, label: str) -> None:
 
 
 def test_below_the_band_edge_two_rates_agree_sample_by_sample() -> None:
-    slow, fast = sound("piano", hit("C")), sound("piano", hit("C"), rate=48000)
+    slow, fast = audio("piano", hit("C")), audio("piano", hit("C"), rate=48000)
     error = rms(fast[0, ::3] - slow[0])
     assert error < 2 * ROOM_RMS  # only the room above 7.2 kHz differs
 
@@ -197,7 +197,7 @@ def test_below_the_band_edge_two_rates_agree_sample_by_sample() -> None:
 @pytest.mark.parametrize("rate", [8000, 11025, 16001, 96000])
 @pytest.mark.parametrize(("kind", "label"), [("drums", "yellow"), ("ball", "glass"), ("mouth", "ee"), ("siren", "low")])
 def test_every_rate_is_served_and_nothing_folds_back(kind: str, label: str, rate: int) -> None:
-    samples = sound(kind, hit(label, strength=1.0), rate=rate)[0]
+    samples = audio(kind, hit(label, strength=1.0), rate=rate)[0]
     assert samples.shape == (rate,)
     assert np.abs(samples).max() > 0.02
     power, frequencies = spectrum(samples * np.hanning(samples.size).astype(np.float32), rate)
@@ -207,58 +207,58 @@ def test_every_rate_is_served_and_nothing_folds_back(kind: str, label: str, rate
 @pytest.mark.parametrize(("kind", "label"), ALL)
 def test_the_same_script_gives_the_same_bytes_and_another_seed_does_not(kind: str, label: str) -> None:
     events = (hit(label), hit(label, 0.61))
-    assert sound(kind, *events).tobytes() == sound(kind, *events).tobytes()
-    assert sound(kind, *events).tobytes() != sound(kind, *events, seed=4).tobytes()
+    assert audio(kind, *events).tobytes() == audio(kind, *events).tobytes()
+    assert audio(kind, *events).tobytes() != audio(kind, *events, seed=4).tobytes()
 
 
 @pytest.mark.parametrize("kind", ["drums", "storm", "siren"])
 def test_a_longer_clip_begins_with_the_shorter_one(kind: str) -> None:
     label = {"drums": "green", "storm": "near", "siren": "high"}[kind]
-    short, long = sound(kind, hit(label), seconds=0.4), sound(kind, hit(label), seconds=1.7)
+    short, long = audio(kind, hit(label), seconds=0.4), audio(kind, hit(label), seconds=1.7)
     np.testing.assert_allclose(long[:, : short.shape[1]], short, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "label"), ALL)
 def test_levels_need_no_limiter_alone_and_stay_in_range_when_piled_up(kind: str, label: str) -> None:
-    alone = sound(kind, hit(label))
+    alone = audio(kind, hit(label))
     assert alone.dtype == np.float32
     assert 0.1 < np.abs(alone).max() <= 0.8
-    piled = sound(kind, *(hit(label, 0.3 + 0.01 * n, strength=1.0) for n in range(8)))
+    piled = audio(kind, *(hit(label, 0.3 + 0.01 * n, strength=1.0) for n in range(8)))
     assert np.isfinite(piled).all()
     assert np.abs(piled).max() < 1.0
 
 
 def test_without_events_there_is_a_faint_floor_at_its_stated_level() -> None:
-    assert 20 * np.log10(rms(sound("drums"))) == pytest.approx(-66.0, abs=0.5)
-    assert 20 * np.log10(rms(sound("storm"))) == pytest.approx(-45.0, abs=0.5)
+    assert 20 * np.log10(rms(audio("drums"))) == pytest.approx(-66.0, abs=0.5)
+    assert 20 * np.log10(rms(audio("storm"))) == pytest.approx(-45.0, abs=0.5)
 
 
-def test_stereo_places_a_sound_with_the_power_it_has_in_mono() -> None:
-    mono = sound("piano", hit("E"))
+def test_stereo_places_audio_with_the_power_it_has_in_mono() -> None:
+    mono = audio("piano", hit("E"))
     for x in (0.0, 0.25, 0.5, 1.0):
-        left, right = sound("piano", hit("E", x=x), channels=2)
+        left, right = audio("piano", hit("E", x=x), channels=2)
         assert np.hypot(rms(left), rms(right)) == pytest.approx(rms(mono[0]), rel=0.01)
         assert rms(right) == pytest.approx(rms(mono[0]) * np.sin(np.pi * x / 2), abs=2 * ROOM_RMS)
-    left, right = sound("piano", channels=2)
+    left, right = audio("piano", channels=2)
     assert abs(np.corrcoef(left, right)[0, 1]) < 0.1
 
 
 def test_a_siren_is_heard_where_its_place_is() -> None:
-    left, right = sound("siren", hit("high", 0.3, x=0.0), hit("low", 0.7, x=1.0), channels=2)
+    left, right = audio("siren", hit("high", 0.3, x=0.0), hit("low", 0.7, x=1.0), channels=2)
     assert rms(left[:4000]) > 20 * rms(right[:4000])
     assert rms(right[-4000:]) > 20 * rms(left[-4000:])
 
 
-def test_a_sound_may_start_before_the_clip_run_past_its_end_or_lie_outside() -> None:
-    tail = sound("piano", hit("C", -0.1))[0]
-    whole = sound("piano", hit("C", 0.2))[0]
+def test_audio_may_start_before_the_clip_run_past_its_end_or_lie_outside() -> None:
+    tail = audio("piano", hit("C", -0.1))[0]
+    whole = audio("piano", hit("C", 0.2))[0]
     assert rms(tail[:800] - whole[4800:5600]) < 4 * ROOM_RMS
-    assert rms(sound("drums", hit("green", 0.99995))[0, :-2]) < 2 * ROOM_RMS
+    assert rms(audio("drums", hit("green", 0.99995))[0, :-2]) < 2 * ROOM_RMS
     for kind, label in ALL:
-        assert sound(kind, hit(label, 0.99)).shape == (1, 16000)
+        assert audio(kind, hit(label, 0.99)).shape == (1, 16000)
         if kind != "siren":
-            assert sound(kind, hit(label, 5.0)).tobytes() == sound(kind).tobytes()
-            assert sound(kind, hit(label, -5.0)).tobytes() == sound(kind).tobytes()
+            assert audio(kind, hit(label, 5.0)).tobytes() == audio(kind).tobytes()
+            assert audio(kind, hit(label, -5.0)).tobytes() == audio(kind).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -272,6 +272,6 @@ def test_a_sound_may_start_before_the_clip_run_past_its_end_or_lie_outside() -> 
         ("piano", "C", 16000, 3, "channels must be 1 or 2"),
     ],
 )
-def test_what_has_no_sound_is_refused_by_name(kind: str, label: str, rate: int, channels: int, said: str) -> None:
+def test_what_has_no_audio_is_refused_by_name(kind: str, label: str, rate: int, channels: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        sound(kind, hit(label), rate=rate, channels=channels)
+        audio(kind, hit(label), rate=rate, channels=channels)

@@ -151,7 +151,7 @@ def test_a_rendered_clip_is_a_clip() -> None:
     assert clip.waveform.shape == (2, 40 * 8000 // 12)
 
 
-def test_a_script_longer_than_the_film_is_refused() -> None:
+def test_a_script_longer_than_the_video_is_refused() -> None:
     script = write_script("drums", 1, seconds=4.0)
     with pytest.raises(RequestError, match="last event"):
         render(script, num_frames=20)

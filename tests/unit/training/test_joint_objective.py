@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mova.training.objectives.joint import NoiseSettings, as_map, draw_levels, draw_told, masked_mean, total_error
+from mova.training.objectives.joint import NoiseSettings, as_map, draw_levels, masked_mean, sample_cue_mask, total_error
 
 VIDEO, AUDIO = (64, 16, 9, 12, 12), (64, 24, 66)
 
@@ -64,7 +64,7 @@ def test_regions_reach_every_latent_of_the_picture_and_of_time() -> None:
 
 
 def test_cues_are_told_of_nothing_all_or_a_beginning() -> None:
-    told = draw_told(4000, 9, NoiseSettings(drop_cues=0.3, partial_cues=0.5), generator())
+    told = sample_cue_mask(4000, 9, NoiseSettings(drop_cues=0.3, partial_cues=0.5), generator())
     lengths = told.sum(1)
     assert torch.equal(told, torch.arange(9) < lengths[:, None]), "what is told is a beginning"
     shares = torch.stack([(lengths == 0).float().mean(), (lengths == 9).float().mean()])

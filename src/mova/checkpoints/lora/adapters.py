@@ -1,6 +1,6 @@
 """LoRAs on a model: attached, weighed against each other, taken off again.
 
-PEFT wraps each linear layer that a LoRA changes in a layer of its own. Two experts share the very modules of the sound
+PEFT wraps each linear layer that a LoRA changes in a layer of its own. Two experts share the very modules of the audio
 and the bridge, so a LoRA of those is put into the first expert and thereby is in both; only the video towers are the
 experts' own. What is attached, and how strongly, is kept nowhere but in those layers.
 """

@@ -25,7 +25,7 @@ from torch import Tensor
 from mova.checkpoints.layout import read_json
 from mova.conditioning.sources import content_hash
 from mova.errors import CheckpointError
-from mova.files import written_beside
+from mova.files import atomic_write
 from mova.models.presets import (
     AUDIO_COMPONENT,
     BRIDGE_COMPONENT,
@@ -72,7 +72,7 @@ class LoraFile:
     """A LoRA for a model of one or two experts, by our names of the layers.
 
     Attributes:
-        transformer: Layers of the first expert, and of the sound and the bridge, which both experts share.
+        transformer: Layers of the first expert, and of the audio and the bridge, which both experts share.
         transformer_2: Layers of the second expert's video tower.
     """
 
@@ -134,7 +134,7 @@ def write_lora(path: str | Path, lora: LoraFile, *, names: Naming = "diffusers")
         raise CheckpointError(f"a LoRA is written as .safetensors; got {target.name!r}.", f"Use {target.stem}.safetensors.")
     tensors, metadata = _diffusers_content(lora) if names == "diffusers" else _official_content(lora)
     try:
-        with written_beside(target) as beside:
+        with atomic_write(target) as beside:
             save_file(tensors, beside, metadata={"format": "pt", **metadata})
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -164,7 +164,7 @@ def peft_tensors(layers: Mapping[str, LoraLayer]) -> dict[str, Tensor]:
 
 
 def is_shared(path: str) -> bool:
-    """Whether a layer, by our name, belongs to the sound or the bridge, which both experts share.
+    """Whether a layer, by our name, belongs to the audio or the bridge, which both experts share.
 
     Raises:
         ValueError: If the name is unknown.

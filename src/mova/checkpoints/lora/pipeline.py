@@ -1,6 +1,6 @@
 """A pipeline's methods for LoRAs, in diffusers' words.
 
-diffusers' own mixin treats its networks as strangers; two experts that share sound and bridge would switch each other's
+diffusers' own mixin treats its networks as strangers; two experts that share audio and bridge would switch each other's
 LoRAs off.
 """
 
@@ -68,7 +68,7 @@ class LoraPipelineMixin:
         set_lora_scales(self._lora_experts, scales)
 
     def get_list_adapters(self) -> dict[str, list[str]]:
-        """Names by network; one of the sound or the bridge is in both experts."""
+        """Names by network; one of the audio or the bridge is in both experts."""
         experts = zip(("transformer", "transformer_2"), self._lora_experts, strict=False)
         return {part: names for part, expert in experts if (names := list(lora_scales([expert])))}
 

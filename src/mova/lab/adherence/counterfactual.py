@@ -184,7 +184,7 @@ def quantities(reading: Reading, waveform: Waveform, sample_rate: int) -> dict[s
 
     Args:
         reading: Of the clip.
-        waveform: ``[channels, S]``, its sound.
+        waveform: ``[channels, S]``, its audio.
         sample_rate: Samples per second.
     """
     times_s = [one.time_s for one in reading.heard]

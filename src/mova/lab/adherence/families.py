@@ -4,7 +4,7 @@
     adherence_of(scene, traits)             # {"count_seen": 1.0, "colour": 1.0, "material": 0.75, "tempo_seen": None, ...}
 
 Only what the caption says is asked for: None is "not asked", and what could not be read is 0. Chance is what another scene's
-film is worth against this scene's caption, within the family; the floor is what the meter takes off true films.
+video is worth against this scene's caption, within the family; the floor is what the meter takes off true videos.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mova.lab.adherence.judge import wish_of
+from mova.lab.adherence.judge import constraints_of
 from mova.lab.read.events import Detection
 from mova.lab.read.traits import VOICES_HZ, Traits
 from mova.lab.sync.scores import NUM_CHANCE_ROUNDS, Number, share_floor
@@ -49,7 +49,7 @@ class Asked:
         count: Of events.
         colours: Of the subject.
         material: Of the floor.
-        pitch: Note or voice of every sound.
+        pitch: Note or voice of every audio.
         order: Of pads or keys.
         has_notes: Whether ``order`` is one of notes.
         per_minute: Mean rate of events.
@@ -64,7 +64,7 @@ class Asked:
     per_minute: float | None = None
 
 
-def asked_of(scene: ClapperScene) -> Asked:
+def request_from_video(scene: ClapperScene) -> Asked:
     """What the caption of a scene asks for; its attributes tell how to read the words."""
     given, words = scene.attributes, set(scene.caption.replace(",", " ").replace(":", " ").split())
     if scene.picture.kind not in KINDS:  # the captions of the suite's own pictures name everything
@@ -74,7 +74,7 @@ def asked_of(scene: ClapperScene) -> Asked:
             pitch=str(given["note"]) if "note" in given else None,
             per_minute=float(given["per_minute"]) if "per_minute" in given else None,
         )
-    wish = wish_of(scene.picture)
+    wish = constraints_of(scene.picture)
     voice = str(given.get("voice", ""))
     return Asked(
         count=wish.count,
@@ -96,7 +96,7 @@ def adherence_of(scene: ClapperScene, traits: Traits) -> dict[str, float | None]
     Returns:
         By the names of :data:`ADHERENCE`; None where the caption asks for nothing.
     """
-    asked = asked_of(scene)
+    asked = request_from_video(scene)
     seen, heard = traits.reading.seen, traits.reading.heard
     labels = tuple(one.label for one in heard)
     sung = traits.voices if asked.pitch in VOICES_HZ else labels
@@ -135,11 +135,11 @@ def score_adherence(
         traits: Of the clip of each.
         floors: By name, from :func:`adherence_floors`.
         num_resamples: Of the bootstrap over clips.
-        seed: Of the bootstrap and of the choice of other films.
+        seed: Of the bootstrap and of the choice of other videos.
 
     Returns:
         By the names of :data:`ADHERENCE` that any caption asks for. The chance level is that of up to ``NUM_CHANCE_ROUNDS``
-        other films of the family for each caption; nan where there are none.
+        other videos of the family for each caption; nan where there are none.
 
     Raises:
         ValueError: If there are no clips, or not as many of the one as of the other.
@@ -161,11 +161,11 @@ def score_adherence(
 
 
 def adherence_floors(scenes: Sequence[ClapperScene], traits: Sequence[Traits]) -> dict[str, float]:
-    """What the meter takes off true films: 1 less their mean, but at least one clip of all.
+    """What the meter takes off true videos: 1 less their mean, but at least one clip of all.
 
     Args:
         scenes: What was asked for.
-        traits: Read from the true film of each, through a codec if that is what is to be told.
+        traits: Read from the true video of each, through a codec if that is what is to be told.
 
     Raises:
         ValueError: As :func:`score_adherence`.
@@ -179,7 +179,7 @@ Values = Mapping[str, float | None]
 
 
 def _tables(scenes: Sequence[ClapperScene], traits: Sequence[Traits], seed: int) -> tuple[list[Values], list[Values]]:
-    """The values of every clip, and those of other films of its family against the same caption."""
+    """The values of every clip, and those of other videos of its family against the same caption."""
     if not scenes or len(scenes) != len(traits):
         raise ValueError(f"adherence needs clips and the scenes of all; got {len(scenes)} scenes and {len(traits)} clips.")
     own: list[Values] = []

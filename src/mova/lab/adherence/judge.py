@@ -1,4 +1,4 @@
-"""Is a clip what its prompt asked for, and is its sound in step? Scores for scripts of the rendered world.
+"""Is a clip what its prompt asked for, and is its audio in step? Scores for scripts of the rendered world.
 
 Where a clip comes from does not matter: the renderer (what the detectors can see at best), a codec (what a model can
 reach at best) or a model. Only what the prompt says is asked for: a prompt that names no colour is not scored for it.
@@ -31,14 +31,14 @@ SAME_MS = 80.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class PromptConstraints:
     """What a prompt says of a clip; None where it says nothing.
 
     Args:
         colours: Of the subject.
         count: Number of events.
         sequence: Pads or keys in order.
-        sound: What every event sounds like: floor, vowel, near or far.
+        audio: What every event sounds like: floor, vowel, near or far.
         rate_hz: Events per second, by a word for tempo or speed.
     """
 
@@ -57,8 +57,8 @@ class Verdict:
         events: Times seen and heard, for the sync score.
         values: By column: ``colour``, ``count`` (seen and heard), ``count_seen``, ``count_heard``, ``sequence`` (seen),
             ``sequence_heard``, ``key_pitch`` (of keys seen lit, the share that sounds at that moment with its own
-            pitch), ``key_asked`` (share of the asked keys that are heard in their place), ``drum_sound`` (as
-            ``key_pitch``, for pads), ``sound`` (share of events heard that sound as asked), ``rate``.
+            pitch), ``key_asked`` (share of the asked keys that are heard in their place), ``drum_audio`` (as
+            ``key_pitch``, for pads), ``audio`` (share of events heard that audio as asked), ``rate``.
     """
 
     events: ClipEvents
@@ -92,7 +92,7 @@ def judge(script: Script, frames: Frames, waveform: Waveform, *, fps: float, sam
         fps: Frames per second.
         sample_rate: Samples per second.
     """
-    wish = wish_of(script)
+    wish = constraints_of(script)
     seen, heard = see(frames, fps, kind=script.kind), hear(waveform, sample_rate, kind=script.kind)
     events = ClipEvents(script.kind, _times(seen), _times(heard), lag_s=_lag_s(script, wish, heard))
     values: dict[str, float] = {}
@@ -129,7 +129,7 @@ def summarise(verdicts: Sequence[Verdict]) -> Summary:
     return Summary(score_clips([verdict.events for verdict in verdicts]), means)
 
 
-def wish_of(script: Script) -> Wish:
+def constraints_of(script: Script) -> PromptConstraints:
     """What a script's caption says; its attributes tell how to read the words."""
     caption, given = script.caption, script.attributes
     words = set(re.findall(r"[a-z]+", caption))
@@ -141,13 +141,13 @@ def wish_of(script: Script) -> Wish:
     if script.kind in COUNTED and (sequence is not None or _says_count(caption, int(given["count"]))):
         count = int(given["count"])
     sound = {"ball": "floor", "mouth": "vowel", "storm": "distance"}.get(script.kind)
-    sound_said = sound is not None and bool(words & {str(given[sound]), str(given[sound]) + "en"})
+    audio_said = sound is not None and bool(words & {str(given[sound]), str(given[sound]) + "en"})
     pace = {"metronome": ("tempo", metronome.TEMPI), "siren": ("speed", siren.SPEEDS)}.get(script.kind)
-    return Wish(
+    return PromptConstraints(
         colours=colours if script.kind in COLOURED and colours <= words else None,
         count=count,
         sequence=sequence,
-        sound=str(given[sound]) if sound is not None and sound_said else None,
+        sound=str(given[sound]) if sound is not None and audio_said else None,
         rate_hz=pace[1][str(given[pace[0]])] if pace is not None and given[pace[0]] in words else None,
     )
 
@@ -159,7 +159,7 @@ def _says_count(caption: str, count: int) -> bool:
     return bool(re.search(rf"\b(?:{times(count)}|{NUMBERS[count]} {_COUNTED_NOUNS})\b", caption))
 
 
-def _lag_s(script: Script, wish: Wish, heard: Sequence[Detection]) -> float:
+def _lag_s(script: Script, wish: PromptConstraints, heard: Sequence[Detection]) -> float:
     """How late thunder is meant to be: as asked, or else as it sounds."""
     if script.kind != "storm":
         return 0.0

@@ -35,7 +35,7 @@ PHYSICS = (
 )
 """Every value of :class:`Physics`."""
 BY_CHANCE = ("restitution_difference", "loudness_speed_rho")
-"""Those that hold sound against picture: with another clip's sound they are what chance is worth. Of the others chance has
+"""Those that hold audio against picture: with another clip's audio they are what chance is worth. Of the others chance has
 no say."""
 
 
@@ -80,7 +80,7 @@ def ball_physics(clip: Clip, reading: Reading, *, shutter: float = SHUTTER) -> P
     pairs = aligned_pairs(video_s, audio_s)
     speeds = [reading.seen[first].strength for first, _ in pairs]
     levels = [loudness_db(clip.waveform, clip.sample_rate, audio_s[second]) for _, second in pairs]
-    # whose impact a sound is cannot be heard, and a flight is between two impacts of one ball
+    # whose impact audio is cannot be heard, and a flight is between two impacts of one ball
     is_one = len({one.label for one in reading.seen}) == 1
     seen, heard = (restitutions(times_s if is_one else ()) for times_s in (video_s, audio_s))
     gravity = sight.gravities(_heights(clip.frames), float(clip.fps), video_s, shutter=shutter) if is_one else np.zeros(0)

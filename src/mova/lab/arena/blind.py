@@ -1,4 +1,4 @@
-"""Films for blind judging: looked through, and copied without a trace of where they come from."""
+"""Videos for blind judging: looked through, and copied without a trace of where they come from."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mova.media.decode import MAX_PIXELS, MAX_SECONDS, read_frames, read_wavefor
 from mova.media.loudness import loudness_lufs
 from mova.media.probe import MediaInfo, audio_stream, media_info, opened, probe, reason, video_stream
 
-FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
-MAX_FILM_BYTES = 2 * 2**30
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
+MAX_VIDEO_BYTES = 2 * 2**30
 QUIETEST_TARGET_LUFS = -30.0
-"""The louder film of a pair is turned down to the quieter one, but never below this."""
+"""The louder video of a pair is turned down to the quieter one, but never below this."""
 
 # What browsers play, by the container that they expect it in
 _PLAYED: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -41,14 +41,14 @@ _WITHOUT_NOTES = "filter_units=remove_types=6"
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film that can be shown.
+class Video:
+    """A video that can be shown.
 
     Args:
         path: The file.
         suffix: Of the container that its copy gets, ``.mp4`` or ``.webm``.
-        prompt: From the request that the film carries; None if it carries none.
-        loudness_lufs: Of its sound; None if it has none, or is silent or shorter than 0.4 s.
+        prompt: From the request that the video carries; None if it carries none.
+        loudness_lufs: Of its audio; None if it has none, or is silent or shorter than 0.4 s.
         decoded_bytes: Roughly what all of its frames take in memory.
         seconds: Length as stated, 0 if it is not.
     """
@@ -61,53 +61,53 @@ class Film:
     seconds: float
 
 
-def list_films(folder: Path) -> dict[str, Path]:
-    """Films in a folder by their stem; other files and folders inside are passed by.
+def list_videos(folder: Path) -> dict[str, Path]:
+    """Videos in a folder by their stem; other files and folders inside are passed by.
 
     Raises:
-        MediaError: If there is no such folder, no film in it, or two films have the same stem.
+        MediaError: If there is no such folder, no video in it, or two videos have the same stem.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     except OSError as error:
         raise MediaError(f"cannot read the folder {folder}: {error.strerror or error}.") from None
-    films: dict[str, Path] = {}
+    videos: dict[str, Path] = {}
     for path in paths:
         if path.name.startswith("."):
             continue
-        if path.stem in films:
-            raise MediaError(f"{films[path.stem]} and {path.name} have the same stem.", "Keep one of them in the folder.")
-        films[path.stem] = path
-    if not films:
-        raise MediaError(f"there is no film in {folder}.", f"Films end in {', '.join(FILM_SUFFIXES)}.")
-    return films
+        if path.stem in videos:
+            raise MediaError(f"{videos[path.stem]} and {path.name} have the same stem.", "Keep one of them in the folder.")
+        videos[path.stem] = path
+    if not videos:
+        raise MediaError(f"there is no video in {folder}.", f"Videos end in {', '.join(VIDEO_SUFFIXES)}.")
+    return videos
 
 
-def inspect_film(path: Path, *, needs_sound: bool) -> Film:
-    """Look through a film: whether it can be read, is of sane size, and is of a kind that browsers play.
+def inspect_video(path: Path, *, needs_audio: bool) -> Video:
+    """Look through a video: whether it can be read, is of sane size, and is of a kind that browsers play.
 
-    All of the sound and one frame are decoded.
+    All of the audio and one frame are decoded.
 
     Raises:
         MediaError: If not; the message names the file.
     """
     info = probe(path)
-    if info.size_bytes > MAX_FILM_BYTES:
-        raise MediaError(f"{path} has {info.size_bytes / 2**30:.1f} GiB; at most {MAX_FILM_BYTES // 2**30} are taken.")
+    if info.size_bytes > MAX_VIDEO_BYTES:
+        raise MediaError(f"{path} has {info.size_bytes / 2**30:.1f} GiB; at most {MAX_VIDEO_BYTES // 2**30} are taken.")
     if info.video is None:
         raise MediaError(f"{path} has no picture stream.")
     seconds = info.video.duration_s or info.duration_s or Fraction(0)
     if seconds > MAX_SECONDS:
         raise MediaError(f"{path} is {float(seconds):.1f} s long; at most {MAX_SECONDS:g} s are taken.")
-    suffix = _played_suffix(info, needs_sound=needs_sound)
+    suffix = _played_suffix(info, needs_audio=needs_audio)
     read_frames(path, num_frames=1, max_pixels=MAX_PIXELS)
     loudness = None
     if info.audio is not None:
-        sound = read_waveform(path)
-        loudness = loudness_lufs(sound.waveform[:2], sound.sample_rate)
+        audio = read_waveform(path)
+        loudness = loudness_lufs(audio.waveform[:2], audio.sample_rate)
     prompt = (info.request or {}).get("prompt")
     frames = float(seconds) * float(info.video.fps or 0)
-    return Film(
+    return Video(
         path=path,
         suffix=suffix,
         prompt=prompt if isinstance(prompt, str) and prompt.strip() else None,
@@ -118,17 +118,17 @@ def inspect_film(path: Path, *, needs_sound: bool) -> Film:
 
 
 def copy_blind(source: Path, target: Path) -> None:
-    """Copy picture and sound of a film packet by packet; nothing else of the file comes along.
+    """Copy picture and audio of a video packet by packet; nothing else of the file comes along.
 
     Tags, chapters, further streams, names of tracks and the notes that encoders leave inside H.264 are gone. Times,
     edit lists and priming stay: the copy plays the same frames and samples at the same moments.
 
     Args:
-        source: The film.
+        source: The video.
         target: The copy; its suffix, ``.mp4`` or ``.webm``, is the container.
 
     Raises:
-        MediaError: If the film is damaged or cut short, the copy cannot be written, or differs in its times.
+        MediaError: If the video is damaged or cut short, the copy cannot be written, or differs in its times.
     """
     try:
         with opened(source) as container:
@@ -143,15 +143,15 @@ def copy_blind(source: Path, target: Path) -> None:
 
 
 def same_times(path: Path) -> None:
-    """Give a file a date that says nothing: dates would tell in which order the films were copied."""
+    """Give a file a date that says nothing: dates would tell in which order the videos were copied."""
     os.utime(path, (_NO_DATE_S, _NO_DATE_S))
 
 
 def volumes(left_lufs: float | None, right_lufs: float | None) -> tuple[float, float]:
-    """Factors, at most 1, that make two films equally loud; players can only turn down.
+    """Factors, at most 1, that make two videos equally loud; players can only turn down.
 
     Args:
-        left_lufs: Loudness of the film on the left; None if it has none to state.
+        left_lufs: Loudness of the video on the left; None if it has none to state.
         right_lufs: Of the other.
     """
     if left_lufs is None or right_lufs is None:
@@ -161,11 +161,11 @@ def volumes(left_lufs: float | None, right_lufs: float | None) -> tuple[float, f
     return left, right
 
 
-def _played_suffix(info: MediaInfo, *, needs_sound: bool) -> str:
+def _played_suffix(info: MediaInfo, *, needs_audio: bool) -> str:
     video, audio = info.video, info.audio
     assert video is not None, "checked before"
-    if audio is None and needs_sound:
-        raise MediaError(f"{info.path} has no sound stream.", "Silent films can be judged with --mode picture only.")
+    if audio is None and needs_audio:
+        raise MediaError(f"{info.path} has no audio stream.", "Silent videos can be judged with --mode picture only.")
     if video.pixel_format not in _PLAYED_PIXELS:
         raise MediaError(
             f"{info.path} has pixels of the kind {video.pixel_format}, which not every browser plays.",
@@ -275,5 +275,5 @@ def _check_times(before: MediaInfo, after: MediaInfo, source: Path) -> None:
                 raise MediaError(
                     f"{source} cannot be copied in step: the {what.removesuffix('_s')} of its {name} would move from "
                     f"{float(was):.4f} s to {float(now):.4f} s.",
-                    "Encode it again with mova, or with any encoder that starts picture and sound at 0 s.",
+                    "Encode it again with mova, or with any encoder that starts picture and audio at 0 s.",
                 )

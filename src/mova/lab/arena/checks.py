@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 
 from mova.errors import MediaError
-from mova.lab.arena.blind import Film
+from mova.lab.arena.blind import Video
 from mova.lab.arena.votes import Choice, Mode
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
 
 LATE_S = 1.0
-"""How late the sound of a ``late`` check comes: far beyond what anybody takes for in step."""
+"""How late the audio of a ``late`` check comes: far beyond what anybody takes for in step."""
 _MIN_SECONDS = 1.5
 _MAX_DECODED_BYTES = 2**30
 
@@ -27,18 +27,18 @@ Kind = Literal["same", "late"]
 class Check:
     """A pair that asks for attention.
 
-    ``same``: one film twice; it must be a tie. ``late``: a film against itself with the sound ``LATE_S`` later; the
-    film in step is better with picture and sound, and nobody can tell them apart by the picture. By the sound alone
+    ``same``: one video twice; it must be a tie. ``late``: a video against itself with the audio ``LATE_S`` later; the
+    video in step is better with picture and audio, and nobody can tell them apart by the picture. By the audio alone
     there is no right answer.
 
     Args:
         kind: Which.
-        film: What it is made from.
-        is_better_left: Of ``late``: whether the film in step is on the left.
+        video: What it is made from.
+        is_better_left: Of ``late``: whether the video in step is on the left.
     """
 
     kind: Kind
-    film: Film
+    video: Video
     is_better_left: bool
 
     def answers(self, modes: Sequence[Mode]) -> dict[Mode, Choice]:
@@ -50,26 +50,26 @@ class Check:
         return {mode: right[mode] for mode in modes if mode in right}
 
 
-def plan_checks(films: Sequence[Film], number: int, *, modes: Sequence[Mode], seed: int) -> tuple[Check, ...]:
-    """``late`` and ``same`` in turn, each from another film where there are enough.
+def plan_checks(videos: Sequence[Video], number: int, *, modes: Sequence[Mode], seed: int) -> tuple[Check, ...]:
+    """``late`` and ``same`` in turn, each from another video where there are enough.
 
-    Where no film can serve for ``late`` (none is heard, lasts 1.5 s and fits into memory), and where no mode has both
-    picture and sound, all are ``same``.
+    Where no video can serve for ``late`` (none is heard, lasts 1.5 s and fits into memory), and where no mode has both
+    picture and audio, all are ``same``.
 
     Args:
-        films: To choose from; the order does not matter.
+        videos: To choose from; the order does not matter.
         number: How many.
         modes: That the page offers.
         seed: Of what is drawn.
     """
     generator = np.random.default_rng((seed, 1))
-    ordered = sorted(films, key=lambda film: str(film.path))
+    ordered = sorted(videos, key=lambda video: str(video.path))
     drawn = [ordered[k] for k in generator.permutation(len(ordered))]
-    audible = [film for film in drawn if "both" in modes and _can_be_late(film)]
+    audible = [video for video in drawn if "both" in modes and _can_be_late(video)]
     first_side = int(generator.integers(2))
     checks: list[Check] = []
     for turn in range(number):
-        # every other late check has its better film on the left
+        # every other late check has its better video on the left
         is_left = bool((turn // 2 + first_side) % 2)
         if turn % 2 == 0 and audible:
             checks.append(Check("late", audible[turn // 2 % len(audible)], is_left))
@@ -78,21 +78,21 @@ def plan_checks(films: Sequence[Film], number: int, *, modes: Sequence[Mode], se
     return tuple(checks)
 
 
-def _can_be_late(film: Film) -> bool:
-    return film.loudness_lufs is not None and film.seconds >= _MIN_SECONDS and film.decoded_bytes <= _MAX_DECODED_BYTES
+def _can_be_late(video: Video) -> bool:
+    return video.loudness_lufs is not None and video.seconds >= _MIN_SECONDS and video.decoded_bytes <= _MAX_DECODED_BYTES
 
 
-def write_late(film: Film, in_step: Path, late: Path) -> None:
-    """Encode a film twice, once with its sound as it is and once ``LATE_S`` later; both pictures are the same.
+def write_late(video: Video, in_step: Path, late: Path) -> None:
+    """Encode a video twice, once with its audio as it is and once ``LATE_S`` later; both pictures are the same.
 
     What the delay pushes beyond the end is cut, and silence takes the place of what is missing at the start.
 
     Raises:
-        MediaError: If the film cannot be read whole, or written.
+        MediaError: If the video cannot be read whole, or written.
     """
-    clip = replace(read_clip(film.path), request=None)
+    clip = replace(read_clip(video.path), request=None)
     if not np.any(clip.waveform):
-        raise MediaError(f"{film.path} is silent.")
+        raise MediaError(f"{video.path} is silent.")
     clip.save(in_step)
     _delayed(clip).save(late)
 

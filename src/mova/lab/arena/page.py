@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
-from mova.files import written_beside
-from mova.lab.arena.blind import Film, copy_blind, same_times, volumes
+from mova.files import atomic_write
+from mova.lab.arena.blind import Video, copy_blind, same_times, volumes
 from mova.lab.arena.checks import Check, plan_checks, write_late
 from mova.lab.arena.pairs import Pair, plan_pairs
-from mova.lab.arena.systems import films_of_systems, inspected, shown_prompts
+from mova.lab.arena.systems import inspected, shown_prompts, videos_of_systems
 from mova.lab.arena.votes import MODES, Key, KeyPair, Mode
 
 MAX_TITLE_CHARACTERS = 200
@@ -39,7 +39,7 @@ class ArenaPage:
         num_prompts: Prompts with at least one pair.
         num_pairs: Pairs of different systems.
         num_checks: Attention checks among them.
-        num_late: Of these, films against themselves with late sound.
+        num_late: Of these, videos against themselves with late audio.
         size_bytes: Of the folder.
         notes: What could not be done as usual.
     """
@@ -67,22 +67,22 @@ def make_page(
     matches_loudness: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ArenaPage:
-    """Write a blind pairwise page for films of two or more systems.
+    """Write a blind pairwise page for videos of two or more systems.
 
     Args:
-        folders: One for each system, with films of the same stems; the folder's name is the system's name.
+        folders: One for each system, with videos of the same stems; the folder's name is the system's name.
         output: Folder to write; the key goes beside it, as ``<output>-key.json``.
         seed: Of pairs, sides, order and opaque names.
         num_pairs: Of different systems. Default: every two systems on every prompt.
         num_checks: Attention checks besides. Default: one for ten pairs, at least two.
-        modes: What raters may judge: picture and sound, sound alone, picture alone.
+        modes: What raters may judge: picture and audio, audio alone, picture alone.
         title: Over the page; it must not give the systems away.
-        matches_loudness: Play the louder film of a pair as quietly as the other.
-        on_progress: Called with the films done and all films.
+        matches_loudness: Play the louder video of a pair as quietly as the other.
+        on_progress: Called with the videos done and all videos.
 
     Raises:
         RequestError: If the folders do not fit together or an argument is out of range.
-        MediaError: If films cannot be read, judged in a browser or copied (all of them are named, up to five), or the
+        MediaError: If videos cannot be read, judged in a browser or copied (all of them are named, up to five), or the
             output cannot be written. Nothing is left behind.
     """
     key_path = _checked_output(output)
@@ -91,7 +91,7 @@ def make_page(
     modes = _checked_modes(modes)
     if not title.strip() or len(title) > MAX_TITLE_CHARACTERS:
         raise RequestError(f"title must have 1 to {MAX_TITLE_CHARACTERS} characters; got {len(title)}.", field="title")
-    listed = films_of_systems(folders)
+    listed = videos_of_systems(folders)
     pairs = plan_pairs(tuple(listed), sorted(next(iter(listed.values()))), seed=seed, num_pairs=num_pairs)
     wanted_checks = max(2, round(len(pairs) / 10)) if num_checks is None else num_checks
     if not 0 <= wanted_checks <= len(pairs):
@@ -102,20 +102,20 @@ def make_page(
         )
     places = sorted({(system, pair.name) for pair in pairs for system in (pair.left, pair.right)})
     progress = _Progress(on_progress, total=2 * len(places) + wanted_checks)
-    films = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_film=progress.step)
-    prompts = shown_prompts(films)
-    checks = plan_checks(list(films.values()), wanted_checks, modes=modes, seed=seed)
+    videos = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_video=progress.step)
+    prompts = shown_prompts(videos)
+    checks = plan_checks(list(videos.values()), wanted_checks, modes=modes, seed=seed)
     try:
-        with written_beside(output) as folder:
+        with atomic_write(output) as folder:
             (folder / "films").mkdir(parents=True)
-            shown, faults = _fill(folder / "films", films, pairs=pairs, checks=checks, seed=seed, progress=progress)
-            key = _key(shown, folder / "films", films=films, seed=seed, modes=modes)
+            shown, faults = _fill(folder / "films", videos, pairs=pairs, checks=checks, seed=seed, progress=progress)
+            key = _key(shown, folder / "films", videos=videos, seed=seed, modes=modes)
             document = render_page(_page_data(key, shown, prompts=prompts, matches_loudness=matches_loudness), title=title)
             (folder / "index.html").write_text(document, encoding="utf-8")
             size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             if output.exists():
                 output.rmdir()
-            with written_beside(key_path) as beside:
+            with atomic_write(key_path) as beside:
                 beside.write_text(key.model_dump_json(indent=1), encoding="utf-8")
     except OSError as error:
         key_path.unlink(missing_ok=True)
@@ -159,8 +159,8 @@ class _Shown:
     id: str
     left: str
     right: str
-    left_film: Film
-    right_film: Film
+    left_video: Video
+    right_video: Video
     check: Check | None = None
 
 
@@ -176,7 +176,7 @@ class _Progress:
 
 
 def _checked_output(output: Path) -> Path:
-    """The key's path; refuse what cannot be written before any film is read."""
+    """The key's path; refuse what cannot be written before any video is read."""
     if output.name in ("", "..") or not output.name.isprintable():
         raise MediaError(f"cannot write {str(output)!r}: give the page's folder a name.", "For example -o page.")
     folder, key_path = output.parent, output.with_name(f"{output.name}-key.json")
@@ -203,38 +203,38 @@ def _checked_modes(modes: Sequence[Mode]) -> tuple[Mode, ...]:
 
 def _fill(
     folder: Path,
-    films: Mapping[tuple[str, str], Film],
+    videos: Mapping[tuple[str, str], Video],
     *,
     pairs: Sequence[Pair],
     checks: Sequence[Check],
     seed: int,
     progress: _Progress,
 ) -> tuple[list[_Shown], list[MediaError]]:
-    """Copy all films under opaque names; the pairs in the order of the page, with the checks spread among them.
+    """Copy all videos under opaque names; the pairs in the order of the page, with the checks spread among them.
 
-    Also returns why films could not serve for a check with late sound.
+    Also returns why videos could not serve for a check with late audio.
     """
     generator = np.random.default_rng((seed, 2))
     names = _OpaqueNames(generator)
-    copies = {place: names.draw(8) + films[place].suffix for place in sorted(films)}
+    copies = {place: names.draw(8) + videos[place].suffix for place in sorted(videos)}
     for place, copy in copies.items():
-        copy_blind(films[place].path, folder / copy)
+        copy_blind(videos[place].path, folder / copy)
         progress.step()
     placed: list[tuple[float, _Shown]] = []
     for number, pair in enumerate(pairs):
         left, right = (pair.left, pair.name), (pair.right, pair.name)
-        shown = _Shown(names.draw(4), copies[left], copies[right], films[left], films[right])
+        shown = _Shown(names.draw(4), copies[left], copies[right], videos[left], videos[right])
         placed.append((number + 0.5, shown))
     faults = []
     for number, check in enumerate(checks):
-        film, suffix = check.film, check.film.suffix
-        shown = _Shown(names.draw(4), names.draw(8) + suffix, names.draw(8) + suffix, film, film, check)
+        video, suffix = check.video, check.video.suffix
+        shown = _Shown(names.draw(4), names.draw(8) + suffix, names.draw(8) + suffix, video, video, check)
         try:
             _write_check(check, folder / shown.left, folder / shown.right)
         except MediaError as fault:
             faults.append(fault)
             shown = replace(shown, check=replace(check, kind="same"))
-            _write_same(film, folder / shown.left, folder / shown.right)
+            _write_same(video, folder / shown.left, folder / shown.right)
         progress.step()
         placed.append((float(generator.uniform(number, number + 1)) * len(pairs) / len(checks), shown))
     for path in folder.iterdir():
@@ -258,12 +258,12 @@ class _OpaqueNames:
 
 def _write_check(check: Check, left: Path, right: Path) -> None:
     if check.kind == "same":
-        _write_same(check.film, left, right)
+        _write_same(check.video, left, right)
         return
     better, worse = (left, right) if check.is_better_left else (right, left)
     encoded = [path.with_name(f"encoded-{path.name}") for path in (better, worse)]
     try:
-        write_late(check.film, *encoded)
+        write_late(check.video, *encoded)
         for source, target in zip(encoded, (better, worse), strict=True):
             copy_blind(source, target)
     finally:
@@ -271,8 +271,8 @@ def _write_check(check: Check, left: Path, right: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_same(film: Film, left: Path, right: Path) -> None:
-    copy_blind(film.path, left)
+def _write_same(video: Video, left: Path, right: Path) -> None:
+    copy_blind(video.path, left)
     shutil.copyfile(left, right)
 
 
@@ -280,17 +280,17 @@ def _key(
     shown: Sequence[_Shown],
     folder: Path,
     *,
-    films: Mapping[tuple[str, str], Film],
+    videos: Mapping[tuple[str, str], Video],
     seed: int,
     modes: tuple[Mode, ...],
 ) -> Key:
-    system_of = {film.path: system for (system, _), film in films.items()}
+    system_of = {video.path: system for (system, _), video in videos.items()}
     pairs = tuple(
         KeyPair(
             id=one.id,
-            prompt=one.left_film.path.stem,
-            left=system_of[one.left_film.path],
-            right=system_of[one.right_film.path],
+            prompt=one.left_video.path.stem,
+            left=system_of[one.left_video.path],
+            right=system_of[one.right_video.path],
             left_file=one.left,
             right_file=one.right,
             check=None if one.check is None else one.check.kind,
@@ -303,14 +303,14 @@ def _key(
     for path in sorted(folder.iterdir()):
         with open(path, "rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
-    systems = tuple(dict.fromkeys(system for system, _ in films))
+    systems = tuple(dict.fromkeys(system for system, _ in videos))
     return Key(arena=digest.hexdigest()[:16], seed=seed, modes=modes, systems=systems, pairs=pairs)
 
 
 def _page_data(key: Key, shown: Sequence[_Shown], *, prompts: Mapping[str, str], matches_loudness: bool) -> dict[str, Any]:
     pairs = []
     for pair, one in zip(key.pairs, shown, strict=True):
-        left, right = volumes(one.left_film.loudness_lufs, one.right_film.loudness_lufs) if matches_loudness else (1.0, 1.0)
+        left, right = volumes(one.left_video.loudness_lufs, one.right_video.loudness_lufs) if matches_loudness else (1.0, 1.0)
         pairs.append(
             {
                 "id": pair.id,
@@ -325,7 +325,7 @@ def _page_data(key: Key, shown: Sequence[_Shown], *, prompts: Mapping[str, str],
 def _notes(shown: Sequence[_Shown], num_checks: int, modes: Sequence[Mode], faults: Sequence[MediaError]) -> tuple[str, ...]:
     has_late = any(one.check is not None and one.check.kind == "late" for one in shown)
     if faults:
-        return tuple(f"no check with late sound from this film: {fault.message}" for fault in faults)
+        return tuple(f"no check with late audio from this video: {fault.message}" for fault in faults)
     if num_checks and "both" in modes and not has_late:
-        return ("no check with late sound: it needs a film that is heard and lasts 1.5 s; all checks show a film twice",)
+        return ("no check with late audio: it needs a video that is heard and lasts 1.5 s; all checks show a video twice",)
     return ()

@@ -13,10 +13,10 @@ from mova.errors import RequestError
 
 @dataclass(frozen=True)
 class Pair:
-    """Films of two systems from the same prompt.
+    """Videos of two systems from the same prompt.
 
     Args:
-        name: Stem of both films.
+        name: Stem of both videos.
         left: System on the left.
         right: System on the right.
     """
@@ -35,7 +35,7 @@ def plan_pairs(systems: Sequence[str], names: Sequence[str], *, seed: int, num_p
 
     Args:
         systems: Two or more.
-        names: Prompts, by the stem of their films.
+        names: Prompts, by the stem of their videos.
         seed: Of everything that is drawn.
         num_pairs: Take only this many. Default: every couple on every prompt.
 
@@ -43,7 +43,7 @@ def plan_pairs(systems: Sequence[str], names: Sequence[str], *, seed: int, num_p
         RequestError: If there are fewer than two systems, no prompts, or fewer pairs than asked for.
     """
     if len(systems) < 2 or not names:
-        raise RequestError(f"an arena needs two systems and a film; got {len(systems)} and {len(names)}.")
+        raise RequestError(f"an arena needs two systems and a video; got {len(systems)} and {len(names)}.")
     generator = np.random.default_rng(seed)
     couples = list(combinations(systems, 2))
     most = len(couples) * len(names)

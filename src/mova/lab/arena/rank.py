@@ -62,7 +62,7 @@ class Rating:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class PairResult:
     """Two systems against each other.
 
     Args:
@@ -98,13 +98,13 @@ class Ranking:
         num_prompts: Prompts that they are about.
         num_raters: Raters that they are from.
         num_resamples: Resamples behind the intervals.
-        left_share: Of the votes with a winner, the share for the film on the left; near 0.5 unless raters lean to a
+        left_share: Of the votes with a winner, the share for the video on the left; near 0.5 unless raters lean to a
             side. None if every vote is a tie.
         notes: What to keep in mind when reading the numbers.
     """
 
     ratings: tuple[Rating, ...]
-    meetings: tuple[Meeting, ...]
+    meetings: tuple[PairResult, ...]
     nu: float
     num_votes: int
     num_prompts: int
@@ -130,8 +130,8 @@ def rank(comparisons: Sequence[Comparison], *, num_resamples: int = 1000, seed: 
     table = _tabulate(comparisons)
     _check_connected(table)
     whole = table.counts(np.ones((1, table.num_votes)))
-    fitted = fit(_as_counts(whole), len(table.systems))
-    strengths = fitted.strengths[0]
+    fit_to_canvas = fit(_as_counts(whole), len(table.systems))
+    strengths = fit_to_canvas.strengths[0]
     samples = _resample(table, num_resamples, seed)
     # equal up to rounding is equal: then the name decides
     order = sorted(range(len(table.systems)), key=lambda k: (-round(float(strengths[k]), 9), table.systems[k]))
@@ -139,7 +139,7 @@ def rank(comparisons: Sequence[Comparison], *, num_resamples: int = 1000, seed: 
     return Ranking(
         ratings=tuple(_rating(k, table, whole[0], strengths=strengths, samples=samples) for k in order),
         meetings=tuple(_meeting(a, b, table, whole[0], samples=samples) for n, a in enumerate(order) for b in order[n + 1 :]),
-        nu=float(fitted.nu[0]),
+        nu=float(fit_to_canvas.nu[0]),
         num_votes=table.num_votes,
         num_prompts=table.num_prompts,
         num_raters=table.num_raters,
@@ -305,7 +305,7 @@ def _results(k: int, table: _Table, counts: Floats) -> Floats:
     return np.asarray(first + second[:, [_SECOND, _FIRST, _TIE]], dtype=np.float64)
 
 
-def _meeting(a: int, b: int, table: _Table, whole: Floats, *, samples: _Samples | None) -> Meeting:
+def _meeting(a: int, b: int, table: _Table, whole: Floats, *, samples: _Samples | None) -> PairResult:
     pair = int(np.flatnonzero((table.pairs == sorted((a, b))).all(axis=1))[0])
     columns = [_FIRST, _SECOND, _TIE] if a < b else [_SECOND, _FIRST, _TIE]
     wins, losses, ties = (int(count) for count in whole[pair, columns])
@@ -317,7 +317,7 @@ def _meeting(a: int, b: int, table: _Table, whole: Floats, *, samples: _Samples 
         if met and len(results):
             net_interval = _interval(100.0 * (results[:, 0] - results[:, 1]) / results.sum(axis=1))
         chance = float(np.mean(samples.strengths[:, a] > samples.strengths[:, b]))
-    return Meeting(
+    return PairResult(
         first=table.systems[a],
         second=table.systems[b],
         wins=wins,

@@ -1,4 +1,4 @@
-"""The films of the systems that are compared: found, judged fit, and what was asked of them."""
+"""The videos of the systems that are compared: found, judged fit, and what was asked of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mova.errors import MediaError, RequestError
-from mova.lab.arena.blind import Film, inspect_film, list_films
+from mova.lab.arena.blind import Video, inspect_video, list_videos
 from mova.lab.arena.votes import Mode
 
 _NAMED_AT_MOST = 5
 
 
-def films_of_systems(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
-    """Films by system and stem; every system has the same stems.
+def videos_of_systems(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
+    """Videos by system and stem; every system has the same stems.
 
     Args:
         folders: One for each system; its name is the system's, or its path where two have the same name.
@@ -33,60 +33,62 @@ def films_of_systems(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
         system = str(folder) if names.count(names[number]) > 1 or not names[number] else names[number]
         if not system.isprintable() or len(system) > 200:
             raise RequestError(f"{system!r} cannot be the name of a system.", "Rename the folder.")
-        listed[system] = list_films(folder)
+        listed[system] = list_videos(folder)
     every = set().union(*listed.values())
-    lacking = {system: sorted(every - set(films)) for system, films in listed.items() if every - set(films)}
+    lacking = {system: sorted(every - set(videos)) for system, videos in listed.items() if every - set(videos)}
     if lacking:
         told = "; ".join(f"{system} lacks {_few(names)}" for system, names in lacking.items())
-        raise RequestError(f"the systems do not have films of the same names: {told}.", "Make these, or move the others aside.")
+        raise RequestError(
+            f"the systems do not have videos of the same names: {told}.", "Make these, or move the others aside."
+        )
     return listed
 
 
 def inspected(
-    paths: Mapping[tuple[str, str], Path], modes: Sequence[Mode], *, on_film: Callable[[], None]
-) -> dict[tuple[str, str], Film]:
-    """All films by system and stem; all that cannot be judged are told at once.
+    paths: Mapping[tuple[str, str], Path], modes: Sequence[Mode], *, on_video: Callable[[], None]
+) -> dict[tuple[str, str], Video]:
+    """All videos by system and stem; all that cannot be judged are told at once.
 
     Args:
         paths: By system and stem.
         modes: What raters may judge.
-        on_film: Called after each.
+        on_video: Called after each.
 
     Raises:
-        MediaError: If films cannot be judged; names the first few of them.
+        MediaError: If videos cannot be judged; names the first few of them.
     """
-    films, faults = {}, []
+    videos, faults = {}, []
     for place, path in paths.items():
         try:
-            films[place] = inspect_film(path, needs_sound=any(mode != "picture" for mode in modes))
+            videos[place] = inspect_video(path, needs_audio=any(mode != "picture" for mode in modes))
         except MediaError as fault:
             faults.append(fault)
-        on_film()
+        on_video()
     if len(faults) == 1:
         raise faults[0]
     if faults:
         told = " ".join(fault.message for fault in faults[:_NAMED_AT_MOST])
         more = f" And {len(faults) - _NAMED_AT_MOST} more." if len(faults) > _NAMED_AT_MOST else ""
-        raise MediaError(f"{len(faults)} films cannot be judged: {told}{more}", faults[0].hint)
-    return films
+        raise MediaError(f"{len(faults)} videos cannot be judged: {told}{more}", faults[0].hint)
+    return videos
 
 
-def shown_prompts(films: Mapping[tuple[str, str], Film]) -> dict[str, str]:
-    """What is shown over each pair: the prompt that its films carry, or else their stem.
+def shown_prompts(videos: Mapping[tuple[str, str], Video]) -> dict[str, str]:
+    """What is shown over each pair: the prompt that its videos carry, or else their stem.
 
     Raises:
-        RequestError: If two films of a name were made from different prompts.
+        RequestError: If two videos of a name were made from different prompts.
     """
-    found: dict[str, dict[str, Path]] = {name: {} for _, name in films}
-    for (_, name), film in films.items():
-        if film.prompt is not None:
-            found[name].setdefault(film.prompt, film.path)
+    found: dict[str, dict[str, Path]] = {name: {} for _, name in videos}
+    for (_, name), video in videos.items():
+        if video.prompt is not None:
+            found[name].setdefault(video.prompt, video.path)
     for prompts in found.values():
         if len(prompts) > 1:
             (first, first_path), (second, second_path) = list(prompts.items())[:2]
             raise RequestError(
                 f"{first_path} and {second_path} were made from different prompts: {first[:100]!r} and {second[:100]!r}.",
-                "Films of the same name must be made from the same prompt.",
+                "Videos of the same name must be made from the same prompt.",
             )
     return {name: next(iter(prompts), name) for name, prompts in found.items()}
 

@@ -61,8 +61,8 @@ class Vote(BaseModel):
 class KeyPair(BaseModel):
     """What a pair of the page stands for.
 
-    ``prompt`` is the stem of the films. ``answers`` are the right answers by mode if the pair is an attention check;
-    its films then count for no system.
+    ``prompt`` is the stem of the videos. ``answers`` are the right answers by mode if the pair is an attention check;
+    its videos then count for no system.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,10 +94,10 @@ class Comparison:
     """A vote with its systems named.
 
     Args:
-        left: System whose film was on the left.
-        right: System whose film was on the right.
+        left: System whose video was on the left.
+        right: System whose video was on the right.
         choice: Which won.
-        prompt: What the two films were made from; the unit of the bootstrap.
+        prompt: What the two videos were made from; the unit of the bootstrap.
         rater: Who voted; the other unit.
     """
 

@@ -1,1 +1,1 @@
-"""Quality of films of anything: what can be measured without learned weights, and plugins for what cannot."""
+"""Quality of videos of anything: what can be measured without learned weights, and plugins for what cannot."""

@@ -1,4 +1,4 @@
-"""How good a sound is, as far as it can be said without learned weights."""
+"""How good audio is, as far as it can be said without learned weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AudioQuality:
-    """One film's sound. Levels are in dB of full scale; None where there is nothing to state.
+    """One video's audio. Levels are in dB of full scale; None where there is nothing to state.
 
     Args:
         loudness_lufs: Integrated loudness, ITU-R BS.1770-4.
@@ -55,7 +55,7 @@ class AudioQuality:
 
 
 def audio_quality(waveform: Waveform, sample_rate: int) -> AudioQuality:
-    """Measure a sound.
+    """Measure audio.
 
     Args:
         waveform: ``[channels, S]`` float32, full scale 1.
@@ -97,14 +97,14 @@ def frame_levels_db(waveform: Waveform, *, window: int = 2048, hop: int = 512) -
 
 
 def true_peak_db(waveform: Waveform) -> float | None:
-    """Peak of the sound four times oversampled, in dB of full scale; None for digital silence."""
+    """Peak of the audio four times oversampled, in dB of full scale; None for digital silence."""
     return peak_dbfs(resample_poly(waveform, 4, 1, axis=1).astype(np.float32))
 
 
 def bandwidth_hz(waveform: Waveform, sample_rate: int, *, below_db: float = 60.0) -> float | None:
     """Highest frequency whose mean power density is within ``below_db`` of the strongest; None for digital silence."""
-    sound = mono(waveform)
-    frequencies, power = welch(sound, sample_rate, nperseg=min(2048, sound.size))
+    audio = mono(waveform)
+    frequencies, power = welch(audio, sample_rate, nperseg=min(2048, audio.size))
     if not power.max() > 0.0:
         return None
     return float(frequencies[np.flatnonzero(power >= power.max() * 10.0 ** (-below_db / 10.0))[-1]])

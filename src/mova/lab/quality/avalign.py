@@ -1,7 +1,7 @@
 """AV-Align (TempoTokens, arXiv 2309.16429), for comparison with published numbers only.
 
-It counts peaks of loudness and of motion that fall within a frame of each other. On natural films it hardly tells a film
-from the same film with another one's sound (0.214 against 0.181, and 0.177 for random onsets), and a click every 80 ms scores
+It counts peaks of loudness and of motion that fall within a frame of each other. On natural videos it hardly tells a video
+from the same video with another one's audio (0.214 against 0.181, and 0.177 for random onsets), and a click every 80 ms scores
 highest of all (0.357): it says how many peaks there are. So it is never given without its own chance level, and nothing
 here is trained, filtered or ranked by it.
 
@@ -36,7 +36,7 @@ class AVAlign:
 
     Args:
         score: Intersection over union of the peaks; nan without any.
-        chance: Mean score with the same sound turned round in time by a random amount: what a score of this many peaks is
+        chance: Mean score with the same audio turned round in time by a random amount: what a score of this many peaks is
             without any relation.
         num_audio: Onsets heard.
         num_video: Peaks of motion seen.
@@ -54,14 +54,14 @@ class AVAlign:
 def av_align(
     frames: Frames, waveform: Waveform, *, fps: float, sample_rate: int, num_shifts: int = 200, seed: int = 0
 ) -> AVAlign:
-    """AV-Align of a film, with its chance level.
+    """AV-Align of a video, with its chance level.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8, at least three frames.
         waveform: ``[channels, S]`` float32.
         fps: Frames per second.
         sample_rate: In Hz.
-        num_shifts: Random turns of the sound for the chance level.
+        num_shifts: Random turns of the audio for the chance level.
         seed: Of the turns.
     """
     seen = motion_peaks_s(frames, fps)
@@ -100,16 +100,16 @@ def motion_peaks_s(frames: Frames, fps: float) -> list[float]:
     ]
 
 
-def onsets_s(sound: Floats, sample_rate: int) -> list[float]:
+def onsets_s(audio: Floats, sample_rate: int) -> list[float]:
     """Onsets as librosa 0.11 finds them with its defaults: mel flux in dB, normalised by its own range, peaks picked.
 
     Normalising by the own range is why noise at -80 dB has as many onsets as a drum solo.
 
     Args:
-        sound: ``[S]``.
+        audio: ``[S]``.
         sample_rate: In Hz.
     """
-    power = magnitudes(sound, window=2048, hop=HOP, pad="constant") ** 2 @ mel_filters(128, 2048, sample_rate).T
+    power = magnitudes(audio, window=2048, hop=HOP, pad="constant") ** 2 @ mel_filters(128, 2048, sample_rate).T
     level = 10.0 * np.log10(np.maximum(power, 1e-10))
     level = np.maximum(level, level.max() - 80.0)
     flux = np.maximum(0.0, np.diff(level, axis=0)).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Distances between two sets of embeddings: Fréchet and kernel (KID, also known as KAD for sound)."""
+"""Distances between two sets of embeddings: Fréchet and kernel (KID, also known as KAD for audio)."""
 
 from __future__ import annotations
 

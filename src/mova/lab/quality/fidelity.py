@@ -1,4 +1,4 @@
-"""How much a codec keeps: PSNR and SSIM of a picture, mel and spectral distance and SI-SDR of a sound."""
+"""How much a codec keeps: PSNR and SSIM of a picture, mel and spectral distance and SI-SDR of audio."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.ndimage import correlate1d
 from mova.lab.quality.spectra import magnitudes, mel_filters, mono
 
 Frames = npt.NDArray[np.uint8]
-Sound = npt.NDArray[np.floating]
+Audio = npt.NDArray[np.floating]
 MAX_PSNR_DB = 99.0
 
 
@@ -63,13 +63,13 @@ def ssim(frames: Frames, truth: Frames) -> float:
     return float(np.mean(values))
 
 
-def mel_distance(sound: Sound, truth: Sound, sample_rate: int, *, num_mels: int = 80) -> float:
+def mel_distance(audio: Audio, truth: Audio, sample_rate: int, *, num_mels: int = 80) -> float:
     """Mean absolute difference of log-mel spectra, in natural logarithms.
 
     Windows of 64 ms every 16 ms, magnitudes no smaller than 1e-5: the distance that vocoders and audio codecs report.
 
     Args:
-        sound: ``[channels, S]`` or ``[S]``; channels are averaged.
+        audio: ``[channels, S]`` or ``[S]``; channels are averaged.
         truth: Same shape.
         sample_rate: In Hz.
         num_mels: Bands from 0 to half the rate.
@@ -77,38 +77,38 @@ def mel_distance(sound: Sound, truth: Sound, sample_rate: int, *, num_mels: int 
     Raises:
         ValueError: If the shapes differ.
     """
-    _check_alike(sound, truth)
+    _check_alike(audio, truth)
     window = 1 << round(np.log2(0.064 * sample_rate))
     filters = mel_filters(num_mels, window, sample_rate)
     one, two = (
-        np.log(np.maximum(magnitudes(mono(part), window=window, hop=window // 4) @ filters.T, 1e-5)) for part in (sound, truth)
+        np.log(np.maximum(magnitudes(mono(part), window=window, hop=window // 4) @ filters.T, 1e-5)) for part in (audio, truth)
     )
     return float(np.abs(one - two).mean())
 
 
-def stft_distance(sound: Sound, truth: Sound, *, windows: tuple[int, ...] = (512, 1024, 2048)) -> float:
+def stft_distance(audio: Audio, truth: Audio, *, windows: tuple[int, ...] = (512, 1024, 2048)) -> float:
     """Multi-resolution spectral distance: spectral convergence plus log-magnitude distance, mean over window lengths.
 
     Yamamoto, Song and Kim 2020, "Parallel WaveGAN", equations 4 to 6; hop a quarter of the window.
 
     Args:
-        sound: ``[channels, S]`` or ``[S]``; channels are averaged.
+        audio: ``[channels, S]`` or ``[S]``; channels are averaged.
         truth: Same shape.
         windows: In samples.
 
     Raises:
         ValueError: If the shapes differ.
     """
-    _check_alike(sound, truth)
+    _check_alike(audio, truth)
     values = []
     for window in windows:
-        one, two = (np.maximum(magnitudes(mono(part), window=window, hop=window // 4), 1e-7) for part in (sound, truth))
+        one, two = (np.maximum(magnitudes(mono(part), window=window, hop=window // 4), 1e-7) for part in (audio, truth))
         convergence = float(np.linalg.norm(two - one) / np.linalg.norm(two))
         values.append(convergence + float(np.abs(np.log(one) - np.log(two)).mean()))
     return float(np.mean(values))
 
 
-def si_sdr_db(sound: Sound, truth: Sound) -> float:
+def si_sdr_db(audio: Audio, truth: Audio) -> float:
     """Scale-invariant signal to distortion ratio in dB, at most 99.
 
     Le Roux et al. 2019, "SDR: half-baked or well done?". A delay of one sample ruins it: for codecs that keep the phase.
@@ -116,8 +116,8 @@ def si_sdr_db(sound: Sound, truth: Sound) -> float:
     Raises:
         ValueError: If the shapes differ.
     """
-    _check_alike(sound, truth)
-    given, wanted = mono(sound) - mono(sound).mean(), mono(truth) - mono(truth).mean()
+    _check_alike(audio, truth)
+    given, wanted = mono(audio) - mono(audio).mean(), mono(truth) - mono(truth).mean()
     power = float(wanted @ wanted)
     target = wanted * (float(given @ wanted) / power) if power > 0.0 else np.zeros_like(wanted)
     noise = given - target

@@ -30,10 +30,10 @@ ENTRY_POINTS = "mova.metrics"
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A film to be scored.
+    """A video to be scored.
 
     Args:
-        clip: Frames and sound.
+        clip: Frames and audio.
         prompt: What it was made from; needed by metrics of text.
         face: ``[T, 4]`` left, top, right and bottom of the speaker's face in pixels, one row a frame; needed by LSE.
     """
@@ -50,7 +50,7 @@ class UnscorableError(MovaError):
 class Scorer(Protocol):
     """A metric with its weights read.
 
-    Films may be decoded as they are taken: go over them one at a time, and keep of each no more than is needed.
+    Videos may be decoded as they are taken: go over them one at a time, and keep of each no more than is needed.
     """
 
     def __call__(self, samples: Sequence[Sample], references: Sequence[Sample]) -> Scores: ...
@@ -94,7 +94,7 @@ class Metric(Protocol):
 
     @property
     def of_sets(self) -> bool:
-        """True if a value belongs to two sets of films, not to a film."""
+        """True if a value belongs to two sets of videos, not to a video."""
         ...
 
     @property
@@ -114,7 +114,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric on a set of films.
+    """One metric on a set of videos.
 
     Args:
         name: Of the metric.
@@ -154,7 +154,7 @@ class MetricResult:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ExternalMetric:
     """A metric that is known but whose network is not in this package: always skipped, with the way to add it.
 
     Args:
@@ -187,12 +187,12 @@ def measure(
     sha256: str | None = None,
     device: str = "cpu",
 ) -> MetricResult:
-    """Score films with a metric, or say why not.
+    """Score videos with a metric, or say why not.
 
     Args:
         metric: One of :func:`known_metrics`.
         samples: What to score.
-        references: Real films to compare with; for metrics that require them.
+        references: Real videos to compare with; for metrics that require them.
         weights: File or folder with the weights.
         sha256: What their hash must be (:func:`weights_sha256`); None takes them as they are and writes the hash down.
         device: Where to run.
@@ -201,7 +201,7 @@ def measure(
         CheckpointError: If the weights have another hash than asked for: a number made with the wrong weights is worse than
             none.
     """
-    if isinstance(metric, Elsewhere):
+    if isinstance(metric, ExternalMetric):
         return MetricResult(metric.name, metric.version, "skipped", f"not part of this package; {_how_to_add(metric)}")
     if weights is None or not weights.exists():
         found = "no weights were given" if weights is None else f"there is nothing at {weights}"
@@ -276,26 +276,26 @@ def known_metrics() -> dict[str, Metric]:
 
 
 _ELSEWHERE = (
-    Elsewhere("fvd", "I3D on Kinetics-400: cd-fvd, or embed with any network and give the embeddings to frechet_distance"),
-    Elsewhere("imagebind", "facebookresearch/ImageBind (not for commercial use)"),
-    Elsewhere("dnsmos", "microsoft/DNS-Challenge, DNSMOS P.835 (speech only)"),
-    Elsewhere("vbench", "Vchitect/VBench; temporal flickering, its one dimension without weights, is in video_quality"),
+    ExternalMetric("fvd", "I3D on Kinetics-400: cd-fvd, or embed with any network and give the embeddings to frechet_distance"),
+    ExternalMetric("imagebind", "facebookresearch/ImageBind (not for commercial use)"),
+    ExternalMetric("dnsmos", "microsoft/DNS-Challenge, DNSMOS P.835 (speech only)"),
+    ExternalMetric("vbench", "Vchitect/VBench; temporal flickering, its one dimension without weights, is in video_quality"),
 )
 
 
-def _how_to_add(metric: Elsewhere) -> str:
+def _how_to_add(metric: ExternalMetric) -> str:
     return f"see {metric.source}; a package can add it by an entry point in the group {ENTRY_POINTS!r}."
 
 
 def _missing(metric: Metric, samples: Sequence[Sample], references: Sequence[Sample]) -> str:
     if not samples:
-        return "there are no films to score"
+        return "there are no videos to score"
     if "references" in metric.requires and not references:
-        return "it compares with real films, and none were given"
+        return "it compares with real videos, and none were given"
     if "text" in metric.requires and not any(sample.prompt for sample in samples):
-        return "it needs prompts, and no film has one"
+        return "it needs prompts, and no video has one"
     if "face" in metric.requires and all(sample.face is None for sample in samples):
-        return "it needs the place of a face in each frame, and no film has one"
+        return "it needs the place of a face in each frame, and no video has one"
     return ""
 
 

@@ -12,15 +12,15 @@ Floats = npt.NDArray[np.float64]
 
 def mono(waveform: npt.NDArray[np.floating]) -> Floats:
     """``[S]`` mean over channels of ``[channels, S]`` or ``[S]``."""
-    sound = np.asarray(waveform, dtype=np.float64)
-    return sound.mean(axis=0) if sound.ndim == 2 else sound
+    audio = np.asarray(waveform, dtype=np.float64)
+    return audio.mean(axis=0) if audio.ndim == 2 else audio
 
 
-def magnitudes(sound: Floats, *, window: int, hop: int, size: int | None = None, pad: str | None = "reflect") -> Floats:
+def magnitudes(audio: Floats, *, window: int, hop: int, size: int | None = None, pad: str | None = "reflect") -> Floats:
     """``[frames, size / 2 + 1]`` magnitudes under a periodic Hann window.
 
     Args:
-        sound: ``[S]``.
+        audio: ``[S]``.
         window: Length of the window in samples.
         hop: Samples between frames.
         size: Length of the transform; the window stands in its middle. Default: ``window``.
@@ -31,13 +31,13 @@ def magnitudes(sound: Floats, *, window: int, hop: int, size: int | None = None,
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window) / window)
     lead = (size - window) // 2
     hann = np.pad(hann, (lead, size - window - lead))
-    if pad == "reflect" and sound.size > size // 2:
-        sound = np.pad(sound, size // 2, mode="reflect")
+    if pad == "reflect" and audio.size > size // 2:
+        audio = np.pad(audio, size // 2, mode="reflect")
     elif pad is not None:
-        sound = np.pad(sound, size // 2)
-    if sound.size < size:
-        sound = np.pad(sound, (0, size - sound.size))
-    frames = np.lib.stride_tricks.sliding_window_view(sound, size)[::hop]
+        audio = np.pad(audio, size // 2)
+    if audio.size < size:
+        audio = np.pad(audio, (0, size - audio.size))
+    frames = np.lib.stride_tricks.sliding_window_view(audio, size)[::hop]
     return np.asarray(np.abs(np.fft.rfft(frames * hann, axis=1)))
 
 

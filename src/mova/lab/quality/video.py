@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class VideoQuality:
-    """One film's picture.
+    """One video's picture.
 
     Args:
         flicker: VBench's temporal flickering, 1 for a still picture; fair only where the camera stands still.
@@ -88,7 +88,7 @@ def video_quality(frames: Frames, fps: float) -> VideoQuality:
 def temporal_flicker(frames: Frames) -> float:
     """VBench's temporal flickering: ``(255 - mean |f_t - f_(t+1)|) / 255`` over all pixels, channels and pairs.
 
-    Huang et al. 2024, "VBench" (``vbench/temporal_flickering.py``). 1 for a still picture: it rewards films in which
+    Huang et al. 2024, "VBench" (``vbench/temporal_flickering.py``). 1 for a still picture: it rewards videos in which
     nothing happens.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hear what happens in a sound, and when: onsets to the millisecond, and what each of them is.
+"""Hear what happens in audio, and when: onsets to the millisecond, and what each of them is.
 
 An onset is found twice. A coarse search takes the rise of band energies over what those bands held just before, every
 millisecond, and keeps the peaks that stand out. Each peak is then placed to the sample by the Akaike picker of
@@ -6,7 +6,7 @@ seismology: the split of a short stretch into two whose variances explain it bes
 2003, "Automatic P-wave arrival detection and picking with multiscale wavelet analysis"). A siren has no onsets; its
 events are the moments at which the stronger of its two tones changes.
 
-What is left of a constant delay on ground-truth renders is taken off (``Ear.bias_s``).
+What is left of a constant delay on ground-truth renders is taken off (``OnsetConfig.bias_s``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Waveform = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Ear:
+class OnsetConfig:
     """How to listen for onsets.
 
     Args:
@@ -56,17 +56,17 @@ class Ear:
     bias_s: float = 0.0
 
 
-EARS: Mapping[str, Ear] = {
-    "ball": Ear(),
-    "drums": Ear(),
-    "piano": Ear(low_hz=400.0),
-    "mouth": Ear(gap_s=0.15, masked=0.0, bias_s=0.0006),
-    "metronome": Ear(),
-    "storm": Ear(low_hz=40.0, high_hz=400.0, window_s=0.04, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028),
-    "fireworks": Ear(gap_s=0.15),
+EARS: Mapping[str, OnsetConfig] = {
+    "ball": OnsetConfig(),
+    "drums": OnsetConfig(),
+    "piano": OnsetConfig(low_hz=400.0),
+    "mouth": OnsetConfig(gap_s=0.15, masked=0.0, bias_s=0.0006),
+    "metronome": OnsetConfig(),
+    "storm": OnsetConfig(low_hz=40.0, high_hz=400.0, window_s=0.04, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028),
+    "fireworks": OnsetConfig(gap_s=0.15),
 }
-ANY = Ear()
-"""For a sound of which nothing is known."""
+ANY = OnsetConfig()
+"""For audio of which nothing is known."""
 
 SIREN_BIAS_S = 0.002
 
@@ -77,7 +77,7 @@ def hear(waveform: Waveform, sample_rate: int, *, kind: str) -> list[Detection]:
     Args:
         waveform: ``[S]`` or ``[channels, S]`` in [-1, 1]; channels are averaged.
         sample_rate: Samples per second, at least 8000.
-        kind: A scene kind; its events' labels are given where the sound tells them (drums, piano, ball, mouth, siren,
+        kind: A scene kind; its events' labels are given where the audio tells them (drums, piano, ball, mouth, siren,
             storm) and are empty elsewhere.
 
     Returns:
@@ -93,35 +93,35 @@ def hear(waveform: Waveform, sample_rate: int, *, kind: str) -> list[Detection]:
     found = onsets(waveform, sample_rate, ear=EARS[kind])
     if kind in ("metronome", "fireworks") or not found:
         return found
-    sound = _mono(waveform)
+    audio = _mono(waveform)
     times = [onset.time_s for onset in found]
     name = nearest_key if kind == "piano" else _nearest_voice
-    spans = zip(times, [*times[1:], sound.size / sample_rate], strict=True)
-    labels = [name(_cut(sound, sample_rate, *span), sample_rate, kind) for span in spans]
+    spans = zip(times, [*times[1:], audio.size / sample_rate], strict=True)
+    labels = [name(_cut(audio, sample_rate, *span), sample_rate, kind) for span in spans]
     return [Detection(onset.time_s, label, onset.strength) for onset, label in zip(found, labels, strict=True)]
 
 
-def onsets(waveform: Waveform, sample_rate: int, *, ear: Ear = ANY) -> list[Detection]:
-    """Onsets of a sound, without labels, in order of time.
+def onsets(waveform: Waveform, sample_rate: int, *, ear: OnsetConfig = ANY) -> list[Detection]:
+    """Onsets of audio, without labels, in order of time.
 
     Args:
         waveform: ``[S]`` or ``[channels, S]`` in [-1, 1]; channels are averaged.
         sample_rate: Samples per second, at least 8000.
         ear: What to listen for.
     """
-    sound = _mono(waveform)
-    if sound.size < 4 * ear.window_s * sample_rate or np.abs(sound).max() < _SILENT:
+    audio = _mono(waveform)
+    if audio.size < 4 * ear.window_s * sample_rate or np.abs(audio).max() < _SILENT:
         return []
-    levels = _band_levels(sound, sample_rate, ear)
+    levels = _band_levels(audio, sample_rate, ear)
     novelty, loudness = _novelty(levels, ear)
     peaks, _ = find_peaks(novelty, height=ear.rise_db, distance=max(1, round(ear.gap_s / _STEP_S)))
     if not peaks.size:
         return []
     loud = loudness[peaks]
     found = []
-    last = sound.size / sample_rate - _TAIL_S
+    last = audio.size / sample_rate - _TAIL_S
     for peak in peaks[(loud > loud.max() - ear.range_db) & (peaks * _STEP_S < last)]:
-        time_s = _pick(sound, sample_rate, around_s=peak * _STEP_S, ear=ear)
+        time_s = _pick(audio, sample_rate, around_s=peak * _STEP_S, ear=ear)
         found.append(Detection(time_s - ear.bias_s, "", float(novelty[peak])))
     return found
 
@@ -131,17 +131,17 @@ def tone_switches(waveform: Waveform, sample_rate: int, *, high_hz: float = 960.
 
     The first three harmonics of both tones are demodulated with a 16 ms Hann window; a state must hold for 60 ms.
     """
-    sound = _mono(waveform)
-    if sound.size < 0.1 * sample_rate or np.abs(sound).max() < _SILENT:
+    audio = _mono(waveform)
+    if audio.size < 0.1 * sample_rate or np.abs(audio).max() < _SILENT:
         return []
-    times = np.arange(sound.size) / sample_rate
+    times = np.arange(audio.size) / sample_rate
     window = np.hanning(round(0.016 * sample_rate) | 1)
     hop = max(1, round(_STEP_S * sample_rate))
 
     def energy(pitch_hz: float) -> Floats:
-        total = np.zeros(-(-sound.size // hop))
+        total = np.zeros(-(-audio.size // hop))
         for harmonic in (1, 2, 3):
-            carrier = sound * np.exp(-2j * np.pi * harmonic * pitch_hz * times)
+            carrier = audio * np.exp(-2j * np.pi * harmonic * pitch_hz * times)
             total += np.abs(np.convolve(carrier, window, mode="same")[::hop]) ** 2
         return total
 
@@ -151,15 +151,15 @@ def tone_switches(waveform: Waveform, sample_rate: int, *, high_hz: float = 960.
     return _state_changes(contrast, hop / sample_rate, labels=("high", "low"), hold_s=0.06)
 
 
-def nearest_key(sound: Floats, sample_rate: int, kind: str = "piano") -> str:
+def nearest_key(audio: Floats, sample_rate: int, kind: str = "piano") -> str:
     """The key from C5 to B5 whose harmonics hold most of the spectrum of a note.
 
     Args:
-        sound: ``[S]`` from the onset on.
+        audio: ``[S]`` from the onset on.
         sample_rate: Samples per second.
         kind: Not used; keys are the piano's.
     """
-    piece = sound[round(0.004 * sample_rate) : round(0.25 * sample_rate)]
+    piece = audio[round(0.004 * sample_rate) : round(0.25 * sample_rate)]
     if piece.size < 64:
         return ""
     size = 1 << 16
@@ -186,16 +186,16 @@ _NUM_BANDS = 20
 
 
 def _mono(waveform: Waveform) -> Floats:
-    sound = np.asarray(waveform, dtype=np.float64)
-    return sound.mean(axis=0) if sound.ndim == 2 else sound
+    audio = np.asarray(waveform, dtype=np.float64)
+    return audio.mean(axis=0) if audio.ndim == 2 else audio
 
 
-def _band_levels(sound: Floats, sample_rate: int, ear: Ear) -> Floats:
+def _band_levels(audio: Floats, sample_rate: int, ear: OnsetConfig) -> Floats:
     """``[bands, frames]`` levels in dB; frame ``i`` is centred on ``i`` milliseconds."""
     window = round(ear.window_s * sample_rate)
     size = 1 << (2 * window - 1).bit_length()
-    padded = np.pad(sound, (window // 2, window), mode="reflect")
-    starts = np.round(np.arange(int(sound.size / sample_rate / _STEP_S)) * _STEP_S * sample_rate).astype(np.int64)
+    padded = np.pad(audio, (window // 2, window), mode="reflect")
+    starts = np.round(np.arange(int(audio.size / sample_rate / _STEP_S)) * _STEP_S * sample_rate).astype(np.int64)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), size)) ** 2 / window
     frequencies = np.fft.rfftfreq(size, 1.0 / sample_rate)
@@ -207,7 +207,7 @@ def _band_levels(sound: Floats, sample_rate: int, ear: Ear) -> Floats:
     return np.asarray(10.0 * np.log10(energy + max(energy.max() * 1e-6, 1e-9)))
 
 
-def _novelty(levels: Floats, ear: Ear) -> tuple[Floats, Floats]:
+def _novelty(levels: Floats, ear: OnsetConfig) -> tuple[Floats, Floats]:
     """Rise in dB of the quarter of bands that rise most, and the level of the loudest band after it; ``[frames]``."""
     look = max(round(_LOOK_S / _STEP_S), round(0.5 * ear.window_s / _STEP_S))
     num_frames = levels.shape[1]
@@ -219,11 +219,11 @@ def _novelty(levels: Floats, ear: Ear) -> tuple[Floats, Floats]:
     return uniform_filter1d(top, 3), maximum_filter1d(levels.max(axis=0), 30, origin=-14)
 
 
-def _pick(sound: Floats, sample_rate: int, *, around_s: float, ear: Ear) -> float:
-    """Where the variance of ``sound`` changes, in seconds."""
+def _pick(audio: Floats, sample_rate: int, *, around_s: float, ear: OnsetConfig) -> float:
+    """Where the variance of ``audio`` changes, in seconds."""
     first = max(0, round((around_s - ear.search_s) * sample_rate))
-    last = min(sound.size, round((around_s + ear.search_s) * sample_rate))
-    power = sound[first:last] ** 2
+    last = min(audio.size, round((around_s + ear.search_s) * sample_rate))
+    power = audio[first:last] ** 2
     loudest = np.sort(power)[-max(1, power.size // 4) :].mean()
     energy = np.cumsum(power + ear.masked * loudest + 1e-9)
     count = np.arange(1, energy.size + 1)
@@ -259,8 +259,8 @@ def _state_changes(
     return found
 
 
-def _cut(sound: Floats, sample_rate: int, start_s: float, end_s: float) -> Floats:
-    return sound[max(0, round(start_s * sample_rate)) : max(0, round((end_s - 0.005) * sample_rate))]
+def _cut(audio: Floats, sample_rate: int, start_s: float, end_s: float) -> Floats:
+    return audio[max(0, round(start_s * sample_rate)) : max(0, round((end_s - 0.005) * sample_rate))]
 
 
 _VOICES: Mapping[str, tuple[tuple[str, ...], Sequence[Mapping[str, object]]]] = {
@@ -272,9 +272,9 @@ _VOICES: Mapping[str, tuple[tuple[str, ...], Sequence[Mapping[str, object]]]] = 
 _STRENGTHS = (0.35, 0.6, 1.0)
 
 
-def _nearest_voice(sound: Floats, sample_rate: int, kind: str) -> str:
-    """The label whose own rendered sound is closest, by shape of the spectrum early and late after the onset."""
-    portrait = _portrait(sound, sample_rate)
+def _nearest_voice(audio: Floats, sample_rate: int, kind: str) -> str:
+    """The label whose own rendered audio is closest, by shape of the spectrum early and late after the onset."""
+    portrait = _portrait(audio, sample_rate)
     return min(_prototypes(kind, sample_rate), key=lambda pair: float(np.mean((pair[1] - portrait) ** 2)))[0]
 
 
@@ -286,19 +286,19 @@ def _prototypes(kind: str, sample_rate: int) -> list[tuple[str, Floats]]:
     for label in labels:
         for attributes in variants:
             for strength in _STRENGTHS:
-                event = SimpleNamespace(time_s=0.0, sound_time_s=0.0, label=label, place=(0.5, 0.5), strength=strength)
+                event = SimpleNamespace(time_s=0.0, audio_time_s=0.0, label=label, place=(0.5, 0.5), strength=strength)
                 script = SimpleNamespace(kind=kind, events=(event,), seed=0, attributes=attributes)
-                sound = synthesise(script, sample_rate=sample_rate, num_samples=sample_rate // 4)  # type: ignore[arg-type]
-                found.append((label, _portrait(sound[0].astype(np.float64), sample_rate)))
+                audio = synthesise(script, sample_rate=sample_rate, num_samples=sample_rate // 4)  # type: ignore[arg-type]
+                found.append((label, _portrait(audio[0].astype(np.float64), sample_rate)))
     return found
 
 
-def _portrait(sound: Floats, sample_rate: int) -> Floats:
+def _portrait(audio: Floats, sample_rate: int) -> Floats:
     """``[2, 24]`` levels in dB of third-octave-like bands in the first 40 ms and the 80 ms after, at most 35 dB deep."""
     edges = np.geomspace(60.0, 7200.0, 25)
     rows = []
     for start_s, end_s in ((0.0, 0.04), (0.04, 0.12)):
-        piece = sound[round(start_s * sample_rate) : round(end_s * sample_rate)]
+        piece = audio[round(start_s * sample_rate) : round(end_s * sample_rate)]
         size = round((end_s - start_s) * sample_rate)
         piece = np.pad(piece, (0, size - piece.size))
         power = np.abs(np.fft.rfft(piece * np.hanning(size), 4 * size)) ** 2 / size

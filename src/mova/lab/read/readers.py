@@ -73,7 +73,7 @@ def see_events(frames: Frames, fps: float, *, family: str, shutter: float = SHUT
 
 
 def hear_events(waveform: npt.NDArray[np.float32], sample_rate: int, *, family: str) -> list[Detection]:
-    """What is heard, in order of time; labels where the sound tells them. Arguments as :func:`read_clip_events`."""
+    """What is heard, in order of time; labels where the audio tells them. Arguments as :func:`read_clip_events`."""
     _check_family(family)
     if family == "scrape":
         return _swells(waveform, sample_rate)

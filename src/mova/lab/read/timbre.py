@@ -1,6 +1,6 @@
 """What single sounds are like: how long they ring, how bright they are, and how low the body that strikes is.
 
-All are of one sound that begins at a known instant and ends, at the latest, where the next begins. The window falls from 1
+All are of one audio that begins at a known instant and ends, at the latest, where the next begins. The window falls from 1
 at that instant, so that what is over soon counts in full.
 """
 
@@ -15,14 +15,14 @@ RING_DB = 20.0
 
 
 def ring_s(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: float) -> float:
-    """Seconds until what is left of a sound's energy is ``RING_DB`` below all of it; nan if there is none.
+    """Seconds until what is left of audio's energy is ``RING_DB`` below all of it; nan if there is none.
 
     Backward integration (Schroeder 1965, "New method of measuring reverberation time").
 
     Args:
         waveform: ``[channels, S]``.
         sample_rate: Samples per second.
-        time_s: When the sound begins.
+        time_s: When the audio begins.
         until_s: When the next begins, or the clip ends.
     """
     power = np.square(_piece(waveform, sample_rate, time_s, until_s, most_s=0.6))
@@ -33,7 +33,7 @@ def ring_s(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: floa
 
 
 def centroid_hz(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: float) -> float:
-    """Mean frequency of the power of a sound's first 0.12 s; nan if there is none. Arguments as :func:`ring_s`."""
+    """Mean frequency of the power of audio's first 0.12 s; nan if there is none. Arguments as :func:`ring_s`."""
     return _centre(_piece(waveform, sample_rate, time_s, until_s, most_s=0.12), sample_rate, low_hz=60.0, high_hz=7600.0)
 
 

@@ -1,6 +1,6 @@
 """What a clip of a known family looks and sounds like besides its times: colours and voices.
 
-Colours are the nearest of the family's own by CIEDE2000, taken from where its subject is. What a sound tells by its
+Colours are the nearest of the family's own by CIEDE2000, taken from where its subject is. What audio tells by its
 spectrum (floor, pad, key, vowel) is in the labels of what is heard already (:mod:`mova.lab.read.audio_events`); here
 is only the pitch of a voice.
 """
@@ -35,7 +35,7 @@ class Traits:
     Args:
         reading: Events seen and heard.
         colours: Names of the colours of its subject; empty if it is not seen or its family has none.
-        voices: Of each sound of ``mouth``, ``low``, ``high``, or empty where no pitch is heard; of other families nothing.
+        voices: Of each audio of ``mouth``, ``low``, ``high``, or empty where no pitch is heard; of other families nothing.
     """
 
     reading: Reading

@@ -27,7 +27,7 @@ from mova.lab.suite.tracks import FLOOR, ClipJob, rendered, request_of
 from mova.lab.sync.floors import floor_of, score_floors
 from mova.media.clip import Clip
 from mova.media.health.gate import check_clip
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import Branch
 from mova.scenes.clapper.scene import ClapperEvent, ClapperScene
 from mova.scenes.script import Script
@@ -76,10 +76,10 @@ class BridgeOff:
         """With and without text, both without the bridge."""
         return Branch(has_text=True, has_bridge=False), Branch(has_text=False, has_bridge=False)
 
-    def combine(self, velocities: Mapping[Branch, Pair], sigma: float) -> Pair:
+    def combine(self, velocities: Mapping[Branch, AVTensors], sigma: float) -> AVTensors:
         """Classifier-free guidance (Ho and Salimans 2022, equation 6, with weight ``scale - 1``)."""
         asked, plain = (velocities[branch] for branch in self.branches(sigma))
-        return Pair(
+        return AVTensors(
             plain.video + self.text_scale * (asked.video - plain.video),
             plain.audio + self.text_scale * (asked.audio - plain.audio),
         )
@@ -113,9 +113,9 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
 
 def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) -> list[Clip]:
     """The clips of jobs of one track in one pass; each is what its request alone would give."""
-    from mova.conditioning.given import keep_given
+    from mova.conditioning.given import paste_back
 
-    requests = [request_of(job.script, job.track, model.world, steps=steps, control=job.control) for job in jobs]
+    requests = [request_of(job.script, job.track, model.capabilities, steps=steps, control=job.control) for job in jobs]
     prepared = [model.prepare(request, memory=memory) for request, memory in requests]
     plan, has_bridge = prepared[0].plan, not jobs[0].track.endswith(BRIDGE_OFF)
     output: Any = model.pipeline(
@@ -134,7 +134,7 @@ def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) 
         given=[one.given for one in prepared],
     )
     clips = [
-        keep_given(clip, one.given, sound=one.sound, timeline=plan.timeline)
+        paste_back(clip, one.given, audio=one.audio, timeline=plan.timeline)
         for clip, one in zip(output.clips, prepared, strict=True)
     ]
     if not has_bridge:  # no request of a user cuts the towers apart
@@ -189,8 +189,8 @@ def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> lis
     seconds_taken = (time.monotonic() - began) / len(jobs)
     for job, clip in zip(jobs, clips, strict=True):
         assert job.control is not None
-        scene = control_scene(job.control, job.script.seed, model.world)
-        truth = through_codecs(model.pipeline, _timeline(model), control_clip(scene, model.world))
+        scene = control_scene(job.control, job.script.seed, model.capabilities)
+        truth = through_codecs(model.pipeline, _timeline(model), control_clip(scene, model.capabilities))
         name = CONTROL_KINDS[job.control].name
         rows.append(
             {
@@ -249,7 +249,7 @@ def physics_values(clip: Clip, heard_s: Sequence[float]) -> dict[str, float]:
 
 
 def chance_values(script: Script, clip: Clip) -> dict[str, float]:
-    """What the clip is worth to somebody who asked for another scene of its kind; of pictures, with that scene's sound.
+    """What the clip is worth to somebody who asked for another scene of its kind; of pictures, with that scene's audio.
 
     The other scene follows from the script, so that the number of a clip does not depend on which others were made.
     """
@@ -294,11 +294,11 @@ def through_codecs(codecs: CodecPipelineMixin, timeline: Timeline, truth: SceneC
     num_frames, num_samples = len(truth.frames), truth.waveform.shape[1]
     more = timeline.next_legal_frames(num_frames) - num_frames
     frames = np.concatenate((truth.frames, np.repeat(truth.frames[-1:], more, axis=0)))
-    film = rearrange(torch.from_numpy(frames).float() / 127.5 - 1.0, "t h w c -> 1 c t h w")
-    decoded = codecs.decode_video(codecs.encode_video(film))[0, :, :num_frames]
+    video = rearrange(torch.from_numpy(frames).float() / 127.5 - 1.0, "t h w c -> 1 c t h w")
+    decoded = codecs.decode_video(codecs.encode_video(video))[0, :, :num_frames]
     pixels = ((rearrange(decoded, "c t h w -> t h w c") + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    sound = torch.nn.functional.pad(torch.from_numpy(truth.waveform), (0, -num_samples % timeline.audio_hop))
-    waveform = codecs.decode_audio(codecs.encode_audio(sound[None]))[0, :, :num_samples]
+    audio = torch.nn.functional.pad(torch.from_numpy(truth.waveform), (0, -num_samples % timeline.audio_hop))
+    waveform = codecs.decode_audio(codecs.encode_audio(audio[None]))[0, :, :num_samples]
     return Clip(pixels.cpu().numpy(), waveform.cpu().numpy(), truth.fps, truth.sample_rate)
 
 
@@ -326,11 +326,11 @@ def _moves(job: ClipJob, first: Clip, second: Clip) -> dict[str, float]:
 
 
 def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:
-    return [through_codecs(model.pipeline, _timeline(model), rendered(job.script, model.world)) for job in jobs]
+    return [through_codecs(model.pipeline, _timeline(model), rendered(job.script, model.capabilities)) for job in jobs]
 
 
 def _timeline(model: MOVAModel) -> Timeline:
-    return model.world.timeline(exact_fps(model.world.default_fps))
+    return model.capabilities.timeline(exact_fps(model.capabilities.default_fps))
 
 
 def _floors(pairs: Sequence[tuple[Script, Row]]) -> dict[str, float]:
@@ -352,8 +352,8 @@ def _scene(script: Script) -> ClapperScene:
     shared = [(one.kind, one.label, one.place, one.strength) for one in script.events]
     pairs = list(zip(script.events, shared, strict=True))
     events = [ClapperEvent(one.time_s, "video", *rest) for one, rest in pairs]
-    events += [ClapperEvent(one.sound_time_s, "audio", *rest) for one, rest in pairs]
-    lags = [one.sound_time_s - one.time_s for one in script.events]
+    events += [ClapperEvent(one.audio_time_s, "audio", *rest) for one, rest in pairs]
+    lags = [one.audio_time_s - one.time_s for one in script.events]
     return ClapperScene(
         family=script.kind,
         seed=script.seed,
@@ -363,7 +363,7 @@ def _scene(script: Script) -> ClapperScene:
         attributes=script.attributes,
         events=tuple(sorted(events, key=lambda event: event.time_s)),
         picture=script,
-        sound=script,
+        audio=script,
         lag_s=float(np.median(lags)) if lags else 0.0,
     )
 

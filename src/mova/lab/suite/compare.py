@@ -31,7 +31,7 @@ class Line:
     """One number in two results.
 
     Args:
-        track: Of a model's clips, or ``"films"``.
+        track: Of a model's clips, or ``"videos"``.
         name: Of the number.
         first: Its value.
         second: Its value.
@@ -173,7 +173,7 @@ def _sync_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[M
 
 
 def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """Of a model's clips only what is shown; of films, of pairs of clips and of controls every number."""
+    """Of a model's clips only what is shown; of videos, of pairs of clips and of controls every number."""
     whole = ("films", COUNTERFACTUAL, CONTROLS)
     columns = [tuple({**row["values"], **row.get("physics", {})} for row in pair) for pair in pairs]
     names = dict.fromkeys(name for first, _ in columns for name in first if track in whole or name in (*ASKED, *PHYSICS))
@@ -202,7 +202,7 @@ def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[M
 
 
 def _floors_of(document: Mapping[str, Any], track: str) -> dict[str, float | None]:
-    """By name of the number; films have none, since no truth of them is known."""
+    """By name of the number; videos have none, since no truth of them is known."""
     if track in (COUNTERFACTUAL, CONTROLS):
         return {name: one["floor"] for name, one in document[track].items()}
     return dict(document.get("floors", {}))

@@ -1,6 +1,6 @@
-"""Negative controls of a model: a film in which nothing sounds, and a sound whose cause is out of sight.
+"""Negative controls of a model: a video in which nothing sounds, and audio whose cause is out of sight.
 
-A model that was given a silent film should make no sound to it, and one that was given the sound of a ball out of sight should
+A model that was given a silent video should make no audio to it, and one that was given the audio of a ball out of sight should
 show no ball. What it makes all the same is counted, clip by clip; 0 is right. What is counted in the truth after the model's
 own codecs is the floor: the codecs' doing, or the reader's.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mova.lab.read.readers import hear_events, see_events
 from mova.media.clip import Clip
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 from mova.scenes.clapper.families import make_scene, render_scene
 from mova.scenes.clapper.scene import ClapperScene
 from mova.timeline import exact_fps
@@ -24,7 +24,7 @@ class Control:
 
     Args:
         family: Of its scenes, in :data:`mova.scenes.clapper.families.FAMILIES`.
-        track: What is given: as on ``"v2a"`` the picture, as on ``"a2v"`` the sound.
+        track: What is given: as on ``"v2a"`` the picture, as on ``"a2v"`` the audio.
         name: Of the number: events per clip that should not be there.
     """
 
@@ -42,24 +42,24 @@ CONTROL_KINDS: Mapping[str, Control] = {
 }
 
 
-def control_scene(family: str, seed: int, world: ModelWorld) -> ClapperScene:
+def control_scene(family: str, seed: int, capabilities: Capabilities) -> ClapperScene:
     """A scene as long as a model's clips.
 
     Raises:
         RequestError: If they are too short, or of a rate that no scene has.
     """
-    fps = exact_fps(world.default_fps)
-    return make_scene(family, seed, fps=fps, seconds=world.default_frames / fps)
+    fps = exact_fps(capabilities.default_fps)
+    return make_scene(family, seed, fps=fps, seconds=capabilities.default_frames / fps)
 
 
-def control_clip(scene: ClapperScene, world: ModelWorld) -> Clip:
+def control_clip(scene: ClapperScene, capabilities: Capabilities) -> Clip:
     """The truth at a model's own size and rates."""
-    width, height = world.default_size
-    return render_scene(scene, width=width, height=height, sample_rate=world.sample_rate)
+    width, height = capabilities.default_size
+    return render_scene(scene, width=width, height=height, sample_rate=capabilities.sample_rate)
 
 
 def count_made_up(clip: Clip, family: str) -> int:
-    """Events of a clip that should not be there: heard, where the picture was given; seen, where the sound was."""
+    """Events of a clip that should not be there: heard, where the picture was given; seen, where the audio was."""
     if CONTROL_KINDS[family].track == "v2a":
         return len(hear_events(clip.waveform, clip.sample_rate, family=family))
     return len(see_events(clip.frames, float(clip.fps), family=family))

@@ -1,6 +1,6 @@
-"""Where the speaker's face is in a film: a document beside it, made by any face detector, that LSE needs.
+"""Where the speaker's face is in a video: a document beside it, made by any face detector, that LSE needs.
 
-``film.mp4`` has ``film.faces.json``: one box for the whole film, ``[left, top, right, bottom]`` in pixels, or a list of such
+``video.mp4`` has ``video.faces.json``: one box for the whole video, ``[left, top, right, bottom]`` in pixels, or a list of such
 boxes, one a frame.
 """
 
@@ -19,16 +19,16 @@ MAX_BYTES = 20_000_000
 _FORM = "Give [left, top, right, bottom] in pixels, or a list of such boxes, one for each frame."
 
 
-def faces_path(film: Path) -> Path:
-    """Where the document of a film is, if it has one."""
-    return film.with_suffix(SUFFIX)
+def faces_path(video: Path) -> Path:
+    """Where the document of a video is, if it has one."""
+    return video.with_suffix(SUFFIX)
 
 
-def read_faces(film: Path, *, num_frames: int, width: int, height: int) -> npt.NDArray[np.float64] | None:
-    """``[T, 4]`` left, top, right and bottom in pixels for each frame; None if there is no document beside the film.
+def read_faces(video: Path, *, num_frames: int, width: int, height: int) -> npt.NDArray[np.float64] | None:
+    """``[T, 4]`` left, top, right and bottom in pixels for each frame; None if there is no document beside the video.
 
     Args:
-        film: Its file.
+        video: Its file.
         num_frames: Frames that it has.
         width: Of its picture.
         height: Likewise.
@@ -37,7 +37,7 @@ def read_faces(film: Path, *, num_frames: int, width: int, height: int) -> npt.N
         MediaError: If the document cannot be read, is too large, or its boxes are not boxes within the picture, one for all
             frames or one for each.
     """
-    path = faces_path(film)
+    path = faces_path(video)
     boxes = _numbers_in(path)
     if boxes is None:
         return None
@@ -45,7 +45,7 @@ def read_faces(film: Path, *, num_frames: int, width: int, height: int) -> npt.N
         boxes = boxes[None]
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) not in (1, num_frames):
         shape = " x ".join(map(str, boxes.shape))
-        raise MediaError(f"{path.name} holds {shape} numbers; the film has {num_frames} frames.", _FORM)
+        raise MediaError(f"{path.name} holds {shape} numbers; the video has {num_frames} frames.", _FORM)
     low, high = boxes[:, :2], boxes[:, 2:]
     if not ((low >= 0.0) & (low < high) & (high <= (width, height))).all():
         raise MediaError(f"{path.name} holds a box that is none within {width}x{height} pixels.", _FORM)

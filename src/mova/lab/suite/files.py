@@ -1,7 +1,7 @@
-"""Films of anybody: each measured by what needs no reference, against a reference of its name, and by what weights are given.
+"""Videos of anybody: each measured by what needs no reference, against a reference of its name, and by what weights are given.
 
-A film that cannot be read, is silent or has no picture is measured as far as it goes, named, and counted against coverage;
-whatever is wrong with one film, the others are measured.
+A video that cannot be read, is silent or has no picture is measured as far as it goes, named, and counted against coverage;
+whatever is wrong with one video, the others are measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mova.lab.quality.video import video_quality
 from mova.lab.suite.faces import faces_path, read_faces
 from mova.lab.suite.results import METRICS_VERSION, means_of
 from mova.lab.suite.rows import Row
-from mova.lab.sync.measure import Read, measure, read_film
+from mova.lab.sync.measure import Read, measure, read_video
 from mova.lab.sync.summary import mean_interval
 from mova.media.decode import read_clip, read_waveform
 from mova.media.health.gate import check_file
@@ -38,7 +38,7 @@ SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv", ".3gp", ".gif",
     ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus",
 )  # fmt: skip
-"""What is taken for a film; a sound file is a film without a picture."""
+"""What is taken for a video; an audio file is a video without a picture."""
 FIDELITY = "fidelity"
 ON_REQUEST = "avalign"
 """Measured only if it is named: of no use but to compare with published numbers."""
@@ -46,12 +46,12 @@ SILENT_PEAK = 1e-3
 
 
 @dataclass(frozen=True)
-class FilmJob:
-    """A film to be measured.
+class VideoJob:
+    """A video to be measured.
 
     Args:
-        key: Of its row: name, size and time of change of film, reference and document of faces.
-        path: The film.
+        key: Of its row: name, size and time of change of video, reference and document of faces.
+        path: The video.
         reference: What it is compared with.
         metrics: Names in :data:`METRICS`, and ``"fidelity"`` if there is a reference.
     """
@@ -62,13 +62,13 @@ class FilmJob:
     metrics: tuple[str, ...]
 
 
-class WholeFilms(Sequence[Sample]):
-    """The films that are whole, decoded anew each time one is asked for: a set of films need not fit into memory.
+class WholeVideos(Sequence[Sample]):
+    """The videos that are whole, decoded anew each time one is asked for: a set of videos need not fit into memory.
 
     The rows say of the others what is wrong with them.
 
     Args:
-        paths: The films; each is decoded once, to see whether it is whole.
+        paths: The videos; each is decoded once, to see whether it is whole.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -99,11 +99,11 @@ class Listing:
 
     Args:
         jobs: By key, in order of name.
-        passed_by: Names of files that are no films.
-        unpaired: Names of films without a reference, if there is a folder of references.
+        passed_by: Names of files that are no videos.
+        unpaired: Names of videos without a reference, if there is a folder of references.
     """
 
-    jobs: Mapping[str, FilmJob]
+    jobs: Mapping[str, VideoJob]
     passed_by: tuple[str, ...]
     unpaired: tuple[str, ...]
 
@@ -122,24 +122,24 @@ def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def list_jobs(folder: Path, *, reference: Path | None, metrics: Sequence[str]) -> Listing:
-    """The films of a folder, hidden ones left out.
+    """The videos of a folder, hidden ones left out.
 
     Args:
-        folder: The films.
-        reference: Folder of films of the same names; of the same stems, where no name is the same.
+        folder: The videos.
+        reference: Folder of videos of the same names; of the same stems, where no name is the same.
         metrics: From :func:`checked_metrics`.
 
     Raises:
-        MediaError: If a folder cannot be read, or there is no film in it.
+        MediaError: If a folder cannot be read, or there is no video in it.
     """
     files = [path for path in _files(folder) if not path.name.startswith(".")]
-    films = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not films:
-        raise MediaError(f"there is no film in {folder}.", f"Films end in {', '.join(SUFFIXES)}.")
+    videos = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not videos:
+        raise MediaError(f"there is no video in {folder}.", f"Videos end in {', '.join(SUFFIXES)}.")
     others = [path for path in _files(reference) if path.suffix.lower() in SUFFIXES] if reference is not None else []
     named, stemmed = {path.name: path for path in others}, {path.stem: path for path in others}
     jobs, unpaired = {}, []
-    for path in films:
+    for path in videos:
         partner = named.get(path.name) or stemmed.get(path.stem)
         if reference is not None and partner is None:
             unpaired.append(path.name)
@@ -147,29 +147,29 @@ def list_jobs(folder: Path, *, reference: Path | None, metrics: Sequence[str]) -
         parts = (path, partner, faces if faces.exists() else None)
         key = "|".join([path.name, *(_stamp(one) for one in parts if one is not None)])
         own = tuple(name for name in metrics if name in METRICS or (name == FIDELITY and partner is not None))
-        jobs[key] = FilmJob(key, path, partner, own)
-    known = {*films, *(faces_path(path) for path in films)}
+        jobs[key] = VideoJob(key, path, partner, own)
+    known = {*videos, *(faces_path(path) for path in videos)}
     return Listing(jobs, tuple(path.name for path in files if path not in known), tuple(unpaired))
 
 
-def film_row(job: FilmJob) -> Row:
-    """What is measured of a film, as plain values; errors are part of it."""
+def video_row(job: VideoJob) -> Row:
+    """What is measured of a video, as plain values; errors are part of it."""
     row: Row = {"key": job.key, "file": job.path.name, "status": "ok", "why": "", "values": {}, "skipped": {}, "faults": []}
     try:
-        film, row["status"] = _read(job.path)
-        row["seconds"] = len(film.frames) / film.fps if len(film.frames) else film.waveform.shape[1] / film.sample_rate
-        prompt = (film.request or {}).get("prompt")
+        video, row["status"] = _read(job.path)
+        row["seconds"] = len(video.frames) / video.fps if len(video.frames) else video.waveform.shape[1] / video.sample_rate
+        prompt = (video.request or {}).get("prompt")
         row["prompt"] = prompt if isinstance(prompt, str) else None
-    except Exception as problem:  # one film must not end the run, whatever is wrong with it
+    except Exception as problem:  # one video must not end the run, whatever is wrong with it
         return {**row, "status": "unreadable", "why": _words(problem)}
     try:
-        _faces(job.path, film.frames)
+        _faces(job.path, video.frames)
     except MediaError as problem:
         row["skipped"]["faces"] = _words(problem)
     for name in job.metrics:
         work = partial(_fidelity, reference=job.reference) if name == FIDELITY else METRICS[name]
         try:
-            found = work(film, job.path)
+            found = work(video, job.path)
         except Exception as problem:  # likewise
             row["skipped"][name] = _words(problem)
             continue
@@ -180,14 +180,14 @@ def film_row(job: FilmJob) -> Row:
 
 
 def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequence[MetricResult]) -> dict[str, Any]:
-    """The results of a folder of films.
+    """The results of a folder of videos.
 
     Args:
         facts: What was run.
-        rows: Of every film.
+        rows: Of every video.
         learned: Metrics with weights.
     """
-    # by name, so that two folders of films can be compared; what a file was at the time is of no use there
+    # by name, so that two folders of videos can be compared; what a file was at the time is of no use there
     rows = [{**row, "key": row["file"]} for row in rows]
     covered = [float(row["status"] == "ok") for row in rows]
     told = [row["sync"]["verdict"] for row in rows if "sync" in row]
@@ -209,20 +209,20 @@ def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequenc
 
 
 def learned_results(listing: Listing, names: Sequence[str], *, weights: Path | None, device: str = "cpu") -> list[MetricResult]:
-    """Metrics with weights on all films that are whole; without weights they are skipped, and no film is read.
+    """Metrics with weights on all videos that are whole; without weights they are skipped, and no video is read.
 
     Args:
-        listing: The films.
+        listing: The videos.
         names: Of metrics; others are passed over.
         weights: Folder with the weights of each under its name.
         device: Where to run.
     """
     known, found = known_metrics(), weights_in(weights) if weights is not None else {}
     wanted = [known[name] for name in names if name in known]
-    samples = references = WholeFilms(())
+    samples = references = WholeVideos(())
     if any(metric.name in found for metric in wanted):
-        samples = WholeFilms([job.path for job in listing.jobs.values()])
-        references = WholeFilms([job.reference for job in listing.jobs.values() if job.reference is not None])
+        samples = WholeVideos([job.path for job in listing.jobs.values()])
+        references = WholeVideos([job.reference for job in listing.jobs.values() if job.reference is not None])
     results = []
     for metric in wanted:
         path = found.get(metric.name)
@@ -232,15 +232,15 @@ def learned_results(listing: Listing, names: Sequence[str], *, weights: Path | N
             result = MetricResult(metric.name, metric.version, "failed", _words(problem))
         unread = len(listing.jobs) - len(samples)
         if result.status == "ok" and unread:
-            more = f"{unread} of {len(listing.jobs)} films are no whole clips"
+            more = f"{unread} of {len(listing.jobs)} videos are no whole clips"
             result = replace(result, reason="; ".join(part for part in (result.reason, more) if part))
         results.append(result)
     return results
 
 
-def _sync(film: Read, path: Path) -> dict[str, Any]:
-    _need_picture(film)
-    found = measure(film)
+def _sync(video: Read, path: Path) -> dict[str, Any]:
+    _need_picture(video)
+    found = measure(video)
     values = {
         "offset_ms": found.offset_ms,
         "abs_offset_ms": None if found.offset_ms is None else abs(found.offset_ms),
@@ -251,25 +251,25 @@ def _sync(film: Read, path: Path) -> dict[str, Any]:
     return {"values": values, "sync": {**found.as_dict(), **times}}
 
 
-def _health(film: Read, path: Path) -> dict[str, Any]:
+def _health(video: Read, path: Path) -> dict[str, Any]:
     faults = [fault.message for fault in check_file(path).faults]
     return {"values": {"num_faults": float(len(faults))}, "faults": faults}
 
 
-def _video(film: Read, path: Path) -> dict[str, Any]:
-    _need_picture(film)
-    return {"values": video_quality(film.frames, film.fps).as_dict()}
+def _video(video: Read, path: Path) -> dict[str, Any]:
+    _need_picture(video)
+    return {"values": video_quality(video.frames, video.fps).as_dict()}
 
 
-def _audio(film: Read, path: Path) -> dict[str, Any]:
-    _need_sound(film)
-    return {"values": audio_quality(film.waveform, film.sample_rate).as_dict()}
+def _audio(video: Read, path: Path) -> dict[str, Any]:
+    _need_audio(video)
+    return {"values": audio_quality(video.waveform, video.sample_rate).as_dict()}
 
 
-def _avalign(film: Read, path: Path) -> dict[str, Any]:
-    _need_picture(film)
-    _need_sound(film)
-    found = av_align(film.frames, film.waveform, fps=film.fps, sample_rate=film.sample_rate)
+def _avalign(video: Read, path: Path) -> dict[str, Any]:
+    _need_picture(video)
+    _need_audio(video)
+    found = av_align(video.frames, video.waveform, fps=video.fps, sample_rate=video.sample_rate)
     return {"values": {"score": found.score, "chance": found.chance}}
 
 
@@ -280,49 +280,49 @@ METRICS: Mapping[str, Callable[[Read, Path], dict[str, Any]]] = {
     "audio": _audio,
     ON_REQUEST: _avalign,
 }
-"""Metrics of one film. What they give: ``values`` to be averaged, what was ``skipped`` and why, and more of the row."""
+"""Metrics of one video. What they give: ``values`` to be averaged, what was ``skipped`` and why, and more of the row."""
 
 
-def _fidelity(film: Read, path: Path, *, reference: Path | None) -> dict[str, Any]:
+def _fidelity(video: Read, path: Path, *, reference: Path | None) -> dict[str, Any]:
     assert reference is not None
     truth, _ = _read(reference)
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
-    if film.frames.shape == truth.frames.shape and len(film.frames):
-        values["psnr_db"] = fidelity.psnr_db(film.frames, truth.frames)
-        if min(film.frames.shape[1:3]) >= 11:
-            values["ssim"] = fidelity.ssim(film.frames, truth.frames)
-    elif len(film.frames) or len(truth.frames):
-        skipped["fidelity of the picture"] = f"{_size(film)}, and the reference {_size(truth)}"
-    sounds = film.waveform, truth.waveform
-    if film.sample_rate == truth.sample_rate and film.waveform.shape == truth.waveform.shape and film.waveform.size:
-        values["mel"] = fidelity.mel_distance(*sounds, film.sample_rate)
+    if video.frames.shape == truth.frames.shape and len(video.frames):
+        values["psnr_db"] = fidelity.psnr_db(video.frames, truth.frames)
+        if min(video.frames.shape[1:3]) >= 11:
+            values["ssim"] = fidelity.ssim(video.frames, truth.frames)
+    elif len(video.frames) or len(truth.frames):
+        skipped["fidelity of the picture"] = f"{_size(video)}, and the reference {_size(truth)}"
+    sounds = video.waveform, truth.waveform
+    if video.sample_rate == truth.sample_rate and video.waveform.shape == truth.waveform.shape and video.waveform.size:
+        values["mel"] = fidelity.mel_distance(*sounds, video.sample_rate)
         values["stft"] = fidelity.stft_distance(*sounds)
         values["si_sdr_db"] = fidelity.si_sdr_db(*sounds)
-    elif film.waveform.size or truth.waveform.size:
-        skipped["fidelity of the sound"] = f"{_length(film)}, and the reference {_length(truth)}"
+    elif video.waveform.size or truth.waveform.size:
+        skipped["fidelity of the audio"] = f"{_length(video)}, and the reference {_length(truth)}"
     return {"values": values, "skipped": skipped}
 
 
 def _read(path: Path) -> tuple[Read, str]:
-    """A film and its status; one without a picture has no frames."""
+    """A video and its status; one without a picture has no frames."""
     if probe(path).video is None:
-        sound = read_waveform(path)
-        return Read(np.zeros((0, 1, 1, 3), np.uint8), sound.waveform, 1.0, sound.sample_rate), "no picture"
-    film = read_film(path)
-    if not film.waveform.size:
-        return film, "no sound"
-    return film, "silent" if float(np.abs(film.waveform).max()) < SILENT_PEAK else "ok"
+        audio = read_waveform(path)
+        return Read(np.zeros((0, 1, 1, 3), np.uint8), audio.waveform, 1.0, audio.sample_rate), "no picture"
+    video = read_video(path)
+    if not video.waveform.size:
+        return video, "no audio"
+    return video, "silent" if float(np.abs(video.waveform).max()) < SILENT_PEAK else "ok"
 
 
-def _need_picture(film: Read) -> None:
-    if not len(film.frames):
+def _need_picture(video: Read) -> None:
+    if not len(video.frames):
         raise MediaError("there is no picture")
 
 
-def _need_sound(film: Read) -> None:
-    if not film.waveform.size:
-        raise MediaError("there is no sound")
+def _need_audio(video: Read) -> None:
+    if not video.waveform.size:
+        raise MediaError("there is no audio")
 
 
 def _is_whole(path: Path) -> bool:
@@ -351,11 +351,11 @@ def _faces(path: Path, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]
 
 def _files(folder: Path) -> list[Path]:
     try:
-        # a link to nothing is a film that cannot be read, and is told as one
+        # a link to nothing is a video that cannot be read, and is told as one
         return sorted(path for path in folder.iterdir() if path.is_file() or (path.is_symlink() and not path.exists()))
     except OSError as problem:
         reason = problem.strerror or problem
-        raise MediaError(f"cannot read the folder {folder}: {reason}.", "Give a folder of films.") from None
+        raise MediaError(f"cannot read the folder {folder}: {reason}.", "Give a folder of videos.") from None
 
 
 def _stamp(path: Path) -> str:
@@ -363,12 +363,12 @@ def _stamp(path: Path) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def _size(film: Read) -> str:
-    return f"{len(film.frames)} frames of {film.frames.shape[2]}x{film.frames.shape[1]}"
+def _size(video: Read) -> str:
+    return f"{len(video.frames)} frames of {video.frames.shape[2]}x{video.frames.shape[1]}"
 
 
-def _length(film: Read) -> str:
-    return f"{film.waveform.shape[0]} x {film.waveform.shape[1]} samples at {film.sample_rate} Hz"
+def _length(video: Read) -> str:
+    return f"{video.waveform.shape[0]} x {video.waveform.shape[1]} samples at {video.sample_rate} Hz"
 
 
 def _words(problem: Exception) -> str:

@@ -24,7 +24,7 @@ def offset_histogram(clips_ms: Sequence[Sequence[float]]) -> str:
     The median of all pairs is a line only where pairs are: between two groups it would mark what no pair has, so it is told.
 
     Args:
-        clips_ms: Of each clip, heard less seen of its pairs, positive if the sound is late; what lies beyond 400 ms is drawn
+        clips_ms: Of each clip, heard less seen of its pairs, positive if the audio is late; what lies beyond 400 ms is drawn
             at the ends.
     """
     edges = np.arange(-_HALF_MS, _HALF_MS + _BIN_MS, _BIN_MS)
@@ -58,7 +58,7 @@ def offset_histogram(clips_ms: Sequence[Sequence[float]]) -> str:
     parts.append(_text(_LEFT, top - 7, "green: nobody notices; brown: acceptable (BT.1359)"))
     parts.append(_text(_RIGHT, top - 7, told, anchor="end"))
     parts.append(
-        _text(_LEFT, bottom + _RUG + 33, "sound after picture, ms (+ is late); ticks below the bars: the median of each clip")
+        _text(_LEFT, bottom + _RUG + 33, "audio after picture, ms (+ is late); ticks below the bars: the median of each clip")
     )
     words = ", ".join(part for part in (f"histogram of {counted(len(known), 'offset')}", told) if part)
     return _svg("".join(parts), bottom + _RUG + 42, label=words)

@@ -22,7 +22,7 @@ from mova.lab.suite.page import safe
 from mova.lab.suite.plots import event_raster, offset_histogram
 from mova.lab.suite.results import ADHERENCE, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1, offsets_ms
 from mova.lab.suite.rows import Row
-from mova.lab.suite.tables import Beside, Table, control_table, kind_table, number_table, pair_table, tracks_of
+from mova.lab.suite.tables import ComparisonRow, Table, control_table, kind_table, number_table, pair_table, tracks_of
 from mova.lab.suite.words import MISSING, counted, label, number, printable, span
 from mova.lab.sync.scores import HEADLINE_WINDOW
 from mova.lab.sync.summary import WINDOWS_MS, aligned_pairs
@@ -50,7 +50,7 @@ _COLUMNS = (
     "Codec: of rendered clips, in step, after the model's own codecs: what the model can reach. "
     "Floor: how far that is from perfect; a difference below it says nothing."
 )
-_CUT = " Bridge off: of the same clips made with picture and sound cut apart."
+_CUT = " Bridge off: of the same clips made with picture and audio cut apart."
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,16 @@ def _headline(document: Mapping[str, Any]) -> str:
         return ""
     value, (low, high) = found["value"], found["interval"]
     low_ms, high_ms = WINDOWS_MS[HEADLINE_WINDOW]
-    counts = f"A sound counts if it comes at most {-low_ms:.0f} ms before its picture or {high_ms:.0f} ms after it, where "
+    counts = f"Audio counts if it comes at most {-low_ms:.0f} ms before its picture or {high_ms:.0f} ms after it, where "
     counts += "nobody notices (ITU-R BT.1359)."
     if value is None:
         words = "Not measured: chance takes at least two clips of a kind."
     elif low is not None and low <= 0.0:
-        words = f"Sound and picture of the clips of {found['track']} cannot be told from ones that have nothing to do with "
+        words = f"Audio and picture of the clips of {found['track']} cannot be told from ones that have nothing to do with "
         words += f"each other. {counts}"
     else:
         words = (
-            f"The clips of {found['track']} are {100.0 * value:.0f} % of the way from chance (0) to every sound in step with "
+            f"The clips of {found['track']} are {100.0 * value:.0f} % of the way from chance (0) to every audio in step with "
         )
         words += f"its picture (1). {counts}"
     known = "" if None in (low, high) else f" <span>95 % {safe(span(found['interval']))}</span>"
@@ -149,7 +149,7 @@ def _headline(document: Mapping[str, Any]) -> str:
     )
 
 
-def _numbers(track: Beside, caption: str) -> str:
+def _numbers(track: ComparisonRow, caption: str) -> str:
     """The table of a track's numbers, by the names that results have."""
     table = number_table(track)
     rows = []
@@ -196,7 +196,7 @@ def _files_part(document: Mapping[str, Any], media: Path) -> str:
         (name, _measured(name, number, found["value"]), _measured(name, span, found["interval"]), str(found["num_clips"]))
         for name, found in document["values"].items()
     ]
-    parts += ["<h2>Measured</h2>", page.number_table(Table(("what", "mean", "95 %", "films"), values), "Mean over films")]
+    parts += ["<h2>Measured</h2>", page.number_table(Table(("what", "mean", "95 %", "films"), values), "Mean over videos")]
     learned = [
         (
             one["name"],
@@ -207,8 +207,8 @@ def _files_part(document: Mapping[str, Any], media: Path) -> str:
         for one in document["learned"]
     ]
     parts.append(page.text_table(Table(("metric", "status", "values", "why"), learned), "Metrics with weights"))
-    worst = sorted((row for row in rows if row["status"] != "unreadable"), key=_film_rank)[:MAX_CARDS]
-    parts += ["<h2>Worst films first</h2>", *_cards([_film_card(row, media) for row in worst])]
+    worst = sorted((row for row in rows if row["status"] != "unreadable"), key=_video_rank)[:MAX_CARDS]
+    parts += ["<h2>Worst videos first</h2>", *_cards([_video_card(row, media) for row in worst])]
     return "".join(parts)
 
 
@@ -219,14 +219,14 @@ def _measured(name: str, words: Callable[[Any, str], str], value: Any) -> str:
     return found if name.endswith((".offset_ms", "_per_s")) else found.replace("+", "")
 
 
-def _film_rank(row: Row) -> tuple[int, float, int]:
+def _video_rank(row: Row) -> tuple[int, float, int]:
     sync = row.get("sync")
     if sync is None:
         return 2, 0.0, -len(row["faults"])
     return _VERDICTS.index(sync["verdict"]), -abs(sync["offset_ms"] or 0.0), -len(row["faults"])
 
 
-def _film_card(row: Row, media: Path) -> Card:
+def _video_card(row: Row, media: Path) -> Card:
     sync = row.get("sync") or {"verdict": row["status"], "why": row["why"], "seen_s": [], "heard_s": [], "pairs_s": []}
     facts = [("prompt", row.get("prompt")), ("sync", sync["why"])]
     if "sync" in row and row["status"] != "ok":
@@ -273,24 +273,24 @@ def _clip(card: Card) -> Clip | None:
 
 
 def _player(card: Card, clip: Clip | None) -> str:
-    """The film itself, if it is small and browsers play it; before it plays, its first frame."""
+    """The video itself, if it is small and browsers play it; before it plays, its first frame."""
     kind = _PLAYED.get(card.path.suffix.lower()) if card.path is not None else None
     try:
         if card.path is None or kind is None or card.path.stat().st_size > MAX_PLAYER_BYTES:
             return ""
-        film = page.data_uri(kind, card.path.read_bytes())
+        video = page.data_uri(kind, card.path.read_bytes())
     except OSError:
         return ""
     poster = f' poster="{_jpeg(Image.fromarray(clip.frames[0]))}"' if clip is not None else ""
     size = f' width="{clip.frames.shape[2]}" height="{clip.frames.shape[1]}"' if clip is not None else ""
-    return f'<video controls{size}{poster} aria-label="{safe(card.title)}" src="{film}"></video>'
+    return f'<video controls{size}{poster} aria-label="{safe(card.title)}" src="{video}"></video>'
 
 
 def _sheet(card: Card, clip: Clip | None) -> str:
-    """Waveform and spectrogram under filmstrip."""
+    """Waveform and spectrogram under videostrip."""
     if clip is None:
         return ""
-    words = f"filmstrip, waveform and spectrogram of {card.title}"
+    words = f"videostrip, waveform and spectrogram of {card.title}"
     return f'<img alt="{safe(words)}" src="{_jpeg(clip.sheet(title=printable(card.title)))}">'
 
 

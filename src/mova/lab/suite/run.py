@@ -52,7 +52,7 @@ def measure_model(
         partial(clip_rows, maker),
         rows,
         run=run,
-        batches=partial(clip_batches, world=index.world, processes=processes),
+        batches=partial(clip_batches, capabilities=index.capabilities, processes=processes),
         pool=pool,
         on_row=on_row,
     )
@@ -71,10 +71,10 @@ def run_facts(index: Index, *, seed: int, steps: int | None) -> dict[str, Any]:
     """
     return {
         "suite": SUITES[0],
-        "model": index.world.name,
+        "model": index.capabilities.name,
         "weights": index.fingerprint,
         "seed": seed,
-        "steps": index.world.num_inference_steps if steps is None else steps,
+        "steps": index.capabilities.num_inference_steps if steps is None else steps,
         "metrics_version": METRICS_VERSION,
         "mova": __version__,
     }

@@ -48,7 +48,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Beside:
+class ComparisonRow:
     """A set of clips, and what its numbers are held against.
 
     Args:
@@ -63,25 +63,25 @@ class Beside:
     codec: Numbers
     cut: Numbers | None
 
-    def of_kinds(self) -> dict[str, Beside]:
+    def of_kinds(self) -> dict[str, ComparisonRow]:
         """The same, kind by kind."""
         return {
-            kind: Beside(self.name, made, self.codec["by_kind"][kind], self.cut["by_kind"][kind] if self.cut else None)
+            kind: ComparisonRow(self.name, made, self.codec["by_kind"][kind], self.cut["by_kind"][kind] if self.cut else None)
             for kind, made in self.made["by_kind"].items()
         }
 
 
-def tracks_of(document: Mapping[str, Any]) -> list[Beside]:
+def tracks_of(document: Mapping[str, Any]) -> list[ComparisonRow]:
     """The tracks of the results of a model, those with the bridge off beside the others."""
     tracks = document["tracks"]
     return [
-        Beside(name, track, document["codec"], tracks.get(name + BRIDGE_OFF))
+        ComparisonRow(name, track, document["codec"], tracks.get(name + BRIDGE_OFF))
         for name, track in tracks.items()
         if not name.endswith(BRIDGE_OFF)
     ]
 
 
-def number_table(track: Beside) -> Table:
+def number_table(track: ComparisonRow) -> Table:
     """Every number with its interval, and beside it by chance, of the codecs, with the bridge off, and its floor."""
     header = ["score", "value", "95 %", "chance", "codec", *(["bridge off"] if track.cut else []), "floor", "clips"]
     rows = []
@@ -104,7 +104,7 @@ def number_table(track: Beside) -> Table:
     return Table(header, rows)
 
 
-def kind_table(track: Beside) -> Table:
+def kind_table(track: ComparisonRow) -> Table:
     """One line a kind for the clips, by chance, of the codecs and with the bridge off; intervals are in the results.
 
     What no kind is measured for has no column.

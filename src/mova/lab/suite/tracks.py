@@ -1,7 +1,7 @@
 """What is asked of a model: requests that a user could make, by track, and in which batches they are made.
 
-Tracks: ``text`` (a prompt, nothing given), ``v2a`` (a rendered film is given, its sound is made) and ``a2v`` (a rendered sound
-is given, a film is made to it). ``text-bridge-off`` and so on are the same with the towers cut apart: what is left without
+Tracks: ``text`` (a prompt, nothing given), ``v2a`` (a rendered video is given, its audio is made) and ``a2v`` (a rendered audio
+is given, a video is made to it). ``text-bridge-off`` and so on are the same with the towers cut apart: what is left without
 what binds them. ``counterfactual`` is made only if it is named: two clips of one seed, whose prompts (nothing else is given)
 differ in one thing. ``controls``, likewise only if named, are clips for which nothing should be made
 (:mod:`mova.lab.suite.controls`). ``floor`` is the truth through the model's own codecs: no model that uses them can be
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mova.conditioning.prepare import prepare
-from mova.conditioning.sources import PREFIX, name_of_sound
+from mova.conditioning.sources import PREFIX, name_of_audio
 from mova.errors import RequestError
 from mova.lab.adherence.counterfactual import Counterfactual, counterfactual_scripts
 from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
-from mova.request.capabilities import ModelWorld
+from mova.request.capabilities import Capabilities
 from mova.request.schema import GenerationRequest
 from mova.scenes.script import Script, nearest_hint
 from mova.scenes.world import KINDS, SceneClip, render, sample_scripts
@@ -84,14 +84,14 @@ def checked_tracks(names: Sequence[str], *, has_bridge_off: bool = False) -> tup
     return (*found, *(name for name in NAMED if name in names))
 
 
-def scripts_for(world: ModelWorld, count: int, *, seed: int) -> list[Script]:
+def scripts_for(capabilities: Capabilities, count: int, *, seed: int) -> list[Script]:
     """Scripts of the kinds that a model knows, in turn, as long as its clips. More of them begin with the same.
 
     Raises:
         RequestError: If the model's clips are too short for a scene.
     """
-    kinds = [kind for kind in world.kinds if kind in KINDS] or list(KINDS)
-    seconds = float(world.default_frames / exact_fps(world.default_fps))
+    kinds = [kind for kind in capabilities.kinds if kind in KINDS] or list(KINDS)
+    seconds = float(capabilities.default_frames / exact_fps(capabilities.default_fps))
     return list(sample_scripts(seed, count, kinds, seconds=seconds))
 
 
@@ -115,16 +115,16 @@ def clip_jobs(scripts: Sequence[Script], tracks: Sequence[str]) -> dict[str, Cli
     return found
 
 
-def clip_batches(jobs: Sequence[ClipJob], world: ModelWorld, *, processes: int) -> list[list[ClipJob]]:
+def clip_batches(jobs: Sequence[ClipJob], capabilities: Capabilities, *, processes: int) -> list[list[ClipJob]]:
     """Jobs of one track (of controls, of one kind) together, as many as a pass should hold and so that every process has some.
 
     Args:
         jobs: In any order.
-        world: Of the model: the size of its clips.
+        capabilities: Of the model: the size of its clips.
         processes: Between which the batches are shared.
     """
-    width, height = world.default_size
-    most = min(CLIPS_AT_ONCE, PIXELS_AT_ONCE // (width * height * world.default_frames))
+    width, height = capabilities.default_size
+    most = min(CLIPS_AT_ONCE, PIXELS_AT_ONCE // (width * height * capabilities.default_frames))
     found = []
     for group in dict.fromkeys((job.track, job.control) for job in jobs):
         together = [job for job in jobs if (job.track, job.control) == group]
@@ -134,37 +134,37 @@ def clip_batches(jobs: Sequence[ClipJob], world: ModelWorld, *, processes: int) 
 
 
 def request_of(
-    script: Script, track: str, world: ModelWorld, *, steps: int | None = None, control: str | None = None
+    script: Script, track: str, capabilities: Capabilities, *, steps: int | None = None, control: str | None = None
 ) -> tuple[GenerationRequest, dict[str, Any]]:
     """What a user would ask for, and what the names in it stand for (:mod:`mova.conditioning.sources`).
 
     Args:
         script: What is asked for; its rendering is what is given.
         track: One of :data:`TRACKS`, or that with the bridge off; ``controls`` with a control.
-        world: Of the model: size, rate and length of its clips.
+        capabilities: Of the model: size, rate and length of its clips.
         steps: Of the sampler.
         control: Family of a scene that takes the script's place.
     """
-    scene = None if control is None else control_scene(control, script.seed, world)
+    scene = None if control is None else control_scene(control, script.seed, capabilities)
     values: dict[str, Any] = {
         "prompt": script.caption if scene is None else scene.caption,
         "seed": script.seed % 2**62,
         "num_inference_steps": steps,
-        "num_frames": world.default_frames,
+        "num_frames": capabilities.default_frames,
     }
     memory: dict[str, Any] = {}
     given = track.removesuffix(BRIDGE_OFF) if control is None else CONTROL_KINDS[control].track
     if given == "v2a":
-        frames = (rendered(script, world) if scene is None else control_clip(scene, world)).frames
+        frames = (rendered(script, capabilities) if scene is None else control_clip(scene, capabilities)).frames
         values["video"] = PREFIX + hashlib.sha256(frames.tobytes()).hexdigest()[:16]
         memory[values["video"]] = frames
     elif given == "a2v":
-        truth = rendered(script, world) if scene is None else control_clip(scene, world)
-        values["audio"] = name_of_sound((truth.waveform, truth.sample_rate), "audio", memory)
+        truth = rendered(script, capabilities) if scene is None else control_clip(scene, capabilities)
+        values["audio"] = name_of_audio((truth.waveform, truth.sample_rate), "audio", memory)
     return GenerationRequest.model_validate(values), memory
 
 
-def check_requests(script: Script, tracks: Sequence[str], world: ModelWorld, *, steps: int | None) -> None:
+def check_requests(script: Script, tracks: Sequence[str], capabilities: Capabilities, *, steps: int | None) -> None:
     """Refuse what the model cannot make, before any weight is read.
 
     Raises:
@@ -172,15 +172,15 @@ def check_requests(script: Script, tracks: Sequence[str], world: ModelWorld, *, 
     """
     for track in tracks:
         for control in CONTROL_KINDS if track == CONTROLS else (None,):
-            request, memory = request_of(script, track, world, steps=steps, control=control)
-            prepare(request, world, memory)
+            request, memory = request_of(script, track, capabilities, steps=steps, control=control)
+            prepare(request, capabilities, memory)
 
 
-def rendered(script: Script, world: ModelWorld) -> SceneClip:
+def rendered(script: Script, capabilities: Capabilities) -> SceneClip:
     """The truth at a model's own size, rates and length."""
-    width, height = world.default_size
-    fps, num_frames = exact_fps(world.default_fps), world.default_frames
-    return render(script, width=width, height=height, fps=fps, sample_rate=world.sample_rate, num_frames=num_frames)
+    width, height = capabilities.default_size
+    fps, num_frames = exact_fps(capabilities.default_fps), capabilities.default_frames
+    return render(script, width=width, height=height, fps=fps, sample_rate=capabilities.sample_rate, num_frames=num_frames)
 
 
 def _pair_of(script: Script) -> Counterfactual[Script] | None:

@@ -14,12 +14,12 @@ WORDS: Mapping[str, str] = {
     "f1_45": "seen and heard within 45 ms (F1)",
     "missed_80": "seen, not heard within 80 ms, share",
     "extra_80": "heard, not seen within 80 ms, share",
-    "offset_ms": "sound after picture (+ is late), ms",
-    "abs_offset_ms": "distance of sound from picture, ms",
-    "median_abs_ms": "distance of sound from picture, ms",
+    "offset_ms": "audio after picture (+ is late), ms",
+    "abs_offset_ms": "distance of audio from picture, ms",
+    "median_abs_ms": "distance of audio from picture, ms",
     "mad_ms": "scatter of the offsets, ms",
-    "drift_ms_per_s": "drift of sound against picture, ms per second",
-    "sounding_rate": "events seen that sound, share",
+    "drift_ms_per_s": "drift of audio against picture, ms per second",
+    "sounding_rate": "events seen that audio, share",
     "hallucination_rate": "sounds without a cause, share",
     "coverage": "clips in which events could be read, share",
     "colour": "colour as asked, share",
@@ -45,8 +45,8 @@ WORDS: Mapping[str, str] = {
     "size_body_hz": "small for large: how high it sounds",
     "count_events_seen": "one event more: events seen",
     "count_events_heard": "one event more: events heard",
-    "heard_in_silence": "sounds made to a silent film, per clip",
-    "seen_off_screen": "events shown to a sound out of sight, per clip",
+    "heard_in_silence": "sounds made to a silent video, per clip",
+    "seen_off_screen": "events shown to audio out of sight, per clip",
     "health.num_faults": "faults, number",
     "video.flicker": "absence of flicker (1 is still)",
     "video.motion_px_s": "motion, pixels per second",
@@ -75,11 +75,11 @@ WORDS: Mapping[str, str] = {
     "avalign.chance": "AV-Align by chance",
     "fidelity.psnr_db": "picture against the reference, PSNR, dB",
     "fidelity.ssim": "picture against the reference, SSIM (1 is alike)",
-    "fidelity.mel": "sound from the reference, log-mel distance",
-    "fidelity.stft": "sound from the reference, spectral distance",
-    "fidelity.si_sdr_db": "sound against the reference, SI-SDR, dB",
+    "fidelity.mel": "audio from the reference, log-mel distance",
+    "fidelity.stft": "audio from the reference, spectral distance",
+    "fidelity.si_sdr_db": "audio against the reference, SI-SDR, dB",
 }
-"""What numbers are, with their units, for people who do not know their names. Sync of films goes by the name behind the dot."""
+"""What numbers are, with their units, in plain words. Sync of videos goes by the name behind the dot."""
 
 
 def label(name: str) -> str:

@@ -4,9 +4,9 @@ Every pair of an event seen and one heard votes for its own lag with a Gaussian;
 alignment), and so does the drift at which most agree. Dense trains fit somewhere at any lag, so the votes are held against
 what unrelated trains get, in two ways, and only what is rarer than one in a hundred in both counts as a fit:
 
-* the same sound turned round in time by more than any lag that is sought (circular shifts). Bursts stay bursts; but a short
-  film has few shifts that differ;
-* the gaps of the sound in random order, begun anywhere. There is no end of these; but what belongs together is torn apart.
+* the same audio turned round in time by more than any lag that is sought (circular shifts). Bursts stay bursts; but a short
+  video has few shifts that differ;
+* the gaps of the audio in random order, begun anywhere. There is no end of these; but what belongs together is torn apart.
 
 A train that beats evenly fits again one beat later, turned or shuffled: it is held against as many events at random times,
 and its lag is sought within half a beat.
@@ -33,7 +33,7 @@ class Alignment:
     """Where two trains fit best.
 
     Args:
-        lag_s: Heard - seen, at the middle of the film.
+        lag_s: Heard - seen, at the middle of the video.
         drift: Change of it, seconds per second; rough, from the grid that was searched.
         p_value: Share of unrelated trains that fit as well, of the way that has more.
         beat_s: Where both beat evenly, their period: the lag is known but for multiples of it.
@@ -45,19 +45,19 @@ class Alignment:
     beat_s: float | None
 
     def expected_s(self, time_s: Floats, seconds: float) -> Floats:
-        """Lag at moments of the film."""
+        """Lag at moments of the video."""
         return self.lag_s + self.drift * (time_s - 0.5 * seconds)
 
 
 def align(
     seen_s: Floats, heard_s: Floats, *, seconds: float, width_s: float, num_others: int = 199, seed: int = 0
 ) -> Alignment:
-    """The best lag of the sound, within a second or a fifth of the film.
+    """The best lag of the audio, within a second or a fifth of the video.
 
     Args:
         seen_s: ``[V]`` times, at least one.
         heard_s: ``[A]`` times in order, at least one.
-        seconds: Length of the film.
+        seconds: Length of the video.
         width_s: How near two events of a pair are, once the lag is taken off: standard deviation of a vote.
         num_others: Unrelated trains to compare with, of each way.
         seed: Of these.
@@ -92,7 +92,7 @@ class _Search:
         self.lags = (np.arange(num_lags) - num_lags // 2) * _BIN_S
         # of equals the smaller lag wins
         self.weights = 1.0 - 0.1 * np.abs(self.lags) / max(reach_s, _BIN_S)
-        most = int(LARGEST_DRIFT * self.middle_s / width_s)  # one step moves the ends of the film by one width
+        most = int(LARGEST_DRIFT * self.middle_s / width_s)  # one step moves the ends of the video by one width
         self.drifts = np.arange(-most, most + 1) * (width_s / self.middle_s)
         self.radius = round(3.0 * width_s / _BIN_S)
         self.kernel = np.exp(-0.5 * np.square(np.arange(-self.radius, self.radius + 1) * _BIN_S / width_s))

@@ -177,7 +177,7 @@ def measure_directions(
     seed: int = 0,
     through: Callable[[Clip], Clip] | None = None,
 ) -> dict[str, Accuracy]:
-    """Directional accuracy on true films: scenes of which one thing is changed, through a codec, read and compared.
+    """Directional accuracy on true videos: scenes of which one thing is changed, through a codec, read and compared.
 
     Args:
         num_scenes: Scenes; each is changed in every way that is known.
@@ -198,7 +198,7 @@ def measure_directions(
         found: dict[object, Measures] = {}
         for pair in counterfactual_scenes(seed + index, fps=fps, seconds=seconds):
             for scene in (pair.first, pair.second):
-                if scene.picture.motion not in found:  # two captions may ask for the same film
+                if scene.picture.motion not in found:  # two captions may ask for the same video
                     clip = (through or through_mp4)(render_scene(scene, width=size, height=size))
                     reading = read_clip_events(clip, family=scene.family)
                     found[scene.picture.motion] = Measures(quantities(reading, clip.waveform, clip.sample_rate))

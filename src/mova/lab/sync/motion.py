@@ -1,11 +1,11 @@
-"""When something happens in the picture of any film: lights and cuts, and things that start, stop or turn round.
+"""When something happens in the picture of any video: lights and cuts, and things that start, stop or turn round.
 
-Of a film of which nothing is known, two traces tell what could be heard. *Light*: how much 16 x 16 blocks change from one
+Of a video of which nothing is known, two traces tell what could be heard. *Light*: how much 16 x 16 blocks change from one
 frame to the next, as far as it stands out of the usual change around it; what only takes a change back (a flash that goes
 out) is no event of its own. *Motion*: how much the mean flow of the picture changes from one pair of frames to the next.
 Things that fly, fall or roll change it little; a blow changes it at once, and is what is heard.
 
-A frame shows what its shutter let in, and how long that was is not known of a film: a light that is there in full is taken
+A frame shows what its shutter let in, and how long that was is not known of a video: a light that is there in full is taken
 to have come on with its frame, one of which a part is there to have come on within it.
 """
 
@@ -40,7 +40,7 @@ class PictureTrace:
 
 
 def watch(frames: Frames, fps: float) -> PictureTrace:
-    """Sudden changes of light and motion in any film.
+    """Sudden changes of light and motion in any video.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8.

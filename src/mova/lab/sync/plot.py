@@ -1,4 +1,4 @@
-"""The sync of a film as one picture: what is seen over what is heard, the pairs between them, and their offsets.
+"""The sync of a video as one picture: what is seen over what is heard, the pairs between them, and their offsets.
 
 Pillow and numpy only, as the sheets of clips are.
 """
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from mova.lab.sync.measure import Read
-from mova.lab.sync.result import ACCEPTABLE_MS, DETECTABLE_MS, FilmSync
+from mova.lab.sync.result import ACCEPTABLE_MS, DETECTABLE_MS, VideoSync
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,21 +19,21 @@ _LEFT, _RIGHT = 72, 1180
 _SEEN, _HEARD = (64, 170), (200, 306)  # top and bottom of each row
 _COUNTS = (384, 510)
 _PAPER, _PANEL, _INK, _FAINT = (17, 19, 24), (25, 28, 35), (226, 229, 235), (132, 138, 150)
-_PICTURE, _SOUND, _PAIR = (126, 196, 132), (64, 132, 190), (255, 184, 76)
+_PICTURE, _AUDIO, _PAIR = (126, 196, 132), (64, 132, 190), (255, 184, 76)
 _DETECTABLE, _ACCEPTABLE = (38, 66, 52), (66, 58, 34)
 _HISTOGRAM_MS, _BIN_MS = 400.0, 10.0
 
 
-def sync_plot(sync: FilmSync, film: Read, *, title: str = "") -> Image.Image:
+def sync_plot(sync: VideoSync, video: Read, *, title: str = "") -> Image.Image:
     """Draw a measurement.
 
-    Above: how much happens in the picture, then the loudness of the sound, both over time, with a tick for every event and a
+    Above: how much happens in the picture, then the loudness of the audio, both over time, with a tick for every event and a
     line for every pair. Below: how far the pairs are apart, against the two windows of ITU-R BT.1359.
 
     Args:
         sync: The measurement.
-        film: What was measured.
-        title: Name of the film.
+        video: What was measured.
+        title: Name of the video.
 
     Returns:
         An RGB image of 1200 x 560 pixels.
@@ -42,8 +42,8 @@ def sync_plot(sync: FilmSync, film: Read, *, title: str = "") -> Image.Image:
     draw = ImageDraw.Draw(image)
     draw.text((_LEFT, 14), f"{title}  {sync.verdict}".strip(), _INK, ImageFont.load_default(17))
     draw.text((_LEFT, 38), sync.why, _FAINT, _small())
-    _draw_row(draw, _SEEN, "seen", _activity(sync, film), _PICTURE, sync.seen_s, sync.seconds)
-    _draw_row(draw, _HEARD, "heard", _loudness(film, sync.seconds), _SOUND, sync.heard_s, sync.seconds)
+    _draw_row(draw, _SEEN, "seen", _activity(sync, video), _PICTURE, sync.seen_s, sync.seconds)
+    _draw_row(draw, _HEARD, "heard", _loudness(video, sync.seconds), _AUDIO, sync.heard_s, sync.seconds)
     for seen_s, heard_s in sync.pairs:
         draw.line((_x(seen_s, sync.seconds), _SEEN[1], _x(heard_s, sync.seconds), _HEARD[0]), _PAIR)
     _draw_seconds(draw, sync.seconds)
@@ -59,21 +59,21 @@ def _x(time_s: float, seconds: float) -> float:
     return _LEFT + (_RIGHT - _LEFT) * time_s / seconds
 
 
-def _activity(sync: FilmSync, film: Read) -> Floats:
+def _activity(sync: VideoSync, video: Read) -> Floats:
     """``[T]`` in 0..1; of a scene, whose detectors leave none, how much each frame differs from the one before."""
     if sync.activity:
         return np.asarray(np.clip(np.array(sync.activity, dtype=np.float64), 0.0, 1.0))
-    pairs = zip(film.frames, film.frames[1:], strict=False)
+    pairs = zip(video.frames, video.frames[1:], strict=False)
     change = np.array([0.0, *(np.abs(two.astype(np.int16) - one).mean() for one, two in pairs)])
     scaled: Floats = change / max(float(change.max()), 1e-9)
     return scaled
 
 
-def _loudness(film: Read, seconds: float) -> Floats:
-    """Level of the sound at every pixel of the axis, 60 dB down to 0."""
+def _loudness(video: Read, seconds: float) -> Floats:
+    """Level of the audio at every pixel of the axis, 60 dB down to 0."""
     columns = _RIGHT - _LEFT
-    power = np.square(film.waveform.astype(np.float64)).mean(axis=0) if film.waveform.size else np.zeros(0)
-    edges = np.round(np.linspace(0.0, seconds, columns + 1) * film.sample_rate).astype(np.int64)
+    power = np.square(video.waveform.astype(np.float64)).mean(axis=0) if video.waveform.size else np.zeros(0)
+    edges = np.round(np.linspace(0.0, seconds, columns + 1) * video.sample_rate).astype(np.int64)
     total = np.concatenate(([0.0], np.cumsum(power)))
     inside = np.clip(edges, 0, power.size)
     mean = np.diff(total[inside]) / np.maximum(np.diff(inside), 1)
@@ -108,7 +108,7 @@ def _draw_seconds(draw: ImageDraw.ImageDraw, seconds: float) -> None:
         draw.text((_x(index * step, seconds), _HEARD[1] + 4), f"{index * step:g} s", _FAINT, _small())
 
 
-def _draw_offsets(draw: ImageDraw.ImageDraw, sync: FilmSync) -> None:
+def _draw_offsets(draw: ImageDraw.ImageDraw, sync: VideoSync) -> None:
     """The histogram of heard - seen; pairs beyond its ends are counted at the ends."""
     top, bottom = _COUNTS
 

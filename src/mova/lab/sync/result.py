@@ -1,6 +1,6 @@
-"""What is said of the sync of one film, and how it follows from the pairs of events.
+"""What is said of the sync of one video, and how it follows from the pairs of events.
 
-The verdict is by ITU-R BT.1359-1: detectability -45 to +125 ms, acceptability -90 to +185 ms. Where a film drifts, its
+The verdict is by ITU-R BT.1359-1: detectability -45 to +125 ms, acceptability -90 to +185 ms. Where a video drifts, its
 worse end counts. Intervals are 95 % percentile intervals of a bootstrap over pairs; they do not hold what the detectors
 themselves may be off by.
 """
@@ -22,11 +22,11 @@ DETECTABLE_MS, ACCEPTABLE_MS = WINDOWS_MS["bt1359_detectability"], WINDOWS_MS["b
 
 
 @dataclass(frozen=True)
-class FilmSync:
-    """Sync of one film.
+class VideoSync:
+    """Sync of one video.
 
     Args:
-        read_as: Scene kind whose detectors were used, or ``"any film"``.
+        read_as: Scene kind whose detectors were used, or ``"any video"``.
         seconds: Length of the picture.
         seen_s: Times of the events seen.
         heard_s: Of those heard; a lag that the scene means is taken off.
@@ -40,7 +40,7 @@ class FilmSync:
         drift_ms_per_s: Theil-Sen slope of heard - seen; None for fewer than six pairs or less than three seconds.
         drift_interval_ms_per_s: 95 %.
         p_value: Share of unrelated trains of events that fit each other as well; None where a kind is known.
-        beat_s: For films that beat evenly: the offset is known but for multiples of this.
+        beat_s: For videos that beat evenly: the offset is known but for multiples of this.
         activity: How much happens in each frame, 0 to 1, for drawing; empty where a kind is known.
     """
 
@@ -97,8 +97,8 @@ def verdict_of(offset_ms: float) -> SyncVerdict:
 
 
 def with_pairs(
-    start: FilmSync, pairs: Sequence[tuple[float, float]], *, p_value: float | None = None, beat_s: float | None = None
-) -> FilmSync:
+    start: VideoSync, pairs: Sequence[tuple[float, float]], *, p_value: float | None = None, beat_s: float | None = None
+) -> VideoSync:
     """The result with all that follows from the pairs.
 
     Args:
@@ -136,7 +136,7 @@ def with_pairs(
 
 _DRIFT_PAIRS, _DRIFT_SPAN_S, _SURE_PAIRS = 6, 3.0, 3
 _DRAWS = 200
-_FEW = 150  # pairs of a film that slopes are taken between; more tell nothing new
+_FEW = 150  # pairs of a video that slopes are taken between; more tell nothing new
 _ORDER: tuple[SyncVerdict, ...] = ("in step", "noticeable", "not acceptable")
 
 
@@ -167,7 +167,7 @@ def _sentence(verdict: SyncVerdict, line_ms: Floats) -> str:
         limit = f"outside {ACCEPTABLE_MS[0]:+.0f} to {ACCEPTABLE_MS[1]:+.0f} ms, which people do not accept"
     low, high = float(line_ms.min()), float(line_ms.max())
     where = (
-        f"the sound is {low:+.0f} ms from the picture" if low == high else f"the sound drifts from {low:+.0f} to {high:+.0f} ms"
+        f"the audio is {low:+.0f} ms from the picture" if low == high else f"the audio drifts from {low:+.0f} to {high:+.0f} ms"
     )
     return f"{where}, {limit} (ITU-R BT.1359)"
 

@@ -1,14 +1,14 @@
 """Scores of a set of clips against their own events: every number with its interval, its chance level and its floor.
 
-One sign: time heard - time seen, so positive means that the sound is late; a lag that the scene means is taken off first.
+One sign: time heard - time seen, so positive means that the audio is late; a lag that the scene means is taken off first.
 
 The headline is the F1 of pairs within ITU-R BT.1359's detectability window (-45 to +125 ms), corrected for chance:
 ``(F1 - chance) / (1 - chance)``, where chance is the F1 of the same pictures with the sounds of other clips of their family.
-It is 1 if everything is in step and 0 if the sound has nothing to do with the picture. Events of all clips count the same;
+It is 1 if everything is in step and 0 if the audio has nothing to do with the picture. Events of all clips count the same;
 a clip in which nothing could be read counts as its expected events missed on both sides.
 
 Offsets are taken from pairs after soft alignment (:func:`mova.lab.sync.summary.aligned_pairs`), so that sync and existence
-are told apart: a sound that is 300 ms late is late, not missing.
+are told apart: audio that is 300 ms late is late, not missing.
 """
 
 from __future__ import annotations

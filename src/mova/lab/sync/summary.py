@@ -1,7 +1,7 @@
-"""How far sound and picture are apart, in milliseconds, and how sure we are.
+"""How far audio and picture are apart, in milliseconds, and how sure we are.
 
-One sign everywhere: offset = time heard - time seen, so positive means that the sound is late. A lag that belongs to the
-scene (thunder after a far flash) is taken off the sound before anything is compared. Events of the two modalities are
+One sign everywhere: offset = time heard - time seen, so positive means that the audio is late. A lag that belongs to the
+scene (thunder after a far flash) is taken off the audio before anything is compared. Events of the two modalities are
 paired one to one; what stays alone counts as missed (seen, not heard) or extra (heard, not seen).
 
 Windows are named: symmetric ones, and the two of ITU-R BT.1359-1 (detectability -45 to +125 ms, acceptability -90 to
@@ -58,7 +58,7 @@ class WindowScore:
     """Pairs within one window.
 
     Args:
-        low_ms: Earliest sound that counts.
+        low_ms: Earliest audio that counts.
         high_ms: Latest.
         matched: Pairs, one to one, as many as possible.
         precision: Matched over events heard.
@@ -211,14 +211,14 @@ def aligned_pairs(
 
 
 def drift_ms_per_s(times_s: Sequence[float] | Floats, apart_ms: Sequence[float] | Floats) -> float:
-    """How fast sound and picture run apart: the median slope over all pairs of events (Theil 1950; Sen 1968).
+    """How fast audio and picture run apart: the median slope over all pairs of events (Theil 1950; Sen 1968).
 
     Args:
         times_s: ``[K]`` when things are seen.
         apart_ms: ``[K]`` heard - seen.
 
     Returns:
-        Milliseconds per second, positive if the sound falls behind; nan with fewer than 3 events.
+        Milliseconds per second, positive if the audio falls behind; nan with fewer than 3 events.
     """
     times, apart = np.asarray(times_s, dtype=np.float64), np.asarray(apart_ms, dtype=np.float64)
     if times.size < 3:
@@ -230,11 +230,11 @@ def drift_ms_per_s(times_s: Sequence[float] | Floats, apart_ms: Sequence[float] 
 
 
 def shuffled_within_kind(clips: Sequence[ClipEvents], *, num_rounds: int = 5, seed: int = 0) -> list[ClipEvents]:
-    """Every picture with the sound of another clip of its kind: what sync is worth by chance.
+    """Every picture with the audio of another clip of its kind: what sync is worth by chance.
 
     Args:
-        clips: A kind with a single clip has no other sound and is left out.
-        num_rounds: Each picture appears this often, with another sound each time if there are enough.
+        clips: A kind with a single clip has no other audio and is left out.
+        num_rounds: Each picture appears this often, with another audio each time if there are enough.
         seed: Order of the clips within a kind.
     """
     rng = np.random.default_rng(seed)

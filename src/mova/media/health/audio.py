@@ -1,6 +1,6 @@
-"""Faults of a sound that need no reference: offset, clipping, pops, silence, a lost band.
+"""Faults of audio that need no reference: offset, clipping, pops, silence, a lost band.
 
-A drum stroke is as sudden as a pop, and a room before the first event as quiet as a lost sound. What tells them apart:
+A drum stroke is as sudden as a pop, and a room before the first event as quiet as a lost audio. What tells them apart:
 
 * a *pop* has nothing around it: its high frequencies are far above those of the moments before *and* after it, while a
   stroke rings on;
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class SoundLimits:
+class AudioLimits:
     """What is allowed.
 
     Args:
@@ -31,7 +31,7 @@ class SoundLimits:
         flat: Pairs of neighbouring samples in flat tops; the top of a low tone may be flat to the last bit.
         pop: Smallest pop, of full scale.
         pop_ratio: A pop is this many times what is around it.
-        silent_db: A sound whose peak stays below this, in dB of full scale, is silent.
+        silent_db: Audio whose peak stays below this, in dB of full scale, is silent.
         gap_s: Longest stretch of nothing.
         wall_db: Steepest fall of the floor within a sixth of an octave.
     """
@@ -45,19 +45,19 @@ class SoundLimits:
     wall_db: float = 20.0
 
 
-def offset(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+def offset(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
     """A mean that is not zero."""
     del sample_rate
-    mean = float(np.abs(sound.mean(axis=1)).max())
+    mean = float(np.abs(audio.mean(axis=1)).max())
     if mean <= limits.offset:
         return []
     return [Finding("dc_offset", 0.0, mean, limits.offset, "mean of the samples, of full scale")]
 
 
-def clipping(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+def clipping(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
     """Flat tops: pairs of neighbours that are both exactly the highest, or exactly the lowest, value of a channel."""
     most, at = 0, 0
-    for channel in sound:
+    for channel in audio:
         for side in (channel, -channel):
             peak = float(side.max())
             if peak < _CLIPS_ABOVE:
@@ -71,13 +71,13 @@ def clipping(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Findi
     return [Finding("clipping", at / sample_rate, float(most), limits.flat, "pairs of samples in flat tops")]
 
 
-def pops(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
+def pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
     """Samples that stand out of what is just before and just after them, looked at by fourth differences."""
     near, wide = max(3, round(0.0005 * sample_rate)), max(16, round(0.004 * sample_rate))
-    if sound.shape[1] < 4 * wide:
+    if audio.shape[1] < 4 * wide:
         return []
     strongest, at, count = 0.0, 0, 0
-    for channel in sound:
+    for channel in audio:
         edge = np.zeros_like(channel)  # nothing is known of what is beside the first and the last two samples
         edge[2:-2] = np.abs(np.convolve(channel, _FOURTH, mode="valid"))
         # an impulse of height 1 gives 0.375, a step of height 1 gives 0.19
@@ -99,21 +99,21 @@ def pops(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
     return [Finding("pop", at / sample_rate, strongest, limits.pop, f"height of the strongest of {count}, of full scale")]
 
 
-def silence(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
-    """A channel without sound, or a stretch of nothing that begins all at once."""
-    peaks = np.abs(sound).max(axis=1)
+def silence(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """A channel without audio, or a stretch of nothing that begins all at once."""
+    peaks = np.abs(audio).max(axis=1)
     quiet = 10.0 ** (limits.silent_db / 20.0)
     if peaks.min() < quiet:
         level = 20.0 * np.log10(max(float(peaks.min()), 1e-6))
-        which = "whole sound" if peaks.max() < quiet else f"channel {int(peaks.argmin())}"
+        which = "whole audio" if peaks.max() < quiet else f"channel {int(peaks.argmin())}"
         return [Finding("silence", 0.0, limits.silent_db - level, 0.0, f"the {which}: dB below the quietest peak allowed")]
     longest, at = 0, 0
-    nothing = np.abs(sound).max(axis=0) < _NOTHING
+    nothing = np.abs(audio).max(axis=0) < _NOTHING
     edges = np.flatnonzero(np.diff(np.concatenate(([False], nothing, [False])).astype(np.int8)))
     beside = max(1, round(0.002 * sample_rate))
     for first, last in zip(edges[::2], edges[1::2], strict=True):
-        fell = first > 0 and np.abs(sound[:, max(0, first - beside) : first]).max() > _SOMETHING
-        rose = last < sound.shape[1] and first == 0 and np.abs(sound[:, last : last + beside]).max() > _SOMETHING
+        fell = first > 0 and np.abs(audio[:, max(0, first - beside) : first]).max() > _SOMETHING
+        rose = last < audio.shape[1] and first == 0 and np.abs(audio[:, last : last + beside]).max() > _SOMETHING
         if (fell or rose) and last - first > longest:
             longest, at = int(last - first), int(first)
     if longest <= limits.gap_s * sample_rate:
@@ -121,16 +121,16 @@ def silence(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Findin
     return [Finding("silence", at / sample_rate, longest / sample_rate, limits.gap_s, "seconds of nothing, begun at once")]
 
 
-def lost_band(sound: Floats, sample_rate: int, limits: SoundLimits) -> list[Finding]:
-    """A wall in the floor of the spectrum, where sound ends or begins within a sixth of an octave.
+def lost_band(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """A wall in the floor of the spectrum, where audio ends or begins within a sixth of an octave.
 
-    Looked at is what sound made at 16 kHz holds whole, 250 Hz to 6.9 kHz, whatever the rate of the file: a file that was
-    written at a higher rate ends where the sound that went in did, and that is no fault.
+    Looked at is what audio made at 16 kHz holds whole, 250 Hz to 6.9 kHz, whatever the rate of the file: a file that was
+    written at a higher rate ends where the audio that went in did, and that is no fault.
     """
     size = 1 << max(8, round(0.064 * sample_rate).bit_length() - 1)
-    if sound.shape[1] < 4 * size:
+    if audio.shape[1] < 4 * size:
         return []
-    frames = np.lib.stride_tricks.sliding_window_view(sound.mean(axis=0), size)[:: size // 2]
+    frames = np.lib.stride_tricks.sliding_window_view(audio.mean(axis=0), size)[:: size // 2]
     power = np.abs(np.fft.rfft(frames * np.hanning(size).astype(np.float32), axis=1)) ** 2
     floor = np.quantile(power, _QUIET_PART, axis=0)
     # a median over frequency takes single tones out; the last term is the rounding of 16-bit samples
@@ -158,5 +158,5 @@ _QUIET_PART = 0.1
 _SMOOTH = 9
 _LOWEST_HZ = 250.0
 _TOP_OF_RATE = 0.43  # any converter's own filter lies above
-# sound made at 16 kHz has no more than that band in a file at any rate, and Opus files are always at 48 kHz
+# audio made at 16 kHz has no more than that band in a file at any rate, and Opus files are always at 48 kHz
 _LOWEST_RATE = 16_000

@@ -1,8 +1,8 @@
-"""The health gate: is a film whole? Looks for what no film should have, whatever it shows; needs no reference.
+"""The health gate: is a video whole? Looks for what no video should have, whatever it shows; needs no reference.
 
     health = check_clip(clip)             # or check_arrays(...), before frames become whole numbers; or check_file(path)
     health.verdict                        # "ok" or "faulty"
-    health.faults[0].message              # "pop in the sound at 0.53 s: height of the strongest of 2, ..."
+    health.faults[0].message              # "pop in the audio at 0.53 s: height of the strongest of 2, ..."
     next_remedy(health, tried=())         # what to try first: "decode_fp32", ...
 
 The detectors are in :mod:`mova.media.health.video` and :mod:`mova.media.health.audio`, with what they can and
@@ -24,7 +24,7 @@ from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.media.health import audio as audio_faults
 from mova.media.health import video as video_faults
-from mova.media.health.audio import SoundLimits
+from mova.media.health.audio import AudioLimits
 from mova.media.health.video import Finding, PictureLimits
 
 Modality = Literal["video", "audio", "both"]
@@ -39,7 +39,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a film.
+    """One thing that is wrong with a video.
 
     Args:
         kind: One of :data:`KINDS`.
@@ -63,7 +63,7 @@ class Health:
     """What the gate found.
 
     Args:
-        faults: Empty for a healthy film; picture first, then sound, then both.
+        faults: Empty for a healthy video; picture first, then audio, then both.
         looked_at: ``"video"``, ``"audio"`` or both: a part that is not there is not judged.
     """
 
@@ -94,8 +94,8 @@ class Health:
 def check_clip(clip: Clip) -> Health:
     """Look over what of a clip was made; also as ``clip.health``. About 35 ms for 33 frames of 96 x 96 on one core."""
     return check_arrays(
-        None if "video" in clip.given_whole else clip.frames,
-        None if "audio" in clip.given_whole else clip.waveform,
+        None if "video" in clip.fully_conditioned else clip.frames,
+        None if "audio" in clip.fully_conditioned else clip.waveform,
         fps=clip.fps,
         sample_rate=clip.sample_rate,
     )
@@ -108,19 +108,19 @@ def check_arrays(
     fps: float | Fraction,
     sample_rate: int,
     picture_limits: PictureLimits | None = None,
-    sound_limits: SoundLimits | None = None,
+    audio_limits: AudioLimits | None = None,
 ) -> Health:
-    """Look picture and sound over as they come out of the codecs, before they are made to fit each other.
+    """Look picture and audio over as they come out of the codecs, before they are made to fit each other.
 
     A part with values that are not finite is not looked at any further.
 
     Args:
         frames: ``[T, H, W, 3]``, uint8 or floating in [0, 1]; None if there is no picture.
-        waveform: ``[channels, S]`` or ``[S]``, full scale 1; None if there is no sound.
+        waveform: ``[channels, S]`` or ``[S]``, full scale 1; None if there is no audio.
         fps: Frames per second.
         sample_rate: Samples per second.
-        picture_limits: What is allowed; default: as measured on clean films.
-        sound_limits: Likewise.
+        picture_limits: What is allowed; default: as measured on clean videos.
+        audio_limits: Likewise.
 
     Raises:
         ValueError: If an array is empty or of another shape, or a rate is not positive.
@@ -134,16 +134,16 @@ def check_arrays(
         faults += _picture_faults(_checked_frames(frames), float(fps), picture_limits or PictureLimits())
     if waveform is not None:
         looked_at.append("audio")
-        faults += _sound_faults(_checked_waveform(waveform), sample_rate, sound_limits or SoundLimits())
+        faults += _audio_faults(_checked_waveform(waveform), sample_rate, audio_limits or AudioLimits())
     if frames is not None and waveform is not None:
         faults += _length_faults(len(frames), waveform.shape[-1], Fraction(fps), sample_rate)
     return Health(tuple(faults), tuple(looked_at))
 
 
 def check_file(path: str | Path) -> Health:
-    """Look a film on disk over; picture and sound are read apart, so that one may be longer than the other.
+    """Look a video on disk over; picture and audio are read apart, so that one may be longer than the other.
 
-    A file without a sound or a picture stream is judged by what there is, and says so in ``looked_at``.
+    A file without audio or a picture stream is judged by what there is, and says so in ``looked_at``.
 
     Raises:
         MediaError: If the file cannot be read.
@@ -153,21 +153,21 @@ def check_file(path: str | Path) -> Health:
 
     info = probe(path)
     if info.video is None:
-        sound = read_waveform(path)
-        return check_arrays(None, sound.waveform, fps=1, sample_rate=sound.sample_rate)
-    film = read_frames(path)
+        audio = read_waveform(path)
+        return check_arrays(None, audio.waveform, fps=1, sample_rate=audio.sample_rate)
+    video = read_frames(path)
     limits = PictureLimits(hitch=_STEPPED_HITCH) if info.video.codec == _STEPPED else PictureLimits()
     if info.audio is None:
-        return check_arrays(film.frames, None, fps=film.fps, sample_rate=1, picture_limits=limits)
-    sound = read_waveform(path)
-    return check_arrays(film.frames, sound.waveform, fps=film.fps, sample_rate=sound.sample_rate, picture_limits=limits)
+        return check_arrays(video.frames, None, fps=video.fps, sample_rate=1, picture_limits=limits)
+    audio = read_waveform(path)
+    return check_arrays(video.frames, audio.waveform, fps=video.fps, sample_rate=audio.sample_rate, picture_limits=limits)
 
 
 def next_remedy(health: Health, tried: Collection[str]) -> Remedy | None:
     """What to do next about a faulty clip: the first rung of the ladder that is of use and has not been tried.
 
     The ladder goes from cheap to dear: decode the same latents in float32; decode them again without tiles or caches; make
-    the faulty modality anew from another seed. A film that hangs was generated so: no decoder mends it.
+    the faulty modality anew from another seed. A video that hangs was generated so: no decoder mends it.
 
     Args:
         health: Of the clip as it is now.
@@ -221,28 +221,28 @@ def _picture_faults(frames: npt.NDArray[Any], fps: float, limits: PictureLimits)
         broken = ~np.isfinite(frames).all(axis=(1, 2, 3))
         if broken.any():
             return [_nonfinite("video", float(broken.argmax()) / fps, float(broken.mean()), "share of the frames")]
-    film = video_faults.reduced(frames, fps)
-    checks = (video_faults.hanging, video_faults.black, video_faults.colour_shift, video_faults.tile_grid)
-    return [_worded(finding, "video") for check in checks for finding in check(film, limits)]
+    video = video_faults.reduced(frames, fps)
+    checks = (video_faults.duplicated_frames, video_faults.black, video_faults.colour_shift, video_faults.tile_grid)
+    return [_worded(finding, "video") for check in checks for finding in check(video, limits)]
 
 
-def _sound_faults(sound: npt.NDArray[np.float32], sample_rate: int, limits: SoundLimits) -> list[Fault]:
-    broken = ~np.isfinite(sound).all(axis=0)
+def _audio_faults(audio: npt.NDArray[np.float32], sample_rate: int, limits: AudioLimits) -> list[Fault]:
+    broken = ~np.isfinite(audio).all(axis=0)
     if broken.any():
         return [_nonfinite("audio", float(broken.argmax()) / sample_rate, float(broken.mean()), "share of the samples")]
-    silent = audio_faults.silence(sound, sample_rate, limits)
+    silent = audio_faults.silence(audio, sample_rate, limits)
     checks = (audio_faults.offset, audio_faults.clipping, audio_faults.pops, audio_faults.lost_band)
-    findings = [finding for check in checks for finding in check(sound, sample_rate, limits)]
+    findings = [finding for check in checks for finding in check(audio, sample_rate, limits)]
     return [_worded(finding, "audio") for finding in (*findings, *silent)]
 
 
 def _length_faults(num_frames: int, num_samples: int, fps: Fraction, sample_rate: int) -> list[Fault]:
-    """Sound that is more than a frame, or a block of a sound codec, longer or shorter than the picture."""
+    """Audio that is more than a frame, or a block of an audio codec, longer or shorter than the picture."""
     apart_s = float(Fraction(num_samples, sample_rate) - num_frames / fps)
     limit_s = max(float(1 / fps), _BLOCK / sample_rate)
     if abs(apart_s) <= limit_s:
         return []
-    detail = f"seconds by which the sound is {'longer' if apart_s > 0 else 'shorter'} than the picture"
+    detail = f"seconds by which the audio is {'longer' if apart_s > 0 else 'shorter'} than the picture"
     at_s = min(num_samples / sample_rate, float(num_frames / fps))
     return [_worded(Finding("length", at_s, abs(apart_s), limit_s, detail), "both")]
 
@@ -252,7 +252,7 @@ def _nonfinite(modality: Modality, at_s: float, share: float, detail: str) -> Fa
 
 
 def _worded(finding: Finding, modality: Modality) -> Fault:
-    where = {"video": "in the picture", "audio": "in the sound", "both": "of picture and sound"}[modality]
+    where = {"video": "in the picture", "audio": "in the audio", "both": "of picture and audio"}[modality]
     limit = f"{finding.limit:.3g}"
     text = f"{_NAMES[finding.kind]} {where} at {finding.at_s:.2f} s: {finding.detail} {finding.value:.3g} (limit {limit})"
     return Fault(finding.kind, modality, finding.at_s, finding.value, finding.limit, text)

@@ -3,7 +3,7 @@
 What a fault looks like is told from what a quiet scene looks like, not from a level alone. A lamp that waits to be
 struck stands still, lightning changes the colour of everything, night is dark; a fault does what none of these do:
 
-* a film that *hangs* stops in the middle of a movement, at full speed; a scene that comes to rest slows down, or
+* a video that *hangs* stops in the middle of a movement, at full speed; a scene that comes to rest slows down, or
   returns to where it has rested before;
 * a colour that *shifts* never comes back, and changes more in hue than in brightness; a flash comes back;
 * *tiles* leave straight lines from edge to edge, both ways; what is built or grown ends somewhere.
@@ -68,7 +68,7 @@ class PictureLimits:
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """A film pooled for looking at.
+    """A video pooled for looking at.
 
     Args:
         colour: ``[T, h, w, 3]`` float32 in 0 to 255, about 100 pixels on the short side.
@@ -85,7 +85,7 @@ class Reduced:
     @cached_property
     def activity(self) -> Floats:
         """``[T - 1]`` change from each frame to the next, in the liveliest cell."""
-        return _liveliest(np.abs(np.diff(self.grey, axis=0)))
+        return _max_cell_difference(np.abs(np.diff(self.grey, axis=0)))
 
     @cached_property
     def change(self) -> Floats:
@@ -94,7 +94,7 @@ class Reduced:
 
 
 def reduced(frames: npt.NDArray[np.uint8] | npt.NDArray[np.floating], fps: float) -> Reduced:
-    """Pool a film once for all checks.
+    """Pool a video once for all checks.
 
     Args:
         frames: ``[T, H, W, 3]``, uint8 or floating in [0, 1], finite.
@@ -117,36 +117,38 @@ def reduced(frames: npt.NDArray[np.uint8] | npt.NDArray[np.floating], fps: float
     return Reduced(colour, colour @ _LUMA, mean * (scale / len(frames[::step])), fps)
 
 
-def hanging(film: Reduced, limits: PictureLimits) -> list[Finding]:
+def duplicated_frames(video: Reduced, limits: PictureLimits) -> list[Finding]:
     """Frames that repeat the one before while things move: ``frozen`` (three or more in a row) or ``duplicated``."""
-    num_frames = len(film.grey)
+    num_frames = len(video.grey)
     if num_frames < _FEWEST_FRAMES:
         return []
-    still = _liveliest(np.abs(film.grey - film.grey[:1]))
+    still = _max_cell_difference(np.abs(video.grey - video.grey[:1]))
     if still.max() < limits.moving:
         detail = "largest change of the picture in the whole clip, in levels"
         return [Finding("frozen", 0.0, float(still.max()), limits.moving, detail)]
-    # in a film that went through a codec the same frame comes out a little different
-    same = (film.change < limits.same) & (film.activity < 0.6)
+    # in a video that went through a codec the same frame comes out a little different
+    same = (video.change < limits.same) & (video.activity < 0.6)
     stills = np.flatnonzero(np.r_[True, same] | np.r_[same, True])  # the first and the last frame may be at rest, too
-    runs = [run for run in _runs(same) if _hangs(film, run, stills, limits)]
+    runs = [run for run in _runs(same) if _hangs(video, run, stills, limits)]
     long = [run for run in runs if run[1] - run[0] >= _FROZEN_RUN]
     short = [run for run in runs if run[1] - run[0] < _FROZEN_RUN]
     found = []
     if long:
-        seconds = max(last - first for first, last in long) / film.fps
+        seconds = max(last - first for first, last in long) / video.fps
         found.append(
-            Finding("frozen", (long[0][0] + 1) / film.fps, seconds, _FROZEN_RUN / film.fps, "seconds without movement")
+            Finding("frozen", (long[0][0] + 1) / video.fps, seconds, _FROZEN_RUN / video.fps, "seconds without movement")
         )
     if short:
         count = sum(last - first for first, last in short)
-        found.append(Finding("duplicated", (short[0][0] + 1) / film.fps, float(count), 0.0, "frames shown twice amid movement"))
+        found.append(
+            Finding("duplicated", (short[0][0] + 1) / video.fps, float(count), 0.0, "frames shown twice amid movement")
+        )
     return found
 
 
-def black(film: Reduced, limits: PictureLimits) -> list[Finding]:
+def black(video: Reduced, limits: PictureLimits) -> list[Finding]:
     """Black frames, unless a fade leads to them and away from them."""
-    pixels = rearrange(film.grey, "t h w -> t (h w)")
+    pixels = rearrange(video.grey, "t h w -> t (h w)")
     rank = min(pixels.shape[1] - 1, int(0.99 * pixels.shape[1]))
     bright = np.partition(pixels, rank, axis=1)[:, rank]
     dark = bright < limits.black
@@ -157,16 +159,16 @@ def black(film: Reduced, limits: PictureLimits) -> list[Finding]:
         beside = [float(bright[index]) for index in (first - 1, last) if 0 <= index < len(bright)]
         if not beside or max(beside) > _FADE * usual:
             detail = "black frames"
-            return [Finding("black", first / film.fps, float(dark.sum()), 0.0, detail)]
+            return [Finding("black", first / video.fps, float(dark.sum()), 0.0, detail)]
     return []
 
 
-def colour_shift(film: Reduced, limits: PictureLimits) -> list[Finding]:
+def colour_shift(video: Reduced, limits: PictureLimits) -> list[Finding]:
     """Colours of the whole picture that change for good: at once, or little by little."""
-    stride = max(1, len(film.colour) // _COLOUR_FRAMES)
-    cells = _coarse(film.colour[::stride])
+    stride = max(1, len(video.colour) // _COLOUR_FRAMES)
+    cells = _coarse(video.colour[::stride])
     num = len(cells)
-    least = max(5, round(_LASTING_S * film.fps / stride))
+    least = max(5, round(_LASTING_S * video.fps / stride))
     if num < 2 * least:
         return []
     tint = np.stack((cells[..., 0] - cells[..., 1], cells[..., 2] - cells[..., 1]), axis=-1)
@@ -196,21 +198,21 @@ def colour_shift(film: Reduced, limits: PictureLimits) -> list[Finding]:
         return []
     return [
         Finding(
-            "colour_shift", at * stride / film.fps, best, limits.colour, "lasting change of hue, in levels weighed by darkness"
+            "colour_shift", at * stride / video.fps, best, limits.colour, "lasting change of hue, in levels weighed by darkness"
         )
     ]
 
 
-def tile_grid(film: Reduced, limits: PictureLimits) -> list[Finding]:
+def tile_grid(video: Reduced, limits: PictureLimits) -> list[Finding]:
     """Straight seams through the whole picture, both ways, at the borders of square tiles (a multiple of 8 pixels wide).
 
     Counted are the pieces of each line, an eighth of its length each, with a step above the limit. What fills most of the
     picture (a keyboard, pads) has lines too, but they end before the picture does, or stand elsewhere.
     """
-    height, width = film.mean_grey.shape
+    height, width = video.mean_grey.shape
     if min(height, width) < 4 * _SEGMENTS:
         return []
-    ways = (_steps(film.mean_grey), _steps(film.mean_grey.T))
+    ways = (_steps(video.mean_grey), _steps(video.mean_grey.T))
     usual = max(float((steps > limits.seam).mean()) for steps in ways)
     best, found = 0.0, 0
     for side in range(_TILE_STEP, min(height, width) // 2 + 1, _TILE_STEP):
@@ -240,7 +242,7 @@ _WARM_UP = 2  # codecs mend their first picture in the second
 _FROZEN_RUN = 3
 _REST, _TURNED = 0.05, 0.35
 _AS_BRIGHT = 4.0
-_LASTING_S = 0.4  # on either side of a change of colour: longer than a flash that ends with the film
+_LASTING_S = 0.4  # on either side of a change of colour: longer than a flash that ends with the video
 _FADE = 0.3
 _CELL = 8
 _SEGMENTS = 8
@@ -264,7 +266,7 @@ def _coarse(pictures: Floats) -> Floats:
     return reduce(cells[:, :height, :width], "t (h a) (w b) c -> t (h w) c", "mean", a=pool[0], b=pool[1])
 
 
-def _liveliest(difference: Floats) -> Floats:
+def _max_cell_difference(difference: Floats) -> Floats:
     """``[T]`` of ``[T, h, w]``: the mean of the cell with the largest one."""
     return np.asarray(_cells(difference[..., None]).max((1, 2, 3)))
 
@@ -275,7 +277,7 @@ def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _hangs(film: Reduced, run: tuple[int, int], stills: npt.NDArray[np.intp], limits: PictureLimits) -> bool:
+def _hangs(video: Reduced, run: tuple[int, int], stills: npt.NDArray[np.intp], limits: PictureLimits) -> bool:
     """Whether frames ``first`` to ``last`` are one picture that movement led to and that is no place of rest.
 
     ``stills`` are all frames in which nothing moves.
@@ -284,19 +286,19 @@ def _hangs(film: Reduced, run: tuple[int, int], stills: npt.NDArray[np.intp], li
     if first < _WARM_UP:
         return False
     # a light may be as bright in two frames, to a level, as it goes on and begins to fade; what moved before did not
-    came = film.activity[first - 1 : first] if film.change[first:last].max() == 0.0 else film.activity[first - 2 : first]
+    came = video.activity[first - 1 : first] if video.change[first:last].max() == 0.0 else video.activity[first - 2 : first]
     if came.min() < limits.hitch:
         return False
-    if last < len(film.activity):
-        goes = film.activity[last]
-        turned = _liveliest(np.abs(film.grey[last + 1 : last + 2] - film.grey[first - 1]))[0]
-        # at a turning point the film runs backwards: the two frames beside it are alike, and so are their neighbours
+    if last < len(video.activity):
+        goes = video.activity[last]
+        turned = _max_cell_difference(np.abs(video.grey[last + 1 : last + 2] - video.grey[first - 1]))[0]
+        # at a turning point the video runs backwards: the two frames beside it are alike, and so are their neighbours
         if goes < limits.hitch or (last == first + 1 and turned < _TURNED * min(goes, came[-1])):
             return False
     others = stills[(stills < first) | (stills > last)]
     if not others.size:
         return True
-    nearest = float(_liveliest(np.abs(film.grey[others] - film.grey[first])).min())
+    nearest = float(_max_cell_difference(np.abs(video.grey[others] - video.grey[first])).min())
     return nearest > max(limits.rest, _REST * float(came[-1]))
 
 

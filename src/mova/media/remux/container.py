@@ -1,4 +1,4 @@
-"""The untouched picture of a film into another container: whether it can be copied as it is, and the file for it."""
+"""The untouched picture of a video into another container: whether it can be copied as it is, and the file for it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from av.video.stream import VideoStream
 
 from mova.errors import MediaError
 from mova.media.encode import check_place
-from mova.media.kinds import FILE_KINDS, FileKind, SoundCodec, kind_of, writable_rate
-from mova.media.mux import add_sound
+from mova.media.kinds import FILE_KINDS, AudioCodec, FileKind, kind_of, writable_rate
+from mova.media.mux import add_audio
 from mova.media.probe import opened, reason, video_stream
 from mova.media.remux.track import PictureTrack, picture_track
 
-FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 _MATROSKA_TICK = Fraction(1, 1000)
 _LARGEST_TIMESCALE = 2**31 - 1
 # What says something of the picture itself; other tags count the old file's bytes
 _STREAM_TAGS = ("language", "handler_name", "title")
-_AS_PLAIN = "Write it out as a plain film first, from its first frame on."
+_AS_PLAIN = "Write it out as a plain video first, from its first frame on."
 
 
 @dataclass(frozen=True)
-class Look:
+class DisplayParameters:
     """How a picture is to be shown: what a copy must not change.
 
     Args:
@@ -54,20 +54,20 @@ class CopyPlan:
     """A copy that can be made.
 
     Args:
-        track: The film's picture.
+        track: The video's picture.
         path: Where it goes.
         kind: What is written.
-        sound: How the sound beside it is written.
-        codec_tag: The film's own four letters for its codec, where the new container knows them; None: FFmpeg's choice.
+        audio: How the audio beside it is written.
+        codec_tag: The video's own four letters for its codec, where the new container knows them; None: FFmpeg's choice.
         look: How the picture is shown.
     """
 
     track: PictureTrack
     path: Path
     kind: FileKind
-    sound: SoundCodec
+    audio: AudioCodec
     codec_tag: str | None
-    look: Look
+    look: DisplayParameters
 
     @property
     def has_edits(self) -> bool:
@@ -75,45 +75,45 @@ class CopyPlan:
         return self.kind.container in ("mp4", "mov")
 
     def timescale(self, sample_rate: int) -> int:
-        """A unit for edit lists in which the starts and ends of picture and sound are whole; if too fine, the starts."""
+        """A unit for edit lists in which the starts and ends of picture and audio are whole; if too fine, the starts."""
         start = self.track.start_s.denominator
         fitting = [math.lcm(sample_rate, start, self.track.seconds.denominator), math.lcm(sample_rate, start), start]
         return next(timescale for timescale in fitting if timescale <= _LARGEST_TIMESCALE)
 
 
-def planned_copy(film: Path, path: Path, *, overwrite: bool) -> CopyPlan:
-    """Look at a film, and refuse to copy its picture into ``path`` where that would change it.
+def planned_copy(video: Path, path: Path, *, overwrite: bool) -> CopyPlan:
+    """Look at a video, and refuse to copy its picture into ``path`` where that would change it.
 
     Args:
-        film: The film.
-        path: Where its picture will go, with a sound.
+        video: The video.
+        path: Where its picture will go, with audio.
         overwrite: Whether a file that is there may be replaced.
 
     Raises:
-        MediaError: If the film cannot be read, nothing can be written to ``path``, or the picture's codec, times or edit
+        MediaError: If the video cannot be read, nothing can be written to ``path``, or the picture's codec, times or edit
             list do not go into this kind of file unchanged; the hint says what can be done.
     """
     kind = kind_of(path)
-    if kind.sound is None or path.suffix.lower() not in FILM_SUFFIXES:
+    if kind.audio is None or path.suffix.lower() not in VIDEO_SUFFIXES:
         raise MediaError(
-            f"cannot write {path}: {path.suffix} files do not hold a film with its sound.",
-            f"Use one of {', '.join(FILM_SUFFIXES)}.",
+            f"cannot write {path}: {path.suffix} files do not hold a video with its audio.",
+            f"Use one of {', '.join(VIDEO_SUFFIXES)}.",
         )
     check_place(path, overwrite)
-    track = picture_track(film)
-    if path.exists() and path.samefile(film):
-        raise MediaError(f"cannot write {path}: it is the film itself.", "Choose another name.")
-    with opened(film) as container:
+    track = picture_track(video)
+    if path.exists() and path.samefile(video):
+        raise MediaError(f"cannot write {path}: it is the video itself.", "Choose another name.")
+    with opened(video) as container:
         stream = picture_of(container)
-        _check_codec(stream, film, path)
+        _check_codec(stream, video, path)
         _check_times(track, kind, path)
-        plan = CopyPlan(track, path, kind, kind.sound, _own_tag(stream), look_of(container, stream))
+        plan = CopyPlan(track, path, kind, kind.audio, _own_tag(stream), look_of(container, stream))
         if _refusal(plan, stream) is not None:
-            # another container may not know the film's letters; those that FFmpeg chooses mean the same codec
+            # another container may not know the video's letters; those that FFmpeg chooses mean the same codec
             plan = replace(plan, codec_tag=None)
             refusal = _refusal(plan, stream)
             if refusal is not None:
-                raise _uncopiable(stream, film, path, f"{path.suffix} files do not take it ({refusal})")
+                raise _uncopiable(stream, video, path, f"{path.suffix} files do not take it ({refusal})")
     return plan
 
 
@@ -123,7 +123,7 @@ def opened_target(target: str | io.BytesIO, plan: CopyPlan, *, sample_rate: int,
     Args:
         target: Name of a file, or memory.
         plan: What goes into it.
-        sample_rate: Of its sound, in Hz.
+        sample_rate: Of its audio, in Hz.
         tags: Metadata of the container.
     """
     # bitexact: no version of the writer and no random identifiers in the file
@@ -149,18 +149,18 @@ def add_picture(container: OutputContainer, plan: CopyPlan, source: VideoStream)
 
 
 def picture_of(container: InputContainer) -> VideoStream:
-    """The main picture stream of a film that is known to have one."""
+    """The main picture stream of a video that is known to have one."""
     stream = video_stream(container)
     assert stream is not None, "picture_track found it"
     return stream
 
 
-def look_of(container: InputContainer, stream: VideoStream) -> Look:
+def look_of(container: InputContainer, stream: VideoStream) -> DisplayParameters:
     """How the picture is shown, by its header and its first frame."""
     rotation = next((frame.rotation for frame in container.decode(stream)), 0)
     context = stream.codec_context
     colours = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
-    return Look(
+    return DisplayParameters(
         size=(context.width, context.height),
         pixel_format=context.pix_fmt,
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
@@ -169,15 +169,15 @@ def look_of(container: InputContainer, stream: VideoStream) -> Look:
     )
 
 
-def _check_codec(stream: VideoStream, film: Path, path: Path) -> None:
+def _check_codec(stream: VideoStream, video: Path, path: Path) -> None:
     name = stream.codec_context.name
     if name not in _copiable(path.suffix.lower()):
-        raise _uncopiable(stream, film, path, f"{path.suffix} files do not hold {name}")
+        raise _uncopiable(stream, video, path, f"{path.suffix} files do not hold {name}")
     # a length-prefixed stream states its version, 1, first; a start code begins with 0
     if name in ("h264", "hevc") and (stream.codec_context.extradata or b"")[:1] != b"\1":
         raise MediaError(
-            f"the picture of {film} is a stream with start codes, whose bytes would have to change in {path.name}.",
-            f"Put it into a container first: ffmpeg -i {film.name} -c copy film.mp4",
+            f"the picture of {video} is a stream with start codes, whose bytes would have to change in {path.name}.",
+            f"Put it into a container first: ffmpeg -i {video.name} -c copy film.mp4",
         )
 
 
@@ -186,12 +186,12 @@ def _copiable(suffix: str) -> set[str]:
         return container.supported_codecs
 
 
-def _uncopiable(stream: VideoStream, film: Path, path: Path, why: str) -> MediaError:
+def _uncopiable(stream: VideoStream, video: Path, path: Path, why: str) -> MediaError:
     name = stream.codec_context.name
-    others = [suffix for suffix in FILM_SUFFIXES if suffix != path.suffix.lower() and name in _copiable(suffix)]
+    others = [suffix for suffix in VIDEO_SUFFIXES if suffix != path.suffix.lower() and name in _copiable(suffix)]
     return MediaError(
-        f"the picture of {film} cannot be copied into {path.name}: {why}.",
-        f"Write {' or '.join(others)}." if others else "Convert the film to H.264 first.",
+        f"the picture of {video} cannot be copied into {path.name}: {why}.",
+        f"Write {' or '.join(others)}." if others else "Convert the video to H.264 first.",
     )
 
 
@@ -221,7 +221,7 @@ def _check_times(track: PictureTrack, kind: FileKind, path: Path) -> None:
 
 
 def _own_tag(stream: VideoStream) -> str | None:
-    """The film's letters for its codec, which tell more than the codec where it has variants (hvc1, apch)."""
+    """The video's letters for its codec, which tell more than the codec where it has variants (hvc1, apch)."""
     if "mp4" not in stream.container.format.name:
         return None
     with suppress(UnicodeDecodeError):
@@ -232,13 +232,13 @@ def _own_tag(stream: VideoStream) -> str | None:
 
 def _refusal(plan: CopyPlan, source: VideoStream) -> str | None:
     """Why FFmpeg does not write the head of such a file; None if it does."""
-    rate = writable_rate(plan.sound, 48_000)
+    rate = writable_rate(plan.audio, 48_000)
     # in memory, and without the second look at the file that moves its index to the front
     plan = replace(plan, kind=replace(plan.kind, options={}))
     container = opened_target(io.BytesIO(), plan, sample_rate=rate, tags={})
     try:
         add_picture(container, plan, source)
-        add_sound(container, plan.sound, channels=1, sample_rate=rate)
+        add_audio(container, plan.audio, channels=1, sample_rate=rate)
         container.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         return reason(error)

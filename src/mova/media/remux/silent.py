@@ -1,4 +1,4 @@
-"""A film without sound: written only where that was asked for."""
+"""A video without audio: written only where that was asked for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_silent(
     crf: int | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> WrittenFile:
-    """Write the picture of ``clip`` with no sound stream beside it, otherwise as :func:`mova.media.encode.write_clip`.
+    """Write the picture of ``clip`` with no audio stream beside it, otherwise as :func:`mova.media.encode.write_clip`.
 
     Args:
         clip: Whose picture to write.
@@ -46,9 +46,9 @@ def write_silent(
     """
     path = Path(path)
     check_target(path, width=clip.width, height=clip.height, overwrite=overwrite)
-    kind = replace(kind_of(path), sound=None)
+    kind = replace(kind_of(path), audio=None)
     if kind.picture is None:
-        raise MediaError(f"cannot write {path}: {path.suffix} files hold no film.", f"Use {path.with_suffix('.mp4').name}.")
+        raise MediaError(f"cannot write {path}: {path.suffix} files hold no video.", f"Use {path.with_suffix('.mp4').name}.")
     quality = checked_crf(kind, crf, path)
     tags = checked_metadata(metadata)
     if clip.request is not None:

@@ -1,4 +1,4 @@
-"""The picture of a film as it lies in its file: packets and their times, nothing decoded."""
+"""The picture of a video as it lies in its file: packets and their times, nothing decoded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PicturePacket:
         dts: When it is decoded, in ticks of the track.
         duration: As the container states it, in ticks of the track; 0 where unstated.
         is_keyframe: Whether decoding can start here.
-        is_discard: Whether it is decoded but not shown, by the film's edit list.
+        is_discard: Whether it is decoded but not shown, by the video's edit list.
     """
 
     digest: bytes
@@ -42,7 +42,7 @@ class PicturePacket:
 
 @dataclass(frozen=True)
 class PictureTrack:
-    """The main picture stream of a film.
+    """The main picture stream of a video.
 
     Args:
         info: What the header states.
@@ -79,7 +79,7 @@ class PictureTrack:
 
 
 def picture_track(path: str | Path) -> PictureTrack:
-    """Read the packets of a film's picture.
+    """Read the packets of a video's picture.
 
     Args:
         path: The file.

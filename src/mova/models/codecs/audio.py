@@ -1,4 +1,4 @@
-"""The small audio codec of ``mova-base``: 500 samples of mono sound to one latent of 24 numbers, and back.
+"""The small audio codec of ``mova-base``: 500 samples of mono audio to one latent of 24 numbers, and back.
 
 The encoder sees log magnitudes of a short-time Fourier transform, two frames a latent. The decoder gives log magnitudes
 and a phase back. A latent does not know the absolute phase of a steady tone, so that tones get their phase from the
@@ -30,7 +30,7 @@ LOG_MEAN, LOG_STD = (
 
 
 class AudioCodec(ModelMixin, ConfigMixin):
-    """Encodes ``[B, 1, S]`` sound in [-1, 1] to ``[B, latent_channels, S / hop_length]``.
+    """Encodes ``[B, 1, S]`` audio in [-1, 1] to ``[B, latent_channels, S / hop_length]``.
 
     Args:
         latent_channels: Numbers per latent.
@@ -96,9 +96,9 @@ class AudioCodec(ModelMixin, ConfigMixin):
     @apply_forward_hook
     def encode(self, waveform: Tensor) -> AutoencoderKLOutput:
         """Distribution of the latents of ``[B, 1, S]``; the end is padded with silence to a multiple of the hop."""
-        sound = waveform[:, 0]
-        sound = F.pad(sound, (0, -sound.shape[-1] % self.config.hop_length))
-        log_mag = (self.log_magnitude(sound) - LOG_MEAN) / LOG_STD
+        audio = waveform[:, 0]
+        audio = F.pad(audio, (0, -audio.shape[-1] % self.config.hop_length))
+        log_mag = (self.log_magnitude(audio) - LOG_MEAN) / LOG_STD
         h = self.conv_in(rearrange(log_mag, "b k (l s) -> b (k s) l", s=self.config.frames_per_latent))
         moments = self.to_latent(self.encoder(h))
         return AutoencoderKLOutput(latent_dist=SequenceGaussian(moments))
@@ -113,14 +113,14 @@ class AudioCodec(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Sound ``[B, 1, L hop_length]`` of latents ``[B, D, L]``, limited to [-1, 1]."""
+        """Audio ``[B, 1, L hop_length]`` of latents ``[B, D, L]``, limited to [-1, 1]."""
         log_mag, phase = self.decode_spectrum(latents)
         steady = peak_phase(log_mag.exp(), centre_phase(phase), hop=self.hop, n_fft=self.config.n_fft)
-        sound = self.synthesise(log_mag, uncentre_phase(steady))
-        return DecoderOutput(sample=sound[:, None].clamp(-1.0, 1.0))
+        audio = self.synthesise(log_mag, uncentre_phase(steady))
+        return DecoderOutput(sample=audio[:, None].clamp(-1.0, 1.0))
 
     def forward(self, waveform: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Encode, sample, decode (training): sound ``[B, S]``, log magnitudes, and mean and log variance of the latents."""
+        """Encode, sample, decode (training): audio ``[B, S]``, log magnitudes, and mean and log variance of the latents."""
         posterior = self.encode(waveform).latent_dist
         log_mag, phase = self.decode_spectrum(posterior.sample(generator))
         return self.synthesise(log_mag, phase), log_mag, posterior.mean, posterior.logvar

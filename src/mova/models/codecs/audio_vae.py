@@ -1,4 +1,4 @@
-"""The DAC variational autoencoder of the official checkpoints: mono sound to 50 latents a second, and back.
+"""The DAC variational autoencoder of the official checkpoints: mono audio to 50 latents a second, and back.
 
 Convolutions with snake activations (Kumar et al. 2023, arXiv 2306.06546, without its quantiser); MOVA_SPEC 1 and 3.11.
 Weight names are those of the official files. The same door as ``mova.models.codecs.audio``.
@@ -23,7 +23,7 @@ from mova.models.codecs.audio import SequenceGaussian
 
 
 class DacVae(ModelMixin, ConfigMixin):
-    """Encodes ``[B, 1, S]`` sound in [-1, 1] to ``[B, latent_dim, L]``, L = ceil(S / hop_length).
+    """Encodes ``[B, 1, S]`` audio in [-1, 1] to ``[B, latent_dim, L]``, L = ceil(S / hop_length).
 
     Args:
         encoder_dim: Channels of the encoder's first layer; every level doubles them.
@@ -75,13 +75,13 @@ class DacVae(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Sound ``[B, 1, L hop_length]`` of latents ``[B, latent_dim, L]``, limited to [-1, 1] by a tanh."""
+        """Audio ``[B, 1, L hop_length]`` of latents ``[B, latent_dim, L]``, limited to [-1, 1] by a tanh."""
         return DecoderOutput(sample=self.decoder(self.post_quant_conv(latents)))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Encodes and decodes the mean: ``[B, 1, S]`` to ``[B, 1, S]``."""
-        sound: Tensor = self.decode(self.encode(waveform).latent_dist.mode()).sample
-        return sound[..., : waveform.shape[-1]]
+        audio: Tensor = self.decode(self.encode(waveform).latent_dist.mode()).sample
+        return audio[..., : waveform.shape[-1]]
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

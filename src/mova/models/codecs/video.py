@@ -1,4 +1,4 @@
-"""The small causal video codec of ``mova-base``: 4 x 8 x 8 pixels of film to one latent of 16 numbers, and back.
+"""The small causal video codec of ``mova-base``: 4 x 8 x 8 pixels of video to one latent of 16 numbers, and back.
 
 The same door as diffusers' ``AutoencoderKLWan`` (``encode(x).latent_dist``, ``decode(z).sample``, ``latents_mean`` and
 ``latents_std`` in the configuration), so that a pipeline cannot tell them apart. Time is folded into channels and every
@@ -27,7 +27,7 @@ DECODER_REACH = 4
 
 
 class VideoCodec(ModelMixin, ConfigMixin):
-    """Encodes ``[B, 3, 1 + 4k, H, W]`` film in [-1, 1] to ``[B, latent_channels, 1 + k, H / 8, W / 8]``.
+    """Encodes ``[B, 3, 1 + 4k, H, W]`` video in [-1, 1] to ``[B, latent_channels, 1 + k, H / 8, W / 8]``.
 
     Args:
         latent_channels: Numbers per latent.
@@ -35,7 +35,7 @@ class VideoCodec(ModelMixin, ConfigMixin):
         width: Channels at an eighth of it.
         patch: Pixels per side folded into channels at the door.
         scale_factor_temporal: Frames per latent after the first.
-        latents_mean: Mean of each latent channel over the training films, for the pipeline's normalisation.
+        latents_mean: Mean of each latent channel over the training videos, for the pipeline's normalisation.
         latents_std: Standard deviation of each.
     """
 
@@ -83,22 +83,22 @@ class VideoCodec(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Film ``[B, 3, 1 + 4(L - 1), H, W]`` of latents ``[B, C, L, h, w]``; values are not clamped.
+        """Video ``[B, 3, 1 + 4(L - 1), H, W]`` of latents ``[B, C, L, h, w]``; values are not clamped.
 
-        Long films are decoded in parts, each with the latents before it that its frames depend on, so that the memory of
-        the work does not grow with the length; the film is the same.
+        Long videos are decoded in parts, each with the latents before it that its frames depend on, so that the memory of
+        the work does not grow with the length; the video is the same.
         """
         length, stride = latents.shape[2], self.config.scale_factor_temporal
         if length <= PART or torch.is_grad_enabled():
             return DecoderOutput(sample=self._decoded(latents))
-        film, done = self._decoded(latents[:, :, :PART]), 1 + stride * (PART - 1)
-        whole = film.new_empty(*film.shape[:2], 1 + stride * (length - 1), *film.shape[3:])
-        whole[:, :, :done] = film
+        finished, done = self._decoded(latents[:, :, :PART]), 1 + stride * (PART - 1)
+        whole = finished.new_empty(*finished.shape[:2], 1 + stride * (length - 1), *finished.shape[3:])
+        whole[:, :, :done] = finished
         for first in range(PART, length, PART):
             start = max(0, first - DECODER_REACH)
-            film = self._decoded(latents[:, :, start : first + PART])[:, :, 1 + stride * (first - start - 1) :]
-            whole[:, :, done : done + film.shape[2]] = film
-            done += film.shape[2]
+            finished = self._decoded(latents[:, :, start : first + PART])[:, :, 1 + stride * (first - start - 1) :]
+            whole[:, :, done : done + finished.shape[2]] = finished
+            done += finished.shape[2]
         return DecoderOutput(sample=whole)
 
     def _decoded(self, latents: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ class VideoCodec(ModelMixin, ConfigMixin):
         folded = self.decoder(rearrange(latents, "b c l h w -> b l c h w"))
         video = rearrange(folded, "b l (s c p q) h w -> b c (l s) (h p) (w q)", s=stride, c=3, p=patch, q=patch)
         video = video[:, :, stride - 1 :]
-        film: Tensor = self.finish(video)
-        return film
+        finished: Tensor = self.finish(video)
+        return finished
 
     def forward(self, video: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Encode, sample, decode (training): reconstruction, and mean and log variance of the latents."""

@@ -1,8 +1,8 @@
-"""Cues as extra channels at the video tower's door: what happens when, on the film's own clock.
+"""Cues as extra channels at the video tower's door: what happens when, on the video's own clock.
 
 A prompt says what happens and how often, and leaves open when. A cue settles that: an instant and a label. Structured times
-beside the text are how sound generators are made to keep number and order (Make-An-Audio 2, arXiv 2305.18474; PicoAudio,
-arXiv 2407.02869). Only the film is told; the sound learns of it over the bridge, as of everything that is seen.
+beside the text are how audio generators are made to keep number and order (Make-An-Audio 2, arXiv 2305.18474; PicoAudio,
+arXiv 2407.02869). Only the video is told; the audio learns of it over the bridge, as of everything that is seen.
 
 The channels are constant over the picture: one that says that cues are given (all else 0 means that none are); one per frame
 of the latent, with 1 shared by the two frames nearest to the instant; and one per label, likewise, without regard to the
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 Instant = tuple[float, str]
-"""Seconds from the start of the film, and a label; ``""`` for none."""
+"""Seconds from the start of the video, and a label; ``""`` for none."""
 
 
 def num_cue_channels(num_labels: int, *, stride: int) -> int:

@@ -1,6 +1,6 @@
 """First and last pictures as extra channels at the video tower's door: how the official checkpoints are conditioned.
 
-The channels are 4 of a mask, which pixel frames are given, and the latents of a film that holds the given pictures and
+The channels are 4 of a mask, which pixel frames are given, and the latents of a video that holds the given pictures and
 mid-grey elsewhere (MOVA_SPEC 3.7). They are the same at every step, so they are computed once a run.
 """
 
@@ -40,10 +40,10 @@ def image_condition(
 ) -> Tensor:
     """The channels for a clip that begins with a picture, ends with one, or both.
 
-    Of the film that is encoded, all but one or two frames are grey, and the latents of grey settle once the picture is out
+    Of the video that is encoded, all but one or two frames are grey, and the latents of grey settle once the picture is out
     of the encoder's sight: they are computed until then and repeated (:func:`settled_latents`). With the official codec
-    and 193 frames that is 121 frames, or 63 % of the encoder's time and of the film's memory: at 720p, 1.3 instead of
-    2.1 GB in float32. On a CPU the result is bit-equal to that of the whole film.
+    and 193 frames that is 121 frames, or 63 % of the encoder's time and of the video's memory: at 720p, 1.3 instead of
+    2.1 GB in float32. On a CPU the result is bit-equal to that of the whole video.
 
     Args:
         codec: The video codec, an ``AutoencoderKLWan`` or one with its door.
@@ -64,8 +64,8 @@ def image_condition(
         raise ValueError("give image, last_image or both; text_only_condition is for neither.")
     if any(picture.ndim != 4 or picture.shape != pictures[0].shape for picture in pictures):
         raise ValueError(f"pictures must be [B, 3, H, W] and alike; got {[list(picture.shape) for picture in pictures]}.")
-    film = _Film(num_frames, tuple(pictures[0].shape), image, last_image)
-    return _condition(codec, film, device=device)
+    video = _Video(num_frames, tuple(pictures[0].shape), image, last_image)
+    return _condition(codec, video, device=device)
 
 
 def text_only_condition(
@@ -82,12 +82,12 @@ def text_only_condition(
     ``"white"`` says that the first frame is white, as the authors advise (MOVA_SPEC 3.7). The network believes it: the clip
     begins white, and users report that about 40 % of clips are of one colour (MOVA_SPEC 5, issue 38).
 
-    ``"unmasked"`` says that no frame is given: the mask is 0 everywhere and the film is grey throughout. Every latent frame
+    ``"unmasked"`` says that no frame is given: the mask is 0 everywhere and the video is grey throughout. Every latent frame
     then carries what every frame after the first carried in training, "to be made, grey beneath"; patches are embedded one
     by one and positions enter attention as differences, so the tokens are such as the network knows. New to MOVA is only
     that no frame at all is marked. Two things near to it speak for it and prove nothing: Wan's image-to-video pre-training
     mixed in interpolation between random frames (its paper as quoted in Wan-Video/Wan2.1, issue 283), where the first need
-    not be given; and VideoX-Fun's Wan networks with these channels, which were trained for it, make films from text with a
+    not be given; and VideoX-Fun's Wan networks with these channels, which were trained for it, make videos from text with a
     mask of zeros (and zeros in place of grey's latents). Tested is that this is the image path with another mask, and that
     it depends on no picture. How good the clips are on the released weights is not measured.
 
@@ -108,7 +108,7 @@ def text_only_condition(
     if policy not in get_args(TextOnlyPolicy):
         raise ValueError(f"policy must be one of {', '.join(get_args(TextOnlyPolicy))}; got {policy!r}.")
     white = torch.ones(1, 3, height, width) if policy == "white" else None
-    return _condition(codec, _Film(num_frames, (1, 3, height, width), white, None), device=device)
+    return _condition(codec, _Video(num_frames, (1, 3, height, width), white, None), device=device)
 
 
 def given_frames_mask(num_frames: int, *, has_first: bool, has_last: bool) -> Tensor:
@@ -131,7 +131,7 @@ def given_frames_mask(num_frames: int, *, has_first: bool, has_last: bool) -> Te
 
 
 def settled_latents(config: Mapping[str, Any]) -> int | None:
-    """Latent frames of an ``AutoencoderKLWan`` that see the first pixel frame; all later ones of a film that does not change
+    """Latent frames of an ``AutoencoderKLWan`` that see the first pixel frame; all later ones of a video that does not change
     after it are equal. ``None`` where the configuration is of another network.
 
     Counted in frames of the level at hand, from the door on: a causal convolution of three taps lets the first frame reach
@@ -154,15 +154,15 @@ def settled_latents(config: Mapping[str, Any]) -> int | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Film:
-    """A grey film with what is given of it; ``shape`` is that of a frame, ``(B, 3, H, W)``."""
+class _Video:
+    """A grey video with what is given of it; ``shape`` is that of a frame, ``(B, 3, H, W)``."""
 
     num_frames: int
     shape: tuple[int, ...]
     first: Tensor | None
     last: Tensor | None
 
-    def cut_to(self, num_latents: int) -> _Film:
+    def cut_to(self, num_latents: int) -> _Video:
         """The same with less grey, or more."""
         return replace(self, num_frames=1 + STRIDE * (num_latents - 1))
 
@@ -177,34 +177,34 @@ class _Film:
 
 
 @torch.no_grad()
-def _condition(codec: Any, film: _Film, *, device: torch.device | None) -> Tensor:
-    mask = given_frames_mask(film.num_frames, has_first=film.first is not None, has_last=film.last is not None)
-    latents = _normalised(codec, _encoded(codec, film, codec.device if device is None else device))
+def _condition(codec: Any, video: _Video, *, device: torch.device | None) -> Tensor:
+    mask = given_frames_mask(video.num_frames, has_first=video.first is not None, has_last=video.last is not None)
+    latents = _normalised(codec, _encoded(codec, video, codec.device if device is None else device))
     batch, _, frames, height, width = latents.shape
     if frames != mask.shape[1]:
-        raise ValueError(f"the codec made {frames} latents of {film.num_frames} frames; these channels need {mask.shape[1]}.")
+        raise ValueError(f"the codec made {frames} latents of {video.num_frames} frames; these channels need {mask.shape[1]}.")
     shown = mask.to(latents)[None, :, :, None, None].expand(batch, -1, -1, height, width)
     return torch.cat([shown, latents], dim=1)
 
 
-def _encoded(codec: Any, film: _Film, device: torch.device) -> Tensor:
-    """Latents of the film, of which no more is encoded than differs."""
+def _encoded(codec: Any, video: _Video, device: torch.device) -> Tensor:
+    """Latents of the video, of which no more is encoded than differs."""
     reach = settled_latents(codec.config)
-    num_latents, tail = (film.num_frames - 1) // STRIDE + 1, int(film.last is not None)
+    num_latents, tail = (video.num_frames - 1) // STRIDE + 1, int(video.last is not None)
     if reach is None or num_latents <= reach + 2 + tail:
-        return _encoded_whole(codec, film, device)
+        return _encoded_whole(codec, video, device)
     # two latents beyond the reach, so that they can be compared; and one that holds the last picture
-    latents = _encoded_whole(codec, film.cut_to(reach + 2 + tail), device)
+    latents = _encoded_whole(codec, video.cut_to(reach + 2 + tail), device)
     one, other = latents[:, :, reach : reach + 1], latents[:, :, reach + 1 : reach + 2]
     if float((one - other).abs().max()) > SAME * float(other.abs().max()):
-        _log.warning("the codec's latents have not settled after %d; the whole film is encoded.", reach)
-        return _encoded_whole(codec, film, device)
+        _log.warning("the codec's latents have not settled after %d; the whole video is encoded.", reach)
+        return _encoded_whole(codec, video, device)
     grey = other.expand(-1, -1, num_latents - latents.shape[2], -1, -1)
     return torch.cat([latents[:, :, : reach + 2], grey, latents[:, :, reach + 2 :]], dim=2)
 
 
-def _encoded_whole(codec: Any, film: _Film, device: torch.device) -> Tensor:
-    latents: Tensor = codec.encode(film.pixels(device, codec.dtype)).latent_dist.mode()
+def _encoded_whole(codec: Any, video: _Video, device: torch.device) -> Tensor:
+    latents: Tensor = codec.encode(video.pixels(device, codec.dtype)).latent_dist.mode()
     return latents.float()
 
 

@@ -26,7 +26,7 @@ MAX_CUES = 16
 NUCLEUS = 0.9
 """A token is drawn from the likeliest ones that together have this chance (Holtzman et al. 2020, arXiv 1904.09751)."""
 PLAN_KEY = 3
-"""Tells a planner's random numbers from the noise of film and sound, which have 1 and 2 (:mod:`mova.sampling.noise`)."""
+"""Tells a planner's random numbers from the noise of video and audio, which have 1 and 2 (:mod:`mova.sampling.noise`)."""
 
 
 def build_cue_planner(

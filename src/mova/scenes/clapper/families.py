@@ -102,10 +102,10 @@ def make_scene(family: str, seed: int, *, fps: Number = 24, seconds: Number = 4)
 def scene_of(plan: Plan, *, family: str, seed: int, fps: Fraction, num_frames: int) -> ClapperScene:
     """A plan with its events told apart: what is seen, and what is heard."""
     seen = [ClapperEvent(one.time_s, "video", one.kind, one.label, one.place, one.strength) for one in plan.picture.events]
-    heard = [ClapperEvent(one.sound_time_s, "audio", one.kind, one.label, one.place, one.strength) for one in plan.sound.events]
+    heard = [ClapperEvent(one.audio_time_s, "audio", one.kind, one.label, one.place, one.strength) for one in plan.audio.events]
     events = tuple(sorted(seen + heard, key=lambda event: (event.time_s, event.modality)))
-    caption = plan.picture.caption or plan.sound.caption
-    return ClapperScene(family, seed, fps, num_frames, caption, plan.attributes, events, plan.picture, plan.sound, plan.lag_s)
+    caption = plan.picture.caption or plan.audio.caption
+    return ClapperScene(family, seed, fps, num_frames, caption, plan.attributes, events, plan.picture, plan.audio, plan.lag_s)
 
 
 def sample_scenes(
@@ -153,8 +153,8 @@ def render_scene(
     num_channels = channels or (2 if FAMILIES[scene.family].stereo else 1)
     frames = draw_scene(scene, width=width, height=height)
     num_samples = samples_in_frames(scene.num_frames, scene.fps, sample_rate)
-    voice = scrape if scene.sound.kind == "scrape" else synthesise
-    waveform = voice(scene.sound, sample_rate=sample_rate, num_samples=num_samples, channels=num_channels)
+    voice = scrape if scene.audio.kind == "scrape" else synthesise
+    waveform = voice(scene.audio, sample_rate=sample_rate, num_samples=num_samples, channels=num_channels)
     return Clip(frames, waveform, scene.fps, sample_rate, request={"prompt": scene.caption})
 
 

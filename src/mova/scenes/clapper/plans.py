@@ -28,7 +28,7 @@ class Plan:
     """What is drawn, what sounds, and what was chosen for it."""
 
     picture: Script
-    sound: Script
+    audio: Script
     attributes: Mapping[str, Value]
     lag_s: float = 0.0
 
@@ -100,7 +100,7 @@ def far_flash(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     motion = _lamp(rng, rules.times(rng, count, lag_s=lag), rules, radius=0.06)
     caption = f"{colour} fireworks {distance_m} metres away flash {times(count)}; the bang arrives later"
     script = _lamp_script("lamp", motion, seed, rules, chosen, caption, labels=["bang"] * count)
-    events = tuple(replace(event, sound_time_s=event.time_s + lag) for event in script.events)
+    events = tuple(replace(event, audio_time_s=event.time_s + lag) for event in script.events)
     return Plan(replace(script, events=events), replace(script, kind="fireworks", events=events), chosen, lag)
 
 
@@ -164,7 +164,7 @@ def silent_motion(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """A ball that makes no sound."""
     plan = bounce(rng, rules, seed)
     picture = replace(plan.picture, caption=f"{plan.picture.caption}, in complete silence")
-    return Plan(picture, replace(plan.sound, events=()), plan.attributes)
+    return Plan(picture, replace(plan.audio, events=()), plan.attributes)
 
 
 def off_screen(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -174,13 +174,13 @@ def off_screen(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     assert isinstance(motion, ball.BallMotion)
     caption = f"an empty room with a {plan.attributes['floor']} floor; a ball bounces out of sight"
     picture = replace(plan.picture, caption=caption, events=(), motion=replace(motion, flights=()))
-    return Plan(picture, replace(plan.sound, caption=caption), plan.attributes)
+    return Plan(picture, replace(plan.audio, caption=caption), plan.attributes)
 
 
 def unrelated(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """The picture of one ball and the sound of another."""
     seen, heard = bounce(rng, rules, seed), bounce(rng, rules, seed)
-    return Plan(seen.picture, heard.sound, seen.attributes)
+    return Plan(seen.picture, heard.audio, seen.attributes)
 
 
 _NOTES = ("C", "D", "E", "F", "G", "A", "B")
@@ -199,7 +199,7 @@ def _retimed(
 ) -> Plan:
     """A scene of the rendered world with its events at other times."""
     made = KINDS[kind].plan(rng, chosen, rules.seconds)
-    events = tuple(replace(event, time_s=time, sound_time_s=time) for event, time in zip(made.events, times_s, strict=True))
+    events = tuple(replace(event, time_s=time, audio_time_s=time) for event, time in zip(made.events, times_s, strict=True))
     caption = write_caption(kind, chosen, rng)
     script = Script(kind, seed, rules.seconds, caption, chosen, events, made.motion)
     return Plan(script, script, chosen)

@@ -62,7 +62,7 @@ class ClapperScene:
         attributes: What was chosen, by name.
         events: In order of time.
         picture: What is drawn; its kind says by which drawing.
-        sound: What sounds; its kind says by which voice.
+        audio: What sounds; its kind says by which voice.
         lag_s: How much later than seen the scene means things to be heard.
     """
 
@@ -74,7 +74,7 @@ class ClapperScene:
     attributes: Mapping[str, Value]
     events: tuple[ClapperEvent, ...]
     picture: Script
-    sound: Script
+    audio: Script
     lag_s: float = 0.0
 
     @property

@@ -31,5 +31,5 @@ def scrape(script: Script, *, sample_rate: int, num_samples: int, channels: int 
     window = Window(0, num_samples, 0.0, sample_rate)
     noise = band_noise(window, _BAND, generator("scrape", script.seed, "noise"))
     room = _ROOM[0] * band_noise(window, _ROOM[1], generator("scrape", script.seed, "room"))
-    sound = _LEVEL / 1.5 * motion.speed(window.times_s) * noise + room
-    return np.repeat(np.tanh(sound)[None].astype(np.float32), channels, axis=0)
+    audio = _LEVEL / 1.5 * motion.speed(window.times_s) * noise + room
+    return np.repeat(np.tanh(audio)[None].astype(np.float32), channels, axis=0)

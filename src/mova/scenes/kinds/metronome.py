@@ -112,8 +112,7 @@ def _case(view: View, motion: MetronomeMotion, colour: Colour) -> Image:
     def outline(grow: float) -> tuple[tuple[float, float], ...]:
         corners = ((-0.13, -0.38), (0.13, -0.38), (0.30, 0.40), (-0.30, 0.40))
         return tuple(
-            view.near(motion.centre, dx + (grow if dx > 0 else -grow), dy + (grow if dy > 0 else -grow))
-            for dx, dy in corners
+            view.near(motion.centre, dx + (grow if dx > 0 else -grow), dy + (grow if dy > 0 else -grow)) for dx, dy in corners
         )
 
     paint(image, Polygon(outline(0.0)), colour=mix(colour, BLACK, 0.65))

@@ -2,7 +2,7 @@
 
 A clip of latents x and noise n give the noisy latents ``(1 - sigma) x + sigma n`` and the velocity ``n - x`` (Liu et al.
 2022, arXiv 2209.03003). Each modality has its own sigma: most of the time both are equal, else they are independent, or
-one modality is given clean (a sound for a film, a film for a sound), or a region is (a first frame, a beginning, all but a
+one modality is given clean (audio for a video, a video for audio), or a region is (a first frame, a beginning, all but a
 span or a rectangle). Captions, cues and the bridge are dropped for some samples: a network that can do without each can also
 be guided by it.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mova.data.latents import LatentSet
 from mova.models.text_encoder import encode_tokens
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 
 # embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
 NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
@@ -33,10 +33,12 @@ class NoiseSettings(BaseModel):
     logit_mean: float = Field(default=0.3, description="Mean of logit(sigma): above 0 trains more at high noise.")
     logit_std: float = Field(default=1.1, gt=0)
     independent: float = Field(default=0.15, ge=0, le=1, description="Share of samples with a sigma per modality.")
-    given_video: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose film is given clean.")
-    given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose sound is given clean.")
+    given_video: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose video is given clean.")
+    given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose audio is given clean.")
     regions: float = Field(default=0.15, ge=0, le=1, description="Share of batches with given regions of time.")
-    totals: float = Field(default=0.0, ge=0, description="Weight of the error summed over time, beside that of each token.")
+    temporal_sum_weight: float = Field(
+        default=0.0, ge=0, description="Weight of the error summed over time, beside that of each token."
+    )
     drop_caption: float = Field(default=0.1, ge=0, le=1)
     drop_cues: float = Field(default=0.35, ge=0, le=1)
     partial_cues: float = Field(default=0.25, ge=0, le=1, description="Share of the cued samples that know a beginning's only.")
@@ -78,8 +80,8 @@ class JointObjective:
         normaliser: Statistics of the latents.
         noise: How noise levels are drawn.
         batch_size: Samples per process and step.
-        video_fps: Frames per second of the films.
-        audio_weight: Weight of the sound's loss.
+        video_fps: Frames per second of the videos.
+        audio_weight: Weight of the audio's loss.
         dtype: In which the network multiplies matrices; losses and optimiser are float32.
         device: Where to train.
     """
@@ -130,11 +132,11 @@ class JointObjective:
         audio = self.normaliser.audio(self.latents.audio[index].float()).to(self.device)
         levels = draw_levels(video.shape, audio.shape, self.noise, generator)
         bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
-        noise = self._noise(Pair(video, audio), generator)
-        cues = self.cues[index] * draw_told(self.batch_size, self.cues.shape[2], self.noise, generator)[:, None].cpu()
+        noise = self._noise(AVTensors(video, audio), generator)
+        cues = self.cues[index] * sample_cue_mask(self.batch_size, self.cues.shape[2], self.noise, generator)[:, None].cpu()
         embeds = self._embeds(self.modules, self.ids[rows], self.masks[rows])
-        errors = self._errors(self.modules, Pair(video, audio), noise, embeds, cues, levels, bridge)
-        losses = _losses(errors, levels, totals=self.noise.totals)
+        errors = self._errors(self.modules, AVTensors(video, audio), noise, embeds, cues, levels, bridge)
+        losses = _losses(errors, levels, temporal_sum_weight=self.noise.temporal_sum_weight)
         total = losses.video + self.audio_weight * losses.audio
         return total, {"video": losses.video.item(), "audio": losses.audio.item()}
 
@@ -148,10 +150,10 @@ class JointObjective:
         bridge = torch.ones(count, device=self.device)
         embeds, cues = self._embeds(ema, self.held_out_ids[:count], self.held_out_masks[:count]), self.held_out_cues[:count]
         for sigma in (0.5, 0.8, 0.95):
-            noise = self._noise(Pair(video, audio), torch.Generator(device=self.device).manual_seed(1234))
+            noise = self._noise(AVTensors(video, audio), torch.Generator(device=self.device).manual_seed(1234))
             level = torch.full((count,), sigma, device=self.device)
-            errors = self._errors(ema, Pair(video, audio), noise, embeds, cues, Pair(level, level), bridge)
-            losses = _losses(errors, Pair(level, level), totals=0.0)
+            errors = self._errors(ema, AVTensors(video, audio), noise, embeds, cues, AVTensors(level, level), bridge)
+            losses = _losses(errors, AVTensors(level, level), temporal_sum_weight=0.0)
             numbers |= {f"video@{sigma}": losses.video.item(), f"audio@{sigma}": losses.audio.item()}
         return numbers
 
@@ -159,14 +161,21 @@ class JointObjective:
         embeds: Tensor = encode_tokens(modules["text"], ids.to(self.device), masks.to(self.device))
         return embeds
 
-    def _noise(self, latents: Pair, generator: torch.Generator) -> Pair:
-        return Pair(*(torch.randn(one.shape, generator=generator, device=self.device) for one in latents))
+    def _noise(self, latents: AVTensors, generator: torch.Generator) -> AVTensors:
+        return AVTensors(*(torch.randn(one.shape, generator=generator, device=self.device) for one in latents))
 
     def _errors(
-        self, modules: nn.ModuleDict, latents: Pair, noise: Pair, embeds: Tensor, cues: Tensor, levels: Pair, bridge: Tensor
-    ) -> Pair:
+        self,
+        modules: nn.ModuleDict,
+        latents: AVTensors,
+        noise: AVTensors,
+        embeds: Tensor,
+        cues: Tensor,
+        levels: AVTensors,
+        bridge: Tensor,
+    ) -> AVTensors:
         """Predicted less true velocity."""
-        noisy = Pair(
+        noisy = AVTensors(
             torch.lerp(latents.video, noise.video, as_map(levels.video, latents.video)),
             torch.lerp(latents.audio, noise.audio, as_map(levels.audio, latents.audio)),
         )
@@ -182,10 +191,10 @@ class JointObjective:
                 a2v_scale=bridge,
                 v2a_scale=bridge,
             )
-        return Pair(out.video.float() - (noise.video - latents.video), out.audio.float() - (noise.audio - latents.audio))
+        return AVTensors(out.video.float() - (noise.video - latents.video), out.audio.float() - (noise.audio - latents.audio))
 
 
-def draw_told(batch: int, num_latents: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
+def sample_cue_mask(batch: int, num_latents: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
     """``[B, T]`` bool: the latents whose cues are told: none, all, or those of a beginning."""
     device = generator.device
     dice, partial = torch.rand(2, batch, generator=generator, device=device)
@@ -197,7 +206,7 @@ def draw_told(batch: int, num_latents: int, noise: NoiseSettings, generator: tor
 
 def draw_levels(
     video_shape: Sequence[int], audio_shape: Sequence[int], noise: NoiseSettings, generator: torch.Generator
-) -> Pair:
+) -> AVTensors:
     """Noise levels for a batch of latents ``[B, C, T, H, W]`` and ``[B, C, L]``.
 
     A share of the batches gets maps with given regions; in the others every sample has one level per modality.
@@ -214,17 +223,17 @@ def draw_levels(
     sigma_v = torch.where((dice >= noise.independent) & (dice < edge), torch.zeros_like(sigma_v), sigma_v)
     sigma_a = torch.where((dice >= edge) & (dice < edge + noise.given_audio), torch.zeros_like(sigma_a), sigma_a)
     if torch.rand((), generator=generator, device=device) >= noise.regions:
-        return Pair(sigma_v, sigma_a)
+        return AVTensors(sigma_v, sigma_a)
     video = sigma_v[:, None, None, None].expand(batch, frames, height, width).clone()
     audio = sigma_a[:, None].expand(batch, length).clone()
     for index in range(batch):
         _give_region(video[index], audio[index], generator)
-    return Pair(video, audio)
+    return AVTensors(video, audio)
 
 
 def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> None:
-    """Sets to 0 the levels of what is given: a first or last frame, a key frame, a beginning, or all but a span of the sound,
-    of the film, or a rectangle of the picture.
+    """Sets to 0 the levels of what is given: a first or last frame, a key frame, a beginning, or all but a span of the audio,
+    of the video, or a rectangle of the picture.
 
     Args:
         video: ``[T, H, W]``.
@@ -261,7 +270,7 @@ def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> No
         audio[:] = 0.0
         if choice == 14:
             video[outside(frames, 1)] = 0.0
-        else:  # the film's patches are of two latents
+        else:  # the video's patches are of two latents
             rows, columns = (outside(size // 2, 1).repeat_interleave(2) for size in (height, width))
             video[:, rows[:, None] | columns[None, :]] = 0.0
 
@@ -273,14 +282,16 @@ def as_map(level: Tensor, latents: Tensor) -> Tensor:
     return level[:, None]
 
 
-def _losses(errors: Pair, levels: Pair, *, totals: float) -> Pair:
+def _losses(errors: AVTensors, levels: AVTensors, *, temporal_sum_weight: float) -> AVTensors:
     """Mean square of what is made, by modality."""
-    return Pair(*(_weighed(error, as_map(level, error) > 0, totals) for error, level in zip(errors, levels, strict=True)))
+    return AVTensors(
+        *(_weighed(error, as_map(level, error) > 0, temporal_sum_weight) for error, level in zip(errors, levels, strict=True))
+    )
 
 
-def _weighed(error: Tensor, made: Tensor, totals: float) -> Tensor:
+def _weighed(error: Tensor, made: Tensor, temporal_sum_weight: float) -> Tensor:
     squares = masked_mean(error.square(), made)
-    return squares + totals * total_error(error, made) if totals else squares
+    return squares + temporal_sum_weight * total_error(error, made) if temporal_sum_weight else squares
 
 
 def total_error(error: Tensor, made: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""CLAP score: how well a sound fits its prompt (Wu et al. 2023, "Large-scale contrastive language-audio pretraining")."""
+"""CLAP score: how well audio fits its prompt (Wu et al. 2023, "Large-scale contrastive language-audio pretraining")."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 
 from mova.errors import CheckpointError
-from mova.lab.quality.learned.inputs import sound_at
+from mova.lab.quality.learned.inputs import audio_at
 from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
 
 
 @dataclass(frozen=True)
 class ClapScore:
-    """Cosine of the embeddings of sound and prompt, by a folder in the form of ``laion/clap-htsat-unfused``."""
+    """Cosine of the embeddings of audio and prompt, by a folder in the form of ``laion/clap-htsat-unfused``."""
 
     name: str = "clap"
     version: str = "1"
@@ -66,28 +66,28 @@ class _ClapScorer:
 
     @torch.inference_mode()
     def score(self, sample: Sample) -> dict[str, float]:
-        """Cosine for one film, mean over pieces of 10 s if it is longer."""
+        """Cosine for one video, mean over pieces of 10 s if it is longer."""
         if not sample.prompt:
             raise UnscorableError("it has no prompt.")
         rate, longest = int(self.extractor.sampling_rate), int(self.extractor.nb_max_samples)
         words = self.tokenizer(sample.prompt, return_tensors="pt", truncation=True)
         cosines = []
-        for piece in _pieces(sound_at(sample.clip, rate), longest):
-            sound = self.extractor(piece, sampling_rate=rate, return_tensors="pt")
+        for piece in _pieces(audio_at(sample.clip, rate), longest):
+            audio = self.extractor(piece, sampling_rate=rate, return_tensors="pt")
             output = self.model(
                 input_ids=words["input_ids"].to(self.device),
                 attention_mask=words["attention_mask"].to(self.device),
-                input_features=sound["input_features"].to(self.device),
-                is_longer=sound["is_longer"].to(self.device),
+                input_features=audio["input_features"].to(self.device),
+                is_longer=audio["is_longer"].to(self.device),
             )
             cosines.append(float(torch.cosine_similarity(output.audio_embeds, output.text_embeds).item()))
         return {"clap": sum(cosines) / len(cosines)}
 
 
-def _pieces(sound: npt.NDArray[np.float32], longest: int) -> list[npt.NDArray[np.float32]]:
-    """A sound in pieces that the extractor takes whole: of a longer one it would take a random part.
+def _pieces(audio: npt.NDArray[np.float32], longest: int) -> list[npt.NDArray[np.float32]]:
+    """Audio in pieces that the extractor takes whole: of a longer one it would take a random part.
 
     A last piece of less than half of the length is left out, unless it is the only one.
     """
-    pieces = [sound[start : start + longest] for start in range(0, max(sound.size, 1), longest)]
+    pieces = [audio[start : start + longest] for start in range(0, max(audio.size, 1), longest)]
     return pieces[:-1] if len(pieces) > 1 and pieces[-1].size < longest / 2 else pieces

@@ -1,8 +1,8 @@
-"""DeSync: by how much Synchformer says that sound and picture are out of step (Iashin et al. 2024, arXiv 2401.16423).
+"""DeSync: by how much Synchformer says that audio and picture are out of step (Iashin et al. 2024, arXiv 2401.16423).
 
-The protocol is that of av-benchmark: the first and the last 14 segments of a film (4.8 s each) are judged, each over 21
+The protocol is that of av-benchmark: the first and the last 14 segments of a video (4.8 s each) are judged, each over 21
 offsets from -2 to 2 s in steps of 0.2 s, and DeSync is the mean size of the likeliest. What that can and cannot say:
-anything below 0.1 s scores 0, shorter films cannot be scored at all, and the middle of longer ones is not looked at. For
+anything below 0.1 s scores 0, shorter videos cannot be scored at all, and the middle of longer ones is not looked at. For
 offsets that people notice (45 ms), use :mod:`mova.lab.sync.summary`.
 
 The network is :class:`mova.lab.quality.learned.synchformer.Synchformer`, whose docstring says what of it is verified.
@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError
-from mova.lab.quality.learned.inputs import frame_indices, pictures, resized, sound_at
+from mova.lab.quality.learned.inputs import audio_at, frame_indices, pictures, resized
 from mova.lab.quality.learned.synchformer import NUM_FRAMES as SEGMENT_FRAMES
 from mova.lab.quality.learned.synchformer import NUM_MELS, NUM_OFFSETS, NUM_SEGMENTS, SIDE, read_synchformer
 from mova.lab.quality.learned.synchformer import NUM_STEPS as MEL_STEPS
@@ -68,7 +68,7 @@ class DeSync:
 
 @dataclass(frozen=True, eq=False)
 class DeSyncScorer:
-    """Scores films with a network.
+    """Scores videos with a network.
 
     Args:
         model: See :data:`SyncModel`.
@@ -83,7 +83,7 @@ class DeSyncScorer:
 
     @torch.inference_mode()
     def score(self, sample: Sample) -> dict[str, float]:
-        """DeSync of one film."""
+        """DeSync of one video."""
         video, audio = segments(sample.clip)
         ends = (slice(None, NUM_SEGMENTS), slice(-NUM_SEGMENTS, None))
         offsets = [self.offset_s(video[end], audio[end]) for end in ends]
@@ -104,14 +104,14 @@ def segments(clip: Clip) -> tuple[Tensor, Tensor]:
         UnscorableError: If the clip has fewer than 14 of them.
     """
     indices = frame_indices(clip, FPS)
-    sound = sound_at(clip, SAMPLE_RATE)
-    count = min((len(indices) - SEGMENT_FRAMES) // 8 + 1, (sound.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1)
+    waveform = audio_at(clip, SAMPLE_RATE)
+    count = min((len(indices) - SEGMENT_FRAMES) // 8 + 1, (waveform.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1)
     if count < NUM_SEGMENTS:
         raise UnscorableError(f"it lasts {float(clip.seconds):.2f} s; DeSync needs 4.8 s.")
-    film = resized(pictures(clip.frames[indices]), SIDE) * 2.0 - 1.0
-    video = torch.stack([film[8 * number : 8 * number + SEGMENT_FRAMES] for number in range(count)])
+    frames = resized(pictures(clip.frames[indices]), SIDE) * 2.0 - 1.0
+    video = torch.stack([frames[8 * number : 8 * number + SEGMENT_FRAMES] for number in range(count)])
     half = SEGMENT_SAMPLES // 2
-    audio = [_log_mel(sound[half * number : half * number + SEGMENT_SAMPLES]) for number in range(count)]
+    audio = [_log_mel(waveform[half * number : half * number + SEGMENT_SAMPLES]) for number in range(count)]
     return video, torch.from_numpy(np.stack(audio))
 
 

@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mova.lab.quality.distances import FEWEST, frechet_distance, kernel_distance
-from mova.lab.quality.learned.inputs import filled, sound_at
+from mova.lab.quality.learned.inputs import audio_at, filled
 from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError
 
 SAMPLE_RATE = 16000
@@ -56,14 +56,14 @@ class VGGish(nn.Module):
         return embedding
 
 
-def log_mel_examples(sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def log_mel_examples(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """``[N, 96, 64]`` examples of 0.96 s, without overlap, of ``[S]`` at 16 kHz; N is 0 if it is shorter.
 
     25 ms periodic Hann windows every 10 ms, 64 HTK mel bands of magnitudes from 125 to 7500 Hz, ``log(mel + 0.01)``.
     """
-    if sound.size < 400 + 160 * (EXAMPLE_FRAMES - 1):
+    if audio.size < 400 + 160 * (EXAMPLE_FRAMES - 1):
         return np.zeros((0, EXAMPLE_FRAMES, 64), np.float32)
-    spectrum = _vggish_magnitudes(sound.astype(np.float64))
+    spectrum = _vggish_magnitudes(audio.astype(np.float64))
     mel = np.log(spectrum @ _vggish_filters().T + 0.01)
     count = len(mel) // EXAMPLE_FRAMES
     return rearrange(mel[: count * EXAMPLE_FRAMES], "(n t) f -> n t f", t=EXAMPLE_FRAMES).astype(np.float32)
@@ -107,17 +107,17 @@ class _FadScorer:
         if len(made) < self.fewest or len(real) < self.fewest:
             raise UnscorableError(
                 f"a Fréchet distance needs at least {self.fewest} pieces of 0.96 s on both sides; got {len(made)} generated "
-                f"and {len(real)} real ({len(reasons)} and {len(short)} films are shorter than one)."
+                f"and {len(real)} real ({len(reasons)} and {len(short)} videos are shorter than one)."
             )
         columns = {"fad": [frechet_distance(made, real, fewest=self.fewest)], "kad": [kernel_distance(made, real).value]}
         return Scores(columns, reasons)
 
     @torch.inference_mode()
     def embeddings(self, samples: Sequence[Sample]) -> tuple[npt.NDArray[np.float32], list[str]]:
-        """``[N, D]`` of all films together, and a reason for each film that has none."""
+        """``[N, D]`` of all videos together, and a reason for each video that has none."""
         found, reasons = [], []
         for sample in samples:
-            examples = log_mel_examples(sound_at(sample.clip, SAMPLE_RATE))
+            examples = log_mel_examples(audio_at(sample.clip, SAMPLE_RATE))
             if not len(examples):
                 reasons.append("it is shorter than 0.975 s.")
                 continue
@@ -125,10 +125,10 @@ class _FadScorer:
         return np.concatenate(found) if found else np.zeros((0, 1), np.float32), reasons
 
 
-def _vggish_magnitudes(sound: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _vggish_magnitudes(audio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """``[frames, 257]``: the window stands at the start of the transform, not in its middle."""
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(400) / 400)
-    frames = np.lib.stride_tricks.sliding_window_view(sound, 400)[::160]
+    frames = np.lib.stride_tricks.sliding_window_view(audio, 400)[::160]
     return np.asarray(np.abs(np.fft.rfft(frames * hann, 512, axis=1)))
 
 

@@ -1,4 +1,4 @@
-"""Films in the form that the networks of metrics take: sound at their rate, frames at their rate and size, and weights."""
+"""Videos in the form that the networks of metrics take: audio at their rate, frames at their rate and size, and weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mova.media.clip import Clip
 from mova.media.resample import resample
 
 
-def sound_at(clip: Clip, sample_rate: int) -> npt.NDArray[np.float32]:
+def audio_at(clip: Clip, sample_rate: int) -> npt.NDArray[np.float32]:
     """``[S]`` mean of the channels at a rate."""
     return mono(resample(clip.waveform, clip.sample_rate, to_rate=sample_rate)).astype(np.float32)
 
 
 def frame_indices(clip: Clip, fps: float) -> npt.NDArray[np.int64]:
-    """Which frame is shown at each tick of another clock: never by counting, so that no film runs fast or slow."""
+    """Which frame is shown at each tick of another clock: never by counting, so that no video runs fast or slow."""
     count = int(float(clip.seconds) * fps + 1e-6)
     shown = np.floor(np.arange(count) / fps * float(clip.fps) + 1e-6).astype(np.int64)
     return np.minimum(shown, clip.num_frames - 1)

@@ -2,8 +2,8 @@
 
 LSE-D is the smallest mean distance between lip and speech embeddings over shifts of -15 to 15 frames, LSE-C how far it lies
 below the median over shifts (Prajwal et al. 2020, "A lip sync expert is all you need"). Because of the minimum over shifts,
-a constant offset of up to 0.6 s costs nothing: it is given beside them as ``lse_offset_ms``, sound late positive. Faces are
-not looked for: each sample brings the place of its speaker's face, and films without one are counted.
+a constant offset of up to 0.6 s costs nothing: it is given beside them as ``lse_offset_ms``, audio late positive. Faces are
+not looked for: each sample brings the place of its speaker's face, and videos without one are counted.
 
 Names of parameters are those of SyncNet v2 as published (joonson/syncnet_python), so that its state dict fits.
 """
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from mova.lab.quality.learned.inputs import filled, frame_indices, sound_at
+from mova.lab.quality.learned.inputs import audio_at, filled, frame_indices
 from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
 
 FPS, SAMPLE_RATE, SIDE = 25.0, 16000, 224
@@ -102,7 +102,7 @@ class Agreement:
     Args:
         distance: LSE-D.
         confidence: LSE-C.
-        offset_frames: Shift of the smallest distance, in frames of 1/25 s; positive: the sound is late.
+        offset_frames: Shift of the smallest distance, in frames of 1/25 s; positive: the audio is late.
     """
 
     distance: float
@@ -143,17 +143,17 @@ class _LipSyncScorer:
 
     @torch.inference_mode()
     def score(self, sample: Sample) -> dict[str, float]:
-        """LSE of one film."""
-        faces, speech = face_crops(sample), cepstra(sound_at(sample.clip, SAMPLE_RATE))
+        """LSE of one video."""
+        faces, speech = face_crops(sample), cepstra(audio_at(sample.clip, SAMPLE_RATE))
         count = min(len(faces), speech.shape[1] // 4) - _WINDOW + 1
         if count < 1:
             raise UnscorableError("it is shorter than 0.2 s.")
         lips, sounds = [], []
         for first in range(0, count, _BATCH):
             starts = range(first, min(count, first + _BATCH))
-            film = torch.stack([faces[start : start + _WINDOW].transpose(0, 1) for start in starts])
+            video = torch.stack([faces[start : start + _WINDOW].transpose(0, 1) for start in starts])
             words = torch.stack([torch.from_numpy(speech[None, :, 4 * start : 4 * start + 4 * _WINDOW]) for start in starts])
-            lips.append(self.network.lips(film.to(self.device)).float().cpu())
+            lips.append(self.network.lips(video.to(self.device)).float().cpu())
             sounds.append(self.network.speech(words.to(self.device)).float().cpu())
         found = agreement(torch.cat(lips), torch.cat(sounds))
         return {
@@ -201,13 +201,13 @@ def face_crops(sample: Sample) -> Tensor:
     return torch.stack(crops) if crops else torch.zeros(0, 3, SIDE, SIDE)
 
 
-def cepstra(sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def cepstra(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """``[13, steps]`` mel-frequency cepstra every 10 ms of ``[S]`` at 16 kHz, as ``python_speech_features.mfcc`` makes them.
 
     Rectangular windows of 25 ms, samples in whole numbers of 16 bits, pre-emphasis 0.97, 26 bands, lifter 22, the first
     coefficient replaced by the logarithm of the energy.
     """
-    samples = np.asarray(sound, dtype=np.float64) * 32768.0
+    samples = np.asarray(audio, dtype=np.float64) * 32768.0
     if not samples.size:
         return np.zeros((13, 0), np.float32)
     samples = np.concatenate((samples[:1], samples[1:] - 0.97 * samples[:-1]))

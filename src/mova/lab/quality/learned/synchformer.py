@@ -1,6 +1,6 @@
-"""Synchformer: how far the sound of a film is from its picture, as one of 21 offsets (Iashin et al. 2024, arXiv 2401.16423).
+"""Synchformer: how far the audio of a video is from its picture, as one of 21 offsets (Iashin et al. 2024, arXiv 2401.16423).
 
-Films are cut into segments of 0.64 s that overlap by half. Of each, 16 frames go through a video transformer with divided
+Videos are cut into segments of 0.64 s that overlap by half. Of each, 16 frames go through a video transformer with divided
 space-time attention (Patrick et al. 2021, "Keeping your eye on the ball", its ``divided`` variant), a log-mel spectrogram
 through an audio spectrogram transformer (Gong et al. 2021, "AST"). One more layer with a token of its own takes the middle of
 the picture and of the frequencies together, so that 8 and 6 tokens in time are left of a segment; those of all segments go
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mova.lab.quality.learned.inputs import filled
 
 SIDE, NUM_FRAMES, NUM_MELS, NUM_STEPS, NUM_SEGMENTS, NUM_OFFSETS = 224, 16, 128, 66, 14, 21
-_PATCH, _TUBE, _STRIDE = 16, 2, 10  # pixels or bands, frames, bands and steps between patches of sound
+_PATCH, _TUBE, _STRIDE = 16, 2, 10  # pixels or bands, frames, bands and steps between patches of audio
 _PATCHES, _TUBES = (SIDE // _PATCH) ** 2, NUM_FRAMES // _TUBE
 _BANDS, _STEPS = (NUM_MELS - _PATCH) // _STRIDE + 1, (NUM_STEPS - _PATCH) // _STRIDE + 1
 
@@ -37,7 +37,7 @@ class Sizes:
 
     Args:
         width: Of every token.
-        num_layers: Of the towers of picture and sound.
+        num_layers: Of the towers of picture and audio.
         num_heads: Of their attention.
         num_sync_layers: Of the transformer over both.
         num_sync_heads: Of its attention.
@@ -51,7 +51,7 @@ class Sizes:
 
 
 class Synchformer(nn.Module):
-    """Says by how much picture and sound are apart.
+    """Says by how much picture and audio are apart.
 
     Args:
         sizes: Smaller ones are for tests.
