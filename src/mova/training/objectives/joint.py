@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mova.data.latents import LatentSet
 from mova.models.text_encoder import encode_tokens
 from mova.sampling.av_tensors import AVTensors
+from mova.sampling.network_input import build_input, predict_velocity, timesteps_of
 
 # embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
 NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
@@ -179,19 +180,18 @@ class JointObjective:
             torch.lerp(latents.video, noise.video, as_map(levels.video, latents.video)),
             torch.lerp(latents.audio, noise.audio, as_map(levels.audio, latents.audio)),
         )
-        told = cues.to(noisy.video)[..., None, None].expand(-1, -1, -1, *noisy.video.shape[3:])
+        network_input = build_input(
+            noisy,
+            timesteps_of(levels),
+            text=embeds,
+            video_fps=self.video_fps,
+            video_condition=cues[..., None, None] if cues.shape[1] else None,
+            a2v_scale=bridge,
+            v2a_scale=bridge,
+        )
         with torch.autocast(noisy.video.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            out = modules["joint"](
-                torch.cat([noisy.video, told], dim=1),
-                noisy.audio,
-                video_timestep=1000.0 * levels.video,
-                audio_timestep=1000.0 * levels.audio,
-                text_embeds=embeds,
-                video_fps=self.video_fps,
-                a2v_scale=bridge,
-                v2a_scale=bridge,
-            )
-        return AVTensors(out.video.float() - (noise.video - latents.video), out.audio.float() - (noise.audio - latents.audio))
+            velocity = predict_velocity(modules["joint"], network_input)
+        return AVTensors(velocity.video - (noise.video - latents.video), velocity.audio - (noise.audio - latents.audio))
 
 
 def sample_cue_mask(batch: int, num_latents: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
