@@ -40,6 +40,7 @@ benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/health.py
 	$(BIN)/python benchmarks/outside.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/structure.py
 
 # torch comes first and alone: asked for together with the rest, the newest build with its CUDA packages would be taken
 $(STAMP): pyproject.toml constraints.txt

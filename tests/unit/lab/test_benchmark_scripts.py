@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -132,3 +133,99 @@ def test_a_line_says_how_many_clips_it_is_of_and_what_it_is_held_against() -> No
     assert lines.markdown(found).splitlines()[2] == (
         "| reroll | event F1 at 45 ms, within 5 points of text | 72 | >= 0.85 | 0.86 | yes |"
     )
+
+
+TREE = {
+    "mova/__init__.py": "",
+    "mova/cli/__init__.py": "",
+    "mova/cli/app.py": """
+        import sys
+        from functools import cached_property
+        import mova.models.tower, mova.unused
+        from mova.clock import Clock
+
+        def main():
+            print(Clock().rate, sys.argv)
+            for _ in range(2):
+                mova.models.tower.forward(2)
+            sys.exit(0)
+        """,
+    "mova/clock.py": """
+        class Clock:
+            @property
+            def rate(self):
+                return [(lambda one: one)(one) for one in range(3)]
+
+            def never(self):
+                pass
+        """,
+    "mova/models/__init__.py": "",
+    "mova/models/tower.py": """
+        def forward(deep):
+            def inside():
+                return forward(deep - 1)
+            return inside() if deep else None
+        """,
+    "mova/unused.py": "import mova.clock, mova.models.tower\nimport mova.cli.app\n",
+}
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file, and the folders that it is in."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@pytest.fixture
+def small_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small package with a command line, which child processes find before the real one."""
+    for name, text in TREE.items():
+        write(tmp_path / "src" / name, textwrap.dedent(text).lstrip())
+    contract = 'type = "layers"\nlayers = ["mova.cli", "mova.models | mova.unused"]\n'
+    write(tmp_path / "pyproject.toml", f"[[tool.importlinter.contracts]]\n{contract}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    return tmp_path / "src" / "mova"
+
+
+def test_a_trace_holds_each_function_once_and_no_lambda_or_class_body(small_tree: Path) -> None:
+    structure = script("structure")
+    traced = structure.trace(["generate", "x"])
+    assert structure.listing(traced).splitlines() == [
+        "cli/app.py:6       main",
+        "clock.py:2          Clock.rate",
+        "models/tower.py:1   forward",
+        "models/tower.py:2    forward.<locals>.inside",
+        "4 functions in 3 files, call depth 6",
+    ]
+
+
+def test_lines_layers_and_loose_modules_are_counted_in_any_layout(small_tree: Path) -> None:
+    structure = script("structure")
+    assert structure.layer_rows(small_tree) == [
+        structure.Row("rows of the import contract", 2, 9), structure.Row("loose modules", 2, 8)
+    ]  # fmt: skip
+    total, lab, heart = structure.line_rows(small_tree)
+    num_lines = {name: len(text.strip().splitlines()) for name, text in TREE.items()}
+    assert total.value == sum(num_lines.values()) and lab.value == 0.0
+    assert heart.value == pytest.approx(100 * num_lines["mova/models/tower.py"] / total.value)
+
+
+def test_modules_that_import_each_other_are_a_cycle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"__init__": "", "left": "from roundabout import right", "right": "import roundabout.left"}.items():
+        write(tmp_path / "roundabout" / f"{name}.py", text)
+    write(tmp_path / "roundabout" / "inner" / "__init__.py", "def late():\n    from roundabout.inner import leaf\n")
+    write(tmp_path / "roundabout" / "inner" / "leaf.py", "import roundabout.left\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = {row.what: row.value for row in script("structure").import_rows("roundabout")}
+    assert rows == {
+        "modules": 5,
+        "arrows between top-level packages": 3,  # left -> right, right -> left, inner -> left
+        "import cycles between modules": 1,
+        "modules in cycles": 2,
+    }
+
+
+def test_a_row_says_whether_its_limit_is_met() -> None:
+    row = script("structure").Row
+    assert [row("share", value, 27, " %").is_met for value in (27.0, 27.1)] == [True, False]
+    assert row("files", 1_234).is_met is None and row("files", 1_234).text(1_234) == "1,234"
