@@ -81,7 +81,7 @@ def training_captions(latents: Path, joint: Path, seed: int) -> frozenset[str]:
     """Every prompt that a run's joint network was trained on, written again."""
     recipe, trained = load_recipe(latents), load_recipe(joint)
     assert isinstance(recipe, LatentsRecipe) and isinstance(trained, JointRecipe)
-    scripts = [describe(script) for script in scripts_in(seed, 0, recipe.num_clips, recipe.capabilities.capabilities())]
+    scripts = [describe(script) for script in scripts_in(seed, 0, recipe.num_clips, recipe.world.world())]
     return frozenset(caption for script in scripts for caption in phrasings(script, trained.phrasings))
 
 

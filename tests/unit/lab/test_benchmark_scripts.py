@@ -53,8 +53,8 @@ def test_every_prompt_of_training_is_known(tmp_path: Path) -> None:
     latents, joint = tmp_path / "latents.yaml", FOLDER.parent / "recipes" / "continue" / "2_joint.yaml"
     latents.write_text("stage: latents\nfolder: runs/base\nseed: 3\nnum_clips: 8\nnum_held_out: 8\n")
     known = base_model.training_captions(latents, joint, 3)
-    capabilities, count = base_model.load_recipe(latents).capabilities.capabilities(), base_model.load_recipe(joint).phrasings
-    written = {one.caption for one in base_model.scripts_in(3, 0, 8, capabilities)}
+    world, count = base_model.load_recipe(latents).world.world(), base_model.load_recipe(joint).phrasings
+    written = {one.caption for one in base_model.scripts_in(3, 0, 8, world)}
     assert written <= known and len(known) <= 8 * count
 
 
