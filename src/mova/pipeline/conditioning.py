@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +20,10 @@ from mova.conditioning.given import Given
 from mova.errors import RequestError
 from mova.models.conditions.image import image_condition, picture_tensor, text_only_condition
 from mova.request.schema import TextOnly
-from mova.sampling.task import Grid, Task, masked
+from mova.sampling.task import Grid, Task, audio_levels, repeat_last, video_levels
 from mova.timeline import Timeline
 
 Encode = Callable[[Tensor], Tensor]
-_Kind = TypeVar("_Kind", bound=np.generic)
 
 
 def task_of(
@@ -46,7 +45,7 @@ def task_of(
         encode_audio: ``[1, 1, S]`` to normalised latents.
         video_condition: Extra channels for the network, if it takes any.
     """
-    video_level, audio_level = video_levels(given, grid, timeline), audio_levels(given, grid, timeline)
+    video_level, audio_level = given_levels(given, grid, timeline)
     video = audio = None
     if bool((video_level < 1).any()):
         video = encode_video(fill_missing_frames(given, grid, timeline))[0]
@@ -56,7 +55,7 @@ def task_of(
         waveform = torch.from_numpy(np.ascontiguousarray(given.waveform))[:, :samples]
         padded = torch.nn.functional.pad(waveform, (0, samples - waveform.shape[1]))
         audio = encode_audio(padded[None])[0]
-    return replace(masked(video_level > 0, audio_level > 0, video=video, audio=audio), video_condition=video_condition)
+    return Task(video_level, audio_level, video=video, audio=audio, video_condition=video_condition)
 
 
 def channel_condition(
@@ -130,46 +129,32 @@ def batched(tasks: Sequence[Task]) -> Task:
     return replace(first, video=stacked("video"), audio=stacked("audio"), video_condition=condition)
 
 
-def video_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
-    """``[T, H, W]`` float32 levels: 0 where every pixel that a latent stands for is given, else 1.
+def given_levels(given: Given, grid: Grid, timeline: Timeline) -> tuple[Tensor, Tensor]:
+    """Noise levels ``[T, H, W]`` of the video and ``[L]`` of the audio, float32: 0 where a latent is given, else 1.
 
-    Frames after the clip's end, made and then cut, count as given where the last frame is.
+    A latent cell is given where every pixel behind it is.
     """
-    shape = (grid.frames, grid.height, grid.width)
-    if given.frames is None:
-        return torch.ones(shape)
-    assert given.keep_picture is not None
-    _, height, width, _ = given.frames.shape
-    keep = np.broadcast_to(given.keep_picture, given.frames.shape[:3])
-    cells = reduce(
-        keep, "t (h p) (w q) -> t h w", lambda x, axes: x.all(axis=axes), p=height // grid.height, q=width // grid.width
-    )
-    whole = _lengthened(cells, timeline.frames_of_latents(grid.frames))
-    rest = rearrange(whole[1:], "(t s) h w -> t s h w", s=timeline.video_stride).all(axis=1)
-    levels = 1.0 - np.concatenate([whole[:1], rest]).astype(np.float32)
-    for index in given.stills:
-        levels[timeline.latent_of_frame(index)] = 0.0
-    return torch.from_numpy(levels)
-
-
-def audio_levels(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
-    """``[L]`` float32 levels: 0 where every sample that a latent stands for is given, else 1.
-
-    Samples after the clip's end count as given where the last sample is.
-    """
-    if given.waveform is None:
-        return torch.ones(grid.audio_length)
-    assert given.keep_audio is not None
-    keep = _lengthened(given.keep_audio, grid.audio_length * timeline.audio_hop)
-    return torch.from_numpy(1.0 - keep.reshape(grid.audio_length, -1).all(axis=1).astype(np.float32))
+    video, audio = torch.ones(grid.frames, grid.height, grid.width), torch.ones(grid.audio_length)
+    if given.frames is not None:
+        assert given.keep_picture is not None
+        _, height, width, _ = given.frames.shape
+        keep = np.broadcast_to(given.keep_picture, given.frames.shape[:3])
+        cells = reduce(
+            keep, "t (h p) (w q) -> t h w", lambda x, axes: x.all(axis=axes), p=height // grid.height, q=width // grid.width
+        )
+        video = video_levels(cells, grid, timeline, stills=given.stills)
+    if given.waveform is not None:
+        assert given.keep_audio is not None
+        audio = audio_levels(given.keep_audio, grid, timeline)
+    return video, audio
 
 
 def fill_missing_frames(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     """``[1, 3, T, H, W]`` in [-1, 1] for the codec: what is given, and the nearest given frame where nothing is."""
     assert given.frames is not None
     assert given.keep_picture is not None
-    frames = _lengthened(given.frames, timeline.frames_of_latents(grid.frames))
-    has_frame = _lengthened(np.asarray(given.keep_picture.any(axis=(1, 2))), len(frames))
+    frames = repeat_last(given.frames, timeline.frames_of_latents(grid.frames))
+    has_frame = repeat_last(np.asarray(given.keep_picture.any(axis=(1, 2))), len(frames))
     known = np.flatnonzero(has_frame)
     source = known[np.abs(np.arange(len(frames))[:, None] - known[None, :]).argmin(axis=1)]
     for still in given.stills:
@@ -178,9 +163,3 @@ def fill_missing_frames(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
         source[first : 1 + latent * timeline.video_stride] = still
     video = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
     return rearrange(video, "t h w c -> 1 c t h w")
-
-
-def _lengthened(values: NDArray[_Kind], length: int) -> NDArray[_Kind]:
-    """The last entry repeated up to ``length``: a clip is cut from a longer legal one."""
-    missing = length - len(values)
-    return values[:length] if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])

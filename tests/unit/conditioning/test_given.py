@@ -23,7 +23,7 @@ from mova.conditioning.given import (
 )
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.pipeline.conditioning import audio_levels, fill_missing_frames, task_of, video_levels
+from mova.pipeline.conditioning import fill_missing_frames, given_levels, task_of
 from mova.request.plan import Canvas
 from mova.sampling.task import Grid
 from mova.timeline import Timeline
@@ -41,31 +41,31 @@ def some_clip(num_frames: int = 17, seed: int = 0) -> Clip:
 
 
 def test_nothing_given_is_noise_everywhere() -> None:
-    assert bool((video_levels(Given(), GRID, CLOCK) == 1).all())
-    assert bool((audio_levels(Given(), GRID, CLOCK) == 1).all())
+    assert bool((given_levels(Given(), GRID, CLOCK)[0] == 1).all())
+    assert bool((given_levels(Given(), GRID, CLOCK)[1] == 1).all())
 
 
 def test_a_video_or_audio_given_whole_is_clean_everywhere() -> None:
     clip = some_clip()
     video, audio = given_video(CANVAS, clip.frames), given_audio(CANVAS, clip.waveform)
-    assert bool((video_levels(video, GRID, CLOCK) == 0).all())
-    assert bool((audio_levels(video, GRID, CLOCK) == 1).all())
-    assert bool((audio_levels(audio, GRID, CLOCK) == 0).all())
+    assert bool((given_levels(video, GRID, CLOCK)[0] == 0).all())
+    assert bool((given_levels(video, GRID, CLOCK)[1] == 1).all())
+    assert bool((given_levels(audio, GRID, CLOCK)[1] == 0).all())
     both = combined(video, audio)
-    assert bool((audio_levels(both, GRID, CLOCK) == 0).all())
+    assert bool((given_levels(both, GRID, CLOCK)[1] == 0).all())
 
 
 def test_the_unseen_end_of_a_trimmed_clip_counts_as_its_last_frame() -> None:
     canvas = replace(CANVAS, num_frames=15, num_samples=15000)
     video = given_video(canvas, some_clip(15).frames)
-    assert bool((video_levels(video, GRID, CLOCK) == 0).all())
+    assert bool((given_levels(video, GRID, CLOCK)[0] == 0).all())
 
 
 @pytest.mark.parametrize(("frame", "latent"), [(0, 0), (1, 1), (4, 1), (5, 2), (16, 4)])
 def test_a_picture_holds_the_latent_of_its_frame_and_no_other(frame: int, latent: int) -> None:
     picture = some_clip().frames[0]
     given = given_pictures(CANVAS, {frame: picture})
-    levels = video_levels(given, GRID, CLOCK)
+    levels = given_levels(given, GRID, CLOCK)[0]
     assert [index for index in range(5) if bool((levels[index] == 0).all())] == [latent]
     assert bool((levels[[i for i in range(5) if i != latent]] == 1).all())
     video = fill_missing_frames(given, GRID, CLOCK)[0]
@@ -75,20 +75,20 @@ def test_a_picture_holds_the_latent_of_its_frame_and_no_other(frame: int, latent
 
 def test_a_clip_that_goes_on_gives_only_whole_latents() -> None:
     given = given_beginning(CANVAS, some_clip(7))  # frames 0..6: latents 0 and 1 whole, two frames of latent 2
-    assert [float(level) for level in video_levels(given, GRID, CLOCK)[:, 0, 0]] == [0, 0, 1, 1, 1]
-    assert audio_levels(given, GRID, CLOCK).tolist() == [0.0] * 14 + [1.0] * 20
+    assert [float(level) for level in given_levels(given, GRID, CLOCK)[0][:, 0, 0]] == [0, 0, 1, 1, 1]
+    assert given_levels(given, GRID, CLOCK)[1].tolist() == [0.0] * 14 + [1.0] * 20
 
 
 def test_a_clip_that_is_led_up_to_is_given_at_the_end() -> None:
     given = given_end(CANVAS, some_clip(8))  # frames 9..16
-    assert [float(level) for level in video_levels(given, GRID, CLOCK)[:, 0, 0]] == [1, 1, 1, 0, 0]
-    assert audio_levels(given, GRID, CLOCK).tolist() == [1.0] * 18 + [0.0] * 16
+    assert [float(level) for level in given_levels(given, GRID, CLOCK)[0][:, 0, 0]] == [1, 1, 1, 0, 0]
+    assert given_levels(given, GRID, CLOCK)[1].tolist() == [1.0] * 18 + [0.0] * 16
 
 
 def test_a_region_is_made_in_every_latent_cell_that_it_touches() -> None:
     region = np.zeros((16, 24), np.bool_)
     region[3, 9] = True
-    levels = video_levels(spatial_inpaint_mask(CANVAS, some_clip(), region), GRID, CLOCK)
+    levels = given_levels(spatial_inpaint_mask(CANVAS, some_clip(), region), GRID, CLOCK)[0]
     assert bool((levels[:, 0, 1] == 1).all())
     assert float(levels.sum()) == 5.0
 

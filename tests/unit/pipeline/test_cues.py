@@ -17,6 +17,7 @@ from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.pipeline import MOVAPipeline
 from mova.request.schema import Cue, GenerationRequest
+from mova.sampling.task import Grid, Task
 
 BEGIN = {"prompt": "two drums", "seed": 1, "num_inference_steps": 2, "num_frames": 9}
 GREY = np.full((32, 32, 3), 200, np.uint8)
@@ -29,6 +30,10 @@ def model(tiny_cued: Components) -> MOVAModel:
 
 def cues_of(clip: Clip) -> list[tuple[float, str]]:
     return [(time_s, label) for time_s, label in (clip.made_by or {})["cues"]]
+
+
+def nothing_given(grid: Grid) -> Task:
+    return Task(torch.ones(grid.frames, grid.height, grid.width), torch.ones(grid.audio_length))
 
 
 def same(one: Clip, other: Clip) -> bool:
@@ -93,25 +98,21 @@ def test_a_clip_of_the_models_own_length_is_told_whole(model: MOVAModel) -> None
 
 
 def test_what_is_planned_for_a_long_clip_is_told_of_its_beginning_only(model: MOVAModel) -> None:
-    from mova.sampling.task import text
-
     pipeline = model.pipeline
     fps = pipeline.capabilities.timeline().fps
     grid = pipeline.grid(height=32, width=32, num_frames=65, fps=fps)
-    told = pipeline._add_cue_channels(text(grid), [[(0.5, "red")]], batch=1, fps=fps, until=9)
+    told = pipeline._add_cue_channels(nothing_given(grid), [[(0.5, "red")]], batch=1, fps=fps, until=9)
     assert told.video_condition is not None
     assert told.video_condition[0, 0, :9].eq(1).all() and not told.video_condition[0, :, 9:].any()
 
 
 def test_a_task_of_the_users_own_needs_no_channels(model: MOVAModel) -> None:
-    from mova.sampling.task import text
-
     pipeline = model.pipeline
     grid = pipeline.grid(height=32, width=32, num_frames=9, fps=pipeline.capabilities.timeline().fps)
     settings = {"seed": 1, "num_frames": 9, "num_inference_steps": 1, "output_type": "latent"}
-    out = pipeline("rain", task=text(grid), **settings)
+    out = pipeline("rain", task=nothing_given(grid), **settings)
     assert torch.equal(out.frames, pipeline("rain", **settings).frames) and out.cues[0]
-    half = text(grid)
+    half = nothing_given(grid)
     half.audio_level[:4] = 0.0
     given = replace(half, audio=torch.zeros(6, grid.audio_length))
     assert pipeline("rain", task=given, **settings).cues == [[]], "what it gives has times of its own"

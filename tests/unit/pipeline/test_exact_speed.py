@@ -24,7 +24,7 @@ from mova.sampling.guidance import Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
-from mova.sampling.task import Grid, Task, text
+from mova.sampling.task import Task
 
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
 NUM_STEPS = 3
@@ -63,8 +63,8 @@ def run(models: Sequence[nn.Module], *, frames: int = 2, guidance: Guidance | No
         "video_noise": video_noise(1, (4, frames, 4, 4))[None],
         "audio_noise": audio_noise(1, (6, 10))[None],
     }
-    grid = Grid(frames=frames, height=4, width=4, audio_length=10)
-    return denoise(Experts(models, boundary=0.9), text(grid), **(values | changes))
+    task = Task(torch.ones(frames, 4, 4), torch.ones(10))
+    return denoise(Experts(models, boundary=0.9), task, **(values | changes))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mova.pipeline.output import MOVAPipelineOutput
 from mova.sampling.guidance import Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.seeds import draw_seeds
-from mova.sampling.task import video_to_audio
+from mova.sampling.task import Task
 
 SHORT: dict[str, Any] = {"num_frames": 5, "num_inference_steps": 2}
 
@@ -134,7 +134,8 @@ def test_a_video_given_as_a_task_is_kept_while_its_audio_is_made(pipeline: MOVAP
     video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
     given = pipeline.encode_video(video)
     grid = pipeline.grid(height=32, width=32, num_frames=5, fps=16)
-    output = latents(pipeline, "a ball", seed=1, task=video_to_audio(grid, given))
+    task = Task(torch.zeros(grid.frames, grid.height, grid.width), torch.ones(grid.audio_length), video=given)
+    output = latents(pipeline, "a ball", seed=1, task=task)
     torch.testing.assert_close(output.frames, given)
     assert output.audio.shape == (1, 6, 10)
 

@@ -34,7 +34,7 @@ from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS, Step
-from mova.sampling.task import Grid, text
+from mova.sampling.task import Task
 
 FULL = Network.from_configs(**MOVA_360P)
 P360 = Lengths(video=43_120, audio=403, text=512, frames=49)
@@ -138,7 +138,7 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
     def run() -> AVTensors:
         return denoise(
             Experts([first, second], boundary=0.9),
-            text(Grid(frames=2, height=4, width=4, audio_length=10)),
+            Task(torch.ones(2, 4, 4), torch.ones(10)),
             text_embeds=torch.randn(1, 5, 32),
             negative_embeds=torch.randn(1, 5, 32),
             video_schedule=video_schedule,

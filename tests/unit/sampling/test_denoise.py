@@ -17,9 +17,9 @@ from mova.sampling.guidance import COND, UNCOND, Branch, Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
-from mova.sampling.task import Grid, Task, audio_to_video, first_frame, text, video_to_audio
+from mova.sampling.task import Task
 
-GRID = Grid(frames=2, height=4, width=4, audio_length=10)
+NOTHING_GIVEN = Task(torch.ones(2, 4, 4), torch.ones(10))
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
 
 
@@ -38,21 +38,23 @@ def run(components: Components, task: Task | None = None, *, num_steps: int = 2,
         "audio_noise": audio_noise(1, (6, 10))[None],
     }
     models = Experts([expert for expert in experts if expert is not None], boundary=0.9)
-    return denoise(models, task or text(GRID), **(values | changes))
+    return denoise(models, task or NOTHING_GIVEN, **(values | changes))
 
 
 def test_given_latents_come_out_as_they_went_in_and_the_rest_is_made(tiny_components: Components) -> None:
     torch.manual_seed(1)
-    image, video, audio = torch.randn(4, 1, 4, 4), torch.randn(4, 2, 4, 4), torch.randn(6, 10)
+    video, audio = torch.randn(4, 2, 4, 4), torch.randn(6, 10)
+    first_frame = torch.ones(2, 4, 4)
+    first_frame[0] = 0.0
     plain = run(tiny_components)
     for name in SOLVERS:
-        result = run(tiny_components, first_frame(GRID, image), solver=SOLVERS[name], num_steps=3)
-        assert torch.equal(result.video[0, :, :1], image)
+        result = run(tiny_components, Task(first_frame, torch.ones(10), video=video), solver=SOLVERS[name], num_steps=3)
+        assert torch.equal(result.video[0, :, :1], video[:, :1])
         assert not torch.equal(result.video[0, :, 1:], plain.video[0, :, 1:])
-    silent = run(tiny_components, video_to_audio(GRID, video))
+    silent = run(tiny_components, Task(torch.zeros(2, 4, 4), torch.ones(10), video=video))
     assert torch.equal(silent.video[0], video)
     assert not torch.equal(silent.audio, plain.audio)
-    blind = run(tiny_components, audio_to_video(GRID, audio))
+    blind = run(tiny_components, Task(torch.ones(2, 4, 4), torch.zeros(10), audio=audio))
     assert torch.equal(blind.audio[0], audio)
     assert not torch.equal(blind.video, plain.video)
 
@@ -133,7 +135,7 @@ def test_channels_of_a_condition_reach_a_network_that_has_room_for_them(tiny_com
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.25)
     components = replace(tiny_components, transformer=model)
-    results = [run(components, replace(text(GRID), video_condition=torch.full((3, 2, 4, 4), value))) for value in (0.0, 1.0)]
+    results = [run(components, replace(NOTHING_GIVEN, video_condition=torch.full((3, 2, 4, 4), value))) for value in (0.0, 1.0)]
     assert not torch.equal(results[0].video, results[1].video)
 
 

@@ -13,7 +13,7 @@ from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.task import Grid, text
+from mova.sampling.task import Task
 
 torch.manual_seed(0)
 BRANCHES = (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED)
@@ -161,7 +161,7 @@ def run(
     hook = components.transformer.register_forward_hook(lambda *_: calls.append(1))
     result = denoise(
         Experts([components.transformer]),
-        text(Grid(frames=2, height=4, width=4, audio_length=10)),
+        Task(torch.ones(2, 4, 4), torch.ones(10)),
         text_embeds=torch.randn(1, 5, 32, generator=generator),
         negative_embeds=torch.randn(1, 5, 32, generator=generator),
         audio_negative_embeds=other,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Progress
-from mova.sampling.task import Grid, Task, text
+from mova.sampling.task import Task
 from mova.sampling.windows import denoise_windows, plan_windows
 from mova.timeline import Timeline
 
@@ -52,12 +51,11 @@ def test_a_short_clip_is_one_window() -> None:
 
 def test_each_window_goes_on_from_the_latents_of_the_one_before_and_keeps_what_is_given() -> None:
     windows = plan_windows(21, 162, timeline=BASE, max_video=9)
-    grid = Grid(frames=21, height=1, width=1, audio_length=162)
     noise = AVTensors(torch.randn(2, 3, 21, 1, 1), torch.randn(2, 5, 162))
     given = torch.full((3, 21, 1, 1), 7.0)
     level = torch.ones(21, 1, 1)
     level[[0, 20]] = 0.0
-    task = replace(text(grid), video_level=level, video=given)
+    task = Task(level, torch.ones(162), video=given)
     seen: list[tuple[Task, AVTensors]] = []
 
     def run(part: Task, *, video_noise: torch.Tensor, audio_noise: torch.Tensor, on_step: object) -> AVTensors:
@@ -84,7 +82,6 @@ def test_each_window_goes_on_from_the_latents_of_the_one_before_and_keeps_what_i
 
 def test_steps_are_counted_over_all_windows_and_a_callback_may_replace_latents() -> None:
     windows = plan_windows(15, 114, timeline=BASE, max_video=9)
-    grid = Grid(frames=15, height=1, width=1, audio_length=114)
     noise = AVTensors(torch.zeros(1, 1, 15, 1, 1), torch.zeros(1, 1, 114))
 
     def run(part: Task, *, video_noise: torch.Tensor, audio_noise: torch.Tensor, on_step: Any) -> AVTensors:
@@ -99,7 +96,7 @@ def test_steps_are_counted_over_all_windows_and_a_callback_may_replace_latents()
         told.append((progress.step, progress.num_steps, progress.latents.video.shape))
         return AVTensors(progress.latents.video + 1.0, progress.latents.audio)
 
-    clip = denoise_windows(run, text(grid), windows, noise, on_step=on_step)
+    clip = denoise_windows(run, Task(torch.ones(15, 1, 1), torch.ones(114)), windows, noise, on_step=on_step)
     assert told == [(step, 4, noise.video.shape) for step in (1, 2, 3, 4)]
     assert clip.video[0, 0, :, 0, 0].tolist() == [2.0] * 15
 
