@@ -55,6 +55,43 @@ def frames_in_seconds(seconds: Number, fps: Number) -> int:
     return max(1, -int(-(exact * exact_fps(fps)) // 1))
 
 
+def video_latents_in_frames(num_frames: int, stride: int) -> int:
+    """Video latents of ``num_frames`` frames.
+
+    Args:
+        num_frames: Length of the video, ``1 + stride k``.
+        stride: Frames per video latent after the first.
+
+    Raises:
+        ValueError: If ``num_frames`` is not ``1 + stride k``.
+    """
+    if num_frames < 1 or (num_frames - 1) % stride:
+        above = frames_in_video_latents(1 + latent_of_frame(max(1, num_frames) - 1, stride), stride)
+        raise ValueError(f"num_frames must be 1 + {stride} k; got {num_frames}, the next is {above}.")
+    return 1 + (num_frames - 1) // stride
+
+
+def frames_in_video_latents(num_latents: int, stride: int) -> int:
+    """Frames that ``num_latents`` video latents decode to: ``1 + stride (num_latents - 1)``.
+
+    Raises:
+        ValueError: If there is no latent.
+    """
+    if num_latents < 1:
+        raise ValueError(f"num_latents must be at least 1; got {num_latents}.")
+    return 1 + stride * (num_latents - 1)
+
+
+def latent_of_frame(index: int, stride: int) -> int:
+    """Index of the video latent that holds frame ``index``."""
+    return -(-index // stride)
+
+
+def frames_of_latent(index: int, stride: int) -> range:
+    """The frames that the video latent ``index`` holds: one for the first, ``stride`` for every other."""
+    return range(0, 1) if index == 0 else range(1 + (index - 1) * stride, 1 + index * stride)
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The clock of one model: the rates and strides that tie its four grids together.
@@ -88,7 +125,7 @@ class Timeline:
         """Smallest length that the video codec can make (``1 + stride k``) of at least ``num_frames`` frames."""
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1; got {num_frames}.")
-        return 1 + -(-(num_frames - 1) // self.video_stride) * self.video_stride
+        return self.frames_of_latents(1 + self.latent_of_frame(num_frames - 1))
 
     def video_latents(self, num_frames: int) -> int:
         """Video latents of ``num_frames`` frames.
@@ -96,22 +133,39 @@ class Timeline:
         Raises:
             ValueError: If ``num_frames`` is not ``1 + stride k``.
         """
-        if num_frames < 1 or (num_frames - 1) % self.video_stride:
-            raise ValueError(
-                f"num_frames must be 1 + {self.video_stride} k; got {num_frames}, the next is "
-                f"{self.next_legal_frames(max(1, num_frames))}."
-            )
-        return (num_frames - 1) // self.video_stride + 1
+        return video_latents_in_frames(num_frames, self.video_stride)
 
     def frames_of_latents(self, num_latents: int) -> int:
         """Frames that ``num_latents`` video latents decode to: ``1 + stride (num_latents - 1)``."""
-        if num_latents < 1:
-            raise ValueError(f"num_latents must be at least 1; got {num_latents}.")
-        return 1 + self.video_stride * (num_latents - 1)
+        return frames_in_video_latents(num_latents, self.video_stride)
 
     def latent_of_frame(self, index: int) -> int:
         """Index of the video latent that holds frame ``index``."""
-        return -(-index // self.video_stride)
+        return latent_of_frame(index, self.video_stride)
+
+    def frames_of_latent(self, index: int) -> range:
+        """The frames that the video latent ``index`` holds."""
+        return frames_of_latent(index, self.video_stride)
+
+    def frame_span(self, first: int, stop: int) -> tuple[int, int]:
+        """First frame, and the one after the last, of the video latents ``first ... stop - 1``.
+
+        Raises:
+            ValueError: If the span is empty.
+        """
+        if not 0 <= first < stop:
+            raise ValueError(f"a span of latents must be at least one long; got {first} to {stop}.")
+        return self.frames_of_latent(first).start, self.frames_of_latent(stop - 1).stop
+
+    def sample_span(self, first: int, stop: int) -> tuple[int, int]:
+        """First sample, and the one after the last, of the audio latents ``first ... stop - 1``.
+
+        Raises:
+            ValueError: If the span is empty.
+        """
+        if not 0 <= first < stop:
+            raise ValueError(f"a span of latents must be at least one long; got {first} to {stop}.")
+        return first * self.audio_hop, stop * self.audio_hop
 
     def samples(self, num_frames: int) -> int:
         """Audio samples that go with ``num_frames`` frames."""
@@ -121,11 +175,16 @@ class Timeline:
         """Audio latents that cover ``num_frames`` frames: ``(samples - 1) // hop + 1`` (spec 3.7)."""
         return (self.samples(num_frames) - 1) // self.audio_hop + 1
 
+    def samples_of_latents(self, num_latents: int) -> int:
+        """Samples that ``num_latents`` audio latents decode to."""
+        return num_latents * self.audio_hop
+
     def video_latent_span(self, index: int) -> tuple[Fraction, Fraction]:
         """Start and end in seconds of the frames behind video latent ``index``."""
-        first = 0 if index == 0 else 1 + (index - 1) * self.video_stride
-        return Fraction(first) / self.fps, Fraction(1 + index * self.video_stride) / self.fps
+        frames = self.frames_of_latent(index)
+        return Fraction(frames.start) / self.fps, Fraction(frames.stop) / self.fps
 
     def audio_latent_span(self, index: int) -> tuple[Fraction, Fraction]:
         """Start and end in seconds of the samples behind audio latent ``index``."""
-        return Fraction(index * self.audio_hop, self.sample_rate), Fraction((index + 1) * self.audio_hop, self.sample_rate)
+        begin, end = self.sample_span(index, index + 1)
+        return Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)

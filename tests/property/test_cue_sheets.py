@@ -18,20 +18,19 @@ STRIDE, FPS = 4, 16.0
 LATENTS = st.integers(1, 12)
 
 
-def seconds_of(latents: int) -> float:
-    return (1 + STRIDE * (latents - 1)) / FPS
-
-
-@given(LATENTS, st.lists(st.tuples(st.floats(0.0, 0.999), st.sampled_from(("", *LABELS))), max_size=6))
-def test_every_cue_leaves_one_in_its_label_and_its_place_can_be_read_back(latents: int, drawn: list[tuple[float, str]]) -> None:
-    cues = [(share * seconds_of(latents), label) for share, label in drawn]
-    channels = cue_condition(cues, LABELS, num_latents=latents, fps=FPS, stride=STRIDE)
-    assert channels.shape == (num_cue_channels(len(LABELS), stride=STRIDE), latents)
+@given(LATENTS, st.integers(1, 9), st.lists(st.tuples(st.floats(0.0, 0.999), st.sampled_from(("", *LABELS))), max_size=6))
+def test_every_cue_leaves_one_in_its_label_and_its_place_can_be_read_back(
+    latents: int, stride: int, drawn: list[tuple[float, str]]
+) -> None:
+    seconds = (1 + stride * (latents - 1)) / FPS
+    cues = [(share * seconds, label) for share, label in drawn]
+    channels = cue_condition(cues, LABELS, num_latents=latents, fps=FPS, stride=stride)
+    assert channels.shape == (num_cue_channels(len(LABELS), stride=stride), latents)
     assert torch.equal(channels[0], torch.ones(latents))
     for row, label in enumerate(LABELS):
-        assert channels[1 + STRIDE + row].sum() == pytest.approx(sum(one == label for _, one in cues), abs=1e-4)
-    # a frame's weight stands once in its latent, and in all four channels of the first
-    weights = torch.cat([channels[1:2, 0], channels[1 : 1 + STRIDE, 1:].T.flatten()])
+        assert channels[1 + stride + row].sum() == pytest.approx(sum(one == label for _, one in cues), abs=1e-4)
+    # a frame's weight stands once in its latent, and in all frame channels of the first
+    weights = torch.cat([channels[1:2, 0], channels[1 : 1 + stride, 1:].T.flatten()])
     last = len(weights) - 1
     centre = sum(min(time_s * FPS, last) for time_s, _ in cues)
     assert float((weights * torch.arange(len(weights))).sum()) == pytest.approx(centre, abs=1e-3)

@@ -50,6 +50,30 @@ def test_video_latents_tile_the_video(num_latents: int, stride: int) -> None:
     assert spans[-1][1] == frame_time(clock.frames_of_latents(num_latents), 24)
 
 
+@given(st.integers(1, 60), st.integers(1, 9))
+def test_every_frame_is_in_one_latent_and_a_latent_holds_its_frames(num_latents: int, stride: int) -> None:
+    clock = Timeline(Fraction(24), 48000, video_stride=stride)
+    held = [frame for latent in range(num_latents) for frame in clock.frames_of_latent(latent)]
+    assert held == list(range(clock.frames_of_latents(num_latents)))
+    assert all(frame in clock.frames_of_latent(clock.latent_of_frame(frame)) for frame in held)
+    assert {len(clock.frames_of_latent(latent)) for latent in range(1, num_latents)} <= {stride}
+
+
+@given(st.integers(0, 40), st.integers(1, 20), st.integers(1, 9), st.integers(1, 2000))
+def test_a_span_of_latents_is_the_frames_and_samples_of_its_latents(first: int, length: int, stride: int, hop: int) -> None:
+    clock = Timeline(Fraction(24), 48000, video_stride=stride, audio_hop=hop)
+    begin, end = clock.frame_span(first, first + length)
+    assert [clock.latent_of_frame(frame) for frame in range(begin, end)] == [
+        latent for latent in range(first, first + length) for _ in clock.frames_of_latent(latent)
+    ]
+    begin, end = clock.sample_span(first, first + length)
+    assert (begin, end - begin) == (clock.samples_of_latents(first), clock.samples_of_latents(length))
+    with pytest.raises(ValueError, match="at least one long"):
+        clock.frame_span(first, first)
+    with pytest.raises(ValueError, match="at least one long"):
+        clock.sample_span(first + length, first)
+
+
 @given(st.integers(1, 200), FPS, RATES, st.integers(100, 2000))
 def test_audio_latents_cover_the_audio_with_less_than_one_to_spare(frames: int, fps: float, rate: int, hop: int) -> None:
     clock = Timeline(exact_fps(fps), rate, audio_hop=hop)

@@ -210,8 +210,9 @@ def prepend_references(pictures: Sequence[Frames], canvas: Canvas, given: Given,
         given: What is given of it.
         timeline: Its clock.
     """
-    stride = timeline.video_stride
-    lead = np.concatenate([np.repeat(picture[None], stride if index else 1, axis=0) for index, picture in enumerate(pictures)])
+    lead = np.concatenate(
+        [np.repeat(picture[None], len(timeline.frames_of_latent(index)), axis=0) for index, picture in enumerate(pictures)]
+    )
     count, num_samples = len(lead), timeline.samples(len(lead) + canvas.num_frames)
     size = (canvas.num_frames, canvas.height, canvas.width)
     frames = np.zeros((*size, 3), np.uint8) if given.frames is None else given.frames

@@ -51,7 +51,7 @@ def task_of(
         video = encode_video(fill_missing_frames(given, grid, timeline))[0]
     if bool((audio_level < 1).any()):
         assert given.waveform is not None
-        samples = grid.audio_length * timeline.audio_hop
+        samples = timeline.samples_of_latents(grid.audio_length)
         waveform = torch.from_numpy(np.ascontiguousarray(given.waveform))[:, :samples]
         padded = torch.nn.functional.pad(waveform, (0, samples - waveform.shape[1]))
         audio = encode_audio(padded[None])[0]
@@ -67,7 +67,7 @@ def channel_condition(
     text_only: TextOnly | None,
     device: torch.device | None = None,
 ) -> tuple[Tensor, Given]:
-    """Extra channels ``[4 + C, T, H, W]`` for a network that takes its first and last frame so, and what else is given.
+    """Extra channels ``[stride + C, T, H, W]`` for a network that takes its first and last frame so, and what else is given.
 
     Raises:
         RequestError: If no first frame is given and ``text_only`` does not say what takes its place, or the last frame
@@ -83,7 +83,7 @@ def channel_condition(
         )
     if last is not None and (first is None or len(given.frames if given.frames is not None else ()) != num_frames):
         raise RequestError(
-            "this model takes a last frame only with a first one, in a clip of 1 + 4 k frames.",
+            f"this model takes a last frame only with a first one, in a clip of 1 + {timeline.video_stride} k frames.",
             f"Give both, and ask for {num_frames} frames.",
             field="last_image",
         )
@@ -158,8 +158,6 @@ def fill_missing_frames(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
     known = np.flatnonzero(has_frame)
     source = known[np.abs(np.arange(len(frames))[:, None] - known[None, :]).argmin(axis=1)]
     for still in given.stills:
-        latent = timeline.latent_of_frame(still)
-        first = 0 if latent == 0 else 1 + (latent - 1) * timeline.video_stride
-        source[first : 1 + latent * timeline.video_stride] = still
+        source[timeline.frames_of_latent(timeline.latent_of_frame(still))] = still
     video = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
     return rearrange(video, "t h w c -> 1 c t h w")

@@ -121,7 +121,7 @@ def audio_levels(keep: NDArray[np.bool_], grid: Grid, timeline: Timeline) -> Ten
     Returns:
         ``[L]`` float32.
     """
-    samples = repeat_last(keep, grid.audio_length * timeline.audio_hop)
+    samples = repeat_last(keep, timeline.samples_of_latents(grid.audio_length))
     return torch.from_numpy(1.0 - samples.reshape(grid.audio_length, -1).all(axis=1).astype(np.float32))
 
 

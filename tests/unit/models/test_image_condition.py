@@ -31,6 +31,7 @@ def build(num_res_blocks: int = 0, temperal_downsample: tuple[bool, ...] = (True
             dim_mult=[1] * (1 + len(temperal_downsample)),
             num_res_blocks=num_res_blocks,
             temperal_downsample=list(temperal_downsample),
+            scale_factor_temporal=2 ** sum(temperal_downsample),
             latents_mean=[0.1, -0.2],
             latents_std=[0.5, 2.0],
         )
@@ -80,7 +81,7 @@ def video_of(num_frames: int, first: Tensor | None, last: Tensor | None = None) 
     ],
 )
 def test_the_mask_marks_the_pixel_frames_that_are_given(has_first: bool, has_last: bool, rows: list[list[int]]) -> None:
-    assert given_frames_mask(9, has_first=has_first, has_last=has_last).tolist() == rows
+    assert given_frames_mask(9, stride=4, has_first=has_first, has_last=has_last).tolist() == rows
 
 
 def test_the_mask_is_that_of_wan_for_first_and_last_frame() -> None:
@@ -89,7 +90,7 @@ def test_the_mask_is_that_of_wan_for_first_and_last_frame() -> None:
     wan[:, 1:-1] = 0
     wan = torch.cat([wan[:, :1].repeat_interleave(4, dim=1), wan[:, 1:]], dim=1)
     wan = wan.view(1, 5, 4, 2, 3).transpose(1, 2)
-    ours = given_frames_mask(17, has_first=True, has_last=True)[None, :, :, None, None].expand_as(wan)
+    ours = given_frames_mask(17, stride=4, has_first=True, has_last=True)[None, :, :, None, None].expand_as(wan)
     assert torch.equal(ours, wan)
 
 
@@ -102,8 +103,19 @@ def test_the_channels_are_the_mask_and_the_normalised_latents_of_pictures_in_gre
     condition = image_condition(codec, num_frames=9, image=first, last_image=last)
     assert condition.shape == (1, 6, 3, 2, 2)
     assert condition.dtype == torch.float32
-    assert torch.equal(condition[0, :4, :, 0, 0], given_frames_mask(9, has_first=first is not None, has_last=last is not None))
+    mask = given_frames_mask(9, stride=4, has_first=first is not None, has_last=last is not None)
+    assert torch.equal(condition[0, :4, :, 0, 0], mask)
     torch.testing.assert_close(condition[:, 4:], encoded(codec, video_of(9, first, last)), rtol=0, atol=1e-6)
+
+
+def test_a_codec_of_another_stride_has_as_many_channels_of_the_mask_as_its_latents_have_frames() -> None:
+    codec = build(0, (True, False))
+    condition = image_condition(codec, num_frames=9, image=picture(1), last_image=picture(2))
+    assert condition.shape == (1, 2 + 2, 5, 2, 2)
+    assert condition[0, :2, :, 0, 0].tolist() == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 1]]
+    torch.testing.assert_close(condition[:, 2:], encoded(codec, video_of(9, picture(1), picture(2))), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="1 \\+ 2 k; got 6, the next is 7"):
+        image_condition(codec, num_frames=6, image=picture())
 
 
 def test_each_picture_of_a_batch_has_the_channels_that_it_has_alone(codec: AutoencoderKLWan) -> None:

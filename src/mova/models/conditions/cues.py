@@ -17,6 +17,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from mova.timeline import frames_in_video_latents, frames_of_latent, latent_of_frame
+
 Instant = tuple[float, str]
 """Seconds from the start of the video, and a label; ``""`` for none."""
 
@@ -45,17 +47,18 @@ def cue_condition(
     if cues is None:
         return channels
     channels[0] = 1.0
-    last = stride * (num_latents - 1)
+    last = frames_in_video_latents(num_latents, stride) - 1
     for time_s, label in cues:
-        place = time_s * float(fps)
-        if not 0.0 <= place < last + 1:
+        position = time_s * float(fps)
+        if not 0.0 <= position < last + 1:
             raise ValueError(f"a cue must be within the clip of {(last + 1) / float(fps):g} s; got {time_s:g} s.")
         if label and label not in labels:
             raise ValueError(f"there is no cue {label!r}; known are {', '.join(labels)}.")
-        frame, share = int(place), place - int(place)
+        frame, share = int(position), position - int(position)
         for near, weight in ((frame, 1.0 - share), (min(frame + 1, last), share)):
-            latent = -(-near // stride)
-            channels[slice(1, 1 + stride) if near == 0 else 1 + (near - 1) % stride, latent] += weight
+            latent = latent_of_frame(near, stride)
+            place = frames_of_latent(latent, stride).index(near)
+            channels[slice(1, 1 + stride) if latent == 0 else 1 + place, latent] += weight
             if label:
                 channels[1 + stride + labels.index(label), latent] += weight
     return channels

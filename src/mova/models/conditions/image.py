@@ -1,7 +1,8 @@
 """First and last pictures as extra channels at the video tower's door: how the official checkpoints are conditioned.
 
-The channels are 4 of a mask, which pixel frames are given, and the latents of a video that holds the given pictures and
-mid-grey elsewhere (MOVA_SPEC 3.7). They are the same at every step, so they are computed once a run.
+The channels are those of a mask, which pixel frames are given, with one channel for each frame of a latent (4), and the
+latents of a video that holds the given pictures and mid-grey elsewhere (MOVA_SPEC 3.7). They are the same at every step, so
+they are computed once a run.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mova.timeline import frames_in_video_latents, video_latents_in_frames
+
 TextOnlyPolicy = Literal["white", "unmasked"]
 
-STRIDE = 4  # pixel frames per latent after the first; the mask folds as many into its channels
 SAME = 1e-6  # largest difference of latents that count as equal, in parts of the largest value
 
 _log = logging.getLogger(__name__)
@@ -47,14 +49,14 @@ def image_condition(
 
     Args:
         codec: The video codec, an ``AutoencoderKLWan`` or one with its door.
-        num_frames: Of the clip: ``1 + 4 k``.
+        num_frames: Length of the clip: ``1 + stride k`` with the codec's stride.
         image: First frame, ``[B, 3, H, W]`` in [-1, 1].
         last_image: Last frame, likewise. Official MOVA was not trained with one, though its code can mark one; Wan's
             networks for first and last frames use just these channels.
         device: Where the codec works; its own device when None (a pipeline that offloads knows better).
 
     Returns:
-        ``[B, 4 + C, T, H / 8, W / 8]`` float32.
+        ``[B, stride + C, T, H / 8, W / 8]`` float32.
 
     Raises:
         ValueError: If no picture is given, or a size or length does not fit.
@@ -64,7 +66,7 @@ def image_condition(
         raise ValueError("give image, last_image or both; text_only_condition is for neither.")
     if any(picture.ndim != 4 or picture.shape != pictures[0].shape for picture in pictures):
         raise ValueError(f"pictures must be [B, 3, H, W] and alike; got {[list(picture.shape) for picture in pictures]}.")
-    video = _Video(num_frames, tuple(pictures[0].shape), image, last_image)
+    video = _Video(num_frames, _stride(codec), tuple(pictures[0].shape), image, last_image)
     return _condition(codec, video, device=device)
 
 
@@ -94,13 +96,13 @@ def text_only_condition(
     Args:
         codec: The video codec.
         policy: Which of the two.
-        num_frames: Of the clip: ``1 + 4 k``.
+        num_frames: Length of the clip: ``1 + stride k`` with the codec's stride.
         height: In pixels.
         width: In pixels.
         device: Where the codec works; its own device when None.
 
     Returns:
-        ``[1, 4 + C, T, height / 8, width / 8]`` float32.
+        ``[1, stride + C, T, height / 8, width / 8]`` float32.
 
     Raises:
         ValueError: If the policy is unknown, or a size or length does not fit.
@@ -108,26 +110,31 @@ def text_only_condition(
     if policy not in get_args(TextOnlyPolicy):
         raise ValueError(f"policy must be one of {', '.join(get_args(TextOnlyPolicy))}; got {policy!r}.")
     white = torch.ones(1, 3, height, width) if policy == "white" else None
-    return _condition(codec, _Video(num_frames, (1, 3, height, width), white, None), device=device)
+    return _condition(codec, _Video(num_frames, _stride(codec), (1, 3, height, width), white, None), device=device)
 
 
-def given_frames_mask(num_frames: int, *, has_first: bool, has_last: bool) -> Tensor:
-    """``[4, T]`` float32: 1 where a pixel frame is given, folded as the codec folds frames.
+def given_frames_mask(num_frames: int, *, stride: int, has_first: bool, has_last: bool) -> Tensor:
+    """``[stride, T]`` float32: 1 where a pixel frame is given, folded as the codec folds frames.
 
-    Channel c of latent frame i > 0 is pixel frame ``4 i - 3 + c``; the first pixel frame fills all four of latent frame 0.
-    So a given last frame marks channel 3 of the last latent frame alone.
+    Channel c of latent frame i > 0 is the c-th pixel frame of that latent; the first pixel frame fills all channels of latent
+    frame 0. So a given last frame marks the last channel of the last latent frame alone.
+
+    Args:
+        num_frames: Length of the clip, ``1 + stride k``.
+        stride: Frames per video latent after the first.
+        has_first: Whether the first frame is given.
+        has_last: Whether the last frame is given.
 
     Raises:
-        ValueError: If ``num_frames`` is not ``1 + 4 k``, or a last frame is given to a single one.
+        ValueError: If ``num_frames`` is not ``1 + stride k``, or a last frame is given to a single one.
     """
-    if num_frames < 1 or (num_frames - 1) % STRIDE:
-        raise ValueError(f"num_frames must be 1 + {STRIDE} k; got {num_frames}.")
+    video_latents_in_frames(num_frames, stride)
     if has_last and num_frames == 1:
         raise ValueError("a clip of one frame has no last frame beside the first.")
     given = torch.zeros(num_frames)
     given[0], given[-1] = float(has_first), float(has_last) if num_frames > 1 else float(has_first)
-    folded = torch.cat([given[:1].expand(STRIDE), given[1:]])
-    return rearrange(folded, "(t c) -> c t", c=STRIDE)
+    folded = torch.cat([given[:1].expand(stride), given[1:]])
+    return rearrange(folded, "(t c) -> c t", c=stride)
 
 
 def settled_latents(config: Mapping[str, Any]) -> int | None:
@@ -158,13 +165,14 @@ class _Video:
     """A grey video with what is given of it; ``shape`` is that of a frame, ``(B, 3, H, W)``."""
 
     num_frames: int
+    stride: int
     shape: tuple[int, ...]
     first: Tensor | None
     last: Tensor | None
 
     def cut_to(self, num_latents: int) -> _Video:
         """The same with less grey, or more."""
-        return replace(self, num_frames=1 + STRIDE * (num_latents - 1))
+        return replace(self, num_frames=frames_in_video_latents(num_latents, self.stride))
 
     def pixels(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """``[B, 3, num_frames, H, W]``."""
@@ -178,7 +186,8 @@ class _Video:
 
 @torch.no_grad()
 def _condition(codec: Any, video: _Video, *, device: torch.device | None) -> Tensor:
-    mask = given_frames_mask(video.num_frames, has_first=video.first is not None, has_last=video.last is not None)
+    edges = {"has_first": video.first is not None, "has_last": video.last is not None}
+    mask = given_frames_mask(video.num_frames, stride=video.stride, **edges)
     latents = _normalised(codec, _encoded(codec, video, codec.device if device is None else device))
     batch, _, frames, height, width = latents.shape
     if frames != mask.shape[1]:
@@ -190,7 +199,7 @@ def _condition(codec: Any, video: _Video, *, device: torch.device | None) -> Ten
 def _encoded(codec: Any, video: _Video, device: torch.device) -> Tensor:
     """Latents of the video, of which no more is encoded than differs."""
     reach = settled_latents(codec.config)
-    num_latents, tail = (video.num_frames - 1) // STRIDE + 1, int(video.last is not None)
+    num_latents, tail = video_latents_in_frames(video.num_frames, video.stride), int(video.last is not None)
     if reach is None or num_latents <= reach + 2 + tail:
         return _encoded_whole(codec, video, device)
     # two latents beyond the reach, so that they can be compared; and one that holds the last picture
@@ -214,3 +223,8 @@ def _normalised(codec: Any, latents: Tensor) -> Tensor:
         return latents
     shape = (1, -1, 1, 1, 1)
     return (latents - latents.new_tensor(mean).view(shape)) / latents.new_tensor(std).view(shape)
+
+
+def _stride(codec: Any) -> int:
+    """Frames per video latent after the first."""
+    return int(codec.config.scale_factor_temporal)
