@@ -80,6 +80,7 @@ PAGES = (
             "mova.lab.quality.video",
             "mova.lab.quality.audio",
             "mova.lab.quality.fidelity",
+            "mova.lab.quality.metric",
             "mova.lab.quality.plugins",
         ),
     ),

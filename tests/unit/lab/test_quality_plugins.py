@@ -18,7 +18,8 @@ from mova.lab.quality.learned.desync import OFFSETS_S, DeSync, DeSyncScorer, seg
 from mova.lab.quality.learned.fad import VGGish, VGGishFAD, log_mel_examples
 from mova.lab.quality.learned.inputs import frame_indices
 from mova.lab.quality.learned.lse import LipSync, SyncNet, agreement, cepstra
-from mova.lab.quality.plugins import Sample, known_metrics, measure, weights_in, weights_sha256
+from mova.lab.quality.metric import Sample
+from mova.lab.quality.plugins import known_metrics, measure, weights_in, weights_sha256
 from mova.media.clip import Clip
 from mova.timeline import samples_in_frames
 

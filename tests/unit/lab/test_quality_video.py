@@ -6,8 +6,8 @@ import pytest
 from scipy.ndimage import gaussian_filter, shift
 
 from mova.lab.quality.fidelity import psnr_db, ssim
-from mova.lab.quality.flow import farneback
-from mova.lab.quality.video import blockiness, motion, temporal_flicker, video_quality
+from mova.lab.quality.video import blockiness, motion, optical_flow, temporal_flicker, video_quality
+from mova.lab.sync.flow import farneback
 from mova.scenes.world import render, write_script
 
 
@@ -20,8 +20,8 @@ def texture(side: int = 96, *, size: float = 3.0, seed: int = 0) -> npt.NDArray[
 def test_flow_finds_how_far_a_picture_was_moved(right: float, down: float) -> None:
     picture = texture(size=4.0)
     moved = shift(picture, (down, right), order=3, mode="grid-wrap")
-    flow = farneback(picture, moved)[20:-20, 20:-20]
-    np.testing.assert_allclose(np.median(flow, axis=(0, 1)), (right, down), atol=0.08)
+    for flow in (farneback(picture, moved), optical_flow(picture, moved)):
+        np.testing.assert_allclose(np.median(flow[20:-20, 20:-20], axis=(0, 1)), (right, down), atol=0.08)
 
 
 def test_flow_is_that_of_each_part_where_two_parts_move_apart() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import weakref
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 
 from mova.cli import evaluate
 from mova.cli.app import app
-from mova.errors import MediaError, MovaError, RequestError
+from mova.errors import MediaError, MissingExtraError, MovaError, RequestError
 from mova.lab.quality.learned.fad import VGGish
 from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
@@ -144,6 +145,17 @@ def test_a_metric_that_does_not_exist_names_the_nearest_before_any_work(videos: 
     assert isinstance(done.exception, RequestError) and "'sync'" in done.exception.hint
     assert not (tmp_path / "out").exists()
     assert checked_metrics(["audio", "sync"]) == ("sync", "audio")
+
+
+@pytest.mark.parametrize(("package", "metric"), [("cv2", "video"), ("skimage", "fidelity"), ("librosa", "avalign")])
+def test_a_package_that_a_metric_needs_and_that_is_not_there_is_named_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, package: str, metric: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=package) as caught:
+        checked_metrics([metric])
+    assert "mova-av[eval]" in caught.value.hint
+    assert checked_metrics(["audio", "sync", "health"]) == ("sync", "health", "audio")  # these need no more than mova itself
 
 
 def test_fidelity_without_a_reference_and_a_folder_without_videos_are_refused(videos: Path, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from mova.lab.quality.learned.synchformer import (
     Synchformer,
     read_synchformer,
 )
-from mova.lab.quality.plugins import Sample, measure
+from mova.lab.quality.metric import Sample
+from mova.lab.quality.plugins import measure
 from mova.media.clip import Clip
 
 TINY = Sizes(width=8, num_layers=1, num_heads=2, num_sync_layers=1, num_sync_heads=2)

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 from mova.errors import MissingExtraError
+from mova.lab import extras as lab
 from mova.runtime import attention, quantise
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -11,6 +12,12 @@ PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 def test_every_extra_that_an_error_names_exists_and_brings_its_package() -> None:
     extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for extra, package in ((quantise.EXTRA, "torchao"), (attention._EXTRA, "kernels")):
+    for extra, package in (
+        (quantise.EXTRA, "torchao"),
+        (attention._EXTRA, "kernels"),
+        (lab.EXTRA, "opencv"),
+        (lab.EXTRA, "scikit-image"),
+        (lab.EXTRA, "librosa"),
+    ):
         assert any(requirement.startswith(package) for requirement in extras[extra])
         assert f'pip install "mova-av[{extra}]"' in MissingExtraError(package, extra).hint

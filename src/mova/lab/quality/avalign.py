@@ -5,8 +5,8 @@ from the same video with another one's audio (0.214 against 0.181, and 0.177 for
 highest of all (0.357): it says how many peaks there are. So it is never given without its own chance level, and nothing
 here is trained, filtered or ranked by it.
 
-Numbers differ between repositories: this is TempoTokens' version (22,050 Hz, peaks of at least 0.1 pixels, one to one).
-Its onsets are librosa's ``onset_detect`` with all defaults, written out.
+Numbers differ between repositories: this is TempoTokens' version (22,050 Hz, peaks of at least 0.1 pixels, one to one; onsets
+by librosa's ``onset_detect`` and flow by OpenCV's Farneback, both with its defaults).
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.quality.flow import farneback
-from mova.lab.quality.spectra import magnitudes, mel_filters, mono
-from mova.lab.quality.video import grey_pictures
+from mova.lab.extras import from_extra
+from mova.lab.quality.spectra import mono
+from mova.lab.quality.video import grey_pictures, optical_flow
 from mova.media.resample import resample
 
 Frames = npt.NDArray[np.uint8]
 Waveform = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 SAMPLE_RATE = 22050
-HOP = 512
 LEAST_MOTION_PX = 0.1
 
 
@@ -63,6 +62,9 @@ def av_align(
         sample_rate: In Hz.
         num_shifts: Random turns of the audio for the chance level.
         seed: Of the turns.
+
+    Raises:
+        MissingExtraError: If librosa or OpenCV is not installed.
     """
     seen = motion_peaks_s(frames, fps)
     heard = onsets_s(mono(resample(waveform, sample_rate, to_rate=SAMPLE_RATE)), SAMPLE_RATE)
@@ -91,7 +93,7 @@ def peak_overlap(audio_s: Sequence[float], video_s: Sequence[float], fps: float)
 def motion_peaks_s(frames: Frames, fps: float) -> list[float]:
     """Times of the local maxima of the mean length of the flow, at least 0.1 pixels; the first pair counts twice."""
     grey = np.round(grey_pictures(frames))
-    speed = [float(np.linalg.norm(farneback(one, two), axis=-1).mean()) for one, two in zip(grey, grey[1:], strict=False)]
+    speed = [float(np.linalg.norm(optical_flow(one, two), axis=-1).mean()) for one, two in zip(grey, grey[1:], strict=False)]
     speed = speed[:1] + speed
     return [
         index / fps
@@ -101,7 +103,7 @@ def motion_peaks_s(frames: Frames, fps: float) -> list[float]:
 
 
 def onsets_s(audio: Floats, sample_rate: int) -> list[float]:
-    """Onsets as librosa 0.11 finds them with its defaults: mel flux in dB, normalised by its own range, peaks picked.
+    """Onsets as librosa finds them with its defaults: mel flux in dB, normalised by its own range, peaks picked.
 
     Normalising by the own range is why noise at -80 dB has as many onsets as a drum solo.
 
@@ -109,27 +111,5 @@ def onsets_s(audio: Floats, sample_rate: int) -> list[float]:
         audio: ``[S]``.
         sample_rate: In Hz.
     """
-    power = magnitudes(audio, window=2048, hop=HOP, pad="constant") ** 2 @ mel_filters(128, 2048, sample_rate).T
-    level = 10.0 * np.log10(np.maximum(power, 1e-10))
-    level = np.maximum(level, level.max() - 80.0)
-    flux = np.maximum(0.0, np.diff(level, axis=0)).mean(axis=1)
-    envelope = np.concatenate((np.zeros(1 + 2048 // (2 * HOP)), flux))[: len(level)]
-    if not envelope.any():
-        return []
-    envelope = envelope - envelope.min()
-    envelope /= envelope.max() + np.finfo(np.float64).tiny
-    return [float(peak * HOP / sample_rate) for peak in _picked(envelope, sample_rate)]
-
-
-def _picked(envelope: Floats, sample_rate: int) -> list[int]:
-    """librosa's ``peak_pick`` (Boeck, Krebs and Schedl 2012) with the windows of ``onset_detect``."""
-    reach, average, wait = (int(seconds * sample_rate // HOP) for seconds in (0.03, 0.1, 0.03))
-    found: list[int] = []
-    for index, value in enumerate(envelope):
-        if found and index - found[-1] <= wait:
-            continue
-        highest = envelope[max(0, index - reach) : index + 1].max()
-        mean = envelope[max(0, index - average) : index + average + 1].mean()
-        if value == highest and value >= mean + 0.07 and value > 0.0:
-            found.append(index)
-    return found
+    found = from_extra("librosa").onset.onset_detect(y=audio, sr=sample_rate, units="time")
+    return [float(time_s) for time_s in found]

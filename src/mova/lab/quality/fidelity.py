@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d
 
-from mova.lab.quality.spectra import magnitudes, mel_filters, mono
+from mova.lab.extras import from_extra
+from mova.lab.quality.spectra import magnitudes, mono
 
 Frames = npt.NDArray[np.uint8]
 Audio = npt.NDArray[np.floating]
@@ -29,11 +29,10 @@ def psnr_db(frames: Frames, truth: Frames) -> float:
 
 
 def ssim(frames: Frames, truth: Frames) -> float:
-    """Structural similarity, mean over frames and channels.
+    """Structural similarity, mean over frames and channels, by scikit-image.
 
     Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity": Gaussian window of
-    standard deviation 1.5 (11 x 11), population variances, the border of 5 pixels left out. The same as scikit-image with
-    ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255``.
+    standard deviation 1.5 (11 x 11), population variances, the border of 5 pixels left out.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8, at least 11 x 11.
@@ -41,26 +40,14 @@ def ssim(frames: Frames, truth: Frames) -> float:
 
     Raises:
         ValueError: If the shapes differ or the pictures are too small.
+        MissingExtraError: If scikit-image is not installed.
     """
     _check_alike(frames, truth)
     if frames.ndim != 4 or min(frames.shape[1:3]) < 11:
         raise ValueError(f"ssim needs [T, H, W, C] of at least 11 x 11 pixels; got {list(frames.shape)}.")
-    kernel = np.exp(-(np.arange(-5, 6) ** 2) / (2.0 * 1.5**2))
-    kernel /= kernel.sum()
-
-    def blur(picture: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(correlate1d(correlate1d(picture, kernel, axis=0), kernel, axis=1)[5:-5, 5:-5])
-
-    c1, c2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
-    values = []
-    for one, two in zip(frames, truth, strict=True):
-        x, y = one.astype(np.float64), two.astype(np.float64)
-        mean_x, mean_y = blur(x), blur(y)
-        var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-        both = blur(x * y) - mean_x * mean_y
-        shape = ((2.0 * mean_x * mean_y + c1) * (2.0 * both + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-        values.append(float(shape.mean()))
-    return float(np.mean(values))
+    similarity = from_extra("skimage.metrics").structural_similarity
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": -1}
+    return float(np.mean([similarity(one, two, **options) for one, two in zip(frames, truth, strict=True)]))
 
 
 def mel_distance(audio: Audio, truth: Audio, sample_rate: int, *, num_mels: int = 80) -> float:
@@ -78,10 +65,13 @@ def mel_distance(audio: Audio, truth: Audio, sample_rate: int, *, num_mels: int 
         ValueError: If the shapes differ.
     """
     _check_alike(audio, truth)
+    from transformers.audio_utils import mel_filter_bank
+
     window = 1 << round(np.log2(0.064 * sample_rate))
-    filters = mel_filters(num_mels, window, sample_rate)
+    scale = {"norm": "slaney", "mel_scale": "slaney"}
+    filters = mel_filter_bank(window // 2 + 1, num_mels, 0.0, sample_rate / 2.0, sample_rate, **scale)
     one, two = (
-        np.log(np.maximum(magnitudes(mono(part), window=window, hop=window // 4) @ filters.T, 1e-5)) for part in (audio, truth)
+        np.log(np.maximum(magnitudes(mono(part), window=window, hop=window // 4) @ filters, 1e-5)) for part in (audio, truth)
     )
     return float(np.abs(one - two).mean())
 

@@ -1,4 +1,6 @@
-"""Metrics that need trained weights, behind one protocol. Weights come from a path the user gives; nothing is downloaded.
+"""The metrics that need trained weights (:mod:`mova.lab.quality.metric`), and what they say of a set of videos.
+
+Weights come from a path the user gives; nothing is downloaded.
 
     result = measure(known_metrics()["clap"], samples, weights=Path("clap-htsat-unfused"))
     result.status            # "ok", "skipped" (and why) or "failed" (and why)
@@ -11,105 +13,24 @@ passed over in silence: both bend a mean. The hash of the weights goes into the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mova.errors import CheckpointError, MovaError
+from mova.lab.quality.learned.clap import ClapScore
+from mova.lab.quality.learned.desync import DeSync
+from mova.lab.quality.learned.fad import VGGishFAD
+from mova.lab.quality.learned.lse import LipSync
+from mova.lab.quality.metric import Metric, Sample, Scorer, Scores
 from mova.lab.sync.summary import mean_interval
-from mova.media.clip import Clip
 
 Status = Literal["ok", "skipped", "failed"]
 ENTRY_POINTS = "mova.metrics"
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A video to be scored.
-
-    Args:
-        clip: Frames and audio.
-        prompt: What it was made from; needed by metrics of text.
-        face: ``[T, 4]`` left, top, right and bottom of the speaker's face in pixels, one row a frame; needed by LSE.
-    """
-
-    clip: Clip
-    prompt: str | None = None
-    face: npt.NDArray[np.floating] | None = None
-
-
-class UnscorableError(MovaError):
-    """A sample that a metric cannot score, such as one that is too short; it is counted."""
-
-
-class Scorer(Protocol):
-    """A metric with its weights read.
-
-    Videos may be decoded as they are taken: go over them one at a time, and keep of each no more than is needed.
-    """
-
-    def __call__(self, samples: Sequence[Sample], references: Sequence[Sample]) -> Scores: ...
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a scorer gives.
-
-    Args:
-        columns: By name, one value a sample that could be scored; a single value for a metric of sets.
-        reasons: Why a sample could not be scored, one entry each.
-    """
-
-    columns: Mapping[str, Sequence[float]]
-    reasons: Sequence[str] = ()
-
-
-class Metric(Protocol):
-    """A metric that needs weights."""
-
-    @property
-    def name(self) -> str:
-        """Key in :func:`known_metrics` and in reports."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Changes when the numbers do."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """What the weights are, and where people find them."""
-        ...
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """Of ``"video"``, ``"audio"``, ``"text"``, ``"face"``, ``"references"``."""
-        ...
-
-    @property
-    def of_sets(self) -> bool:
-        """True if a value belongs to two sets of videos, not to a video."""
-        ...
-
-    @property
-    def higher_is_better(self) -> Mapping[str, bool]:
-        """By column."""
-        ...
-
-    def load(self, weights: Path, *, device: str) -> Scorer:
-        """Read the weights.
-
-        Raises:
-            CheckpointError: If they are broken or of another shape.
-            MissingExtraError: If a package is missing.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -140,17 +61,7 @@ class MetricResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "status": self.status,
-            "reason": self.reason,
-            "values": dict(self.values),
-            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
-            "num_scored": self.num_scored,
-            "num_failed": self.num_failed,
-            "weights_sha256": self.weights_sha256,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -201,40 +112,27 @@ def measure(
         CheckpointError: If the weights have another hash than asked for: a number made with the wrong weights is worse than
             none.
     """
+    skipped = MetricResult(metric.name, metric.version, "skipped")
     if isinstance(metric, ExternalMetric):
-        return MetricResult(metric.name, metric.version, "skipped", f"not part of this package; {_how_to_add(metric)}")
+        return replace(skipped, reason=f"not part of this package; {_how_to_add(metric)}")
     if weights is None or not weights.exists():
         found = "no weights were given" if weights is None else f"there is nothing at {weights}"
-        return MetricResult(metric.name, metric.version, "skipped", f"{found}; {metric.source}")
+        return replace(skipped, reason=f"{found}; {metric.source}")
     missing = _missing(metric, samples, references)
     if missing:
-        return MetricResult(metric.name, metric.version, "skipped", missing)
+        return replace(skipped, reason=missing)
     found_sha256 = weights_sha256(weights)
     if sha256 is not None and sha256.lower() != found_sha256:
         raise CheckpointError(
             f"the weights of {metric.name} at {weights} have sha256 {found_sha256}, not {sha256.lower()}.",
             "Give the right file, or leave the hash out to use this one.",
         )
+    failed = replace(skipped, status="failed", weights_sha256=found_sha256)
     try:
         scores = metric.load(weights, device=device)(samples, references)
     except MovaError as error:
-        return MetricResult(metric.name, metric.version, "failed", str(error), weights_sha256=found_sha256)
-    return _summed_up(metric, scores, len(samples), found_sha256)
-
-
-def score_each(samples: Sequence[Sample], score: Callable[[Sample], Mapping[str, float]]) -> Scores:
-    """Score one sample after the other; those that raise :class:`UnscorableError` are kept as reasons."""
-    columns: dict[str, list[float]] = {}
-    reasons = []
-    for sample in samples:
-        try:
-            row = score(sample)
-        except UnscorableError as error:
-            reasons.append(str(error))
-            continue
-        for name, value in row.items():
-            columns.setdefault(name, []).append(float(value))
-    return Scores(columns, reasons)
+        return replace(failed, reason=str(error))
+    return _summarise(metric, scores, len(samples), failed)
 
 
 def weights_sha256(path: Path) -> str:
@@ -264,11 +162,6 @@ def weights_in(folder: Path) -> dict[str, Path]:
 
 def known_metrics() -> dict[str, Metric]:
     """Every metric by name: those of this package, and those that installed packages add by entry point."""
-    from mova.lab.quality.learned.clap import ClapScore
-    from mova.lab.quality.learned.desync import DeSync
-    from mova.lab.quality.learned.fad import VGGishFAD
-    from mova.lab.quality.learned.lse import LipSync
-
     own: tuple[Metric, ...] = (DeSync(), LipSync(), VGGishFAD(), ClapScore(), *_ELSEWHERE)
     known: dict[str, Metric] = {metric.name: metric for metric in own}
     known.update({point.name: point.load()() for point in entry_points(group=ENTRY_POINTS)})
@@ -299,28 +192,18 @@ def _missing(metric: Metric, samples: Sequence[Sample], references: Sequence[Sam
     return ""
 
 
-def _summed_up(metric: Metric, scores: Scores, num_samples: int, sha256: str) -> MetricResult:
+def _summarise(metric: Metric, scores: Scores, num_samples: int, failed: MetricResult) -> MetricResult:
     reasons = f"{len(scores.reasons)} of {num_samples} could not be scored: {scores.reasons[0]}" if scores.reasons else ""
-    counts = [len(values) for values in scores.columns.values()]
-    num_scored = num_samples - len(scores.reasons)
-    if not counts or not max(counts):
-        return MetricResult(
-            metric.name,
-            metric.version,
-            "failed",
-            reasons or "nothing was scored",
-            num_failed=len(scores.reasons),
-            weights_sha256=sha256,
-        )
+    failed = replace(failed, num_failed=len(scores.reasons))
+    if not any(scores.columns.values()):
+        return replace(failed, reason=reasons or "nothing was scored")
     values = {name: float(np.mean(column)) for name, column in scores.columns.items()}
-    intervals = {} if metric.of_sets else {name: mean_interval(column) for name, column in scores.columns.items()}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
-        reason = f"{', '.join(broken)} came out as not a number"
-        return MetricResult(
-            metric.name, metric.version, "failed", reason, num_failed=len(scores.reasons), weights_sha256=sha256
-        )
-    return MetricResult(metric.name, metric.version, "ok", reasons, values, intervals, num_scored, len(scores.reasons), sha256)
+        return replace(failed, reason=f"{', '.join(broken)} came out as not a number")
+    intervals = {} if metric.of_sets else {name: mean_interval(column) for name, column in scores.columns.items()}
+    num_scored = num_samples - len(scores.reasons)
+    return replace(failed, status="ok", reason=reasons, values=values, intervals=intervals, num_scored=num_scored)
 
 
 def _file_sha256(path: Path) -> str:

@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MediaError, MovaError, RequestError
+from mova.lab.extras import from_extra
 from mova.lab.quality import fidelity
 from mova.lab.quality.audio import audio_quality
 from mova.lab.quality.avalign import av_align
-from mova.lab.quality.plugins import MetricResult, Sample, known_metrics, weights_in
+from mova.lab.quality.metric import Sample
+from mova.lab.quality.plugins import MetricResult, known_metrics, weights_in
 from mova.lab.quality.plugins import measure as measure_learned
 from mova.lab.quality.video import video_quality
 from mova.lab.suite.faces import faces_path, read_faces
@@ -43,6 +45,7 @@ FIDELITY = "fidelity"
 ON_REQUEST = "avalign"
 """Measured only if it is named: of no use but to compare with published numbers."""
 SILENT_PEAK = 1e-3
+_PACKAGES: Mapping[str, tuple[str, ...]] = {"video": ("cv2",), FIDELITY: ("skimage",), ON_REQUEST: ("cv2", "librosa")}
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,17 @@ def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         RequestError: If there is none of a name; the nearest is named.
+        MissingExtraError: If a package that one of them needs is not installed.
     """
     known = (*METRICS, FIDELITY, *known_metrics())
     for name in names:
         if name not in known:
             raise RequestError(f"there is no metric {name!r}.", nearest_hint(name, known), field="metric")
-    return tuple(name for name in known if name in names or (not names and name != ON_REQUEST))
+    found = tuple(name for name in known if name in names or (not names and name != ON_REQUEST))
+    for name in found:
+        for package in _PACKAGES.get(name, ()):
+            from_extra(package)
+    return found
 
 
 def list_jobs(folder: Path, *, reference: Path | None, metrics: Sequence[str]) -> Listing:

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from einops import reduce
 from scipy.ndimage import maximum_filter1d, median_filter
 
-from mova.lab.quality.flow import farneback
 from mova.lab.read.events import Detection
 from mova.lab.read.light import SHUTTER
+from mova.lab.sync.flow import farneback
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]

@@ -13,7 +13,7 @@ import torch
 
 from mova.errors import CheckpointError
 from mova.lab.quality.learned.inputs import audio_at
-from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
+from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from mova.lab.quality.learned.inputs import audio_at, frame_indices, pictures, r
 from mova.lab.quality.learned.synchformer import NUM_FRAMES as SEGMENT_FRAMES
 from mova.lab.quality.learned.synchformer import NUM_MELS, NUM_OFFSETS, NUM_SEGMENTS, SIDE, read_synchformer
 from mova.lab.quality.learned.synchformer import NUM_STEPS as MEL_STEPS
-from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
-from mova.lab.quality.spectra import magnitudes, mel_filters
+from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
+from mova.lab.quality.spectra import magnitudes
 from mova.media.clip import Clip
 
 FPS, SAMPLE_RATE = 25.0, 16000
@@ -117,7 +117,10 @@ def segments(clip: Clip) -> tuple[Tensor, Tensor]:
 
 def _log_mel(piece: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """``[128, 66]``: torchaudio's mel spectrogram (400 of 1024 every 160), logarithm, AudioSet's mean and deviation."""
+    from transformers.audio_utils import mel_filter_bank
+
     power = magnitudes(piece.astype(np.float64), window=400, hop=160, size=1024) ** 2
-    mel = np.log(power @ mel_filters(NUM_MELS, 1024, SAMPLE_RATE, slaney=False).T + 1e-6)
+    filters = mel_filter_bank(513, NUM_MELS, 0.0, SAMPLE_RATE / 2.0, SAMPLE_RATE, mel_scale="htk")
+    mel = np.log(power @ filters + 1e-6)
     mel = np.pad(mel, ((0, MEL_STEPS - len(mel)), (0, 0)))
     return rearrange((mel - _MEAN) / _TWICE_DEVIATION, "t f -> f t").astype(np.float32)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mova.lab.quality.distances import FEWEST, frechet_distance, kernel_distance
 from mova.lab.quality.learned.inputs import audio_at, filled
-from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError
+from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError
 
 SAMPLE_RATE = 16000
 EXAMPLE_FRAMES = 96
@@ -61,12 +61,19 @@ def log_mel_examples(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]
 
     25 ms periodic Hann windows every 10 ms, 64 HTK mel bands of magnitudes from 125 to 7500 Hz, ``log(mel + 0.01)``.
     """
+    from transformers.audio_utils import mel_filter_bank
+
     if audio.size < 400 + 160 * (EXAMPLE_FRAMES - 1):
         return np.zeros((0, EXAMPLE_FRAMES, 64), np.float32)
     spectrum = _vggish_magnitudes(audio.astype(np.float64))
-    mel = np.log(spectrum @ _vggish_filters().T + 0.01)
+    # TensorFlow's filters are triangles over mel, not over frequency
+    filters = mel_filter_bank(257, 64, 125.0, 7500.0, SAMPLE_RATE, mel_scale="kaldi", triangularize_in_mel_space=True)
+    mel = np.log(spectrum @ filters + 0.01)
     count = len(mel) // EXAMPLE_FRAMES
-    return rearrange(mel[: count * EXAMPLE_FRAMES], "(n t) f -> n t f", t=EXAMPLE_FRAMES).astype(np.float32)
+    examples: npt.NDArray[np.float32] = rearrange(mel[: count * EXAMPLE_FRAMES], "(n t) f -> n t f", t=EXAMPLE_FRAMES).astype(
+        np.float32
+    )
+    return examples
 
 
 @dataclass(frozen=True)
@@ -130,15 +137,3 @@ def _vggish_magnitudes(audio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(400) / 400)
     frames = np.lib.stride_tricks.sliding_window_view(audio, 400)[::160]
     return np.asarray(np.abs(np.fft.rfft(frames * hann, 512, axis=1)))
-
-
-def _vggish_filters() -> npt.NDArray[np.float64]:
-    """``[64, 257]`` triangles over mel, not over frequency, and nothing of the mean: TensorFlow's, not torchaudio's."""
-    mels = 1127.0 * np.log(1.0 + np.fft.rfftfreq(512, 1.0 / SAMPLE_RATE) / 700.0)
-    low, high = (1127.0 * np.log(1.0 + hertz / 700.0) for hertz in (125.0, 7500.0))
-    edges = np.linspace(low, high, 66)
-    rising = (mels - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - mels) / np.diff(edges)[1:, None]
-    filters: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
-    filters[:, 0] = 0.0
-    return filters

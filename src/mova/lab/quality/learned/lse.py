@@ -22,7 +22,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 
 from mova.lab.quality.learned.inputs import audio_at, filled, frame_indices
-from mova.lab.quality.plugins import Sample, Scorer, Scores, UnscorableError, score_each
+from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
 
 FPS, SAMPLE_RATE, SIDE = 25.0, 16000, 224
 MAX_SHIFT = 15

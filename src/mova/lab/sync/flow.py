@@ -1,4 +1,4 @@
-"""Dense optical flow by polynomial expansion, in numpy.
+"""Dense optical flow by polynomial expansion, in numpy: every clip's sync is measured, also where OpenCV is not installed.
 
 Farneback 2003, "Two-frame motion estimation based on polynomial expansion". Pyramid, borders and smoothing follow OpenCV's
 ``calcOpticalFlowFarneback``, so that a number made with it means the same here; the two agree to the rounding of resized
@@ -17,29 +17,18 @@ Floats = npt.NDArray[np.float32]
 
 
 def farneback(
-    first: npt.NDArray[np.number],
-    second: npt.NDArray[np.number],
-    *,
-    scale: float = 0.5,
-    num_levels: int = 3,
-    window: int = 15,
-    num_iterations: int = 3,
-    poly_n: int = 5,
-    poly_sigma: float = 1.2,
+    first: npt.NDArray[np.number], second: npt.NDArray[np.number], *, window: int = 15, num_iterations: int = 3
 ) -> Floats:
     """Where everything in one picture is found in the next.
 
-    The defaults are those of OpenCV's own example, which AV-Align and most motion scores use.
+    The defaults, and the pyramid (levels of half the size above it, three at most and none smaller than 32 pixels), are those
+    of OpenCV's own example.
 
     Args:
         first: ``[H, W]`` grey picture, in levels of 0 to 255.
         second: The next one, same shape.
-        scale: Size of each level of the pyramid relative to the one below.
-        num_levels: Levels above the full size; fewer if one would be smaller than 32 pixels.
         window: Side of the square that the flow is averaged over.
         num_iterations: At each level.
-        poly_n: Reach of the polynomial expansion in pixels.
-        poly_sigma: Its Gaussian weight.
 
     Returns:
         ``[H, W, 2]`` float32, pixels to the right and down.
@@ -52,19 +41,21 @@ def farneback(
     pictures = [picture.astype(np.float32) for picture in (first, second)]
     height, width = first.shape
     levels = 0
-    while levels < num_levels and min(height, width) * scale ** (levels + 1) >= _SMALLEST:
+    while levels < _NUM_LEVELS and min(height, width) * 0.5 ** (levels + 1) >= _SMALLEST:
         levels += 1
     flow = np.zeros((1, 1, 2), np.float32)
     for level in range(levels, -1, -1):
-        share = scale**level
+        share = 0.5**level
         size = (round(height * share), round(width * share))
-        flow = np.zeros((*size, 2), np.float32) if level == levels else _resized(flow, size) / np.float32(scale)
-        expansions = [_expansion(_resized(_smoothed(picture, share), size), poly_n, poly_sigma) for picture in pictures]
+        flow = np.zeros((*size, 2), np.float32) if level == levels else 2.0 * _resized(flow, size)
+        expansions = [_expansion(_resized(_smoothed(picture, share), size)) for picture in pictures]
         for _ in range(num_iterations):
             flow = _improved(expansions[0], expansions[1], flow, window)
     return flow
 
 
+_NUM_LEVELS = 3
+_REACH, _SIGMA = 5, 1.2  # of the polynomial expansion, in pixels
 _SMALLEST = 32
 _BORDER = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)
 
@@ -96,11 +87,11 @@ def _resized(picture: Floats, size: tuple[int, int]) -> Floats:
     return result
 
 
-@lru_cache(maxsize=8)
-def _kernels(reach: int, sigma: float) -> tuple[npt.NDArray[np.float64], ...]:
+@lru_cache(maxsize=1)
+def _kernels() -> tuple[npt.NDArray[np.float64], ...]:
     """Weights ``g``, ``x g``, ``x^2 g`` and the entries of the inverse of their moment matrix that are used."""
-    x = np.arange(-reach, reach + 1, dtype=np.float64)
-    g = np.exp(-(x**2) / (2.0 * sigma**2))
+    x = np.arange(-_REACH, _REACH + 1, dtype=np.float64)
+    g = np.exp(-(x**2) / (2.0 * _SIGMA**2))
     g /= g.sum()
     weight = np.outer(g, g)
     xs, ys = np.broadcast_to(x, weight.shape), np.broadcast_to(x[:, None], weight.shape)
@@ -109,9 +100,9 @@ def _kernels(reach: int, sigma: float) -> tuple[npt.NDArray[np.float64], ...]:
     return g, x * g, x**2 * g, np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
 
 
-def _expansion(picture: Floats, reach: int, sigma: float) -> Floats:
+def _expansion(picture: Floats) -> Floats:
     """``[5, H, W]`` coefficients of x, y, x^2, y^2 and xy of a local polynomial."""
-    g, xg, xxg, inverse = _kernels(reach, sigma)
+    g, xg, xxg, inverse = _kernels()
     i11, i03, i33, i55 = inverse
 
     def over(kernel_y: npt.NDArray[np.float64], kernel_x: npt.NDArray[np.float64]) -> Floats:
