@@ -27,8 +27,9 @@ from mova.lab.suite.clips import Maker
 from mova.lab.suite.run import measure_model
 from mova.lab.suite.tables import number_of, tracks_of, value_of
 from mova.lab.suite.tracks import checked_tracks
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
-from mova.scenes.world import KINDS, sample_scripts
+from mova.scenes.world import sample_scripts
 from mova.training.recipe import JointRecipe, LatentsRecipe, load_recipe
 from mova.training.stages import phrasings
 

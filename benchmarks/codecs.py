@@ -31,8 +31,9 @@ from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.pipeline import MOVAPipeline
 from mova.pipeline.codecs import CodecPipelineMixin
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
-from mova.scenes.world import KINDS, render, sample_scripts
+from mova.scenes.world import render, sample_scripts
 from mova.timeline import Timeline
 
 TEST_SEED = 990_000

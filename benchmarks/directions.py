@@ -51,8 +51,9 @@ from mova.lab.suite.clips import BridgeOff
 from mova.media.clip import Clip
 from mova.pipeline import MOVAPipeline
 from mova.request.plan import Canvas
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
-from mova.scenes.world import KINDS, render, sample_scripts
+from mova.scenes.world import render, sample_scripts
 
 ROOT = Path(__file__).parents[1]
 TEST_SEED = 991_000

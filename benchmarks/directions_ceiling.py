@@ -22,7 +22,7 @@ from rich.console import Console
 from mova.conditioning.given import Given, given_beginning, given_pictures, given_video, paste_back
 from mova.lab.documents import machine, write_json
 from mova.media.clip import Clip
-from mova.scenes.world import KINDS
+from mova.scenes.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 

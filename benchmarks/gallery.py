@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mova import MOVAModel
 from mova.media.sheet import gallery_sheet
-from mova.scenes.world import KINDS
+from mova.scenes.kinds import KINDS
 
 
 def main() -> None:

@@ -32,7 +32,8 @@ from rich.table import Table
 from mova.files import atomic_write
 from mova.lab.faults import INJECTORS
 from mova.media.health.gate import check_arrays, check_clip, check_file
-from mova.scenes.world import KINDS, render, sample_scripts
+from mova.scenes.kinds import KINDS
+from mova.scenes.world import render, sample_scripts
 
 ROOT = Path(__file__).parents[1]
 SEED = 880_000

@@ -13,8 +13,9 @@ def draw_sheet(
     output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float
 ) -> None:
     """Render a few clips of each kind and draw their videostrips, waveforms and events into one PNG."""
+    from mova.scenes.kinds import KINDS
     from mova.scenes.sheet import scene_sheet
-    from mova.scenes.world import KINDS, render, sample_scripts
+    from mova.scenes.world import render, sample_scripts
     from mova.timeline import frames_in_seconds
 
     if not output.parent.is_dir():
@@ -41,7 +42,7 @@ def draw_sheet(
 
 def show_examples() -> None:
     """The kinds that mova-base knows, with prompts to start from."""
-    from mova.scenes.world import KINDS
+    from mova.scenes.kinds import KINDS
 
     for name, kind in KINDS.items():
         console.fact(f"{name}: {kind.description}")

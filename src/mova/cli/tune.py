@@ -71,7 +71,7 @@ def run(options: TuneOptions) -> None:
     from mova import __version__
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.lab import tuning
-    from mova.scenes.world import KINDS
+    from mova.scenes.kinds import KINDS
 
     folder = resolve_model(options.model)
     index = read_index(folder)

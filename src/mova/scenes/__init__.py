@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from mova.scenes.script import Event, Script
-from mova.scenes.world import EVENT_LABELS, KINDS, SceneClip, draw, example_prompts, render, sample_scripts, write_script
+from mova.scenes.hits import Hit, each_event
+from mova.scenes.kind import Kind, Light, ReadingHints
+from mova.scenes.kinds import KINDS
+from mova.scenes.script import Event, Plan, Script
+from mova.scenes.world import SceneClip, draw, example_prompts, render, sample_scripts, write_script
 
 __all__ = [
-    "EVENT_LABELS",
     "KINDS",
     "Event",
+    "Hit",
+    "Kind",
+    "Light",
+    "Plan",
+    "ReadingHints",
     "SceneClip",
     "Script",
     "draw",
+    "each_event",
     "example_prompts",
     "render",
     "sample_scripts",

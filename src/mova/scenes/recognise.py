@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-WORDS: dict[str, frozenset[str]] = {
-    "ball": frozenset({"ball", "balls", "bounce", "bounces", "bouncing"}),
-    "drums": frozenset({"drum", "drums", "pad", "pads", "drummer"}),
-    "piano": frozenset({"piano", "pianos", "keyboard", "notes", "keys"}),
-    "mouth": frozenset({"face", "mouth", "says", "speaks", "voice", "syllable", "syllables", "talking"}),
-    "metronome": frozenset({"metronome", "metronomes", "ticks", "ticking"}),
-    "siren": frozenset({"siren", "sirens", "police"}),
-    "storm": frozenset({"storm", "lightning", "thunder", "thunderstorm"}),
-    "fireworks": frozenset({"firework", "fireworks"}),
-}
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import known_kinds
 
 
-def kind_of(prompt: str) -> str | None:
-    """The kind that most words of ``prompt`` name, or None if no word names any."""
+def kind_of(prompt: str, kinds: Iterable[Kind] | None = None) -> str | None:
+    """The kind that most words of ``prompt`` name, or None if no word names any.
+
+    Args:
+        prompt: What is asked for.
+        kinds: Among which; every known one by default.
+    """
     words = re.findall(r"[a-z]+", prompt.lower())
-    hits = {kind: sum(word in names for word in words) for kind, names in WORDS.items()}
-    best = max(hits, key=lambda kind: hits[kind])
-    return best if hits[best] else None
+    among = known_kinds().values() if kinds is None else kinds
+    hits = {kind.name: sum(word in kind.words for word in words) for kind in among}
+    best = max(hits, key=lambda name: hits[name], default=None)
+    return best if best is not None and hits[best] else None

@@ -2,7 +2,7 @@
 
 A script knows no resolution, frame rate or sample rate. Times are seconds from the start of frame 0; places
 are unit picture coordinates (x to the right, y down, both in 0..1). The picture (:mod:`mova.scenes.world`)
-and the sound (:mod:`mova.scenes.audio`) are both made from the script, so the script is the ground truth of
+and the sound (:mod:`mova.scenes.sound`) are both made from the script, so the script is the ground truth of
 their sync.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import difflib
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mova.errors import RequestError
 
 if TYPE_CHECKING:
-    from mova.scenes.raster import Exposure, View
+    from mova.scenes.kind import Kind
 
 Value = str | int | float
 Attributes = dict[str, Value]
@@ -71,13 +71,17 @@ class Script:
     """A clip to be: what is in it and when what happens.
 
     Args:
-        kind: One of ``mova.scenes.world.KINDS``.
+        kind: Name of its kind.
         seed: With the kind, the length and the pinned attributes it fixes everything else.
         seconds: Length that the events were placed in.
         caption: The prompt that asks for this clip.
         attributes: Everything that was chosen, by name; pinning all of it gives the same script again.
         events: In order of ``time_s``.
         motion: The kind's own frozen layout: trajectories, radii, shapes. Only its drawing reads it.
+        definition: The kind itself; None for one that is found by its name.
+
+    Raises:
+        ValueError: If the definition is that of another kind.
     """
 
     kind: str
@@ -87,29 +91,11 @@ class Script:
     attributes: Mapping[str, Value]
     events: tuple[Event, ...]
     motion: object
+    definition: Kind | None = field(default=None, repr=False, compare=False)
 
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of scene.
-
-    Args:
-        name: As in a script.
-        description: One line for people.
-        attributes: Names that may be pinned, with their allowed values. Sequences list the allowed items.
-        choose: ``(rng, seconds, pinned) -> attributes``; pinned values are taken as they are.
-        plan: ``(rng, attributes, seconds) -> Plan``.
-        draw: ``(script, view, exposure) -> [T, H, W, 3]`` float32 in 0..1.
-        example_captions: Prompts that ask for this kind.
-    """
-
-    name: str
-    description: str
-    attributes: Mapping[str, tuple[Value, ...]]
-    choose: Callable[[np.random.Generator, float, Attributes], Attributes]
-    plan: Callable[[np.random.Generator, Attributes, float], Plan]
-    draw: Callable[[Script, View, Exposure], Image]
-    example_captions: tuple[str, ...]
+    def __post_init__(self) -> None:
+        if self.definition is not None and self.definition.name != self.kind:
+            raise ValueError(f"a script of kind {self.kind!r} cannot have the definition of {self.definition.name!r}.")
 
 
 def generator(kind: str, seed: int, purpose: str) -> np.random.Generator:

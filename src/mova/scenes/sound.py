@@ -9,16 +9,13 @@ channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 
-from mova.scenes import voices
+from mova.scenes.kind import Noise
+from mova.scenes.kinds import definition_of
 from mova.scenes.script import Script, generator
-from mova.scenes.voices import Hit, Voice
-from mova.scenes.waves import Band, Signal, Window, band_noise
+from mova.scenes.waves import Signal, Window, band_noise
 
 SAMPLE_RATES = (8000, 96000)
 
@@ -41,7 +38,8 @@ def synthesise(script: Script, *, sample_rate: int, num_samples: int, channels: 
         would go beyond, it bends smoothly (``tanh``) and stays below 1.
 
     Raises:
-        ValueError: If an argument is out of range, or a kind or a label has no sound.
+        ValueError: If an argument is out of range, or a label has no sound.
+        RequestError: If there is no such kind.
     """
     if not SAMPLE_RATES[0] <= sample_rate <= SAMPLE_RATES[1]:
         raise ValueError(f"sample_rate must be in {SAMPLE_RATES[0]}..{SAMPLE_RATES[1]}; got {sample_rate}.")
@@ -49,74 +47,21 @@ def synthesise(script: Script, *, sample_rate: int, num_samples: int, channels: 
         raise ValueError(f"num_samples must be at least 1; got {num_samples}.")
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2; got {channels}.")
-    if script.kind not in _SOURCES:
-        raise ValueError(f"a scene's kind must be one of {', '.join(_SOURCES)}; got {script.kind!r}.")
-
-    waveform = _floor(script, sample_rate, num_samples, channels)
-    for first, samples, place_x in _SOURCES[script.kind](script, sample_rate, num_samples):
+    kind = definition_of(script)
+    waveform = _background(script, kind.background, sample_rate, num_samples, channels)
+    for first, samples, place_x in kind.sound(script, sample_rate, num_samples):
         waveform[:, first : first + samples.size] += _pan(place_x, channels) * samples
     return _limit(waveform).astype(np.float32)
 
 
-# first sample, samples [N], and place x as one number or [N]
-Source = tuple[int, Signal, float | Signal]
-
-
-def _each_event(script: Script, sample_rate: int, num_samples: int, *, voice: Voice) -> Sequence[Source]:
-    """One source for each event that sounds inside the clip."""
-    sources: list[Source] = []
-    for index, event in enumerate(script.events):
-        hit = Hit(
-            label=event.label,
-            strength=event.strength,
-            attributes=script.attributes,
-            start_s=event.audio_time_s,
-            sample_rate=sample_rate,
-            clip_samples=num_samples,
-            rng=generator(script.kind, script.seed, f"sound of event {index}"),
-        )
-        if hit.start_s * sample_rate < num_samples:
-            sources.append((*voice(hit), event.place[0]))
-    return sources
-
-
-def _siren(script: Script, sample_rate: int, num_samples: int) -> Sequence[Source]:
-    """One source that never stops; at each switch it is at the event's place, in between on the way."""
-    events = sorted(script.events, key=lambda event: event.audio_time_s)
-    switches = [(event.audio_time_s, event.label) for event in events]
-    samples = voices.siren(switches, sample_rate=sample_rate, num_samples=num_samples)
-    if not events:
-        return [(0, samples, 0.5)]
-    times = np.arange(num_samples) / sample_rate
-    places_x = [event.place[0] for event in events]
-    return [(0, samples, np.interp(times, [time for time, _ in switches], places_x))]
-
-
-_SOURCES: dict[str, Callable[[Script, int, int], Sequence[Source]]] = {
-    "ball": partial(_each_event, voice=voices.ball),
-    "drums": partial(_each_event, voice=voices.drum),
-    "piano": partial(_each_event, voice=voices.piano),
-    "mouth": partial(_each_event, voice=voices.mouth),
-    "metronome": partial(_each_event, voice=voices.metronome),
-    "siren": _siren,
-    "storm": partial(_each_event, voice=voices.thunder),
-    "fireworks": partial(_each_event, voice=voices.firework),
-}
-
-# RMS -66 dB and -45 dB below full scale
-_ROOM = (10.0 ** (-66.0 / 20.0), Band(60.0, 6000.0, 1, 1))
-_RAIN = (10.0 ** (-45.0 / 20.0), Band(1200.0, 6500.0, 1, 1))
-
-
-def _floor(script: Script, sample_rate: int, num_samples: int, channels: int) -> Signal:
+def _background(script: Script, noise: Noise, sample_rate: int, num_samples: int, channels: int) -> Signal:
     """``[channels, num_samples]`` of steady noise; by the second, so that a longer clip starts the same."""
     floor = np.zeros((channels, num_samples))
-    rms, band = _RAIN if script.kind == "storm" else _ROOM
     for channel in range(channels):
         for second, start in enumerate(range(0, num_samples, sample_rate)):
             window = Window(start, min(sample_rate, num_samples - start), 0.0, sample_rate)
             rng = generator(script.kind, script.seed, f"floor of channel {channel}, second {second}")
-            floor[channel, start : start + window.num_samples] = rms * band_noise(window, band, rng)
+            floor[channel, start : start + window.num_samples] = noise.rms * band_noise(window, noise.band, rng)
     return floor
 
 

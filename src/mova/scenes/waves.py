@@ -20,6 +20,8 @@ from scipy.fft import irfft
 Signal = npt.NDArray[np.float64]
 
 MAX_OF_RATE = 0.45
+BRIEF_HZ = 25
+"""Spacing of noise lines for contact noise: it is long over before it repeats after 40 ms."""
 _REFERENCE_HZ = 7200.0  # noise levels are stated for a 16 kHz clip, that is up to 0.45 of its rate
 
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.scenes.captions import write_caption
-from mova.scenes.kinds import ball, drums, fireworks, metronome, mouth, piano, siren, storm
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import KINDS, definition_of, find_kind
 from mova.scenes.raster import Exposure, View
 from mova.scenes.script import (
     DEFAULT_SECONDS,
     MIN_SECONDS,
     Attributes,
-    Kind,
     Script,
     Value,
     generator,
@@ -31,29 +31,6 @@ from mova.scenes.script import (
 )
 from mova.scenes.sound import synthesise
 from mova.timeline import Number, exact_fps, samples_in_frames
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        ball.KIND,
-        drums.KIND,
-        piano.KIND,
-        mouth.KIND,
-        metronome.KIND,
-        siren.KIND,
-        storm.KIND,
-        fireworks.KIND,
-    )
-}
-
-EVENT_LABELS = (
-    *("red", "yellow", "green", "blue", "gold"),  # drum pads and fireworks
-    *("C", "D", "E", "F", "G", "A", "B"),
-    *("ah", "oh", "ee"),
-    *("wood", "metal", "glass", "stone"),
-    *("tick", "high", "low", "near", "far"),
-)
-"""Every label that an event of any kind can have. The order is that of a network's cue channels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +57,7 @@ class SceneClip:
 
 
 def write_script(
-    kind: str,
+    kind: str | Kind,
     seed: int,
     *,
     seconds: float = DEFAULT_SECONDS,
@@ -89,26 +66,28 @@ def write_script(
     """Decide what happens in a clip.
 
     Args:
-        kind: A name in :data:`KINDS`.
+        kind: A name in :data:`KINDS`, that of a kind of an installed package, or a kind.
         seed: Not negative. The same arguments give the same script, everywhere.
         seconds: Length to place the events in, at least ``MIN_SECONDS``.
         attributes: Values to pin; the rest is drawn from the seed, as it would be without the pins.
 
     Raises:
         RequestError: If a name or a value is unknown, or the pinned events do not fit in the clip.
+        ValueError: If the kind makes events with a label that it does not name.
     """
-    if kind not in KINDS:
-        raise RequestError(f"there is no scene kind {kind!r}.", nearest_hint(kind, KINDS))
+    scene = find_kind(kind)
     if seed < 0:
         raise RequestError(f"seed must not be negative; got {seed}.", "Give 0 or more.", field="seed")
     if not MIN_SECONDS <= seconds < float("inf"):
         raise RequestError(f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip.")
-    scene = KINDS[kind]
     pinned = _checked(scene, attributes or {})
-    chosen = scene.choose(generator(kind, seed, "attributes"), seconds, pinned)
-    plan = scene.plan(generator(kind, seed, "motion"), chosen, seconds)
-    caption = write_caption(kind, chosen, generator(kind, seed, "caption"))
-    return Script(kind, seed, seconds, caption, chosen, plan.events, plan.motion)
+    chosen = scene.choose(generator(scene.name, seed, "attributes"), seconds, pinned)
+    plan = scene.plan(generator(scene.name, seed, "motion"), chosen, seconds)
+    caption = write_caption(scene, chosen, generator(scene.name, seed, "caption"))
+    strange = sorted({event.label for event in plan.events}.difference(scene.labels))
+    if strange:
+        raise ValueError(f"{scene.name} has events labelled {', '.join(strange)}, which its labels do not name.")
+    return Script(scene.name, seed, seconds, caption, chosen, plan.events, plan.motion, scene)
 
 
 def draw(
@@ -152,7 +131,7 @@ def draw(
     if not 0.0 < shutter <= 1.0:
         raise RequestError(f"shutter must be above 0 and at most 1; got {shutter}.")
     exposure = Exposure(float(exact_fps(fps)), num_frames, shutter, subframes)
-    frames = KINDS[script.kind].draw(script, View(width, height), exposure)
+    frames = definition_of(script).draw(script, View(width, height), exposure)
     frames *= np.float32(255.0)
     frames += np.float32(0.5)
     np.clip(frames, 0.0, 255.0, out=frames)
@@ -189,19 +168,19 @@ def render(
 
 
 def sample_scripts(
-    seed: int, count: int, kinds: Sequence[str] | None = None, seconds: float = DEFAULT_SECONDS
+    seed: int, count: int, kinds: Sequence[str | Kind] | None = None, seconds: float = DEFAULT_SECONDS
 ) -> Iterator[Script]:
     """``count`` scripts, the kinds in turn. Script ``i`` depends on (seed, i, kinds) only, not on ``count``.
 
     Raises:
         RequestError: If a kind is unknown or there are none.
     """
-    names = tuple(KINDS) if kinds is None else tuple(kinds)
-    if not names:
+    scenes = [find_kind(kind) for kind in (KINDS if kinds is None else kinds)]
+    if not scenes:
         raise RequestError("kinds is empty.", nearest_hint("", KINDS))
     for index in range(count):
         low, high = np.random.SeedSequence([seed, index]).generate_state(2)
-        yield write_script(names[index % len(names)], (int(high) << 31) ^ int(low), seconds=seconds)
+        yield write_script(scenes[index % len(scenes)], (int(high) << 31) ^ int(low), seconds=seconds)
 
 
 def example_prompts() -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.request.capabilities import Capabilities
 from mova.sampling.scheduler import FlowMatchPairScheduler
-from mova.scenes.world import EVENT_LABELS, KINDS
+from mova.scenes.kinds import KINDS
+from mova.scenes.world import EVENT_LABELS
 from mova.training.recipe import ExportRecipe
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ import pytest
 
 from mova.lab.adherence.judge import constraints_of, judge, summarise
 from mova.lab.codec import compare, summarise_codec
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
-from mova.scenes.world import KINDS, render, sample_scripts, write_script
+from mova.scenes.world import render, sample_scripts, write_script
 
 RATES = {"fps": 16.0, "sample_rate": 16000}
 

@@ -5,8 +5,9 @@ import numpy.typing as npt
 import pytest
 
 from mova.lab.read.audio_events import KEYS_HZ, hear, nearest_key, onsets
+from mova.scenes.kinds import KINDS
 from mova.scenes.sound import synthesise
-from mova.scenes.world import KINDS, write_script
+from mova.scenes.world import write_script
 
 RATE = 16000
 

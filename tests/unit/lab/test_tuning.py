@@ -20,7 +20,8 @@ from mova.lab.sync.summary import ClipEvents
 from mova.lab.tuning import Row, Setting, draw_rows, frontier, prompts, read_rows, row_of, try_setting, write_rows
 from mova.pipeline import MOVAPipeline
 from mova.sampling.guidance import Guidance
-from mova.scenes.world import KINDS, write_script
+from mova.scenes.kinds import KINDS
+from mova.scenes.world import write_script
 
 TRIAL = {"model": "tiny", "prompts": ["a ball"]}
 

@@ -7,7 +7,8 @@ from scipy.ndimage import gaussian_filter
 
 from mova.lab.read.attributes import COLOURED, read_colours
 from mova.lab.read.video_events import see
-from mova.scenes.world import KINDS, draw, sample_scripts, write_script
+from mova.scenes.kinds import KINDS
+from mova.scenes.world import draw, sample_scripts, write_script
 
 FPS = 16
 Frames = npt.NDArray[np.uint8]

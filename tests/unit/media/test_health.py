@@ -14,7 +14,8 @@ from mova.lab.faults import INJECTORS
 from mova.media.clip import Clip
 from mova.media.health.gate import KINDS as FAULT_KINDS
 from mova.media.health.gate import Fault, Health, check_arrays, check_clip, check_file, next_remedy
-from mova.scenes.world import KINDS, render, sample_scripts, write_script
+from mova.scenes.kinds import KINDS
+from mova.scenes.world import render, sample_scripts, write_script
 
 RATE, FPS = 16000, 16
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mova.scenes.kinds import KINDS
 from mova.scenes.recognise import WORDS, kind_of
-from mova.scenes.world import KINDS, sample_scripts
+from mova.scenes.world import sample_scripts
 
 
 def test_every_kind_has_words() -> None:

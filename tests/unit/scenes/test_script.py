@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mova.errors import RequestError
 from mova.scenes.captions import counted, times
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import (
     DEFAULT_SECONDS,
     FIRST_EVENT_S,
@@ -21,7 +22,7 @@ from mova.scenes.script import (
     periodic_times,
 )
 from mova.scenes.script import generator as stream
-from mova.scenes.world import KINDS, example_prompts, sample_scripts, write_script
+from mova.scenes.world import example_prompts, sample_scripts, write_script
 
 PERIODIC = ("metronome", "siren")
 EVENT_KINDS = {

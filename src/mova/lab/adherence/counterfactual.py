@@ -31,9 +31,9 @@ from mova.lab.sync.summary import Interval
 from mova.scenes.clapper.families import make_scene, scene_of
 from mova.scenes.clapper.plans import Plan
 from mova.scenes.clapper.scene import MARGIN_S, ClapperScene
-from mova.scenes.kinds import ball
+from mova.scenes.kinds import KINDS, ball
 from mova.scenes.script import Event, Script, Value
-from mova.scenes.world import KINDS, write_script
+from mova.scenes.world import write_script
 from mova.timeline import Number
 
 Frames = npt.NDArray[np.uint8]

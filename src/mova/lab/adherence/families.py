@@ -20,7 +20,7 @@ from mova.lab.read.traits import VOICES_HZ, Traits
 from mova.lab.sync.scores import NUM_CHANCE_ROUNDS, Number, share_floor
 from mova.lab.sync.summary import mean_interval
 from mova.scenes.clapper.scene import ClapperScene
-from mova.scenes.world import KINDS
+from mova.scenes.kinds import KINDS
 
 ADHERENCE = (
     "count_seen",

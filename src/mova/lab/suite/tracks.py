@@ -23,8 +23,9 @@ from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.request.capabilities import Capabilities
 from mova.request.schema import GenerationRequest
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script, nearest_hint
-from mova.scenes.world import KINDS, SceneClip, render, sample_scripts
+from mova.scenes.world import SceneClip, render, sample_scripts
 from mova.timeline import exact_fps
 
 SUITES = ("clapper",)

@@ -11,10 +11,9 @@ import numpy as np
 from mova.scenes.captions import counted, times, write_caption
 from mova.scenes.clapper.scene import MARGIN_S, Rules
 from mova.scenes.clapper.stages import PUCK_RADIUS, RAIL_Y, STROKE_S, WALL_X, LampMotion, RailMotion, StrokeMotion
-from mova.scenes.kinds import ball
+from mova.scenes.kinds import KINDS, ball
 from mova.scenes.palette import WALLS
 from mova.scenes.script import Event, Script, Value, pick
-from mova.scenes.world import KINDS
 
 SPEED_OF_SOUND = 343.0
 """Metres per second in air of 20 degrees."""
@@ -53,7 +52,7 @@ def bounce(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
         for time, place, fall in zip(impacts[:-1], places, falls, strict=True)
     )
     motion = ball.BallMotion((flight,), radius, str(chosen["floor"]), int(rng.integers(len(WALLS))))
-    script = Script("ball", seed, rules.seconds, write_caption("ball", chosen, rng), chosen, events, motion)
+    script = Script("ball", seed, rules.seconds, write_caption(KINDS["ball"], chosen, rng), chosen, events, motion)
     return Plan(script, script, chosen)
 
 
@@ -200,7 +199,7 @@ def _retimed(
     """A scene of the rendered world with its events at other times."""
     made = KINDS[kind].plan(rng, chosen, rules.seconds)
     events = tuple(replace(event, time_s=time, audio_time_s=time) for event, time in zip(made.events, times_s, strict=True))
-    caption = write_caption(kind, chosen, rng)
+    caption = write_caption(KINDS[kind], chosen, rng)
     script = Script(kind, seed, rules.seconds, caption, chosen, events, made.motion)
     return Plan(script, script, chosen)
 

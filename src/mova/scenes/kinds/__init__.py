@@ -1,1 +1,95 @@
-"""The kinds of rendered scenes, one file each."""
+"""The kinds of rendered scenes, one file each, and how those of others are found.
+
+A kind of another package is found by its name if the package has an entry point in the group ``mova.scenes``::
+
+    [project.entry-points."mova.scenes"]
+    rattle = "my_package.rattle:KIND"
+
+A :class:`~mova.scenes.kind.Kind` is accepted wherever a name is; recipes and ``mova scenes sheet`` also take the path of a
+file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from mova.errors import RequestError
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import ball, drums, fireworks, metronome, mouth, piano, siren, storm
+from mova.scenes.script import Script, nearest_hint
+
+ENTRY_POINTS = "mova.scenes"
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        ball.KIND,
+        drums.KIND,
+        piano.KIND,
+        mouth.KIND,
+        metronome.KIND,
+        siren.KIND,
+        storm.KIND,
+        fireworks.KIND,
+    )
+}
+"""The kinds of this package, by name."""
+
+
+@lru_cache(maxsize=1)
+def known_kinds() -> Mapping[str, Kind]:
+    """Every kind by name: those of this package, and those that installed packages add by entry point."""
+    return {**{point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}, **KINDS}
+
+
+def find_kind(kind: str | Kind) -> Kind:
+    """A kind by its name; a kind is itself.
+
+    Raises:
+        RequestError: If there is no kind of that name.
+    """
+    if isinstance(kind, Kind):
+        return kind
+    found = KINDS.get(kind) or known_kinds().get(kind)
+    if found is None:
+        raise RequestError(f"there is no scene kind {kind!r}.", nearest_hint(kind, known_kinds()))
+    return found
+
+
+def kinds_in(names: Sequence[str] | None) -> tuple[Kind, ...]:
+    """The kinds of a recipe: each a name, or the path of a ``.py`` file that defines ``KIND``. None: those of this package.
+
+    Raises:
+        RequestError: If there is no such kind, or a file has none.
+    """
+    if names is None:
+        return tuple(KINDS.values())
+    return tuple(_read_kind(Path(name)) if name.endswith(".py") else find_kind(name) for name in names)
+
+
+def definition_of(script: Script) -> Kind:
+    """The kind that a script was written by."""
+    return script.definition if script.definition is not None else find_kind(script.kind)
+
+
+def labels_of(kinds: Iterable[Kind], known: Sequence[str] = ()) -> tuple[str, ...]:
+    """Every label of the kinds, each once: the known ones first and as they are, new ones after them in order of the kinds."""
+    return tuple(dict.fromkeys((*known, *(label for kind in kinds for label in kind.labels))))
+
+
+def _read_kind(path: Path) -> Kind:
+    """Run a file and take its ``KIND``."""
+    spec = spec_from_file_location(f"mova_scene_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise RequestError(f"there is no scene kind at {path}.", "Give the path of a Python file that defines KIND.")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look up their own module
+    spec.loader.exec_module(module)
+    kind = getattr(module, "KIND", None)
+    if not isinstance(kind, Kind):
+        raise RequestError(f"{path} defines no KIND.", "End it with KIND = Kind(...); see docs/scenes.md.")
+    return kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.errors import RequestError
+from mova.scenes.captions import counted, times
+from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import Box, Capsule, Disc, Ellipse, Exposure, View, gradient, mix, paint, repeat
 from mova.scenes.script import (
@@ -19,13 +23,14 @@ from mova.scenes.script import (
     Attributes,
     Event,
     Image,
-    Kind,
     Plan,
     Script,
+    Value,
     capacity,
     pick,
     pick_count,
 )
+from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 
 BALL_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
 SIZES = {"small": 0.105, "large": 0.15}
@@ -280,9 +285,110 @@ _MATERIALS = {
     "stone": ((0.50, 0.49, 0.46), (0.33, 0.32, 0.30)),
 }
 
+
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names colours, size, floor and count."""
+    size, floor, count = given["size"], str(given["floor"]), int(given["count"])
+    wooden = "wooden" if floor == "wood" else floor
+    if given["number"] == 2:
+        first, second = given["colour"], given["colour2"]
+        return (
+            f"two {size} balls, {first} and {second}, bounce {times(count)} on a {wooden} floor",
+            f"a {size} {first} ball and a {size} {second} ball bounce {times(count)} on {floor}",
+            f"{counted(count, 'bounce')} of two {size} balls, {first} and {second}, on {floor}",
+            f"two {size} balls on a {wooden} floor, {first} and {second}, {counted(count, 'bounce')}",
+        ), (
+            f"a {first} ball and a {second} ball bounce on {floor}",
+            f"two balls bounce on a {wooden} floor",
+        )
+    article = "an" if given["colour"] == "orange" else "a"
+    ball = f"{size} {given['colour']} ball"
+    return (
+        f"a {ball} bounces {times(count)} on a {wooden} floor",
+        f"{counted(count, 'bounce')} of a {ball} on {floor}",
+        f"a {ball} falls and bounces {times(count)} on {floor}",
+        f"on a {wooden} floor a {ball} bounces {times(count)}",
+        f"a {ball} hits the {wooden} floor {times(count)}",
+    ), (
+        f"a {ball} bounces on {floor}",
+        f"{article} {given['colour']} ball bounces {times(count)}",
+        f"a {size} ball bounces on a {wooden} floor",
+        f"a ball bounces {times(count)} on {floor}",
+    )
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """A ball on wood, metal, glass or stone; a harder hit is louder and brighter, a small ball higher.
+
+    Returns:
+        First sample and ``[N]`` samples, as every voice does.
+    """
+    floor = one_of(_SOUNDS, hit.label, "floor material")
+    window = hit.window(8.0 * max(floor.decays_s))
+    frequencies = np.asarray(floor.frequencies_hz)
+    softness = 1.0 - min(max(hit.strength, 0.0), 1.0)
+    amplitudes = np.asarray(floor.amplitudes) * (frequencies / frequencies[0]) ** (-0.8 * softness)
+    thud_hz = 250.0 if hit.attributes.get("size") == "small" else 165.0
+    body = damped_modes(
+        window,
+        np.append(frequencies, thud_hz),
+        decays_s=np.append(floor.decays_s, 0.018),
+        amplitudes=np.append(amplitudes, floor.thud),
+    )
+    touch = hit.window(0.03)
+    contact = band_noise(touch, floor.contact_band, hit.rng) * strike(touch, floor.contact_decay_s)
+    return window.first, hit.level * together(body, floor.contact * (1.0 - 0.5 * softness) * contact)
+
+
+@dataclass(frozen=True)
+class _Floor:
+    """How a floor rings: its modes, the ball's own thud on it, and the noise of the contact."""
+
+    frequencies_hz: tuple[float, ...]
+    decays_s: tuple[float, ...]
+    amplitudes: tuple[float, ...]
+    thud: float
+    contact: float
+    contact_decay_s: float
+    contact_band: Band
+
+
+# Mode ratios from Fletcher and Rossing, "The Physics of Musical Instruments": wood is a supported
+# rectangular plate (m^2 + 1.96 n^2), metal a free bar (1, 2.756, 5.404, 8.933) with a plate's modes
+# between, glass a free circular plate (1, 1.73, 2.33, 3.91, 4.11); stone is dense and damped, its modes are
+# lost in the click
+_SOUNDS = {
+    "wood": _Floor(
+        (190.0, 382.0, 568.0, 703.0, 760.0, 890.0),
+        (0.042, 0.034, 0.026, 0.022, 0.02, 0.016),
+        (0.3, 0.18, 0.11, 0.07, 0.06, 0.05),
+        0.13, 0.06, 0.002, Band(250.0, 1400.0, 2, BRIEF_HZ),
+    ),
+    "metal": _Floor(
+        (430.0, 1010.0, 1185.0, 1730.0, 2324.0, 3060.0, 3841.0),
+        (0.1, 0.1, 0.095, 0.085, 0.075, 0.06, 0.05),
+        (0.13, 0.1, 0.15, 0.1, 0.12, 0.07, 0.06),
+        0.07, 0.1, 0.002, Band(600.0, 6000.0, 2, BRIEF_HZ),
+    ),
+    "glass": _Floor(
+        (1500.0, 2595.0, 3495.0, 4310.0, 5865.0, 6165.0),
+        (0.055, 0.05, 0.045, 0.035, 0.028, 0.025),
+        (0.1, 0.17, 0.16, 0.12, 0.1, 0.06),
+        0.03, 0.13, 0.0015, Band(2000.0, 7500.0, 2, BRIEF_HZ),
+    ),
+    "stone": _Floor(
+        (260.0, 455.0, 690.0, 985.0, 1240.0, 1500.0),
+        (0.016, 0.014, 0.012, 0.01, 0.009, 0.008),
+        (0.12, 0.13, 0.13, 0.12, 0.11, 0.1),
+        0.08, 0.1, 0.004, Band(400.0, 3200.0, 1, BRIEF_HZ),
+    ),
+}  # fmt: skip
+
+
 KIND = Kind(
     name="ball",
     description="A ball bounces on wood, metal, glass or stone; each impact sounds like its floor.",
+    words=frozenset({"ball", "balls", "bounce", "bounces", "bouncing"}),
     attributes={
         "colour": BALL_COLOURS,
         "size": tuple(SIZES),
@@ -291,12 +397,16 @@ KIND = Kind(
         "colour2": BALL_COLOURS,
         "count": tuple(range(1, 13)),
     },
+    labels=FLOORS,
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=(
         "a small red ball bounces three times on a wooden floor",
         "two bounces of a large yellow ball on metal",
         "two small balls, blue and pink, bounce three times on glass",
     ),
+    reading=ReadingHints(heard_labels=FLOORS, variants=({"size": "small"}, {"size": "large"}), label_attribute="floor"),
 )

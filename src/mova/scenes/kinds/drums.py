@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mova.scenes.captions import counted, times
+from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import (
     Attributes,
     Event,
     Image,
-    Kind,
     Plan,
     Script,
+    Value,
     irregular_times,
     pick_sequence,
 )
+from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, glide, strike, together
 
 PADS = ("red", "yellow", "green", "blue")
 PLACES = {"red": (0.28, 0.28), "yellow": (0.72, 0.28), "green": (0.28, 0.72), "blue": (0.72, 0.72)}
@@ -120,12 +125,75 @@ def _draw_mallet(frames: Image, script: Script, view: View, exposure: Exposure) 
         paint(image, [Disc(head, 0.036 * view.unit) for head in heads], colour=(0.93, 0.90, 0.84))
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names the pads in order, or how often they are hit."""
+    pads = ", ".join(str(given["sequence"]).split())
+    count = int(given["count"])
+    return (
+        f"drum pads are hit {times(count)}: {pads}",
+        f"{counted(count, 'drum hit')}: {pads}",
+        f"a mallet strikes the drum pads {times(count)}: {pads}",
+        f"{counted(count, 'hit')} on the drum pads: {pads}",
+        f"someone plays the drum pads {pads}",
+    ), (f"{counted(count, 'hit')} on the drum pads", f"a mallet plays the drum pads {times(count)}")
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """One pad of a drum kit: red kick, yellow hi-hat, green snare, blue tom."""
+    return hit.window(0.0).first, hit.level * one_of(_DRUMS, hit.label, "drum")(hit)
+
+
+def _kick(hit: Hit) -> Signal:
+    skin, beater = hit.window(0.5), hit.window(0.012)
+    tone = np.sin(glide(skin.times_s, 120.0, 50.0, 0.035)) * strike(skin, 0.068)
+    click = band_noise(beater, Band(700.0, 3500.0, 3, BRIEF_HZ), hit.rng) * strike(beater, 0.0015)
+    return together(0.64 * tone, 0.13 * click)
+
+
+def _hi_hat(hit: Hit) -> Signal:
+    window = hit.window(0.2)
+    return 0.2 * band_noise(window, Band(5200.0, 9000.0, 4), hit.rng) * strike(window, 0.023)
+
+
+def _snare(hit: Hit) -> Signal:
+    window = hit.window(0.3)
+    wires = band_noise(window, Band(1200.0, 5500.0), hit.rng) * strike(window, 0.042)
+    skin = damped_modes(window, (190.0, 331.0), decays_s=(0.04, 0.03), amplitudes=(0.22, 0.1))
+    return 0.13 * wires + skin
+
+
+def _tom(hit: Hit) -> Signal:
+    skin, stick = hit.window(0.55), hit.window(0.016)
+    fall = glide(skin.times_s, 260.0, 180.0, 0.05)
+    # 1.59 is the second mode of a circular membrane
+    tone = np.sin(fall) * strike(skin, 0.08) + 0.3 * np.sin(1.59 * fall) * strike(skin, 0.04)
+    tap = band_noise(stick, Band(500.0, 2500.0, 3, BRIEF_HZ), hit.rng) * strike(stick, 0.002)
+    return together(0.43 * tone, 0.07 * tap)
+
+
+_DRUMS = {"red": _kick, "yellow": _hi_hat, "green": _snare, "blue": _tom}
+
+
+def _lights() -> tuple[Light, ...]:
+    """The inner part of every pad; the mallet covers less than half of it."""
+    half = 0.6 * HALF_PAD
+    return tuple(
+        Light((x - half, y - half, x + half, y + half), *(mix(COLOURS[pad], end, 0.45) for end in (BLACK, WHITE)), DECAY_S, pad)
+        for pad, (x, y) in PLACES.items()
+    )
+
+
 KIND = Kind(
     name="drums",
     description="Four drum pads (red, yellow, green, blue) are hit; the pad flashes, each has its own drum.",
+    words=frozenset({"drum", "drums", "pad", "pads", "drummer"}),
     attributes={"sequence": PADS, "count": tuple(range(1, 13))},
+    labels=PADS,
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=("drum pads are hit: red, blue, red", "a mallet strikes the yellow, green drum pads"),
+    reading=ReadingHints(lights=_lights(), heard_labels=PADS),
 )

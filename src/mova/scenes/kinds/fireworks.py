@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
+from einops import rearrange
 
+from mova.scenes.captions import counted, times
+from mova.scenes.hits import Hit, each_event
+from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import COLOURS, WHITE
 from mova.scenes.raster import (
     Box,
@@ -25,14 +31,15 @@ from mova.scenes.script import (
     Attributes,
     Event,
     Image,
-    Kind,
     Plan,
     Script,
+    Value,
     capacity,
     irregular_times,
     pick,
     pick_count,
 )
+from mova.scenes.waves import MAX_OF_RATE, Band, Signal, Window, band_noise, damped_modes, strike
 
 FIREWORK_COLOURS = ("red", "green", "blue", "gold")
 GAP_S = 0.32
@@ -171,12 +178,55 @@ def _city(view: View, motion: FireworksMotion) -> Image:
     return image
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names colour and count."""
+    colour, count = given["colour"], int(given["count"])
+    shows = counted(count, f"{colour} firework")
+    ends = "s" if count == 1 else ""
+    return (
+        f"{shows} burst{ends} over the city",
+        f"{shows} explode{ends} in the night sky",
+        f"{colour} fireworks over the city burst {times(count)}",
+        f"a rocket show at night: {shows}",
+        f"{shows} in the sky over the city at night",
+    ), (f"{colour} fireworks over the city", f"{counted(count, 'firework')} in the night sky")
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """A bursting rocket: a low thump, a burst of noise, and half a second of faint crackle."""
+    window = hit.window(0.5)
+    thump = 0.3 * damped_modes(window, (70.0, 113.0), decays_s=(0.058, 0.04), amplitudes=(1.0, 0.4))
+    burst = 0.15 * band_noise(window, Band(180.0, 5000.0, 1, 2), hit.rng) * strike(window, 0.055)
+    return window.first, hit.level * (thump + burst + _crackle(hit, window))
+
+
+def _crackle(hit: Hit, window: Window) -> Signal:
+    """``[num_samples]``: 14 snaps of 5 ms, strewn over the half second of ``window``."""
+    snaps = hit.rng.uniform((0.05, 2000.0, 0.008), (0.48, 6500.0, 0.024), size=(14, 3))
+    delay_s, frequency_hz, amplitude = rearrange(snaps, "snap part -> part snap 1")
+    start_s = hit.start_s + delay_s
+    sample = np.ceil(start_s * hit.sample_rate) + np.arange(ceil(0.005 * hit.sample_rate))
+    since = sample / hit.sample_rate - start_s
+    pulses = amplitude * np.exp(-since / 0.001) * np.sin(2.0 * np.pi * frequency_hz * since)
+    position = sample.astype(np.int64) - window.first
+    inside = (position >= 0) & (position < window.num_samples)
+    heard = inside & (frequency_hz <= MAX_OF_RATE * hit.sample_rate)
+    crackle = np.zeros(window.num_samples)
+    np.add.at(crackle, position[heard], pulses[heard])
+    return crackle
+
+
 KIND = Kind(
     name="fireworks",
     description="Fireworks burst over a city at night; the bang is heard as the burst is seen.",
+    words=frozenset({"firework", "fireworks"}),
     attributes={"colour": FIREWORK_COLOURS, "count": tuple(range(1, 13))},
+    labels=FIREWORK_COLOURS,
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=("two gold fireworks burst over the city", "one red firework explodes in the night sky"),
+    reading=ReadingHints(gap_s=0.15),
 )

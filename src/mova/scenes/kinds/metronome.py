@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mova.scenes.hits import Hit, each_event
+from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import (
     Box,
@@ -22,7 +25,8 @@ from mova.scenes.raster import (
     repeat,
     shine,
 )
-from mova.scenes.script import Attributes, Event, Image, Kind, Plan, Script, periodic_times, pick
+from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, periodic_times, pick
+from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 
 TEMPI = {"slow": 1.6, "medium": 2.4, "fast": 3.4}
 """Ticks per second, within 4 percent."""
@@ -126,12 +130,37 @@ def _case(view: View, motion: MetronomeMotion, colour: Colour) -> Image:
     return image
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names tempo and colour."""
+    tempo, colour = given["tempo"], given["colour"]
+    return (
+        f"a {tempo} metronome ticks in a {colour} case",
+        f"a {colour} metronome ticks at a {tempo} tempo",
+        f"a {tempo} {colour} metronome is ticking",
+        f"{tempo} ticks of a {colour} metronome with a flashing lamp",
+    ), (f"a {tempo} metronome ticks", f"a {colour} metronome is ticking")
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """A wooden tick of 30 ms."""
+    window = hit.window(0.07)
+    body = damped_modes(window, (1200.0, 2410.0, 3720.0), decays_s=(0.0085, 0.006, 0.003), amplitudes=(0.36, 0.27, 0.1))
+    blow = hit.window(0.01)
+    knock = band_noise(blow, Band(900.0, 5000.0, 3, BRIEF_HZ), hit.rng) * strike(blow, 0.0012)
+    return window.first, hit.level * together(body, 0.13 * knock)
+
+
 KIND = Kind(
     name="metronome",
     description="A metronome, slow, medium or fast; it ticks and flashes when its arm is upright.",
+    words=frozenset({"metronome", "metronomes", "ticks", "ticking"}),
     attributes={"tempo": tuple(TEMPI), "colour": CASES},
+    labels=("tick",),
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=("a slow metronome ticks in a brown case", "a fast red metronome is ticking"),
+    reading=ReadingHints(rates_hz={"tempo": TEMPI}),
 )

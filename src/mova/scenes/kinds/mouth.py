@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mova.scenes.captions import times
+from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import (
     Box,
@@ -27,14 +32,15 @@ from mova.scenes.script import (
     Attributes,
     Event,
     Image,
-    Kind,
     Plan,
     Script,
+    Value,
     capacity,
     irregular_times,
     pick,
     pick_count,
 )
+from mova.scenes.waves import MAX_OF_RATE, Signal, harmonics, rise
 
 FACE_COLOURS = ("green", "blue", "orange", "pink")
 VOICES = ("high", "low")
@@ -160,20 +166,83 @@ def _paint_beard(image: Image, view: View, centre: tuple[float, float], skin: Co
     paint(image, around, colour=skin)
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names colour, voice, vowel and count."""
+    colour, voice, vowel, count = given["colour"], given["voice"], given["vowel"], int(given["count"])
+    article = "an" if colour == "orange" else "a"
+    return (
+        f"{article} {colour} cartoon face with a {voice} voice says {vowel} {times(count)}",
+        f"{article} {colour} face sings {vowel} {times(count)} in a {voice} voice",
+        f"a {voice} voice: {article} {colour} cartoon face says {vowel} {times(count)}",
+        f"{vowel} is said {times(count)} by {article} {colour} face with a {voice} voice",
+    ), (
+        f"{article} {colour} face says {vowel}",
+        f"a cartoon face with a {voice} voice says {vowel} {times(count)}",
+        f"a face says {vowel} {times(count)}",
+    )
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """One sung syllable of 0.18 s, "ah", "oh" or "ee", in a low or a high voice whose pitch falls by a tenth.
+
+    A buzz through three formants in parallel, of alternating sign (Klatt 1980, "Software for a
+    cascade/parallel formant synthesizer"), taken at the syllable's mean pitch.
+    """
+    voice = str(hit.attributes.get("voice", "low"))
+    pitch_hz = one_of(_PITCHES_HZ, voice, "voice")
+    formants_hz = one_of(one_of(_FORMANTS_HZ, voice, "voice"), hit.label, "vowel")
+    window = hit.window(_SYLLABLE_S)
+    times = window.times_s
+    phase = 2.0 * np.pi * pitch_hz * (1.05 * times - 0.05 * times**2 / _SYLLABLE_S)
+    tone = harmonics(phase, _vowel_weights(pitch_hz, formants_hz, hit.sample_rate))
+    envelope = rise(times, 0.008) * rise(_SYLLABLE_S - times, 0.06)
+    return window.first, 0.15 * hit.level * envelope * tone
+
+
+@lru_cache(maxsize=64)
+def _vowel_weights(pitch_hz: float, formants_hz: tuple[float, float, float], sample_rate: int) -> NDArray[np.complex128]:
+    """``[H]`` complex harmonic amplitudes of a vowel, RMS 1 up to 5 kHz whatever the sample rate."""
+    frequencies = pitch_hz * np.arange(1, int(5000.0 / pitch_hz) + 1)
+    weights = np.zeros(frequencies.size, dtype=np.complex128)
+    for centre, width, gain in zip(formants_hz, _BANDWIDTHS_HZ, _FORMANT_GAINS, strict=True):
+        weights += gain * 1j * width * frequencies / (centre**2 - frequencies**2 + 1j * width * frequencies)
+    weights /= np.sqrt(np.sum(np.abs(weights) ** 2) / 2.0)
+    # the pitch starts 5 % above its mean
+    return weights[1.05 * frequencies <= MAX_OF_RATE * sample_rate]
+
+
+_SYLLABLE_S = 0.18
+_PITCHES_HZ = {"high": 240.0, "low": 115.0}
+# Peterson and Barney 1952, table II: means for women and for men ("oh" is their open o)
+_FORMANTS_HZ = {
+    "high": {"ah": (850.0, 1220.0, 2810.0), "oh": (590.0, 920.0, 2710.0), "ee": (310.0, 2790.0, 3310.0)},
+    "low": {"ah": (730.0, 1090.0, 2440.0), "oh": (570.0, 840.0, 2410.0), "ee": (270.0, 2290.0, 3010.0)},
+}
+_BANDWIDTHS_HZ = (110.0, 140.0, 200.0)
+_FORMANT_GAINS = (1.0, -0.6, 0.3)
+
+
 KIND = Kind(
     name="mouth",
     description="A cartoon face with a high or a low voice says ah, oh or ee; the mouth opens each time.",
+    words=frozenset({"face", "mouth", "says", "speaks", "voice", "syllable", "syllables", "talking"}),
     attributes={
         "colour": FACE_COLOURS,
         "voice": VOICES,
         "vowel": tuple(VOWELS),
         "count": tuple(range(1, 13)),
     },
+    labels=tuple(VOWELS),
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=(
         "a green cartoon face with a low voice says ah three times",
         "a pink face sings ee twice in a high voice",
+    ),
+    reading=ReadingHints(
+        heard_labels=tuple(VOWELS), variants=({"voice": "low"}, {"voice": "high"}), gap_s=0.15, label_attribute="vowel"
     ),
 )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from mova.scenes.captions import counted, times
+from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, WALLS, WHITE
 from mova.scenes.raster import Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import (
     Attributes,
     Event,
     Image,
-    Kind,
     Plan,
     Script,
+    Value,
     irregular_times,
     pick_sequence,
 )
+from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 
 NOTES = ("C", "D", "E", "F", "G", "A", "B")
 LIGHTS: dict[str, Colour] = {
@@ -29,6 +34,7 @@ LIGHTS: dict[str, Colour] = {
     "A": (0.20, 0.35, 1.00),
     "B": (0.70, 0.25, 0.95),
 }
+IVORY: Colour = (0.94, 0.93, 0.90)
 LEFT, RIGHT = 0.05, 0.95
 TOP, BOTTOM = 0.30, 0.86
 DIP = 0.035
@@ -93,7 +99,7 @@ def _keyboard(view: View, motion: PianoMotion, *, pressed: str | None) -> Image:
     key_width, gap = (right - left) / len(NOTES), 0.008 * view.unit
     for index, note in enumerate(NOTES):
         down = DIP * view.height if note == pressed else 0.0
-        colour = LIGHTS[note] if note == pressed else (0.94, 0.93, 0.90)
+        colour = LIGHTS[note] if note == pressed else IVORY
         x = left + index * key_width
         lip = Box(x + gap, top, x + key_width - gap, bottom + down, 0.02 * view.unit)
         paint(image, lip, colour=mix(colour, BLACK, 0.35))
@@ -114,12 +120,63 @@ def _keyboard(view: View, motion: PianoMotion, *, pressed: str | None) -> Image:
     return image
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names the notes in order, or how many there are."""
+    notes = ", ".join(str(given["sequence"]).split())
+    count = int(given["count"])
+    return (
+        f"{counted(count, 'note')} on the piano: {notes}",
+        f"piano keys are pressed {times(count)}: {notes}",
+        f"the piano plays {counted(count, 'note')}: {notes}",
+        f"{counted(count, 'piano note')}: {notes}",
+        f"someone plays the piano keys {notes}",
+    ), (f"{counted(count, 'note')} on the piano", f"someone presses {counted(count, 'piano key')}")
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """One key of the octave C5 to B5, equal temperament, A4 = 440 Hz.
+
+    The partials are a stiff string's, ``f_n = n f sqrt(1 + B n^2)``:
+    Fletcher, Blackham and Stratton 1962, "Quality of piano tones".
+    """
+    pitch_hz = 440.0 * 2.0 ** (one_of(_SEMITONES_ABOVE_A4, hit.label, "key") / 12.0)
+    number = np.arange(1.0, 9.0)
+    window = hit.window(0.7)
+    string = damped_modes(
+        window,
+        pitch_hz * number * np.sqrt(1.0 + 4e-4 * number**2),
+        decays_s=0.087 / (1.0 + 0.35 * (number - 1.0)),
+        amplitudes=0.34 / number,
+    )
+    blow = hit.window(0.008)
+    hammer = band_noise(blow, Band(1200.0, 5000.0, 3, BRIEF_HZ), hit.rng) * strike(blow, 0.0009)
+    return window.first, hit.level * together(string, 0.16 * hammer)
+
+
+_SEMITONES_ABOVE_A4 = {"C": 3, "D": 5, "E": 7, "F": 8, "G": 10, "A": 12, "B": 14}
+
+
+def _lights() -> tuple[Light, ...]:
+    """Every key below the black ones and above its lip, wherever the keys are shifted to."""
+    width = (RIGHT - LEFT) / len(NOTES)
+    lefts = {note: LEFT + index * width for index, note in enumerate(NOTES)}
+    return tuple(
+        Light((left + 0.25 * width, 0.67, left + 0.75 * width, 0.78), IVORY, LIGHTS[note], DECAY_S, note)
+        for note, left in lefts.items()
+    )
+
+
 KIND = Kind(
     name="piano",
     description="Piano keys C D E F G A B are pressed; each lights up in its own colour and sounds its note.",
+    words=frozenset({"piano", "pianos", "keyboard", "notes", "keys"}),
     attributes={"sequence": NOTES, "count": tuple(range(1, 13))},
+    labels=NOTES,
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=("someone plays the piano keys c, e, g", "piano notes: a, b"),
+    reading=ReadingHints(lights=_lights(), heard_labels=NOTES, low_hz=400.0),
 )

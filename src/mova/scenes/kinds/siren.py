@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
+from mova.scenes.hits import Source, one_of
+from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, WHITE
 from mova.scenes.raster import (
     Box,
@@ -21,8 +25,9 @@ from mova.scenes.raster import (
     repeat,
     shine,
 )
-from mova.scenes.script import Attributes, Event, Image, Kind, Plan, Script, periodic_times, pick
+from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, periodic_times, pick
 from mova.scenes.sprites import cut_out, paste
+from mova.scenes.waves import Signal, Window, strike
 
 SPEEDS = {"slow": 1.5, "fast": 3.0}
 """Switches per second, within 4 percent."""
@@ -150,12 +155,78 @@ def _street(view: View, motion: SirenMotion, time: str) -> Image:
     return image
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names speed and time of day."""
+    speed, time = given["speed"], given["time"]
+    when = "at night" if time == "night" else "by day"
+    return (
+        f"a police car {when} with a {speed} siren",
+        f"a {speed} siren on a police car {when}",
+        f"{when} a police car sounds a {speed} siren",
+        f"blue and red lights of a police car {when}, {speed} siren",
+    ), (f"a police car {when}", f"a police car with a {speed} siren")
+
+
+def sound(script: Script, sample_rate: int, num_samples: int) -> Sequence[Source]:
+    """One source that never stops; at each switch it is at the event's place, in between on the way."""
+    events = sorted(script.events, key=lambda event: event.audio_time_s)
+    switches = [(event.audio_time_s, event.label) for event in events]
+    samples = _tone(switches, sample_rate=sample_rate, num_samples=num_samples)
+    if not events:
+        return [(0, samples, 0.5)]
+    times = np.arange(num_samples) / sample_rate
+    places_x = [event.place[0] for event in events]
+    return [(0, samples, np.interp(times, [time for time, _ in switches], places_x))]
+
+
+def _tone(switches: Sequence[tuple[float, str]], *, sample_rate: int, num_samples: int) -> Signal:
+    """A two-tone siren through a whole clip, without a break of phase.
+
+    Args:
+        switches: ``(time in seconds, "high" or "low")`` in order of time. Before the first, the other tone
+            sounds.
+        sample_rate: Samples per second.
+        num_samples: Samples in the clip.
+
+    Returns:
+        ``[num_samples]`` float64. The frequency slides for 5 ms from each switch on, and the level, otherwise
+        constant, starts there at 1.5 times its value and settles within 80 ms: the accent by which a switch
+        is heard.
+    """
+    times = np.arange(num_samples) / sample_rate
+    tones_hz = [one_of(_SIREN_HZ, label, "siren tone") for _, label in switches]
+    other_hz = sum(_SIREN_HZ.values()) - tones_hz[0] if tones_hz else _SIREN_HZ["low"]
+    cycles = other_hz * times
+    accent = np.zeros(num_samples)
+    for (switch_s, _), before_hz, after_hz in zip(switches, [other_hz, *tones_hz], tones_hz, strict=False):
+        first = max(0, ceil(switch_s * sample_rate))
+        since = times[first:] - switch_s
+        sliding = np.minimum(since, _SLIDE_S)
+        cycles[first:] += (after_hz - before_hz) * (sliding**2 / (2.0 * _SLIDE_S) + since - sliding)
+        loud = Window.after(switch_s, 0.2, sample_rate=sample_rate, clip_samples=num_samples)
+        accent[loud.first : loud.first + loud.num_samples] = strike(loud, 0.025, 0.002)
+    sine, cosine = np.sin(2.0 * np.pi * cycles), np.cos(2.0 * np.pi * cycles)
+    # sin 2x = 2 sin x cos x and sin 3x = sin x (4 cos^2 x - 1): harmonics of 1, 0.4 and 0.2
+    tone = sine * (1.0 + 0.8 * cosine + 0.2 * (4.0 * cosine**2 - 1.0))
+    return 0.2 * (1.0 + 0.5 * accent) * tone
+
+
+_SIREN_HZ = {"high": 960.0, "low": 720.0}
+
+_SLIDE_S = 0.005
+
+
 KIND = Kind(
     name="siren",
     description="A police car by day or night; blue lamp and high tone alternate with red lamp and low tone.",
+    words=frozenset({"siren", "sirens", "police"}),
     attributes={"speed": tuple(SPEEDS), "time": TIMES},
+    labels=("high", "low"),
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=sound,
+    phrases=phrases,
     example_captions=("a police car at night with a fast siren", "a slow siren on a police car by day"),
+    reading=ReadingHints(heard_labels=("high", "low"), rates_hz={"speed": SPEEDS}),
 )

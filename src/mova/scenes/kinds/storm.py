@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from mova.errors import RequestError
+from mova.scenes.captions import counted, times
+from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.kind import Kind, Noise, Phrases, ReadingHints
 from mova.scenes.raster import (
     Capsule,
     Colour,
@@ -28,20 +32,22 @@ from mova.scenes.script import (
     Attributes,
     Event,
     Image,
-    Kind,
     Plan,
     Script,
+    Value,
     capacity,
     irregular_times,
     pick,
     pick_count,
 )
+from mova.scenes.waves import Band, Signal, band_noise, strike, together
 
 DISTANCES = ("near", "far")
 THUNDER_LAG_S = {"near": 0.0, "far": 0.5}
 GAPS_S = {"near": 0.45, "far": 0.62}
 DECAY_S = 0.15
 FLASH: dict[str, float] = {"near": 1.0, "far": 0.55}
+RAIN = Noise(10.0 ** (-45.0 / 20.0), Band(1200.0, 6500.0, 1, 1))
 _SPANS = {"near": (0.20, 0.80), "far": (0.36, 0.68)}
 _WIDTHS = {"near": 0.017, "far": 0.010}
 
@@ -159,12 +165,52 @@ def _paint_hills(image: Image, view: View, *, flash: float) -> None:
     paint(image, Polygon(tuple(view.at(*point) for point in hill)), colour=near)
 
 
+def phrases(given: Mapping[str, Value]) -> Phrases:
+    """Names distance and count."""
+    distance, count = given["distance"], int(given["count"])
+    if distance == "near":
+        return (
+            f"near lightning strikes {times(count)} with thunder",
+            f"{counted(count, 'near flash')} of lightning with thunder",
+            f"a storm at night: near lightning {times(count)} with loud thunder",
+            f"lightning strikes near {times(count)}, thunder at once",
+        ), ("near lightning with loud thunder", f"lightning strikes {times(count)} in a storm")
+    return (
+        f"far lightning flashes {times(count)}, then thunder",
+        f"{counted(count, 'far flash')} of lightning, thunder comes later",
+        f"a storm at night: far lightning {times(count)}, thunder later",
+        f"lightning flashes far away {times(count)}, then thunder",
+    ), ("far lightning, then thunder", f"lightning flashes {times(count)} in a storm")
+
+
+def voice(hit: Hit) -> tuple[int, Signal]:
+    """Thunder: near is a sharp crack and then a rumble, far is a softer, lower rumble alone."""
+    near = one_of({"near": True, "far": False}, hit.label, "thunder")
+    window = hit.window(1.6)
+    if not near:
+        rumble = 0.1 * band_noise(window, _FAR_RUMBLE, hit.rng) * strike(window, 0.22, 0.015)
+        return window.first, hit.level * rumble
+    rumble = 0.13 * band_noise(window, _NEAR_RUMBLE, hit.rng) * strike(window, 0.22, 0.012)
+    flash = hit.window(0.3)
+    crack = 0.2 * band_noise(flash, Band(350.0, 6000.0, 2), hit.rng) * strike(flash, 0.04)
+    return window.first, hit.level * together(rumble, crack)
+
+
+_NEAR_RUMBLE, _FAR_RUMBLE = Band(35.0, 220.0, 3, 1), Band(35.0, 160.0, 3, 1)
+
+
 KIND = Kind(
     name="storm",
     description="Lightning over hills at night; near thunder comes with the flash, far thunder 0.5 s later.",
+    words=frozenset({"storm", "lightning", "thunder", "thunderstorm"}),
     attributes={"distance": DISTANCES, "count": tuple(range(1, 13))},
+    labels=DISTANCES,
     choose=choose,
     plan=plan,
     draw=draw,
+    sound=each_event(voice),
+    phrases=phrases,
     example_captions=("near lightning strikes twice with thunder", "a far flash of lightning, then thunder"),
+    background=RAIN,
+    reading=ReadingHints(heard_labels=DISTANCES, label_attribute="distance", lags_s=THUNDER_LAG_S),
 )

@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy
 from mova.data.shards import World
 from mova.models.conditions.planner import START, plan_cues, sheet_tokens
 from mova.models.text_encoder import tokenise
+from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
-from mova.scenes.world import KINDS, write_script
+from mova.scenes.world import write_script
 
 IGNORED = -100  # torch's own for cross entropy
 NOT_MATRICES = ("shared", "embed_tokens", "relative_attention_bias", "layer_norm", "lm_head")
