@@ -19,6 +19,7 @@ import numpy as np
 
 from mova.data.workers import make_missing_shards
 from mova.files import atomic_write
+from mova.scenes.kinds import kinds_in
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import draw, sample_scripts
@@ -27,7 +28,7 @@ from mova.timeline import samples_in_frames
 
 @dataclass(frozen=True)
 class World:
-    """The size in which clips are rendered: the model's own."""
+    """The size in which clips are rendered, the model's own, and the kinds of scenes: names, or paths of ``.py`` files."""
 
     width: int = 96
     height: int = 96
@@ -58,7 +59,7 @@ class Shard:
 
 def scripts_in(seed: int, first: int, count: int, world: World) -> Iterator[Script]:
     """Scripts ``first ... first + count - 1`` of the endless list that ``seed`` names."""
-    return islice(sample_scripts(seed, first + count, kinds=world.kinds, seconds=world.seconds), first, None)
+    return islice(sample_scripts(seed, first + count, kinds=kinds_in(world.kinds), seconds=world.seconds), first, None)
 
 
 def render_arrays(

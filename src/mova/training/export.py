@@ -20,8 +20,8 @@ from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.request.capabilities import Capabilities
 from mova.sampling.scheduler import FlowMatchPairScheduler
-from mova.scenes.kinds import KINDS
-from mova.scenes.world import EVENT_LABELS
+from mova.scenes.kinds import kinds_in
+from mova.training.labels import read_labels
 from mova.training.recipe import ExportRecipe
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def run_export(recipe: ExportRecipe) -> None:
     folder = recipe.folder
     video_codec, audio_codec = _codecs(recipe)
     network = _part(JointModel, folder / "joint" / "joint")
-    labels = EVENT_LABELS if network.config["video"]["in_dim"] > network.config["video"]["out_dim"] else ()
+    labels = read_labels(folder) if network.config["video"]["in_dim"] > network.config["video"]["out_dim"] else ()
     planner = _planner(folder / "planner" / "planner") if labels else None
     components = Components(
         transformer=network,
@@ -72,7 +72,7 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
     }
     sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
-    kinds = "\n".join(f"- **{name}**: {kind.description}" for name, kind in KINDS.items())
+    kinds = "\n".join(dict.fromkeys(f"- **{kind.name}**: {kind.description}" for kind in kinds_in(recipe.world.kinds)))
     names = ("audio_codec", "video_codec", "video_decoder", "joint", "planner")
     earlier = _earlier_lines(recipe)
     own = [_stage_line(folder, name) for name in names if (folder / name / "metrics.jsonl").exists()]
@@ -158,7 +158,7 @@ def _world(recipe: ExportRecipe) -> Capabilities:
         num_inference_steps=recipe.num_inference_steps,
         guidance_scale=recipe.guidance_scale,
         solver=recipe.solver,
-        kinds=tuple(KINDS),
+        kinds=tuple(dict.fromkeys(kind.name for kind in kinds_in(world.kinds))),
     )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from mova.data.shards import World
 from mova.errors import RequestError
 from mova.request.capabilities import SolverName
+from mova.scenes.kinds import kinds_in
 from mova.training.objectives.joint import NoiseSettings
 from mova.training.trainer import OptimSettings
 
@@ -33,7 +34,16 @@ class WorldSettings(Strict):
     fps: int = Field(default=16, ge=8, le=60)
     num_frames: int = Field(default=33, ge=5)
     sample_rate: int = Field(default=16000, ge=8000)
-    kinds: list[str] | None = None
+    kinds: list[str] | None = Field(
+        default=None, description="Kinds of scenes: names, or paths of files; all that ship if none."
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def find_kinds(cls, kinds: list[str] | None) -> list[str] | None:
+        """Refuse a kind that does not exist."""
+        kinds_in(kinds)
+        return kinds
 
     def world(self) -> World:
         """As the value that the renderers take."""

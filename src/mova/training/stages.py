@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from mova.models.joint import JointModel
 from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
 from mova.scenes.captions import write_caption
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import find_kind, kinds_in
 from mova.scenes.script import MIN_GAP_S
-from mova.scenes.world import EVENT_LABELS
+from mova.training.labels import check_labels, keep_labels, run_labels
 from mova.training.objectives.codecs import AudioCodecObjective, VideoCodecObjective
 from mova.training.objectives.joint import JointObjective, Normaliser
 from mova.training.objectives.planner import PlannerObjective
@@ -148,9 +150,12 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
-    captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings)]
+    kinds = kinds_in(recipe.world.kinds)
+    captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings, kinds)]
+    labels = run_labels(recipe.folder, kinds, start_from=recipe.start_from) if recipe.cues else ()
     torch.manual_seed(recipe.optim.seed)
-    joint, text, tokenizer = _joint_parts(recipe, captions)
+    joint, text, tokenizer = _joint_parts(recipe, captions, labels)
+    keep_labels(recipe.folder, labels)
     dtype = choose_precision(recipe.precision, device)
     if device == "cpu" and dtype == torch.bfloat16:
         joint.set_attn_processor(PlainAttention())
@@ -166,10 +171,10 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         held_out,
         input_ids=input_ids,
         masks=masks,
-        cues=_cue_channels(joint, latents, recipe),
+        cues=_cue_channels(joint, latents, recipe, labels),
         held_out_ids=held_out_ids,
         held_out_masks=held_out_masks,
-        held_out_cues=_cue_channels(joint, held_out, recipe),
+        held_out_cues=_cue_channels(joint, held_out, recipe, labels),
         normaliser=read_normaliser(recipe.folder / "latents" / "statistics.json"),
         noise=recipe.noise,
         batch_size=recipe.batch_size,
@@ -195,7 +200,7 @@ def run_planner(recipe: PlannerRecipe, device: str, on_step: OnStep | None) -> N
     torch.manual_seed(recipe.optim.seed)
     planner = build_cue_planner(
         text_vocab=len(tokenizer),
-        labels=EVENT_LABELS,
+        labels=run_labels(recipe.folder, kinds_in(world.kinds), start_from=recipe.tokenizer_from),
         seconds=world.seconds,
         steps_per_s=recipe.steps_per_s,
         min_gap_s=MIN_GAP_S,
@@ -211,15 +216,22 @@ def run_planner(recipe: PlannerRecipe, device: str, on_step: OnStep | None) -> N
         save_module(averaged["planner"], recipe.folder / "planner" / "planner")
 
 
-def phrasings(script: Mapping[str, Any], count: int) -> list[str]:
-    """``count`` captions of a described script: its own, then others, the same ones every time."""
+def phrasings(script: Mapping[str, Any], count: int, kinds: Sequence[Kind] = ()) -> list[str]:
+    """``count`` captions of a described script: its own, then others, the same ones every time.
+
+    Args:
+        script: From :func:`mova.data.shards.describe`.
+        count: Captions, at least 1.
+        kinds: Those that are not found by their name.
+    """
     rng = np.random.default_rng(script["seed"])
-    return [script["caption"], *(write_caption(script["kind"], script["attributes"], rng) for _ in range(count - 1))]
+    kind = next((one for one in kinds if one.name == script["kind"]), script["kind"])
+    return [script["caption"], *(write_caption(find_kind(kind), script["attributes"], rng) for _ in range(count - 1))]
 
 
-def _joint_parts(recipe: JointRecipe, captions: list[str]) -> tuple[Any, Any, Any]:
+def _joint_parts(recipe: JointRecipe, captions: list[str], labels: tuple[str, ...]) -> tuple[Any, Any, Any]:
     """Network, text encoder and tokenizer: fresh, or those of a checkpoint."""
-    channels = 0 if not recipe.cues else num_cue_channels(len(EVENT_LABELS), stride=BASE["bridge"]["video_stride"])
+    channels = 0 if not recipe.cues else num_cue_channels(len(labels), stride=BASE["bridge"]["video_stride"])
     if recipe.start_from is not None:
         from mova.checkpoints.load import load_checkpoint
 
@@ -248,17 +260,18 @@ def with_channels(network: JointModel, channels: int) -> JointModel:
     return wider
 
 
-def _cue_channels(joint: JointModel, latents: LatentSet, recipe: JointRecipe) -> Tensor:
+def _cue_channels(joint: JointModel, latents: LatentSet, recipe: JointRecipe, labels: tuple[str, ...]) -> Tensor:
     """Cue channels of clips ``[N, C', T]`` from the events of their scripts, for some clips without labels."""
     count, num_latents = len(latents.scripts), latents.video.shape[2]
     if not recipe.cues:
         return torch.zeros(count, 0, num_latents)
+    check_labels(latents.scripts, labels)
     stride = joint.config["bridge"]["video_stride"]
     return torch.stack(
         [
             cue_condition(
                 cues_of(script, has_labels=index % UNLABELLED != 0),
-                EVENT_LABELS,
+                labels,
                 num_latents=num_latents,
                 fps=recipe.world.fps,
                 stride=stride,

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mova.models.joint import JointModel
-from mova.scenes.world import EVENT_LABELS, sample_scripts
+from mova.scenes.kinds import KINDS, labels_of
+from mova.scenes.world import sample_scripts
 from mova.training.precision import PlainAttention, choose_precision
 from mova.training.stages import cues_of, with_channels
 
@@ -36,7 +37,7 @@ def test_new_channels_change_nothing_until_they_are_trained(network: JointModel)
 
 def test_every_label_of_every_kind_has_a_channel() -> None:
     met = {event.label for script in sample_scripts(3, 400) for event in script.events}
-    assert met == set(EVENT_LABELS)
+    assert met == set(labels_of(KINDS.values()))
 
 
 def test_a_scripts_cues_are_what_is_seen() -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal import find_peaks
 
 from mova.lab.read.events import Detection
+from mova.scenes.script import Event, Script, Value
 from mova.scenes.sound import synthesise
 
 Floats = npt.NDArray[np.float64]
@@ -263,7 +263,7 @@ def _cut(audio: Floats, sample_rate: int, start_s: float, end_s: float) -> Float
     return audio[max(0, round(start_s * sample_rate)) : max(0, round((end_s - 0.005) * sample_rate))]
 
 
-_VOICES: Mapping[str, tuple[tuple[str, ...], Sequence[Mapping[str, object]]]] = {
+_VOICES: Mapping[str, tuple[tuple[str, ...], Sequence[Mapping[str, Value]]]] = {
     "ball": (("wood", "metal", "glass", "stone"), ({"size": "small"}, {"size": "large"})),
     "drums": (("red", "yellow", "green", "blue"), ({},)),
     "mouth": (("ah", "oh", "ee"), ({"voice": "low"}, {"voice": "high"})),
@@ -286,9 +286,9 @@ def _prototypes(kind: str, sample_rate: int) -> list[tuple[str, Floats]]:
     for label in labels:
         for attributes in variants:
             for strength in _STRENGTHS:
-                event = SimpleNamespace(time_s=0.0, audio_time_s=0.0, label=label, place=(0.5, 0.5), strength=strength)
-                script = SimpleNamespace(kind=kind, events=(event,), seed=0, attributes=attributes)
-                audio = synthesise(script, sample_rate=sample_rate, num_samples=sample_rate // 4)  # type: ignore[arg-type]
+                event = Event(0.0, 0.0, "", label, (0.5, 0.5), strength)
+                script = Script(kind, 0, 0.25, "", attributes, (event,), None)
+                audio = synthesise(script, sample_rate=sample_rate, num_samples=sample_rate // 4)
                 found.append((label, _portrait(audio[0].astype(np.float64), sample_rate)))
     return found
 
