@@ -177,10 +177,11 @@ _DRUMS = {"red": _kick, "yellow": _hi_hat, "green": _snare, "blue": _tom}
 def _lights() -> tuple[Light, ...]:
     """The inner part of every pad; the mallet covers less than half of it."""
     half = 0.6 * HALF_PAD
-    return tuple(
-        Light((x - half, y - half, x + half, y + half), *(mix(COLOURS[pad], end, 0.45) for end in (BLACK, WHITE)), DECAY_S, pad)
-        for pad, (x, y) in PLACES.items()
-    )
+    found = []
+    for pad, (x, y) in PLACES.items():
+        dark, bright = mix(COLOURS[pad], BLACK, 0.45), mix(COLOURS[pad], WHITE, 0.45)
+        found.append(Light((x - half, y - half, x + half, y + half), dark, bright, DECAY_S, pad))
+    return tuple(found)
 
 
 KIND = Kind(
