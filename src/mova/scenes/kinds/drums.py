@@ -13,16 +13,7 @@ from mova.scenes.hits import Hit, each_event, one_of
 from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, View, gradient, mix, paint, repeat, shine
-from mova.scenes.script import (
-    Attributes,
-    Event,
-    Image,
-    Plan,
-    Script,
-    Value,
-    irregular_times,
-    pick_sequence,
-)
+from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, irregular_times, pick_sequence
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, glide, strike, together
 
 PADS = ("red", "yellow", "green", "blue")

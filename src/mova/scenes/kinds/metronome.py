@@ -11,20 +11,7 @@ from numpy.typing import NDArray
 from mova.scenes.hits import Hit, each_event
 from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import (
-    Box,
-    Capsule,
-    Colour,
-    Disc,
-    Exposure,
-    Polygon,
-    View,
-    gradient,
-    mix,
-    paint,
-    repeat,
-    shine,
-)
+from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, periodic_times, pick
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 

@@ -28,18 +28,7 @@ from mova.scenes.raster import (
     paint,
     repeat,
 )
-from mova.scenes.script import (
-    Attributes,
-    Event,
-    Image,
-    Plan,
-    Script,
-    Value,
-    capacity,
-    irregular_times,
-    pick,
-    pick_count,
-)
+from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, capacity, irregular_times, pick, pick_count
 from mova.scenes.waves import MAX_OF_RATE, Signal, harmonics, rise
 
 FACE_COLOURS = ("green", "blue", "orange", "pink")

@@ -12,16 +12,7 @@ from mova.scenes.hits import Hit, each_event, one_of
 from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, WALLS, WHITE
 from mova.scenes.raster import Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
-from mova.scenes.script import (
-    Attributes,
-    Event,
-    Image,
-    Plan,
-    Script,
-    Value,
-    irregular_times,
-    pick_sequence,
-)
+from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, irregular_times, pick_sequence
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 
 NOTES = ("C", "D", "E", "F", "G", "A", "B")

@@ -11,20 +11,7 @@ import numpy as np
 from mova.scenes.hits import Source, one_of
 from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, WHITE
-from mova.scenes.raster import (
-    Box,
-    Capsule,
-    Colour,
-    Disc,
-    Exposure,
-    Polygon,
-    View,
-    gradient,
-    mix,
-    paint,
-    repeat,
-    shine,
-)
+from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, periodic_times, pick
 from mova.scenes.sprites import cut_out, paste
 from mova.scenes.waves import Signal, Window, strike

@@ -12,20 +12,7 @@ from mova.errors import RequestError
 from mova.scenes.captions import counted, times
 from mova.scenes.hits import Hit, each_event, one_of
 from mova.scenes.kind import Kind, Noise, Phrases, ReadingHints
-from mova.scenes.raster import (
-    Capsule,
-    Colour,
-    Disc,
-    Ellipse,
-    Exposure,
-    Polygon,
-    View,
-    gradient,
-    mix,
-    paint,
-    repeat,
-    shine,
-)
+from mova.scenes.raster import Capsule, Colour, Disc, Ellipse, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import (
     FIRST_EVENT_S,
     LAST_EVENT_S,
