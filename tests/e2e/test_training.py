@@ -35,7 +35,7 @@ RECIPES = {
 
 GOING_ON = {
     "a_latents": "{stage: latents, codecs_from: model, seed: 5, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
-    "b_joint": "{stage: joint, start_from: model, batch_size: 6, noise: {regions: 0.0, drop_cues: 0.2}, "
+    "b_joint": "{stage: joint, start_from: model, batch_size: 6, noise: {tasks: {repaint: 0.5}, drop_cues: 0.2}, "
     "optim: {num_steps: 3, save_every: 2, validate_every: 3, warmup_steps: 1}}",
     "c_render": "{stage: render, seed: 6, num_clips: 8, num_held_out: 8, clips_per_shard: 8}",
     "d_decoder": f"{{stage: video_codec, name: video_decoder, start_from: model, decoder_only_from: 0.0, crop: 32, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ from torch import Tensor
 
 from mova.data.shards import World, describe, render_arrays, scripts_in
 from mova.data.workers import make_missing_shards
+from mova.errors import CheckpointError
 from mova.files import atomic_write
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
+from mova.timeline import Timeline
+
+CLOCK = ("sample_rate", "video_stride", "audio_hop")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,28 @@ def open_latents(folder: Path) -> LatentSet:
         lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
         scripts += [json.loads(line) for line in lines]
     return LatentSet(torch.cat(videos), torch.cat(audios), scripts)
+
+
+def write_timeline(folder: Path, timeline: Timeline) -> None:
+    """Store the clock of the latents in a folder beside them."""
+    values = {"fps": str(timeline.fps), **{name: getattr(timeline, name) for name in CLOCK}}
+    with atomic_write(folder / "clock.json") as beside:
+        beside.write_text(json.dumps(values) + "\n", encoding="utf-8")
+
+
+def read_timeline(folder: Path) -> Timeline:
+    """The clock of the latents in a folder.
+
+    Raises:
+        CheckpointError: If the stage that makes them has not ended.
+    """
+    try:
+        values = json.loads((folder / "clock.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {folder / 'clock.json'}: {error.strerror}.", "Run the latents stage first."
+        ) from error
+    return Timeline(Fraction(values["fps"]), **{name: values[name] for name in CLOCK})
 
 
 def channel_statistics(latents: Tensor) -> tuple[list[float], list[float]]:

@@ -8,8 +8,9 @@ is whole. The script of clip ``i`` depends on (seed, i) only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from mova.scenes.kinds import kinds_in
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import draw, sample_scripts
-from mova.timeline import samples_in_frames
+from mova.timeline import Timeline, samples_in_frames
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,20 @@ class World:
     def seconds(self) -> float:
         """Length of a clip."""
         return self.num_frames / self.fps
+
+    def timeline(self, video_codec: Mapping[str, Any], audio_codec: Mapping[str, Any]) -> Timeline:
+        """The clock of clips and of their latents.
+
+        Args:
+            video_codec: Configuration of the video codec.
+            audio_codec: Configuration of the audio codec.
+        """
+        return Timeline(
+            Fraction(self.fps),
+            self.sample_rate,
+            video_stride=video_codec["scale_factor_temporal"],
+            audio_hop=audio_codec["hop_length"],
+        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, resolve_model
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
+from mova.data.latents import read_timeline
 from mova.errors import CheckpointError
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
@@ -140,7 +141,7 @@ def _stage_line(folder: Path, name: str) -> str:
 
 
 def _world(recipe: ExportRecipe) -> Capabilities:
-    world = recipe.world
+    world, timeline = recipe.world, read_timeline(recipe.folder / "latents")
     return Capabilities(
         name="mova-base",
         sizes=((world.width, world.height),),
@@ -152,8 +153,8 @@ def _world(recipe: ExportRecipe) -> Capabilities:
         default_frames=world.num_frames,
         min_grid_frames=world.num_frames,
         sample_rate=world.sample_rate,
-        audio_hop=recipe.audio_hop,
-        video_stride=4,
+        audio_hop=timeline.audio_hop,
+        video_stride=timeline.video_stride,
         max_tokens=recipe.max_tokens,
         num_inference_steps=recipe.num_inference_steps,
         guidance_scale=recipe.guidance_scale,

@@ -16,7 +16,7 @@ from mova.data.shards import World
 from mova.errors import RequestError
 from mova.request.capabilities import SolverName
 from mova.scenes.kinds import kinds_in
-from mova.training.objectives.joint import NoiseSettings
+from mova.training.noise_maps import NoiseSettings
 from mova.training.trainer import OptimSettings
 
 
@@ -159,7 +159,6 @@ class ExportRecipe(Stage):
     guidance_scale: float = Field(default=2.0, ge=0)
     solver: SolverName = "adams"
     max_tokens: int = Field(default=32, ge=8)
-    audio_hop: int = Field(default=500, ge=1)
     max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip, made window after window; 0 for none.")
     licence: str = "apache-2.0"
 
@@ -194,7 +193,9 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{path}: {where}: {first['msg']}.", "Mend the field and run again.", field=where) from error
+        raise RequestError(
+            f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}.", "Fix the field and run again.", field=where
+        ) from error
 
 
 def _apply(document: dict[str, Any], override: str) -> None:

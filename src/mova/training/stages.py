@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mova.checkpoints.layout import resolve_model
-from mova.data.latents import LatentSet, channel_statistics, encode_shards, open_latents
+from mova.data.latents import LatentSet, channel_statistics, encode_shards, open_latents, read_timeline, write_timeline
 from mova.data.shards import open_shards, render_shards
 from mova.files import atomic_write
 from mova.models.codecs.audio import AudioCodec
@@ -25,11 +25,14 @@ from mova.models.conditions.planner import build_cue_planner
 from mova.models.joint import JointModel
 from mova.models.presets import BASE
 from mova.models.text_encoder import tokenise
+from mova.sampling.task import Grid
 from mova.scenes.captions import write_caption
 from mova.scenes.kind import Kind
 from mova.scenes.kinds import find_kind, kinds_in
 from mova.scenes.script import MIN_GAP_S
+from mova.timeline import Timeline
 from mova.training.labels import check_labels, keep_labels, run_labels
+from mova.training.noise_maps import ClipShape
 from mova.training.objectives.codecs import AudioCodecObjective, VideoCodecObjective
 from mova.training.objectives.joint import JointObjective, Normaliser
 from mova.training.objectives.planner import PlannerObjective
@@ -128,6 +131,7 @@ def run_latents(recipe: LatentsRecipe, processes: int, on_clips: OnClips | None)
     encode_shards(folder / "held_out", seed=recipe.seed + 1000, num_clips=recipe.num_held_out, **common)
     encode_shards(folder / "train", seed=recipe.seed, num_clips=recipe.num_clips, **common)
     write_json(folder / "statistics.json", _statistics(recipe, video_codec, audio_codec))
+    write_timeline(folder, recipe.world.world().timeline(*(_config(codec) for codec in (video_codec, audio_codec))))
 
 
 def _statistics(recipe: LatentsRecipe, video_codec: Path, audio_codec: Path) -> dict[str, list[float]]:
@@ -135,13 +139,26 @@ def _statistics(recipe: LatentsRecipe, video_codec: Path, audio_codec: Path) -> 
     statistics: dict[str, list[float]] = {}
     latents = None
     for modality, codec in (("video", video_codec), ("audio", audio_codec)):
-        config = json.loads((codec / "config.json").read_text(encoding="utf-8"))
+        config = _config(codec)
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is None or std is None:
             latents = latents or open_latents(recipe.folder / "latents" / "train")
             mean, std = channel_statistics(getattr(latents, modality)[:2000])
         statistics |= {f"{modality}_mean": mean, f"{modality}_std": std}
     return statistics
+
+
+def _config(codec: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((codec / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def clip_shape(joint: JointModel, latents: LatentSet, timeline: Timeline) -> ClipShape:
+    """The size of the clips of a set of latents, in the tokens of a network."""
+    frames, height, width = latents.video.shape[2:]
+    _, *patch = joint.config["video"]["patch_size"]
+    grid = Grid(frames=frames, height=height, width=width, audio_length=latents.audio.shape[2])
+    return ClipShape(grid, timeline, patch=(patch[0], patch[1]))
 
 
 def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
@@ -178,7 +195,7 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
         normaliser=read_normaliser(recipe.folder / "latents" / "statistics.json"),
         noise=recipe.noise,
         batch_size=recipe.batch_size,
-        video_fps=float(recipe.world.fps),
+        clip=clip_shape(joint, latents, read_timeline(recipe.folder / "latents")),
         audio_weight=recipe.audio_weight,
         dtype=dtype,
         device=device,

@@ -1,49 +1,26 @@
-"""What the joint network is trained for: rectified flow on both modalities, under many noise maps.
+"""The objective of the joint network: rectified flow on both modalities, under many noise maps.
 
 A clip of latents x and noise n give the noisy latents ``(1 - sigma) x + sigma n`` and the velocity ``n - x`` (Liu et al.
-2022, arXiv 2209.03003). Each modality has its own sigma: most of the time both are equal, else they are independent, or
-one modality is given clean (audio for a video, a video for audio), or a region is (a first frame, a beginning, all but a
-span or a rectangle). Captions, cues and the bridge are dropped for some samples: a network that can do without each can also
-be guided by it.
+2022, arXiv 2209.03003). Which latents are given and how noisy the others are is drawn by :mod:`mova.training.noise_maps`.
+Captions, cues and the bridge are dropped for some samples: a network that can do without each can also be guided by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from mova.data.latents import LatentSet
 from mova.models.text_encoder import encode_tokens
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.network_input import build_input, predict_velocity, timesteps_of
+from mova.training.noise_maps import ClipShape, NoiseSettings, draw_levels
 
 # embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
 NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
-
-
-class NoiseSettings(BaseModel):
-    """How noise levels and given regions are drawn: the ``noise`` part of a joint recipe. Shares of samples or batches."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    logit_mean: float = Field(default=0.3, description="Mean of logit(sigma): above 0 trains more at high noise.")
-    logit_std: float = Field(default=1.1, gt=0)
-    independent: float = Field(default=0.15, ge=0, le=1, description="Share of samples with a sigma per modality.")
-    given_video: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose video is given clean.")
-    given_audio: float = Field(default=0.06, ge=0, le=1, description="Share of samples whose audio is given clean.")
-    regions: float = Field(default=0.15, ge=0, le=1, description="Share of batches with given regions of time.")
-    temporal_sum_weight: float = Field(
-        default=0.0, ge=0, description="Weight of the error summed over time, beside that of each token."
-    )
-    drop_caption: float = Field(default=0.1, ge=0, le=1)
-    drop_cues: float = Field(default=0.35, ge=0, le=1)
-    partial_cues: float = Field(default=0.25, ge=0, le=1, description="Share of the cued samples that know a beginning's only.")
-    drop_bridge: float = Field(default=0.06, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -81,7 +58,7 @@ class JointObjective:
         normaliser: Statistics of the latents.
         noise: How noise levels are drawn.
         batch_size: Samples per process and step.
-        video_fps: Frames per second of the videos.
+        clip: Size and clock of the clips.
         audio_weight: Weight of the audio's loss.
         dtype: In which the network multiplies matrices; losses and optimiser are float32.
         device: Where to train.
@@ -103,7 +80,7 @@ class JointObjective:
         normaliser: Normaliser,
         noise: NoiseSettings,
         batch_size: int,
-        video_fps: float,
+        clip: ClipShape,
         audio_weight: float = 1.0,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
@@ -113,7 +90,7 @@ class JointObjective:
         self.ids, self.masks, self.cues = input_ids, masks, cues
         self.held_out_ids, self.held_out_masks, self.held_out_cues = held_out_ids, held_out_masks, held_out_cues
         self.normaliser, self.noise = normaliser, noise
-        self.batch_size, self.video_fps, self.audio_weight, self.device = batch_size, video_fps, audio_weight, device
+        self.batch_size, self.clip, self.audio_weight, self.device = batch_size, clip, audio_weight, device
         self.dtype = dtype
 
     def is_matrix(self, name: str) -> bool:
@@ -131,7 +108,7 @@ class JointObjective:
         rows = torch.where(keep, index * per_clip + phrasing, count * per_clip)
         video = self.normaliser.video(self.latents.video[index].float()).to(self.device)
         audio = self.normaliser.audio(self.latents.audio[index].float()).to(self.device)
-        levels = draw_levels(video.shape, audio.shape, self.noise, generator)
+        levels = draw_levels(self.batch_size, self.clip, self.noise, generator)
         bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
         noise = self._noise(AVTensors(video, audio), generator)
         cues = self.cues[index] * sample_cue_mask(self.batch_size, self.cues.shape[2], self.noise, generator)[:, None].cpu()
@@ -184,7 +161,7 @@ class JointObjective:
             noisy,
             timesteps_of(levels),
             text=embeds,
-            video_fps=self.video_fps,
+            video_fps=float(self.clip.timeline.fps),
             video_condition=cues[..., None, None] if cues.shape[1] else None,
             a2v_scale=bridge,
             v2a_scale=bridge,
@@ -202,77 +179,6 @@ def sample_cue_mask(batch: int, num_latents: int, noise: NoiseSettings, generato
     length = torch.where(partial < noise.partial_cues, cut, num_latents)
     length = torch.where(dice < noise.drop_cues, 0, length)
     return torch.arange(num_latents, device=device) < length[:, None]
-
-
-def draw_levels(
-    video_shape: Sequence[int], audio_shape: Sequence[int], noise: NoiseSettings, generator: torch.Generator
-) -> AVTensors:
-    """Noise levels for a batch of latents ``[B, C, T, H, W]`` and ``[B, C, L]``.
-
-    A share of the batches gets maps with given regions; in the others every sample has one level per modality.
-    """
-    batch, _, frames, height, width = video_shape
-    length = audio_shape[2]
-    device = generator.device
-    logits = noise.logit_mean + noise.logit_std * torch.randn(2, batch, generator=generator, device=device)
-    sigma_v, sigma_a = torch.sigmoid(logits)
-    dice = torch.rand(batch, generator=generator, device=device)
-    sigma_a = torch.where(dice < noise.independent, sigma_a, sigma_v)
-    edge = noise.independent + noise.given_video
-    sigma_a = torch.where((dice >= noise.independent) & (dice < edge), torch.sigmoid(logits[1]), sigma_a)
-    sigma_v = torch.where((dice >= noise.independent) & (dice < edge), torch.zeros_like(sigma_v), sigma_v)
-    sigma_a = torch.where((dice >= edge) & (dice < edge + noise.given_audio), torch.zeros_like(sigma_a), sigma_a)
-    if torch.rand((), generator=generator, device=device) >= noise.regions:
-        return AVTensors(sigma_v, sigma_a)
-    video = sigma_v[:, None, None, None].expand(batch, frames, height, width).clone()
-    audio = sigma_a[:, None].expand(batch, length).clone()
-    for index in range(batch):
-        _give_region(video[index], audio[index], generator)
-    return AVTensors(video, audio)
-
-
-def _give_region(video: Tensor, audio: Tensor, generator: torch.Generator) -> None:
-    """Sets to 0 the levels of what is given: a first or last frame, a key frame, a beginning, or all but a span of the audio,
-    of the video, or a rectangle of the picture.
-
-    Args:
-        video: ``[T, H, W]``.
-        audio: ``[L]``.
-        generator: Draws.
-    """
-    (frames, height, width), length = video.shape, len(audio)
-
-    def pick(limit: int) -> int:
-        return int(torch.randint(limit, (), generator=generator, device=generator.device))
-
-    def outside(limit: int, least: int) -> Tensor:
-        """All of ``limit`` but a span of at least ``least``."""
-        start, stop = sorted((pick(limit + 1), pick(limit + 1)))
-        keep = torch.ones(limit, dtype=torch.bool, device=video.device)
-        keep[min(start, limit - least) : max(stop, start + least)] = False
-        return keep
-
-    choice = pick(16)
-    if choice < 5:
-        video[0] = 0.0
-    elif choice < 6:
-        video[-1] = 0.0
-    elif choice < 8:
-        video[pick(frames)] = 0.0
-    elif choice < 12:
-        cut = 1 + pick(frames - 2)
-        video[:cut] = 0.0
-        audio[: round(length * (4 * cut - 3) / (4 * frames - 3))] = 0.0
-    elif choice < 14:
-        audio[outside(length, 8)] = 0.0
-        video[:] = 0.0 if choice == 12 else video
-    else:
-        audio[:] = 0.0
-        if choice == 14:
-            video[outside(frames, 1)] = 0.0
-        else:  # the video's patches are of two latents
-            rows, columns = (outside(size // 2, 1).repeat_interleave(2) for size in (height, width))
-            video[:, rows[:, None] | columns[None, :]] = 0.0
 
 
 def as_map(level: Tensor, latents: Tensor) -> Tensor:
