@@ -1,13 +1,13 @@
-"""What can go wrong for a user, as one tree.
+"""Errors that a user can cause, as one tree.
 
-    MovaError                 exit code 1   something failed while running
-    ├── RequestError          exit code 2   the request cannot be done as asked; field names the part to change
-    ├── MediaError            exit code 1   a video, audio or picture cannot be read or written
-    ├── CheckpointError       exit code 3   weights are missing, broken, or of another shape
-    └── MissingExtraError     exit code 3   an optional part of the package is not installed
+    MovaError                 exit code 1   something failed during the run
+    ├── RequestError          exit code 2   the request cannot be fulfilled; ``field`` names the field to change
+    ├── MediaError            exit code 1   a video, audio or image file cannot be read or written
+    ├── CheckpointError       exit code 3   weights are missing, damaged, or do not match the configuration
+    └── MissingExtraError     exit code 3   a package of an extra is not installed
 
-Every message says what was given and what is allowed; ``hint`` says what to do next. The command line prints the two
-as two lines, without a traceback, and exits with ``exit_code``.
+Every message states what was given and what is allowed; ``hint`` states what to do next. The command line prints both,
+one line each, without a traceback, and exits with ``exit_code``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import ClassVar
 
 
 class MovaError(Exception):
-    """Base of every error that a user can cause or mend.
+    """Base class of every error that a user can cause or fix.
 
     Args:
         message: What was given and what is allowed.
-        hint: What to do next, one sentence; may be empty.
+        hint: What to do next, in one sentence; may be empty.
     """
 
     exit_code: ClassVar[int] = 1
@@ -35,7 +35,7 @@ class MovaError(Exception):
 
 
 class RequestError(MovaError):
-    """The request cannot be done as asked.
+    """The request cannot be fulfilled.
 
     Args:
         message: What was given and what is allowed.
@@ -51,21 +51,21 @@ class RequestError(MovaError):
 
 
 class MediaError(MovaError):
-    """A video, audio or a picture cannot be read or written."""
+    """A video, audio or image file cannot be read or written."""
 
 
 class CheckpointError(MovaError):
-    """Weights are missing, broken, or of another shape than their configuration says."""
+    """Weights are missing, damaged, or do not match their configuration."""
 
     exit_code = 3
 
 
 class MissingExtraError(MovaError):
-    """An optional part of the package is not installed.
+    """A package of an extra is not installed.
 
     Args:
-        package: The import that failed.
-        extra: The extra that brings it, as in ``pip install "mova-av[extra]"``.
+        package: Name of the package that could not be imported.
+        extra: Extra that contains it, as in ``pip install "mova-av[extra]"``.
     """
 
     exit_code = 3

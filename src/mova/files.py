@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written beside their place, then put there."""
+"""Files and folders that are written completely or not at all: to a temporary name first, then renamed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A name in the same folder to write a file or a folder under, which takes the place of ``path`` at the end.
+    """Write a file or a folder under a temporary name in the same folder, and rename it to ``path`` at the end.
 
-    What is at ``path`` already, a file or a whole folder, stays as it is until the new one is complete. If anything goes
-    wrong inside, an interrupt too, what was written is removed and ``path`` is as it was.
+    An existing file or folder at ``path`` is left alone until the new one is complete. If the block raises (interrupts
+    included), the temporary file is removed and ``path`` is unchanged.
 
     Args:
-        path: Of the finished file or folder. Its own folder must exist before the end.
+        path: Final path of the file or folder. Its parent folder must exist when the block ends.
 
     Yields:
-        The name, of which there is nothing yet. It is hidden, no other run has it, and it ends as ``path`` does, because
-        encoders of videos and pictures choose their format by that.
+        The temporary path, at which nothing exists yet. It is hidden, unique to this run, and has the suffix of ``path``,
+        because video and image encoders choose their format by it.
 
     Raises:
-        OSError: If it cannot be put in its place.
+        OSError: If it cannot be renamed to ``path``.
     """
     mark = secrets.token_hex(4)
     beside = path.with_name(f".{mark}.partial{path.suffix.lower()}")
@@ -40,13 +40,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what runs that were killed were writing in a folder, where no other run writes now."""
+    """Remove the temporary files that killed runs left in a folder; no other run may be writing there."""
     for path in folder.glob(".????????.partial*"):
         _remove(path)
 
 
 def _replace_folder(path: Path, beside: Path, *, old: Path) -> None:
-    """No call puts one folder in the place of another: the old one steps aside, and comes back if that fails."""
+    """Replace a folder by another: no single call does this, so the old one is renamed first, and restored on failure."""
     try:
         os.replace(path, old)
         os.replace(beside, path)
@@ -61,5 +61,5 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
-    with suppress(OSError):  # what went wrong before is the error to tell
+    with suppress(OSError):  # the earlier error is the one to report
         path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from mova.media.clip import Clip
 from mova.media.decode import read_clip, read_frames, read_waveform
 from mova.media.image import fit_image, read_image
 from mova.media.probe import probe
-from mova.media.remux.track import picture_track
+from mova.media.remux.track import read_video_track
 from mova.scenes.world import render, sample_scripts
 
 Mova = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -145,7 +145,7 @@ def test_real_videos_sounds_and_pictures(mova: Mova, shared_media: Path, tmp_pat
         done = mova("generate", "a cartoon face says ah", "--steps", "1", "--seed", "1", *arguments)
         assert done.returncode == 0, done.stderr
     # the video: every packet of its picture, at its time, under audio
-    source, copy = picture_track(shared_media / "pose_silent.mp4"), picture_track(tmp_path / "sounded.mp4")
+    source, copy = read_video_track(shared_media / "pose_silent.mp4"), read_video_track(tmp_path / "sounded.mp4")
     assert [packet.digest for packet in copy.packets] == [packet.digest for packet in source.packets]
     assert [copy.time_s(packet.pts * copy.time_base) for packet in copy.packets] == [
         source.time_s(packet.pts * source.time_base) for packet in source.packets
@@ -179,7 +179,7 @@ def test_a_clip_is_rerolled_written_alone_and_has_a_sidecar(tmp_path: Path, monk
     assert (second.request["video"], second.request["audio_seed"], second.request["seed"]) == ("a.mp4", 8, 3)
     assert probe("c.mp4").audio is None
     assert np.array_equal(read_frames("c.mp4").frames, first.frames)
-    with pytest.raises(MediaError, match="not what was written beside"):
+    with pytest.raises(MediaError, match="not the sidecar of"):
         run("drums", "--steps", "1", "-o", "a.mkv", "--sidecar")
     with pytest.raises(RequestError, match="--reroll: needs a clip"):
         run("drums", "--reroll", "audio")

@@ -52,10 +52,10 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
     from mova.film.render import shot_states
     from mova.film.shots import read_film
     from mova.media.encode import check_target
-    from mova.media.health.gate import checked_on_fault
+    from mova.media.health.gate import check_on_fault
 
     try:
-        checked_on_fault(output.on_fault)
+        check_on_fault(output.on_fault)
     except RequestError as problem:
         raise with_flag_names(problem) from None
     film = _with_retakes(read_film(shots), retakes)
@@ -76,8 +76,8 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
 
 
 def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
-    from mova.film.keys import keys_of_film
-    from mova.film.render import joined, render_shots
+    from mova.film.keys import finished_keys_of_film
+    from mova.film.render import join_shots, render_shots
     from mova.generation.repair import fault_words
 
     began = time.monotonic()
@@ -112,12 +112,12 @@ def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) ->
         if output.is_json:
             console.facts_json({"file": None, "shots": shots})
         raise _refusal(output.path, faulty)
-    clip = joined(plan, finished)
+    clip = join_shots(plan, finished)
     written = clip.save(output.path)
     for number, health in faulty.items():
         console.say(f"warning: shot {number}: {fault_words(health)}; see --on-fault")
     if output.should_prune:
-        there = keys_of_film(plan, cache, on_fault=output.on_fault)
+        there = finished_keys_of_film(plan, cache, on_fault=output.on_fault)
         used = [key for keys in there if keys is not None for key in keys]
         console.say(f"removed {len(cache.prune(used))} finished shots that this film does not use from {cache.folder}")
     facts = clip_facts(clip, output.path, written.size_bytes, time.monotonic() - began) | {"shots": shots}

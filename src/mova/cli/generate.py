@@ -74,7 +74,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.conditioning.prepare import prepare
-    from mova.media.health.gate import checked_on_fault
+    from mova.media.health.gate import check_on_fault
     from mova.request.schema import make_request
 
     try:
@@ -82,7 +82,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
         given: dict[str, Any] = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
         if "prompt" in values:
             given["prompt"] = read_prompt(values["prompt"])
-        checked_on_fault(output.on_fault)
+        check_on_fault(output.on_fault)
         request = make_request(values | given)
         folder = resolve_model(choice.model)
         capabilities = read_index(folder).capabilities

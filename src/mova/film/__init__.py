@@ -1,1 +1,2 @@
-"""Films of several shots: the shot list, its cuts on the clock, the cache of rendered shots, the join."""
+"""Films of several shots: shot lists (``shots``), their plan on the clock (``plan``), rendering (``render``), the film's
+audio (``audio``), and the cache of rendered shots (``cache``) with its keys (``keys``)."""

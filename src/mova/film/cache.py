@@ -1,8 +1,8 @@
-"""Rendered shots on disk, each under the hash of all that it was made from: lossless, written beside and renamed.
+"""Rendered shots on disk, each under the hash of everything that it depends on: lossless, written atomically.
 
-One file a shot: ``<key>.safetensors`` with ``frames`` uint8 ``[T, H, W, 3]``, ``waveform`` and ``run_in`` float32
-``[channels, samples]``, and the facts around them as text, with what the health gate said. A file that is there is whole;
-one that was damaged since counts as not there.
+One file per shot: ``<key>.safetensors`` with ``frames`` uint8 ``[T, H, W, 3]``, ``waveform`` and ``run_in`` float32
+``[channels, samples]``, and rates, request and health as text metadata. Files are complete; one that was damaged later
+counts as missing.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class ShotClip:
     """A finished shot.
 
     Args:
-        clip: Its picture and audio.
-        run_in: ``[channels, samples]`` float32 at the clip's rate: where the audio of the shot before goes on in this one,
-            what replaces its last samples so that the cut is not heard; else empty.
-        health: What the health gate says of it.
-        remedies: What was tried about a fault, in order (:mod:`mova.generation.repair`).
-        seeds: Of picture and audio, that made the shot and each of its retakes.
+        clip: Frames and audio of the shot.
+        run_in: ``[channels, samples]`` float32 at the clip's rate, which replaces the last samples of the shot before so that
+            its audio continues without a click; empty unless this shot keeps that audio.
+        health: Verdict of the health gate.
+        remedies: Remedies tried for a fault, in order (:mod:`mova.generation.repair`).
+        seeds: Seeds of video and audio, of the shot and of each of its retakes.
     """
 
     clip: Clip
@@ -54,11 +54,11 @@ class ShotClip:
 
 @dataclass(frozen=True, eq=False)
 class Ending:
-    """What the next shot may keep of a shot.
+    """The part of a shot that the next one may keep.
 
     Args:
-        frame: ``[H, W, 3]`` uint8, the last.
-        audio: Its last samples, as many as were asked for or as there are.
+        frame: ``[H, W, 3]`` uint8, the last frame.
+        audio: The last samples, as many as were requested or as there are.
     """
 
     frame: NDArray[np.uint8]
@@ -69,7 +69,7 @@ class ShotCache:
     """A folder of finished shots.
 
     Args:
-        folder: Made when the first shot is stored.
+        folder: Folder of the files; created when the first shot is stored.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -77,15 +77,15 @@ class ShotCache:
 
     def __contains__(self, key: str) -> bool:
         try:
-            # the header says how long the file must be, and reading it checks that
+            # the header states the length of the file, which reading it verifies
             with safe_open(self._path(key), "numpy") as file:
-                # older versions did not look at their shots, and did not say what made them
+                # older versions did not check their shots, and did not record the model
                 return {"health", "made_by"} <= (file.metadata() or {}).keys()
         except (OSError, SafetensorError):
             return False
 
     def read(self, key: str) -> ShotClip:
-        """A shot that is there.
+        """Read a shot.
 
         Raises:
             MediaError: If it cannot be read.
@@ -104,24 +104,24 @@ class ShotCache:
             )
             seeds = tuple((int(video), int(audio)) for video, audio in json.loads(facts["seeds"]))
             remedies = tuple(json.loads(facts["remedies"]))
-            return ShotClip(clip, tensors["run_in"], _health_of(facts), remedies, seeds)
+            return ShotClip(clip, tensors["run_in"], _parse_health(facts), remedies, seeds)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise self._unreadable(key, error) from error
+            raise self._read_error(key, error) from error
 
     def health(self, key: str) -> Health:
-        """What the health gate said of a shot that is there; no frame is read.
+        """Read the health gate's verdict on a shot, without its frames.
 
         Raises:
             MediaError: If it cannot be read.
         """
         try:
             with safe_open(self._path(key), "numpy") as file:
-                return _health_of(file.metadata())
+                return _parse_health(file.metadata())
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise self._unreadable(key, error) from error
+            raise self._read_error(key, error) from error
 
     def ending(self, key: str, num_frames: int) -> Ending:
-        """The last frame of a shot that is there, and the audio of its last ``num_frames`` frames; no other frame is read.
+        """Read the last frame of a shot and the audio of its last ``num_frames`` frames, without its other frames.
 
         Raises:
             MediaError: If it cannot be read.
@@ -135,20 +135,20 @@ class ShotCache:
                 begin = max(0, waveform.shape[1] - samples_in_frames(num_frames, fps, rate))
                 return Ending(frames[last : last + 1][0], AudioInput(waveform[:, begin:].copy(), rate))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise self._unreadable(key, error) from error
+            raise self._read_error(key, error) from error
 
     def store(self, key: str, shot: ShotClip, *, model_key: str, work: float, seconds_taken: float) -> None:
-        """Keep a shot.
+        """Store a shot.
 
         Args:
-            key: Names it.
-            shot: What to keep.
-            model_key: What made it.
-            work: How much of that (:func:`mova.film.plan.work_of`).
-            seconds_taken: In how long.
+            key: Key of the shot.
+            shot: Shot to store.
+            model_key: Key of the model that rendered it.
+            work: Amount of computation (:func:`mova.film.plan.work_of`).
+            seconds_taken: Time it took, in seconds.
 
         Raises:
-            MediaError: If the folder cannot be written; nothing is left behind.
+            MediaError: If the folder cannot be written to; no file is left behind.
         """
         clip = shot.clip
         tensors: dict[str, NDArray[Any]] = {
@@ -170,16 +170,16 @@ class ShotCache:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self._path(key)) as beside:
-                save_file(tensors, beside, metadata=facts)
+            with atomic_write(self._path(key)) as temporary:
+                save_file(tensors, temporary, metadata=facts)
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
             raise MediaError(
-                f"cannot keep a finished shot in {self.folder}: {reason}.", "Free some space, or choose another --cache."
+                f"cannot store a finished shot in {self.folder}: {reason}.", "Free some space, or choose another --cache."
             ) from error
 
     def pace(self, model_key: str) -> float | None:
-        """Seconds that a model took for a unit of work, the median over the shots that are there; ``None`` without any."""
+        """Return a model's seconds per unit of work, as the median over the stored shots; ``None`` without any."""
         paces = []
         for path in self.files():
             with suppress(OSError, SafetensorError, KeyError, TypeError, ValueError), safe_open(path, "numpy") as file:
@@ -189,17 +189,17 @@ class ShotCache:
         return median(paces) if paces else None
 
     def files(self) -> list[Path]:
-        """Every shot that is there."""
+        """Return the files of all stored shots."""
         return sorted(self.folder.glob(f"[0-9a-f]*{SUFFIX}"))
 
     def prune(self, keys: Iterable[str]) -> list[Path]:
-        """Remove every shot but some.
+        """Remove all shots except those with the given keys.
 
         Args:
-            keys: What is kept.
+            keys: Keys of the shots to keep.
 
         Returns:
-            What was removed.
+            The removed files.
         """
         kept = {self._path(key) for key in keys}
         removed = [path for path in self.files() if path not in kept]
@@ -210,12 +210,12 @@ class ShotCache:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 
-    def _unreadable(self, key: str, error: Exception) -> MediaError:
+    def _read_error(self, key: str, error: Exception) -> MediaError:
         return MediaError(f"the finished shot {self._path(key)} cannot be read: {error}.", "Remove it, and run again.")
 
 
-def _health_of(facts: Mapping[str, str]) -> Health:
-    """What :meth:`mova.media.health.gate.Health.as_dict` wrote; a value that was not finite is not a number again."""
+def _parse_health(facts: Mapping[str, str]) -> Health:
+    """Parse what :meth:`mova.media.health.gate.Health.as_dict` wrote; values that were not finite become NaN."""
     found = json.loads(facts["health"])
     faults = [Fault(**{**fault, "value": math.nan if fault["value"] is None else fault["value"]}) for fault in found["faults"]]
     return Health(tuple(faults), tuple(found["looked_at"]))

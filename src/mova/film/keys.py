@@ -1,8 +1,7 @@
-"""What a rendered shot was made from, as a hash: the settled request, the content of every file it names, the weights.
+"""Keys of rendered shots: hashes of the resolved request, the content of every file it names, and the weights.
 
-The names of files are not in it, so that a moved folder renders nothing anew; the shots around a shot are in it only as
-far as it keeps something of them. A shot that was repaired has a key of its own: what it is as it was made first stays
-under the other, and is healthy or is not used where repairs are asked for.
+Names of files are not hashed, so that moving a folder renders nothing again; other shots are hashed only as far as a shot
+keeps something of them. A repaired shot has its own key: the shot as first rendered stays under the original key.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
 from mova.media.health.gate import OnFault
 from mova.runtime.options import RuntimeOptions
 
-_TEXTS = (".md", ".txt")  # model cards and licences change no clip
+_TEXTS = (".md", ".txt")  # model cards and licences do not affect clips
 _DOCUMENTS = (".json", ".model")
 
 
 def model_key_of(folder: Path, *, runtime: RuntimeOptions | None = None, loras: Sequence[tuple[Path, float]] = ()) -> str:
-    """Says which model is in a checkpoint folder, and how it is loaded as far as that changes what it makes.
+    """Hash a checkpoint folder and the options of loading that affect the output.
 
     Args:
-        folder: The checkpoint.
-        runtime: How it is loaded: its number format, quantisation, tiling and attention backend count.
-        loras: Files that are attached, and their strengths.
+        folder: Folder of the checkpoint.
+        runtime: Options of loading, of which number format, quantisation, tiling and attention backend are hashed.
+        loras: Attached LoRA files and their scales.
 
     Raises:
         CheckpointError: If the list of checksums cannot be read.
@@ -42,13 +41,14 @@ def model_key_of(folder: Path, *, runtime: RuntimeOptions | None = None, loras: 
     """
     options = runtime or RuntimeOptions()
     how = [options.dtype_name, options.quantisation, options.attention_backend, options.vae_tiling]
-    attached = sorted([_lora_hash(path), scale] for path, scale in loras if scale != 0)
+    attached = sorted([_hash_lora(path), scale] for path, scale in loras if scale != 0)
     return _hash({"files": _files_of(folder), "options": how, "loras": attached})
 
 
 def _files_of(folder: Path) -> dict[str, Any]:
-    """The checksums of a checkpoint's files where the folder lists them (they are verified when it is loaded); else its
-    configuration, and size and time of change of its weights.
+    """Return the checksums of a checkpoint's files if the folder lists them (loading verifies them).
+
+    Otherwise return hashes of its configuration, and size and modification time of its weights.
     """
     if (folder / CHECKSUMS).is_file():
         listed = read_json(folder / CHECKSUMS)
@@ -61,60 +61,60 @@ def _files_of(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _lora_hash(path: Path) -> str:
-    """Of a LoRA's file, or of those in its folder."""
+def _hash_lora(path: Path) -> str:
+    """Hash a LoRA file, or the files in its folder."""
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     return _hash([content_hash(str(file)) for file in files])
 
 
 def shot_key(plan: FilmPlan, shot: PlannedShot, before: Ending | None) -> str:
-    """The key of a shot before its retakes.
+    """Return the key of a shot before its retakes.
 
     Args:
-        plan: The film.
+        plan: Plan of the film.
         shot: One of its shots.
-        before: What the shot before ends with; ``None`` if nothing of it is kept.
+        before: Ending of the shot before; ``None`` if nothing of it is kept.
 
     Raises:
         MediaError: If a file that the shot names cannot be read.
     """
     kept: dict[str, Any] = {}
     if before is not None and shot.keeps_frame:
-        kept["last_frame"] = _of_array(before.frame)
+        kept["last_frame"] = _hash_array(before.frame)
     if before is not None and shot.keeps_audio:
-        kept["sound"] = [_of_array(before.audio.waveform), before.audio.sample_rate, shot.lead_frames]
-    return _hash({"mova": __version__, "model": plan.model_key, "request": _content(shot), "keep": kept})
+        kept["sound"] = [_hash_array(before.audio.waveform), before.audio.sample_rate, shot.lead_frames]
+    return _hash({"mova": __version__, "model": plan.model_key, "request": _hashed_request(shot), "keep": kept})
 
 
 def take_key(key: str, shot: PlannedShot, index: int) -> str:
-    """The key of a shot after one of its retakes.
+    """Return the key of a shot after one of its retakes.
 
     Args:
-        key: Of the shot as it was before that.
-        shot: Whose retake it is.
-        index: Of the retake.
+        key: Key of the shot before that retake.
+        shot: The shot.
+        index: Index of the retake.
     """
     take, seed = request_of_take(shot, index)
     return _hash({"shot": key, "retake": take.retake.model_dump(), "seed": seed})
 
 
 def repaired_key(key: str) -> str:
-    """The key of what came out of the repair of a faulty shot.
+    """Return the key of the repaired version of a faulty shot.
 
     Args:
-        key: Of the shot as it was made first.
+        key: Key of the shot as first rendered.
     """
     return _hash({"shot": key, "on_fault": "repair"})
 
 
-def keys_there(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: OnFault) -> tuple[str, ...]:
-    """What of a shot is done: itself, and its retakes one after the other; the last goes into the film if none is missing.
+def finished_keys(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: OnFault) -> tuple[str, ...]:
+    """Return the keys of the finished steps of a shot: the shot, then its retakes in order; the last is used in the film.
 
     Args:
-        first: :func:`shot_key`.
-        shot: Which it is.
-        cache: Where finished shots are.
-        on_fault: With ``"repair"``, a faulty one counts only if its repair was tried.
+        first: Key of the shot before its retakes (:func:`shot_key`).
+        shot: The shot.
+        cache: Cache of finished shots.
+        on_fault: Treatment of faults; with ``"repair"``, a faulty shot counts only if its repair was tried.
     """
     found: list[str] = []
     for step in range(num_steps(shot)):
@@ -128,12 +128,12 @@ def keys_there(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: OnF
 
 
 def num_steps(shot: PlannedShot) -> int:
-    """In how many it is made: itself, and each retake."""
+    """Return the number of steps of a shot: the shot, and each retake."""
     return 1 + len(shot.shot.retakes)
 
 
-def keys_of_film(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault) -> tuple[tuple[str, ...] | None, ...]:
-    """What is there of every shot (:func:`keys_there`); ``None`` where a shot keeps something of one that is not finished."""
+def finished_keys_of_film(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault) -> tuple[tuple[str, ...] | None, ...]:
+    """Return :func:`finished_keys` of every shot; ``None`` if the shot keeps something of one that is not finished."""
     result: list[tuple[str, ...] | None] = []
     for shot in plan.shots:
         before = None
@@ -143,11 +143,11 @@ def keys_of_film(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault) -> tupl
                 result.append(None)
                 continue
             before = cache.ending(earlier[-1], shot.lead_frames)
-        result.append(keys_there(shot_key(plan, shot, before), shot, cache, on_fault=on_fault))
+        result.append(finished_keys(shot_key(plan, shot, before), shot, cache, on_fault=on_fault))
     return tuple(result)
 
 
-def _content(shot: PlannedShot) -> Mapping[str, Any]:
+def _hashed_request(shot: PlannedShot) -> Mapping[str, Any]:
     request = shot.plan.request
     values = request.model_dump(exclude_none=True)
     for name in FILES:
@@ -157,7 +157,7 @@ def _content(shot: PlannedShot) -> Mapping[str, Any]:
     return values
 
 
-def _of_array(array: NDArray[np.uint8] | NDArray[np.float32]) -> str:
+def _hash_array(array: NDArray[np.uint8] | NDArray[np.float32]) -> str:
     return hashlib.sha256(str(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""From a shot list to a plan: every shot settled for one model, every cut on the clock. No weights are read."""
+"""Plan a shot list: resolve every shot for one model, and place every cut on the clock. No weights are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from mova.conditioning.prepare import RATES, prepare
 from mova.conditioning.sources import AudioInput, name_of
 from mova.errors import RequestError
-from mova.film.shots import Bed, Film, Shot, Take, of_shot
+from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors
 from mova.media.decode import read_waveform
 from mova.pipeline.passes import guidance_of
 from mova.request.capabilities import Capabilities, resolve_size
@@ -25,7 +25,7 @@ from mova.runtime.costs import velocities_in
 from mova.timeline import frame_time, samples_in_frames
 
 LEAD_S = Fraction(1, 2)
-"""So much of the audio of the shot before is given to a shot that keeps it: enough to go on from."""
+"""Audio of the shot before that is given to a shot that keeps it, in seconds: enough to continue from."""
 
 FILES = ("image", "last_image", "video", "audio", "repaint")
 MAX_BED_S = 24 * 3600.0
@@ -34,14 +34,14 @@ MAX_CHANNELS = 2
 
 @dataclass(frozen=True, eq=False)
 class PlannedShot:
-    """A shot with every value settled.
+    """A shot with every value resolved.
 
     Args:
-        number: From 1.
-        shot: As the document says it.
-        plan: What is made, of the shot's own length; its request has the paths where the files are.
-        first_frame: Of the shot in the film: its cut.
-        lead_frames: Frames of the shot before whose audio it begins from; 0 unless it keeps the audio.
+        number: Number of the shot, from 1.
+        shot: The shot as written in the document.
+        plan: Plan of the clip, of the shot's own length; the paths of its request are resolved.
+        first_frame: Index in the film of its first frame: its cut.
+        lead_frames: Number of frames of the shot before whose audio is given; 0 unless the shot keeps that audio.
     """
 
     number: int
@@ -52,7 +52,7 @@ class PlannedShot:
 
     @property
     def num_frames(self) -> int:
-        """Its length."""
+        """Length in frames."""
         return self.plan.num_frames
 
     @property
@@ -62,21 +62,21 @@ class PlannedShot:
 
     @property
     def keeps_audio(self) -> bool:
-        """Whether the audio of the shot before goes on in it."""
+        """Whether the audio of the shot before continues in it."""
         return "sound" in self.shot.keep
 
 
 @dataclass(frozen=True, eq=False)
 class FilmPlan:
-    """A film with every value settled.
+    """A film with every value resolved.
 
     Args:
         film: The shot list.
-        capabilities: What the model can make.
-        model_key: Says which weights make it (:func:`mova.film.keys.model_key_of`).
-        shots: In their order.
-        bed: The audio under the whole film, at its own rate.
-        sample_rate: Of the film's audio, in Hz.
+        capabilities: Capabilities of the model.
+        model_key: Key of the model (:func:`mova.film.keys.model_key_of`).
+        shots: Planned shots, in order.
+        bed: Audio under the whole film, at its own rate.
+        sample_rate: Sample rate of the film's audio in Hz.
     """
 
     film: Film
@@ -98,45 +98,45 @@ class FilmPlan:
 
     @property
     def num_frames(self) -> int:
-        """Length of the film."""
+        """Length of the film in frames."""
         return self.shots[-1].first_frame + self.shots[-1].num_frames
 
     @property
     def num_samples(self) -> int:
-        """Samples of its audio per channel."""
+        """Length of the film in samples."""
         return samples_in_frames(self.num_frames, self.fps, self.sample_rate)
 
     @property
     def mutes_shots(self) -> bool:
-        """Whether nothing of the shots' own sounds is heard."""
+        """Whether the shots' own audio is left out."""
         return isinstance(self.film.sound, Bed) and self.film.sound.shots_gain_db is None
 
     def start_s(self, shot: PlannedShot) -> Fraction:
-        """When a shot begins, in seconds, exact."""
+        """Return the exact start of a shot in seconds."""
         return frame_time(shot.first_frame, self.fps)
 
     def span(self, shot: PlannedShot) -> tuple[int, int]:
-        """First and last (excluded) sample of a shot in the film: the samples of all frames before its ends."""
+        """Return the first sample of a shot in the film, and the first after it."""
         first, end = shot.first_frame, shot.first_frame + shot.num_frames
         return samples_in_frames(first, self.fps, self.sample_rate), samples_in_frames(end, self.fps, self.sample_rate)
 
 
 def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> FilmPlan:
-    """Settle every value of a film for one model, and read every file that it names once.
+    """Resolve every value of a film for one model, and read every file that it names once.
 
     Args:
         film: The shot list.
-        capabilities: What the model can make.
-        model_key: Says which weights make it.
+        capabilities: Capabilities of the model.
+        model_key: Key of the model.
 
     Raises:
         MediaError: If a file cannot be read.
-        RequestError: If the model cannot make a shot, or the shots do not fit each other; the message names the shot.
+        RequestError: If the model cannot generate a shot, or the shots are incompatible; the message names the shot.
     """
     shots: list[PlannedShot] = []
     for number, shot in enumerate(film.shots, start=1):
-        with of_shot(number):
-            shots.append(_plan_cue_sheets(shot, number, shots, capabilities, film.folder))
+        with add_shot_to_errors(number):
+            shots.append(_plan_shot(shot, number, shots, capabilities, film.folder))
     bed = None
     if isinstance(film.sound, Bed):
         bed = AudioInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S))
@@ -148,39 +148,37 @@ def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> Film
 
 
 def request_of_take(shot: PlannedShot, index: int) -> tuple[Take, int]:
-    """A retake of a shot and its seed: that which it names, or the shot's own and one more for every retake."""
+    """Return a retake of a shot and its seed: the one it names, or the shot's seed plus the number of the retake."""
     take = shot.shot.retakes[index]
     return take, shot.plan.seed + 1 + index if take.seed is None else take.seed
 
 
 def work_of(plan: Plan, num_frames: int) -> float:
-    """How much a clip is to make: evaluations of the network times the pixels of their frames, in millions."""
+    """Return the work of a clip: evaluations of the network times pixels of all frames, in millions."""
     guidance = guidance_of(plan)
-    branches = fmean(len(guidance.branches(index / 16)) for index in range(17))  # an interval is a share of the levels
+    branches = fmean(len(guidance.branches(index / 16)) for index in range(17))  # intervals are fractions of the noise levels
     evaluations = velocities_in(plan.num_inference_steps, plan.solver) * branches
     return evaluations * num_frames * plan.width * plan.height / 1e6
 
 
-def located(request: GenerationRequest, folder: Path) -> GenerationRequest:
-    """The request with its paths as they are seen from here, where they are relative to ``folder``."""
+def resolve_paths(request: GenerationRequest, folder: Path) -> GenerationRequest:
+    """Return the request with its paths, which are relative to ``folder``, resolved."""
     update: dict[str, Any] = {name: str(folder / path) for name in FILES if (path := getattr(request, name)) is not None}
     update["keyframes"] = tuple(key.model_copy(update={"image": str(folder / key.image)}) for key in request.keyframes)
     return request.model_copy(update=update)
 
 
-def as_written(request: GenerationRequest, written: GenerationRequest) -> Mapping[str, Any]:
-    """A settled request as JSON values, with the paths of the document."""
+def dump_as_written(request: GenerationRequest, written: GenerationRequest) -> Mapping[str, Any]:
+    """Return a resolved request as JSON values, with the paths as written in the document."""
     paths = {name: getattr(written, name) for name in (*FILES, "keyframes")}
     return request.model_copy(update=paths).model_dump(exclude_none=True)
 
 
-def _plan_cue_sheets(
-    shot: Shot, number: int, earlier: list[PlannedShot], capabilities: Capabilities, folder: Path
-) -> PlannedShot:
-    request = located(shot.request, folder)
+def _plan_shot(shot: Shot, number: int, earlier: list[PlannedShot], capabilities: Capabilities, folder: Path) -> PlannedShot:
+    request = resolve_paths(shot.request, folder)
     memory: dict[str, Any] = {}
     if "last_frame" in shot.keep:
-        # a picture of the right size stands for the frame that may not be there yet
+        # an image of the right size stands in for the frame, which may not be rendered yet
         width, height = resolve_size(capabilities, request.width, request.height)
         stand_in = np.zeros((height, width, 3), np.uint8)
         request = request.model_copy(update={"image": name_of(stand_in, "image", memory)})
@@ -198,7 +196,7 @@ def _plan_cue_sheets(
         )
     if earlier and (plan.width, plan.height) != (earlier[0].plan.width, earlier[0].plan.height):
         raise RequestError(
-            f"the picture is {plan.width}x{plan.height}; that of shot 1 is {earlier[0].plan.width}x{earlier[0].plan.height}.",
+            f"the video is {plan.width}x{plan.height}; that of shot 1 is {earlier[0].plan.width}x{earlier[0].plan.height}.",
             "Give clips of one size.",
             field="video",
         )
@@ -214,8 +212,8 @@ def _lead_frames(plan: Plan, before: Plan, capabilities: Capabilities) -> int:
     lead = min(before.num_frames, int(-(-LEAD_S * plan.timeline.fps // 1)))
     if plan.num_frames + lead > capabilities.longest:
         raise RequestError(
-            f"keep: sound is made together with {lead} frames of the shot before: {plan.num_frames + lead} frames; "
-            f"{capabilities.name} makes at most {capabilities.longest}.",
+            f"keep: sound needs {lead} frames of the shot before, {plan.num_frames + lead} frames in all; "
+            f"{capabilities.name} generates at most {capabilities.longest}.",
             f"Ask for {capabilities.longest - lead} frames." if lead < capabilities.longest else "Leave keep: sound out.",
             field="keep",
         )
@@ -228,13 +226,13 @@ def _check_take(shot: PlannedShot, take: Take) -> None:
     if Fraction(str(span.to_s)) > length:
         raise RequestError(
             f"retake ends at {span.to_s:g} s; the shot ends at {float(length):g} s.",
-            "Times count from the beginning of the shot.",
+            "Times are relative to the start of the shot.",
             field="retakes",
         )
     seam_s = Fraction(timeline.audio_hop, timeline.sample_rate)
     if shot.keeps_audio and span.modality != "video" and Fraction(str(span.from_s)) < seam_s:
         raise RequestError(
-            f"retake begins at {span.from_s:g} s, where the audio of the shot before goes on.",
+            f"retake begins at {span.from_s:g} s, where the audio of the shot before continues.",
             f"Begin at {float(seam_s):g} s or later.",
             field="retakes",
         )
@@ -261,13 +259,13 @@ def _check_bed(plan: FilmPlan) -> None:
         raise RequestError(
             f"sound.bed lasts {samples / plan.bed.sample_rate:.4f} s; the film lasts "
             f"{float(frame_time(plan.num_frames, plan.fps)):.4f} s.",
-            "Give a longer audio, or shorter shots.",
+            "Use longer audio, or shorter shots.",
             field="sound.bed",
         )
     peak_db = 20 * math.log10(max(1e-9, float(np.abs(plan.bed.waveform).max(initial=0.0))))
     if plan.mutes_shots and peak_db + plan.film.sound.gain_db > 1e-6:
         raise RequestError(
-            f"sound: the bed passes full scale by {peak_db + plan.film.sound.gain_db:.2f} dB.",
+            f"sound: the bed exceeds full scale by {peak_db + plan.film.sound.gain_db:.2f} dB.",
             f"Use gain_db: {math.floor(-peak_db * 10) / 10:g} or less.",
             field="sound.gain_db",
         )
@@ -278,7 +276,7 @@ def _check_fades(plan: FilmPlan) -> None:
         length_ms = float(frame_time(shot.num_frames, plan.fps)) * 1000
         if 2 * plan.film.fade_ms > length_ms:
             raise RequestError(
-                f"fade_ms is {plan.film.fade_ms:g}; two do not fit into shot {shot.number} of {length_ms:.1f} ms.",
+                f"fade_ms is {plan.film.fade_ms:g}; two fades do not fit into shot {shot.number} of {length_ms:.1f} ms.",
                 f"Use {int(length_ms / 2)} or less.",
                 field="fade_ms",
             )

@@ -1,4 +1,4 @@
-"""A planned film made: what is not in the cache is rendered, looked over and kept, then all shots are joined."""
+"""Render a planned film: shots that are not in the cache are rendered, checked and stored, then all are joined."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
 from mova.film.audio import film_audio
 from mova.film.cache import Ending, ShotCache, ShotClip
-from mova.film.keys import keys_of_film, keys_there, num_steps, repaired_key, shot_key, take_key
-from mova.film.plan import FilmPlan, PlannedShot, as_written, request_of_take, work_of
-from mova.film.shots import Bed, of_shot
+from mova.film.keys import finished_keys, finished_keys_of_film, num_steps, repaired_key, shot_key, take_key
+from mova.film.plan import FilmPlan, PlannedShot, dump_as_written, request_of_take, work_of
+from mova.film.shots import Bed, add_shot_to_errors
 from mova.generation.model import MOVAModel
 from mova.generation.repair import CheckedClip, fault_words, generate_checked
 from mova.media.clip import Clip
@@ -33,7 +33,7 @@ State = Literal["cached", "to render", "waits"]
 OnShotProgress = Callable[[int, str, int, int], None]
 OnShotRemedy = Callable[[int, Health, Remedy], None]
 REPAIR_SEED_STEP = 1000
-"""From the seed of a faulty shot to the next: those right after it are the seeds of its retakes."""
+"""Difference between the seed of a faulty shot and the next to try: those in between are seeds of its retakes."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class ShotState:
     """Whether a shot has to be rendered.
 
     Args:
-        number: Of the shot, from 1.
-        state: ``"waits"``: it keeps something of a shot that is to be rendered; if that ends as it did before, this one is
-            still there.
-        work: What is to be made for it at most (:func:`mova.film.plan.work_of`).
+        number: Number of the shot, from 1.
+        state: ``"waits"`` if it keeps something of a shot that is still to be rendered: if the ending of that shot turns out
+            the same, this one need not be rendered.
+        work: Largest amount of computation that it may need (:func:`mova.film.plan.work_of`).
     """
 
     number: int
@@ -53,18 +53,18 @@ class ShotState:
 
 
 def shot_states(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault = "keep") -> tuple[ShotState, ...]:
-    """Which shots are there, and which are to be rendered.
+    """Return which shots are finished, and which have to be rendered.
 
     Args:
-        plan: What to make.
-        cache: Where finished shots are.
-        on_fault: With ``"repair"``, a faulty shot whose repair was not tried is to be rendered.
+        plan: Plan of the film.
+        cache: Cache of finished shots.
+        on_fault: Treatment of faults; with ``"repair"``, a faulty shot whose repair was not tried has to be rendered.
 
     Raises:
         MediaError: If a file that a shot names cannot be read.
     """
     result = []
-    for shot, there in zip(plan.shots, keys_of_film(plan, cache, on_fault=on_fault), strict=True):
+    for shot, there in zip(plan.shots, finished_keys_of_film(plan, cache, on_fault=on_fault), strict=True):
         if there is None:
             result.append(ShotState(shot.number, "waits", _work(shot, 0)))
         elif len(there) == num_steps(shot):
@@ -83,8 +83,10 @@ def render_film(
     on_progress: OnShotProgress | None = None,
     on_remedy: OnShotRemedy | None = None,
 ) -> Clip:
-    """Make a film: :func:`render_shots`, :func:`joined`."""
-    return joined(plan, render_shots(plan, cache, load_model, on_fault=on_fault, on_progress=on_progress, on_remedy=on_remedy))
+    """Render a film: :func:`render_shots`, then :func:`join_shots`."""
+    return join_shots(
+        plan, render_shots(plan, cache, load_model, on_fault=on_fault, on_progress=on_progress, on_remedy=on_remedy)
+    )
 
 
 def render_shots(
@@ -96,29 +98,29 @@ def render_shots(
     on_progress: OnShotProgress | None = None,
     on_remedy: OnShotRemedy | None = None,
 ) -> list[ShotClip]:
-    """Make the shots of a film. Every one is kept as soon as it is finished, so that a run that was interrupted goes on.
+    """Render the shots of a film. Each is stored as soon as it is finished, so that an interrupted run can continue.
 
-    Nothing is raised for a fault: what ``"fail"`` means is up to whoever writes the film.
+    Faults raise no error here: with ``"fail"``, the caller decides.
 
     Args:
-        plan: What to make.
-        cache: Where finished shots are; each with its verdict.
-        load_model: Called once, if anything has to be rendered.
-        on_fault: With ``"repair"``, a faulty shot is mended or made anew (:mod:`mova.generation.repair`).
-        on_progress: ``f(number of the shot, stage, done, of)``; the stages are those of :meth:`MOVAModel.generate`.
-        on_remedy: ``f(number of the shot, health, remedy)`` before each attempt of a repair.
+        plan: Plan of the film.
+        cache: Cache of finished shots and their health.
+        load_model: Function that loads the model; called once, if anything has to be rendered.
+        on_fault: Treatment of faults; with ``"repair"``, faulty shots are repaired (:mod:`mova.generation.repair`).
+        on_progress: ``f(number of the shot, stage, done, total)``; the stages are those of :meth:`MOVAModel.generate`.
+        on_remedy: ``f(number of the shot, health, remedy)``, called before each attempt at a repair.
 
     Raises:
-        RequestError: If the model cannot make a shot; the message names it.
-        MediaError: If a file cannot be read, a shot not kept, or what was made is no clip at all.
+        RequestError: If the model cannot generate a shot; the message names it.
+        MediaError: If a file cannot be read, a shot cannot be stored, or the output is not a valid clip.
     """
     model: MOVAModel | None = None
     finished: list[str] = []
     for shot in plan.shots:
-        with of_shot(shot.number):
+        with add_shot_to_errors(shot.number):
             before = cache.ending(finished[-1], shot.lead_frames) if shot.shot.keep else None
             first = shot_key(plan, shot, before)
-            there = keys_there(first, shot, cache, on_fault=on_fault)
+            there = finished_keys(first, shot, cache, on_fault=on_fault)
             if len(there) < num_steps(shot):
                 model = load_model() if model is None else model
                 run = _Run(plan, cache, model, on_fault, on_progress, on_remedy)
@@ -127,13 +129,14 @@ def render_shots(
     return [cache.read(key) for key in finished]
 
 
-def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
-    """The film of finished shots; ``clip.request`` says what every shot was made from, and where it begins.
+def join_shots(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
+    """Join finished shots to a film.
 
-    ``clip.made_by`` is what made them: one model makes all shots of a plan.
+    ``clip.request`` records the request of every shot and its first frame, ``clip.made_by`` the model, which is the same
+    for all shots of a plan.
 
     Raises:
-        RequestError: If bed and shots together pass full scale.
+        RequestError: If bed and shots together exceed full scale.
     """
     frames = np.concatenate([shot.clip.frames for shot in shots])
     record = [_record(shot, finished) for shot, finished in zip(plan.shots, shots, strict=True)]
@@ -149,7 +152,7 @@ def joined(plan: FilmPlan, shots: list[ShotClip]) -> Clip:
 
 
 def _inputs(plan: FilmPlan, shots: list[ShotClip]) -> dict[str, str]:
-    """The files that a film was made from, and their hashes; what a shot keeps of the one before is none."""
+    """Return the input files of a film and their hashes; the parts that a shot keeps of the one before are left out."""
     audio = plan.film.sound
     beds = [str(plan.film.folder / audio.bed)] if isinstance(audio, Bed) else []
     of_shots = (((shot.clip.made_by or {}).get("inputs") or {}).items() for shot in shots)
@@ -158,14 +161,14 @@ def _inputs(plan: FilmPlan, shots: list[ShotClip]) -> dict[str, str]:
 
 
 def _record(shot: PlannedShot, finished: ShotClip) -> dict[str, Any]:
-    """What a shot was made from, with the seeds that a repair chose."""
+    """Return the record of a shot: its request, with the seeds that a repair chose."""
     (seed, audio_seed), *of_takes = finished.seeds
     takes = [
         {"retake": take.retake.model_dump(), "seed": video, "audio_seed": audio}
         for take, (video, audio) in zip(shot.shot.retakes, of_takes, strict=True)
     ]
     return {
-        **as_written(shot.plan.request, shot.shot.request),
+        **dump_as_written(shot.plan.request, shot.shot.request),
         "seed": seed,
         "audio_seed": audio_seed,
         "first_frame": shot.first_frame,
@@ -174,18 +177,18 @@ def _record(shot: PlannedShot, finished: ShotClip) -> dict[str, Any]:
     }
 
 
-def prepared_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending | None) -> Prepared:
-    """Everything to begin a shot with: what it names, and what it keeps of the shot before.
+def prepare_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending | None) -> Prepared:
+    """Prepare the inputs of a shot: the files it names, and the parts it keeps of the shot before.
 
-    A shot that keeps the audio is made longer by its lead, of which the audio is given; the lead is cut off afterwards.
+    A shot that keeps the audio is generated with a lead, whose audio is given; the lead is cut off afterwards.
 
     Args:
-        shot: What to make.
-        capabilities: What the model can make.
-        before: What the shot before ends with; ``None`` if nothing of it is kept.
+        shot: Shot to render.
+        capabilities: Capabilities of the model.
+        before: Ending of the shot before; ``None`` if nothing of it is kept.
 
     Raises:
-        RequestError: If what is given does not fit.
+        RequestError: If an input does not match the request.
         MediaError: If a file cannot be read.
     """
     request, memory = shot.plan.request, dict[str, Any]()
@@ -193,7 +196,7 @@ def prepared_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending 
         request = request.model_copy(update={"image": name_of(before.frame, "image", memory)})
     if before is None or not shot.keeps_audio:
         return prepare(request, capabilities, memory)
-    prepared = prepare(_led(request, shot.lead_frames, shot.plan.timeline.fps), capabilities, memory)
+    prepared = prepare(_shift_by_lead(request, shot.lead_frames, shot.plan.timeline.fps), capabilities, memory)
     plan, timeline = prepared.plan, prepared.plan.timeline
     waveform, rate = before.audio
     finished = np.zeros((waveform.shape[0], plan.num_samples), np.float32)
@@ -205,34 +208,33 @@ def prepared_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending 
     return replace(prepared, given=combined(prepared.given, lead), audio=finished)
 
 
-def prepared_take(shot: PlannedShot, index: int, clip: Clip, capabilities: Capabilities) -> Prepared:
-    """Everything to make a span of a finished shot anew; all of it but the span is given.
+def prepare_take(shot: PlannedShot, index: int, clip: Clip, capabilities: Capabilities) -> Prepared:
+    """Prepare the inputs of a retake: all of the finished shot except the span is given.
 
     Args:
-        shot: Whose span it is.
-        index: Of the retake.
-        clip: The shot as it is.
-        capabilities: What the model can make.
+        shot: The shot.
+        index: Index of the retake.
+        clip: The finished shot.
+        capabilities: Capabilities of the model.
 
     Raises:
-        RequestError: If the span does not fit.
+        RequestError: If the span is not within the shot.
     """
     take, seed = request_of_take(shot, index)
-    settled = shot.plan.request
-    # what the shot was made from is in the clip already
-    nothing = {name: field.get_default() for name, field in GenerationRequest.model_fields.items() if name in _IN_THE_CLIP}
+    # the inputs of the shot are in the clip already
+    unset = {name: field.get_default() for name, field in GenerationRequest.model_fields.items() if name in _CLIP_INPUTS}
     own = {"seed": seed, "audio_seed": seed, "num_frames": clip.num_frames, "audio_sample_rate": clip.sample_rate}
-    plan = resolve(settled.model_copy(update={**nothing, **own}), capabilities)
+    plan = resolve(shot.plan.request.model_copy(update={**unset, **own}), capabilities)
     given = given_around(plan, mono_at(clip, plan.timeline.sample_rate), take.retake)
     return Prepared(plan, given, audio=clip.waveform)
 
 
-_IN_THE_CLIP = ("cues", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")
+_CLIP_INPUTS = ("cues", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What all shots that are rendered share."""
+    """Arguments that are the same for all shots of a run."""
 
     plan: FilmPlan
     cache: ShotCache
@@ -243,21 +245,21 @@ class _Run:
 
 
 def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *, before: Ending | None) -> tuple[str, ...]:
-    """Make what of the shot and its retakes is not there, and keep each; the keys of all of them."""
+    """Render and store the missing steps of a shot, and return the keys of all its steps."""
     finished = run.cache.read(there[-1]) if there else None
     for step in range(len(there), num_steps(shot)):
         began = time.monotonic()
         if finished is None:
-            key, prepared = first, prepared_shot(shot, run.plan.capabilities, before)
-            checked = _checked(run, shot, prepared, skip_frames=shot.lead_frames)
-            finished = _without_lead(checked, shot)
+            key, prepared = first, prepare_shot(shot, run.plan.capabilities, before)
+            checked = _generate_checked(run, shot, prepared, skip_frames=shot.lead_frames)
+            finished = _cut_lead(checked, shot)
         else:
             key, prepared = (
                 take_key(there[-1], shot, step - 1),
-                prepared_take(shot, step - 1, finished.clip, run.plan.capabilities),
+                prepare_take(shot, step - 1, finished.clip, run.plan.capabilities),
             )
-            checked = _checked(run, shot, prepared, skip_frames=0)
-            finished = _retaken(finished, checked)
+            checked = _generate_checked(run, shot, prepared, skip_frames=0)
+            finished = _apply_retake(finished, checked)
         if run.on_fault == "repair" and (checked.remedies or finished.health.faults):
             key = repaired_key(key)
         work = work_of(prepared.plan, prepared.plan.grid_frames) * (1 + len(checked.remedies))
@@ -267,12 +269,12 @@ def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *,
     return there
 
 
-def _checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_frames: int) -> CheckedClip:
-    def tell(stage: str, done: int, total: int) -> None:
+def _generate_checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_frames: int) -> CheckedClip:
+    def report(stage: str, done: int, total: int) -> None:
         if run.on_progress is not None:
             run.on_progress(shot.number, stage, done, total)
 
-    def tell_remedy(health: Health, remedy: Remedy) -> None:
+    def report_remedy(health: Health, remedy: Remedy) -> None:
         if run.on_remedy is not None:
             run.on_remedy(shot.number, health, remedy)
 
@@ -282,16 +284,18 @@ def _checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_frames: i
         on_fault=run.on_fault,
         seed_step=REPAIR_SEED_STEP,
         skip_frames=skip_frames,
-        on_progress=tell,
-        on_remedy=tell_remedy,
+        on_progress=report,
+        on_remedy=report_remedy,
     )
     if checked.clip is None:
-        raise MediaError(f"what was made is no clip: {fault_words(checked.health)}.", "Try another seed, or --on-fault repair.")
+        raise MediaError(
+            f"the output is not a valid clip: {fault_words(checked.health)}.", "Try another seed, or --on-fault repair."
+        )
     return checked
 
 
-def _without_lead(checked: CheckedClip, shot: PlannedShot) -> ShotClip:
-    """The shot, and the seam at which the given audio fades into the made one; that lies before the cut."""
+def _cut_lead(checked: CheckedClip, shot: PlannedShot) -> ShotClip:
+    """Cut the lead off a shot, and keep its last samples as the run-in, where given audio fades into generated audio."""
     assert checked.clip is not None
     clip = replace(checked.clip, source_video=None)
     seam = clip.waveform[:, :0]
@@ -304,12 +308,12 @@ def _without_lead(checked: CheckedClip, shot: PlannedShot) -> ShotClip:
     return ShotClip(clip, seam, checked.health, checked.remedies, (_seeds(checked),))
 
 
-def _retaken(before: ShotClip, checked: CheckedClip) -> ShotClip:
-    """A shot after a retake."""
+def _apply_retake(before: ShotClip, checked: CheckedClip) -> ShotClip:
+    """Return a shot after a retake."""
     assert checked.clip is not None
     return replace(
         before,
-        clip=replace(checked.clip, made_by=before.clip.made_by),  # all but the span was given: the files are the shot's own
+        clip=replace(checked.clip, made_by=before.clip.made_by),  # all but the span was given: the inputs are those of the shot
         health=_health_after(before.health, checked.health),
         remedies=(*before.remedies, *checked.remedies),
         seeds=(*before.seeds, _seeds(checked)),
@@ -317,7 +321,7 @@ def _retaken(before: ShotClip, checked: CheckedClip) -> ShotClip:
 
 
 def _health_after(before: Health, now: Health) -> Health:
-    """Of a shot after a retake: what was not made anew is as it was."""
+    """Return the health of a shot after a retake: that of a modality that was not generated again is unchanged."""
     if set(now.looked_at) >= set(before.looked_at):
         return now
     kept = [fault for fault in before.faults if fault.modality not in now.looked_at]
@@ -333,20 +337,20 @@ def _seeds(checked: CheckedClip) -> tuple[int, int]:
     return checked.prepared.plan.seed, checked.prepared.plan.audio_seed
 
 
-def _led(request: GenerationRequest, lead_frames: int, fps: Fraction) -> GenerationRequest:
-    """The request of a clip that begins earlier: what it shows at its beginning is shown after the lead."""
+def _shift_by_lead(request: GenerationRequest, lead_frames: int, fps: Fraction) -> GenerationRequest:
+    """Shift the times of a request by the lead, so that its content starts after the lead."""
     lead_s = lead_frames / fps
-    pictures = [Keyframe(time_s=float(lead_s), image=request.image)] if request.image is not None else []
-    pictures += [key.model_copy(update={"time_s": float(lead_s + Fraction(str(key.time_s)))}) for key in request.keyframes]
+    keyframes = [Keyframe(time_s=float(lead_s), image=request.image)] if request.image is not None else []
+    keyframes += [key.model_copy(update={"time_s": float(lead_s + Fraction(str(key.time_s)))}) for key in request.keyframes]
     cues = request.cues and tuple(cue.model_copy(update={"time_s": cue.time_s + float(lead_s)}) for cue in request.cues)
-    assert request.num_frames is not None, "a settled request states its length"
-    update = {"cues": cues, "image": None, "keyframes": tuple(pictures), "num_frames": request.num_frames + lead_frames}
+    assert request.num_frames is not None, "a resolved request states its length"
+    update = {"cues": cues, "image": None, "keyframes": tuple(keyframes), "num_frames": request.num_frames + lead_frames}
     return request.model_copy(update=update)
 
 
-def _work(shot: PlannedShot, there: int) -> float:
-    """Of the steps from ``there`` on; every retake costs a whole clip."""
+def _work(shot: PlannedShot, num_finished: int) -> float:
+    """Return the work of the steps from ``num_finished`` on; every retake costs as much as a whole clip."""
     return sum(
         work_of(shot.plan, shot.plan.grid_frames + (shot.lead_frames if step == 0 else 0))
-        for step in range(there, num_steps(shot))
+        for step in range(num_finished, num_steps(shot))
     )

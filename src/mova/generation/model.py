@@ -346,7 +346,7 @@ class MOVAModel:
             source_video=prepared.source_video,
             only=request.only,
             fully_conditioned=fully_conditioned(given),
-            maker=weakref.ref(self),
+            reroll_method=weakref.WeakMethod(self.reroll),
         )
 
     def made_by(self, prepared: Prepared, cues: Sequence[tuple[float, str]]) -> dict[str, Any]:

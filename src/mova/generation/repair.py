@@ -23,7 +23,7 @@ import torch
 
 from mova.generation.model import fully_conditioned
 from mova.media.clip import Clip, NonFiniteError
-from mova.media.health.gate import Fault, Health, OnFault, Remedy, checked_on_fault, next_remedy
+from mova.media.health.gate import Fault, Health, OnFault, Remedy, check_on_fault, next_remedy
 from mova.request.schema import MAX_SEED
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def generate_checked(
     Raises:
         RequestError: If ``on_fault`` is none of the three, or the model cannot make what is asked.
     """
-    checked_on_fault(on_fault)
+    check_on_fault(on_fault)
     best = _made(model, prepared, skip_frames, on_progress)
     if on_fault != "repair":
         return best

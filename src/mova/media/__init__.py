@@ -1,8 +1,9 @@
-"""Videos, sounds and pictures: :class:`~mova.media.clip.Clip` and the only code that touches codecs (PyAV).
+"""Video, audio and image files: :class:`~mova.media.clip.Clip`, and the only package that uses PyAV.
 
-``clip`` what a video is, ``encode`` and ``decode`` videos to and from files, ``probe`` what a file holds,
-``soundtrack`` new audio on an untouched video, ``on_clock`` a video at another rate, ``image`` still pictures,
-``resample`` audio at another rate, ``loudness`` how loud, ``health`` whether a video is whole, ``sheet`` a video as
-one picture.
-``kinds``, ``mux``, ``gif``, ``readers``, ``track``, ``edits`` and ``remux`` are their parts.
+- ``clip``: frames and audio on one clock.
+- ``encode``, with ``kinds``, ``mux`` and ``gif``: clips to files. ``sidecar``: a JSON document beside a file.
+- ``decode``, with ``probe`` and ``readers``: files to clips. ``on_clock``: a video at another frame rate and size.
+- ``image``: still images. ``sheet``: a clip drawn as one image.
+- ``resample``, ``loudness``: audio at another rate; loudness and peak.
+- ``remux``: video tracks copied byte for byte into another file. ``health``: detectors of faults.
 """

@@ -1,4 +1,4 @@
-"""A video and its audio that agree in length: what the models make, the files hold and the metrics judge."""
+"""A clip: video frames and audio of the same length, as models generate, files store and metrics evaluate them."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 MAX_CHANNELS = 8
 SINGLE_KINDS = (".wav", ".gif")
-"""Files of audio alone, or of picture alone."""
+"""Suffixes of files that hold audio only, or video only."""
 
 
 class NonFiniteError(MediaError):
-    """A picture or audio holds NaN or infinity.
+    """Frames or audio hold NaN or infinity.
 
     Args:
-        modality: Which of the two.
+        modality: ``"audio"`` or ``"video"``.
     """
 
     def __init__(self, modality: Literal["audio", "video"]) -> None:
-        what = {"video": "frames hold", "audio": "waveform holds"}[modality]
-        super().__init__(f"{what} values that are not finite (nan or inf).")
+        what = {"video": "the frames contain", "audio": "the waveform contains"}[modality]
+        super().__init__(f"{what} values that are not finite (NaN or infinity).")
         self.modality = modality
 
 
-class Maker(Protocol):
-    """What made a clip, and can make a part of it anew."""
+class Reroll(Protocol):
+    """A function that generates the audio or the video of a clip again."""
 
-    def reroll(self, clip: Clip, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
-        """The clip with its audio or its video made anew."""
+    def __call__(self, clip: Clip, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
+        """Return the clip with new audio or new video."""
         ...
 
 
@@ -57,13 +57,14 @@ class Clip:
         waveform: ``[channels, samples]`` float32 in ``[-1, 1]``; sample 0 is at 0 s.
         fps: Frames per second; kept as an exact fraction, so 23.976 becomes 24000/1001.
         sample_rate: Samples per second, in Hz.
-        request: What made the clip, as plain JSON values; written into the file by :meth:`save`.
-        made_by: What made it besides: version, model, weights, inputs; written beside the request.
-        source_video: A file whose picture stream :meth:`save` writes as it is, in place of ``frames`` (which show it on a model's
-            clock and at its size): where only audio was made for a video.
-        only: What :meth:`save` writes, where it is not both: the audio, or the video without any audio stream.
-        fully_conditioned: The audio or the video, where nothing of it was made: :attr:`health` does not judge what was given.
-        maker: Gives the model that made the clip while that is in memory; it is not kept there for the clip's sake.
+        request: Request that the clip was generated from, as plain JSON values; :meth:`save` writes it into the file.
+        made_by: Version, model, weights and inputs that the clip was generated with; written with the request.
+        source_video: File whose video stream :meth:`save` copies unchanged instead of encoding ``frames`` (which are at the
+            model's frame rate and size): set where only audio was generated for a video.
+        only: Modality that :meth:`save` writes, if not both: the audio alone, or the video without an audio stream.
+        fully_conditioned: Modalities that were given as a whole; :attr:`health` does not check them.
+        reroll_method: Weak reference to the ``reroll`` of the model that generated the clip; it returns None once the model
+            is no longer in memory.
 
     Raises:
         MediaError: If a part has the wrong type, shape or range, or if ``samples`` is not exactly
@@ -79,11 +80,11 @@ class Clip:
     source_video: Path | None = None
     only: Literal["audio", "video"] | None = None
     fully_conditioned: tuple[Literal["audio", "video"], ...] = ()
-    maker: Callable[[], Maker | None] | None = field(default=None, repr=False)
+    reroll_method: Callable[[], Reroll | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fps", checked_fps(self.fps))
-        object.__setattr__(self, "sample_rate", _checked_rate(self.sample_rate))
+        object.__setattr__(self, "fps", check_fps(self.fps))
+        object.__setattr__(self, "sample_rate", _check_rate(self.sample_rate))
         _check_frames(self.frames)
         _check_waveform(self.waveform)
         if self.request is not None and not isinstance(self.request, Mapping):
@@ -93,7 +94,7 @@ class Clip:
         needed, given = samples_in_frames(self.num_frames, self.fps, self.sample_rate), self.waveform.shape[1]
         if given != needed:
             raise MediaError(
-                f"picture and audio differ in length: {self.num_frames} frames at {self.fps} fps last "
+                f"video and audio differ in length: {self.num_frames} frames at {self.fps} fps last "
                 f"{needed} samples at {self.sample_rate} Hz; the audio has {given}.",
                 f"{'Trim' if given > needed else 'Extend'} the audio to {needed} samples.",
             )
@@ -116,12 +117,12 @@ class Clip:
 
     @property
     def height(self) -> int:
-        """Height of the picture in pixels."""
+        """Height in pixels."""
         return int(self.frames.shape[1])
 
     @property
     def width(self) -> int:
-        """Width of the picture in pixels."""
+        """Width in pixels."""
         return int(self.frames.shape[2])
 
     @property
@@ -131,22 +132,22 @@ class Clip:
 
     @cached_property
     def health(self) -> Health:
-        """The verdict of the health gate on what of the clip was made: ``clip.health.verdict`` is ``"ok"`` or ``"faulty"``.
+        """The health gate's verdict on the generated part: ``clip.health.verdict`` is ``"ok"`` or ``"faulty"``.
 
-        Found when it is first asked for (:func:`mova.media.health.gate.check_clip`).
+        Computed on first access (:func:`mova.media.health.gate.check_clip`).
         """
         from mova.media.health.gate import check_clip
 
         return check_clip(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "maker": None}  # a copy elsewhere has no model beside it
+        return {**self.__dict__, "reroll_method": None}  # a weak reference cannot be pickled
 
     def without_beginning(self, num_frames: int) -> Clip:
-        """What follows the first frames, with its audio.
+        """Return the clip without its first frames and their audio.
 
         Args:
-            num_frames: How many are left out; fewer than the clip has.
+            num_frames: Number of frames to cut; fewer than the clip has.
         """
         if not num_frames:
             return self
@@ -155,10 +156,9 @@ class Clip:
         return replace(self, frames=self.frames[num_frames:], waveform=self.waveform[:, first : first + length])
 
     def resampled(self, sample_rate: int) -> Clip:
-        """The same clip with its audio at another rate, in step to the sample.
+        """Return the same clip with its audio at another rate, in step to the sample.
 
-        Peaks between the old samples can lie above full scale; they are limited to ``[-1, 1]``, as a
-        converter does.
+        Peaks between the old samples can exceed full scale; they are clipped to ``[-1, 1]``, as a converter does.
 
         Args:
             sample_rate: New rate in Hz.
@@ -168,7 +168,7 @@ class Clip:
         """
         from mova.media.resample import resample
 
-        rate = _checked_rate(sample_rate)
+        rate = _check_rate(sample_rate)
         if rate == self.sample_rate:
             return self
         num_samples = samples_in_frames(self.num_frames, self.fps, rate)
@@ -197,7 +197,7 @@ class Clip:
             return write_silent(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
         if self.source_video is not None and Path(path).suffix.lower() not in SINGLE_KINDS:
             if crf is not None:
-                raise MediaError("crf has nothing to do: the picture is copied as it is.", "Leave crf out.")
+                raise MediaError("crf has no effect: the video stream is copied unchanged.", "Leave crf out.")
             num_samples = int(video_seconds(self.source_video) * self.sample_rate)
             comment = {} if self.request is None else {"comment": request_comment(self.request, self.made_by)}
             return write_soundtrack(
@@ -211,33 +211,33 @@ class Clip:
         return write_clip(self, path, overwrite=overwrite, crf=crf, metadata=metadata)
 
     def reroll(self, modality: Literal["audio", "video"], *, seed: int | None = None) -> Clip:
-        """The clip with its audio or its video made anew for the other, which stays as it is to the last bit.
+        """Generate the audio or the video again; the other modality stays bit-identical.
 
         Args:
-            modality: What is made anew: ``"audio"`` or ``"video"``.
-            seed: Of what is made anew; drawn if not given, and recorded in ``request``.
+            modality: Modality to generate again: ``"audio"`` or ``"video"``.
+            seed: Seed of the new modality; drawn if not given, and recorded in ``request``.
 
         Raises:
-            RequestError: If the model that made the clip is not in memory; any model's own ``reroll`` takes the clip.
+            RequestError: If the model that generated the clip is not in memory; ``MOVAModel.reroll`` accepts any clip.
         """
-        model = None if self.maker is None else self.maker()
-        if model is None:
+        reroll = None if self.reroll_method is None else self.reroll_method()
+        if reroll is None:
             name = (self.made_by or {}).get("model", "mova-base")
             raise RequestError(
-                "the model that made this clip is not in memory.",
+                "the model that generated this clip is not in memory.",
                 f"Load one: MOVAModel.from_pretrained({name!r}).reroll(clip, {modality!r}).",
                 field="reroll",
             )
-        return model.reroll(self, modality, seed=seed)
+        return reroll(self, modality, seed=seed)
 
     def sheet(self, *, num_frames: int = 8, events: Sequence[float] | None = None, title: str | None = None) -> Image.Image:
-        """The clip as one picture (:func:`mova.media.sheet.clip_sheet`): frames, waveform, spectrogram."""
+        """Draw the clip as one image (:func:`mova.media.sheet.clip_sheet`): frames, waveform, spectrogram."""
         from mova.media.sheet import clip_sheet
 
         return clip_sheet(self, num_frames=num_frames, events=events, title=title)
 
     def show_sheet(self) -> None:
-        """Show :meth:`sheet`: inside a notebook below the cell, elsewhere in the system's picture viewer."""
+        """Show :meth:`sheet` below the cell in a notebook, and in the system's image viewer elsewhere."""
         image = self.sheet()
         ipython = sys.modules.get("IPython")
         if ipython is not None and ipython.get_ipython() is not None:
@@ -247,24 +247,24 @@ class Clip:
 
 
 def check_only(path: str | Path, only: Literal["audio", "video"] | None) -> None:
-    """Refuse a kind of file that does not hold what alone is wanted.
+    """Refuse a file type that cannot hold the one modality to be written.
 
     Raises:
-        MediaError: If audio is to go into a video's file, or a video into audio's.
+        MediaError: If audio alone is to be written to a video file, or video alone to an audio file.
     """
     path = Path(path)
     is_audio = path.suffix.lower() == ".wav"
     if only == "audio" and not is_audio:
-        raise MediaError(f"cannot write {path}: only the audio is wanted.", f"Use {path.with_suffix('.wav').name}.")
+        raise MediaError(f"cannot write {path}: only the audio is to be written.", f"Use {path.with_suffix('.wav').name}.")
     if only == "video" and is_audio:
-        raise MediaError(f"cannot write {path}: only the video is wanted.", f"Use {path.with_suffix('.mp4').name}.")
+        raise MediaError(f"cannot write {path}: only the video is to be written.", f"Use {path.with_suffix('.mp4').name}.")
 
 
-def checked_fps(fps: Any) -> Fraction:
-    """Frames per second as an exact fraction (:func:`mova.timeline.exact_fps`).
+def check_fps(fps: Any) -> Fraction:
+    """Return frames per second as an exact fraction (:func:`mova.timeline.exact_fps`).
 
     Raises:
-        MediaError: If that is no positive number.
+        MediaError: If ``fps`` is not a positive number.
     """
     if isinstance(fps, bool) or not isinstance(fps, int | float | Fraction):
         raise MediaError(f"fps must be a number; got {fps!r}.")
@@ -274,25 +274,25 @@ def checked_fps(fps: Any) -> Fraction:
         raise MediaError(str(error)) from None
 
 
-def _checked_rate(sample_rate: Any) -> int:
+def _check_rate(sample_rate: Any) -> int:
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
-        raise MediaError(f"sample_rate must be a positive whole number of Hz; got {sample_rate!r}.")
+        raise MediaError(f"sample_rate must be a positive integer in Hz; got {sample_rate!r}.")
     return int(sample_rate)
 
 
 def _check_frames(frames: Any) -> None:
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        raise MediaError(f"frames must be a numpy array [T, H, W, 3] of uint8; got {_described(frames)}.")
+        raise MediaError(f"frames must be a numpy array [T, H, W, 3] of uint8; got {_describe(frames)}.")
     if 0 in frames.shape:
-        raise MediaError(f"frames must hold at least one frame of at least one pixel; got {_described(frames)}.")
+        raise MediaError(f"frames must hold at least one frame of at least one pixel; got {_describe(frames)}.")
 
 
 def _check_waveform(waveform: Any) -> None:
     if not isinstance(waveform, np.ndarray) or waveform.dtype != np.float32 or waveform.ndim != 2:
-        raise MediaError(f"waveform must be a numpy array [channels, samples] of float32; got {_described(waveform)}.")
+        raise MediaError(f"waveform must be a numpy array [channels, samples] of float32; got {_describe(waveform)}.")
     if not 1 <= waveform.shape[0] <= MAX_CHANNELS:
         raise MediaError(
-            f"waveform must have 1 to {MAX_CHANNELS} channels; got {_described(waveform)}.",
+            f"waveform must have 1 to {MAX_CHANNELS} channels; got {_describe(waveform)}.",
             "The channels come first: [channels, samples].",
         )
     if waveform.size == 0:
@@ -307,7 +307,7 @@ def _check_waveform(waveform: Any) -> None:
         )
 
 
-def _described(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)} of {value.dtype}"
     return f"a {type(value).__module__}.{type(value).__name__}"

@@ -1,4 +1,4 @@
-"""The picture of a clip as an animated GIF with one palette made for it."""
+"""Write the frames of a clip as an animated GIF with one palette computed for them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from mova.errors import MediaError
 
-# GIF counts in hundredths of a second, and viewers slow anything below two of them down to ten
+# GIF counts in hundredths of a second, and viewers show frames of less than two of them for ten
 _TICK_S = Fraction(1, 100)
 _MAX_FPS = Fraction(50)
-# GIF89a sections 17 and 18: signature and screen descriptor, whose packed byte tells the size of the palette
-# after it
+# GIF89a sections 17 and 18: signature and screen descriptor, whose packed byte states the size of the palette
+# that follows
 _HEADER_BYTES, _FLAGS_BYTE, _HAS_PALETTE, _PALETTE_SIZE = 13, 10, 0x80, 0x07
 _COMMENT_INTRODUCER = b"\x21\xfe"
 _MAX_SUB_BLOCK = 255
@@ -27,13 +27,13 @@ _MAX_SUB_BLOCK = 255
 def write_gif(frames: NDArray[np.uint8], fps: Fraction, *, path: Path, comment: str | None = None) -> None:
     """Write ``frames`` as a looping GIF of 256 colours.
 
-    Each frame starts on the hundredth of a second nearest to its true time, so the video keeps its length.
+    Each frame starts on the hundredth of a second nearest to its true time, so that the video keeps its length.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8 RGB.
         fps: Frames per second, at most 50: viewers do not play GIF faster.
-        path: Where to write.
-        comment: Text for the comment block.
+        path: Path of the file.
+        comment: Text of the comment block.
 
     Raises:
         MediaError: If ``fps`` is above 50.
@@ -49,7 +49,7 @@ def write_gif(frames: NDArray[np.uint8], fps: Fraction, *, path: Path, comment: 
         stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
         stream.time_base = _TICK_S
         stream.codec_context.time_base = _TICK_S
-        for index, frame in enumerate(_with_palette(frames, fps)):
+        for index, frame in enumerate(_apply_palette(frames, fps)):
             start, end = (round(Fraction(n) / fps / _TICK_S) for n in (index, index + 1))
             frame.pts, frame.time_base, frame.duration = start, _TICK_S, end - start
             container.mux(stream.encode(frame))
@@ -58,8 +58,8 @@ def write_gif(frames: NDArray[np.uint8], fps: Fraction, *, path: Path, comment: 
         _add_comment(path, comment)
 
 
-def _with_palette(frames: NDArray[np.uint8], fps: Fraction) -> list[av.VideoFrame]:
-    """All frames in one palette of 256 colours, chosen from the whole video and error-diffused."""
+def _apply_palette(frames: NDArray[np.uint8], fps: Fraction) -> list[av.VideoFrame]:
+    """Map all frames to one palette of 256 colours, chosen from the whole video, with error diffusion."""
     height, width = frames.shape[1:3]
     graph = Graph()
     source = graph.add_buffer(width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / fps)

@@ -1,4 +1,4 @@
-"""Still pictures from files, as RGB frames, and fitted to a size."""
+"""Read still images from files as RGB arrays, and fit them to a size."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _OPAQUE = 255
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArray[np.uint8]:
-    """Read a still picture: upright (by its EXIF orientation) and in sRGB (by its colour profile).
+    """Read a still image: upright (by its EXIF orientation) and in sRGB (by its colour profile).
 
     Args:
-        path: A PNG, JPEG, WebP, BMP or GIF file; of an animation, the first picture.
-        max_pixels: Refuse more pixels, before they are decoded.
+        path: A PNG, JPEG, WebP, BMP or GIF file; of an animation, the first image is read.
+        max_pixels: Largest image accepted, in pixels; checked before decoding.
 
     Returns:
         ``[H, W, 3]`` uint8 RGB.
 
     Raises:
-        MediaError: If the file is missing or damaged, no such picture, too large, has transparent parts, or
-            has more than 8 bits per channel.
+        MediaError: If the file is missing, damaged, not an image of a known format, too large, has transparent parts, or has
+            more than 8 bits per channel.
     """
     path = Path(path)
     check_file(path)
@@ -48,9 +48,9 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArr
                         f"{path} is {image.width}x{image.height}; at most {max_pixels} pixels are read.",
                         "Scale it down first.",
                     )
-                return np.asarray(_srgb(ImageOps.exif_transpose(image), path))
+                return np.asarray(_to_srgb(ImageOps.exif_transpose(image), path))
     except UnidentifiedImageError:
-        raise MediaError(f"{path} is not a picture that can be read.", f"Known: {', '.join(IMAGE_FORMATS)}.") from None
+        raise MediaError(f"{path} is not an image of a known format.", f"Known formats: {', '.join(IMAGE_FORMATS)}.") from None
     except Image.DecompressionBombError:
         raise MediaError(f"{path} has more pixels than can be read safely.", "Scale it down first.") from None
     except (OSError, SyntaxError, ValueError) as error:
@@ -58,47 +58,47 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArr
 
 
 def fit_image(image: NDArray[np.uint8], width: int, height: int, *, fit: Fit) -> NDArray[np.uint8]:
-    """A picture brought to a size, in the way that the caller names.
+    """Resize an image to a given width and height.
 
     Args:
         image: ``[H, W, 3]`` uint8.
-        width: Wanted, in pixels.
-        height: Wanted, in pixels.
-        fit: ``"crop"`` cuts what is too much on two sides, see :func:`crop_and_resize`; ``"pad"`` shows all of it between
-            black bars; ``"stretch"`` changes its proportions.
+        width: Width of the result in pixels.
+        height: Height of the result in pixels.
+        fit: ``"crop"`` cuts off what exceeds the aspect ratio, see :func:`crop_and_resize`; ``"pad"`` adds black bars;
+            ``"stretch"`` changes the aspect ratio.
 
     Returns:
         ``[height, width, 3]`` uint8.
 
     Raises:
-        MediaError: If the picture or the size is empty, ``fit`` is unknown, or nothing is left of a crop.
+        MediaError: If the image or the size is empty, ``fit`` is unknown, or nothing is left of a crop.
     """
     _check_fit(image, width, height, fit)
     if fit == "crop":
         return crop_and_resize(image, height, width)
     if fit == "stretch":
-        return _resized(image, width, height)
+        return _resize(image, width, height)
     scale = min(width / image.shape[1], height / image.shape[0])
     inner_width = min(width, max(1, round(image.shape[1] * scale)))
     inner_height = min(height, max(1, round(image.shape[0] * scale)))
     left, top = (width - inner_width) // 2, (height - inner_height) // 2
     padded = np.zeros((height, width, 3), np.uint8)
-    padded[top : top + inner_height, left : left + inner_width] = _resized(image, inner_width, inner_height)
+    padded[top : top + inner_height, left : left + inner_width] = _resize(image, inner_width, inner_height)
     return padded
 
 
 def crop_and_resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The middle of a picture in the wanted proportions, scaled bicubically: as the official code does (spec 3.7).
+    """Crop the centre of an image to an aspect ratio and scale it bicubically, as the official code does (spec 3.7).
 
-    Cut and offset are rounded down, so that the proportions may differ by less than a pixel from the wanted ones.
+    Crop and offset are rounded down, so that the aspect ratio may differ from the requested one by less than a pixel.
 
     Args:
         image: ``[H, W, 3]`` uint8.
-        height: Wanted, in pixels.
-        width: Wanted, in pixels.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
 
     Raises:
-        MediaError: If the picture or the size is empty, or the picture is so narrow that nothing is left.
+        MediaError: If the image or the size is empty, or the image is so narrow that nothing is left.
     """
     _check_fit(image, width, height, "crop")
     rows, columns = image.shape[:2]
@@ -112,25 +112,26 @@ def crop_and_resize(image: NDArray[np.uint8], height: int, width: int) -> NDArra
         cut = image[top : top + kept]
     if not kept:
         raise MediaError(
-            f"a picture of {columns}x{rows} has no part in the proportions {width}x{height}.", "Pad or stretch it instead."
+            f"an image of {columns}x{rows} cannot be cropped to the aspect ratio {width}x{height}.",
+            "Pad or stretch it instead.",
         )
-    return _resized(cut, width, height)
+    return _resize(cut, width, height)
 
 
 def _check_fit(image: NDArray[np.uint8], width: int, height: int, fit: str) -> None:
     if fit not in get_args(Fit):
-        raise MediaError(f"there is no way {fit!r} to fit a picture.", f"Known are {', '.join(get_args(Fit))}.")
+        raise MediaError(f"unknown fit {fit!r}.", f"Known are {', '.join(get_args(Fit))}.")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise MediaError(f"a picture must be [H, W, 3] of uint8; got {list(image.shape)} of {image.dtype}.")
+        raise MediaError(f"an image must be [H, W, 3] of uint8; got {list(image.shape)} of {image.dtype}.")
     if width < 1 or height < 1:
-        raise MediaError(f"a picture cannot be brought to {width}x{height}.")
+        raise MediaError(f"an image cannot be resized to {width}x{height}.")
 
 
-def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _srgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_srgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode not in _EIGHT_BIT_MODES:
         raise MediaError(f"{path} has pixels of mode {image.mode}, not 8 bits per channel.", "Save it as 8-bit PNG.")
     if image.has_transparency_data:
@@ -149,7 +150,7 @@ def _srgb(image: Image.Image, path: Path) -> Image.Image:
                 outputMode="RGB",
             )
         except (ImageCms.PyCMSError, OSError) as error:
-            raise MediaError(f"{path} has a broken colour profile: {error}.", "Save it as sRGB.") from error
+            raise MediaError(f"{path} has an invalid colour profile: {error}.", "Save it as sRGB.") from error
         if converted is not None:
             return converted
     return image.convert("RGB")

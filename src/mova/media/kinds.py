@@ -1,4 +1,4 @@
-"""The kinds of files that can be written, and what each of them needs."""
+"""The file types that can be written, with their containers and codecs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mova.errors import MediaError
 
 
 @dataclass(frozen=True)
-class PictureCodec:
-    """How frames are written: encoder, its options, the default quality and the range of qualities."""
+class VideoCodec:
+    """A video codec: encoder, its options, default quality and largest quality value."""
 
     encoder: str
     options: Mapping[str, str]
@@ -24,7 +24,7 @@ class PictureCodec:
 
 @dataclass(frozen=True)
 class AudioCodec:
-    """How samples are written: encoder, sample format, and the most bits per second (None: lossless)."""
+    """An audio codec: encoder, sample format, and largest bit rate in bits per second (None: lossless)."""
 
     encoder: str
     sample_format: str
@@ -33,22 +33,22 @@ class AudioCodec:
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file: container, codecs (None: the file holds no picture, or no audio), container options."""
+    """A file type: container, codecs (None: the file holds no video, or no audio), container options."""
 
     container: str
-    picture: PictureCodec | None
+    video: VideoCodec | None
     audio: AudioCodec | None
     options: Mapping[str, str]
 
 
 # One thread and no CPU-dependent shortcuts: the bytes depend on the clip alone.
-_H264 = PictureCodec(
+_H264 = VideoCodec(
     "libx264",
     {"preset": "medium", "bf": "0", "threads": "1", "x264-params": "cpu-independent=1"},
     crf=16,
     max_crf=51,
 )
-_VP9 = PictureCodec("libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "3", "threads": "1"}, crf=20, max_crf=63)
+_VP9 = VideoCodec("libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "3", "threads": "1"}, crf=20, max_crf=63)
 _AAC = AudioCodec("aac", "fltp", bit_rate=192_000)
 _OPUS = AudioCodec("libopus", "flt", bit_rate=160_000)
 _FLAC = AudioCodec("flac", "s32", bit_rate=None)
@@ -60,12 +60,12 @@ FILE_KINDS: dict[str, FileKind] = {
     ".webm": FileKind("webm", _VP9, _OPUS, {}),
     ".mkv": FileKind("matroska", _H264, _FLAC, {}),
     ".wav": FileKind("wav", None, _PCM, {}),
-    ".gif": FileKind("gif", PictureCodec("gif", {}, crf=0, max_crf=0), None, {}),
+    ".gif": FileKind("gif", VideoCodec("gif", {}, crf=0, max_crf=0), None, {}),
 }
 
 
-def kind_of(path: Path) -> FileKind:
-    """The kind of file that the suffix of ``path`` stands for.
+def file_kind(path: Path) -> FileKind:
+    """Return the file type of the suffix of ``path``.
 
     Raises:
         MediaError: If the suffix is unknown, or this build of PyAV lacks one of the encoders.
@@ -80,7 +80,7 @@ def kind_of(path: Path) -> FileKind:
             f"Did you mean {path.with_suffix(near[0]).name}?" if near else "Use .mp4 if in doubt.",
         )
     kind = FILE_KINDS[suffix]
-    for codec in (kind.picture, kind.audio):
+    for codec in (kind.video, kind.audio):
         if codec is not None:
             try:
                 Codec(codec.encoder, "w")
@@ -93,10 +93,10 @@ def kind_of(path: Path) -> FileKind:
 
 
 def writable_rate(audio: AudioCodec, sample_rate: int) -> int:
-    """``sample_rate`` if the codec knows it, else the next higher it knows, else its highest."""
+    """Return ``sample_rate`` if the codec supports it, else the next higher rate that it supports, else its highest."""
     rates = Codec(audio.encoder, "w").audio_rates
     if audio.encoder == "libopus":
-        # Opus decoders run at 48 kHz whatever went in: resampling here keeps the conversion in one place
+        # Opus decoders always run at 48 kHz: resampling here keeps the conversion in one place
         return 48_000
     if not rates or sample_rate in rates:
         return sample_rate

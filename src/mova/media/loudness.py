@@ -1,4 +1,4 @@
-"""How loud audio is: integrated loudness and sample peak."""
+"""Loudness of audio: integrated loudness and sample peak."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ BLOCK_S = 0.4
 
 
 def loudness_lufs(waveform: NDArray[np.float32], sample_rate: int) -> float | None:
-    """Integrated loudness (ITU-R BS.1770-4, EBU R128) in LUFS.
+    """Measure the integrated loudness (ITU-R BS.1770-4, EBU R128) in LUFS.
 
     Args:
         waveform: ``[channels, samples]`` float32 in ``[-1, 1]``, one to five channels.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
 
     Returns:
-        The loudness; ``None`` when there is none to state: the audio is shorter than 0.4 s, or every part of
-        it lies below the standard's gate of -70 LUFS (silence).
+        The loudness; ``None`` if it is undefined: the audio is shorter than 0.4 s, or all of it lies below the standard's
+        gate of -70 LUFS (silence).
     """
     if waveform.shape[1] < math.ceil(BLOCK_S * sample_rate):
         return None
@@ -32,7 +32,7 @@ def loudness_lufs(waveform: NDArray[np.float32], sample_rate: int) -> float | No
 
 
 def peak_dbfs(waveform: NDArray[np.float32]) -> float | None:
-    """Largest sample relative to full scale in dB; ``None`` for digital silence.
+    """Measure the largest sample in dB relative to full scale; ``None`` for digital silence.
 
     Args:
         waveform: ``[channels, samples]`` float32.

@@ -1,4 +1,4 @@
-"""A clip into one container file: colours converted, both streams encoded and interleaved on the clock."""
+"""Encode a clip into a container file: colours converted, both streams encoded and interleaved on the clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from mova.media.clip import Clip
-from mova.media.kinds import AudioCodec, FileKind, PictureCodec
+from mova.media.kinds import AudioCodec, FileKind, VideoCodec
 
 LAYOUTS = {1: "mono", 2: "stereo"}
 # PyAV regroups the samples into the blocks that the codec wants
@@ -37,10 +37,10 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
     """Encode ``clip`` into a container file.
 
     Args:
-        clip: What to write, at a sample rate that the kind's audio codec knows.
-        path: Where to write; an incomplete file is left there if anything fails.
+        clip: Clip to write, at a sample rate that the audio codec supports.
+        path: Path of the file; an incomplete file is left there if anything fails.
         kind: Container and codecs.
-        crf: Picture quality.
+        crf: Video quality.
         tags: Metadata of the container.
     """
     # bitexact: no version of the writer and no random identifiers in the file
@@ -51,27 +51,27 @@ def mux(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, 
     container = av.open(str(path.resolve()), "w", format=kind.container, options=options)
     try:
         container.metadata.update(tags)
-        video = None if kind.picture is None else _add_video(container, clip, kind.picture, crf)
+        video = None if kind.video is None else _add_video(container, clip, kind.video, crf)
         audio = None
         if kind.audio is not None:
             audio = add_audio(container, kind.audio, channels=clip.waveform.shape[0], sample_rate=clip.sample_rate)
         _interleave(container, clip, video, audio)
         container.close()
     except BaseException:
-        # closing tries to finish the file, which may fail again: the first failure is the one to tell
+        # closing tries to finish the file, which may fail again: the first failure is the one to report
         with suppress(Exception):
             container.close()
         raise
 
 
 def add_audio(container: OutputContainer, codec: AudioCodec, *, channels: int, sample_rate: int) -> AudioStream:
-    """A stream for audio in a container that is being written.
+    """Add an audio stream to a container that is being written.
 
     Args:
-        container: The file.
-        codec: How samples are written.
-        channels: 1 or 2.
-        sample_rate: In Hz; one that the codec knows.
+        container: Container to add the stream to.
+        codec: Codec of the stream.
+        channels: Number of channels, 1 or 2.
+        sample_rate: Sample rate in Hz; one that the codec supports.
     """
     stream = cast("AudioStream", container.add_stream(codec.encoder, rate=sample_rate, layout=LAYOUTS[channels]))
     stream.time_base = Fraction(1, sample_rate)
@@ -79,7 +79,7 @@ def add_audio(container: OutputContainer, codec: AudioCodec, *, channels: int, s
     context.format = codec.sample_format
     context.flags |= CodecFlags.bitexact.value
     if codec.bit_rate is not None:
-        # AAC holds at most 6144 bits per channel in a block of 1024 samples
+        # AAC allows at most 6144 bits per channel in a block of 1024 samples
         context.bit_rate = min(codec.bit_rate, 6 * sample_rate * channels)
     return stream
 
@@ -87,23 +87,23 @@ def add_audio(container: OutputContainer, codec: AudioCodec, *, channels: int, s
 def audio_blocks(
     waveform: NDArray[np.float32], sample_rate: int, *, sample_format: str, start: int = 0
 ) -> Iterator[av.AudioFrame]:
-    """Samples as an encoder takes them, block by block.
+    """Split a waveform into the blocks that an encoder takes.
 
     Args:
         waveform: ``[channels, samples]`` float32; mono or stereo.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         sample_format: ``fltp``, ``flt``, ``s16`` or ``s32``.
         start: Time of the first sample, in samples.
     """
     layout = LAYOUTS[waveform.shape[0]]
     for first in range(0, waveform.shape[1], _BLOCK):
-        samples = _as_format(waveform[:, first : first + _BLOCK], sample_format)
+        samples = _convert_samples(waveform[:, first : first + _BLOCK], sample_format)
         frame = av.AudioFrame.from_ndarray(samples, format=sample_format, layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = sample_rate, start + first, Fraction(1, sample_rate)
         yield frame
 
 
-def _add_video(container: OutputContainer, clip: Clip, codec: PictureCodec, crf: int) -> VideoStream:
+def _add_video(container: OutputContainer, clip: Clip, codec: VideoCodec, crf: int) -> VideoStream:
     options = {**codec.options, "crf": str(crf)}
     stream = cast("VideoStream", container.add_stream(codec.encoder, rate=clip.fps, options=options))
     stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
@@ -119,7 +119,7 @@ def _add_video(container: OutputContainer, clip: Clip, codec: PictureCodec, crf:
 
 
 def _interleave(container: OutputContainer, clip: Clip, video: VideoStream | None, audio: AudioStream | None) -> None:
-    """Encode both streams in order of time, so that a player finds audio and picture close together."""
+    """Encode both streams in order of time, so that a player finds audio and video close together."""
     blocks = iter(()) if audio is None else _audio_frames(clip, audio)
     audio_end_s = Fraction(0)
     if video is not None:
@@ -158,8 +158,8 @@ def _audio_frames(clip: Clip, stream: AudioStream) -> Iterator[av.AudioFrame]:
     return audio_blocks(clip.waveform, clip.sample_rate, sample_format=stream.codec_context.format.name)
 
 
-def _as_format(waveform: NDArray[np.float32], sample_format: str) -> NDArray[Any]:
-    """``[channels, samples]`` float32 as PyAV wants it: planar as is, packed as one interleaved row."""
+def _convert_samples(waveform: NDArray[np.float32], sample_format: str) -> NDArray[Any]:
+    """Convert ``[channels, samples]`` float32 to the array that PyAV takes: planar as is, packed as one interleaved row."""
     if sample_format == "fltp":
         return np.ascontiguousarray(waveform)
     packed = rearrange(waveform, "channels samples -> 1 (samples channels)")

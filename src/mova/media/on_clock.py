@@ -1,7 +1,7 @@
-"""A video at another frame rate, frame by frame: frame ``n`` of the result is what a viewer sees at ``n / fps``.
+"""Read a video at another frame rate: frame ``n`` of the result is the frame on screen at ``n / fps``.
 
-No frame is blended or moved: each is the video's own frame on screen at that time, the last one shown at or before it.
-Frames are decoded, fitted and let go one at a time, and those that no clock time falls on are not even converted.
+No frame is blended or moved: each is the last frame of the video that starts at or before that time. Frames are decoded,
+resized and released one at a time, and those that are not on screen at any of the times are not converted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from mova.errors import MediaError
-from mova.media.clip import checked_fps
-from mova.media.decode import MAX_PIXELS, MAX_SECONDS, checked_video
+from mova.media.clip import check_fps
+from mova.media.decode import MAX_PIXELS, MAX_SECONDS, check_video
 from mova.media.image import fit_image
-from mova.media.probe import MediaInfo, media_info, opened, stream_time, video_stream
-from mova.media.readers import Limits, check_bytes, rgb_of
-from mova.media.remux.track import PictureTrack, picture_track
+from mova.media.probe import MediaInfo, media_info, open_container, stream_time, video_stream
+from mova.media.readers import Limits, check_bytes, to_rgb
+from mova.media.remux.track import VideoTrack, read_video_track
 from mova.timeline import Number, frame_time, frames_in_seconds
 
 VideoFit = Literal["exact", "crop", "pad", "stretch"]
@@ -42,32 +42,32 @@ def read_video_on_clock(
     max_seconds: float = MAX_SECONDS,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
-    """The picture of a video at a frame rate and a size of choice; only frames of that size are held in memory.
+    """Read the frames of a video at a given frame rate and size; only frames of that size are held in memory.
 
     Args:
-        path: The file; its own frame rate may be any, and vary.
+        path: The file; its own frame rate may be of any value, and variable.
         fps: Frames per second of the result.
-        num_frames: Frames from the video's start. Default: all that start before the picture ends.
-        width: Of the result, in pixels; by default the video's, shown upright.
-        height: Of the result, in pixels; by default the video's, shown upright.
-        fit: What to do with a video of another shape: refuse it (``"exact"``), or as
-            :func:`mova.media.image.fit_image`. A video of the same shape in another size is always scaled.
-        max_seconds: Refuse a longer video, unless ``num_frames`` says how much of it is wanted.
-        max_pixels: Refuse a video with frames of more pixels.
+        num_frames: Number of frames from the start of the video. Default: all that start before it ends.
+        width: Width of the result in pixels; by default that of the video, upright.
+        height: Height of the result in pixels; by default that of the video, upright.
+        fit: Treatment of a video of another aspect ratio: refused (``"exact"``), or as in
+            :func:`mova.media.image.fit_image`. A video of the same aspect ratio is always scaled.
+        max_seconds: Longest video accepted, in seconds, unless ``num_frames`` is given.
+        max_pixels: Largest frame accepted, in pixels.
 
     Returns:
         ``[T, height, width, 3]`` uint8.
 
     Raises:
-        MediaError: If the video cannot be read, passes a limit, is shorter than ``num_frames``, changes its size on the
-            way or has another shape, or if the result would take too much memory.
+        MediaError: If the video cannot be read, exceeds a limit, is shorter than ``num_frames``, changes its size within the
+            video or has another aspect ratio, or if the result would take too much memory.
     """
     path = Path(path)
-    rate = checked_fps(fps)
-    track = picture_track(path)
+    rate = check_fps(fps)
+    track = read_video_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
     frames: NDArray[np.uint8] | None = None
-    shown = _shown(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    shown = _frames_at_times(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
     for index, frame in enumerate(shown):
         if frames is None:
             check_bytes(track.info, count * frame.size)
@@ -88,21 +88,21 @@ def frames_on_clock(
     max_seconds: float = MAX_SECONDS,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames of :func:`read_video_on_clock`, one by one as they are decoded; no two of them are held at a time.
+    """Yield the frames of :func:`read_video_on_clock` one by one as they are decoded; only one is held in memory.
 
-    Args and Raises as :func:`read_video_on_clock`; the video is looked at when the first frame is asked for. Frames of a
-    video slower than ``fps`` come more than once, as the same array: do not write into it.
+    Args and Raises as in :func:`read_video_on_clock`; the file is opened when the first frame is requested. Frames of a
+    video slower than ``fps`` are yielded more than once, as the same array: do not write into it.
 
     Returns:
         Arrays ``[height, width, 3]`` uint8.
     """
-    rate = checked_fps(fps)
-    track = picture_track(path)
+    rate = check_fps(fps)
+    track = read_video_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
-    yield from _shown(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    yield from _frames_at_times(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
 
 
-def _num_frames(track: PictureTrack, fps: Fraction, num_frames: int | None, max_seconds: float) -> int:
+def _num_frames(track: VideoTrack, fps: Fraction, num_frames: int | None, max_seconds: float) -> int:
     path, there = track.info.path, frames_in_seconds(track.seconds, fps)
     if num_frames is None:
         if track.seconds > max_seconds:
@@ -120,8 +120,8 @@ def _num_frames(track: PictureTrack, fps: Fraction, num_frames: int | None, max_
     return num_frames
 
 
-def _shown(
-    track: PictureTrack,
+def _frames_at_times(
+    track: VideoTrack,
     fps: Fraction,
     count: int,
     *,
@@ -129,35 +129,35 @@ def _shown(
     fit: VideoFit,
     max_pixels: int,
 ) -> Iterator[NDArray[np.uint8]]:
-    """For each of ``count`` times of the clock, the last frame shown at or before it."""
+    """Yield, for each of ``count`` times of the clock, the last frame that starts at or before it."""
     index = 0
     start_s = Fraction(0)
-    current: _Shown | None = None
+    current: _DisplayedFrame | None = None
     reformatter = VideoReformatter()
-    for start_s, frame in _decoded(track, max_pixels):
+    for start_s, frame in _decode_frames(track, max_pixels):
         while current is not None and index < count and frame_time(index, fps) < start_s:
-            yield current.fit_to_canvas(size, fit)
+            yield current.to_size(size, fit)
             index += 1
         if index == count:
             return
         if current is None and start_s > 0:
             raise MediaError(f"the first {float(start_s):.3f} s of {track.info.path} cannot be decoded.")
-        current = _Shown(track.info, frame, reformatter)
+        current = _DisplayedFrame(track.info, frame, reformatter)
     last_s = max(track.time_s(packet.pts * track.time_base) for packet in track.packets if not packet.is_discard)
     if current is None or start_s < last_s:
         raise MediaError(f"{track.info.path} cannot be decoded to its end.", "The file may be damaged.")
     for _ in range(index, count):
-        yield current.fit_to_canvas(size, fit)
+        yield current.to_size(size, fit)
 
 
-def _decoded(track: PictureTrack, max_pixels: int) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-    """Every frame with the time since the video's start at which it is shown."""
+def _decode_frames(track: VideoTrack, max_pixels: int) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+    """Yield every frame with its start in seconds since the start of the video."""
     path = track.info.path
-    with opened(path) as container:
-        # the sizes and colours are checked here; how long the video may be was decided above, by its packets
-        video = checked_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))
+    with open_container(path) as container:
+        # sizes and colours are checked here; the length was checked before, by the packets
+        video = check_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))
         stream = video_stream(container)
-        assert stream is not None, "picture_track found it"
+        assert stream is not None, "checked by read_video_track"
         stream.codec_context.options = {"max_pixels": str(max_pixels * _DECODER_PIXEL_SLACK)}
         before_s: Fraction | None = None
         for frame in container.decode(stream):
@@ -176,34 +176,34 @@ def _decoded(track: PictureTrack, max_pixels: int) -> Iterator[tuple[Fraction, a
             yield start_s, frame
 
 
-class _Shown:
-    """A decoded frame, converted and fitted only if a time of the clock falls on it, and then once."""
+class _DisplayedFrame:
+    """A decoded frame that is converted and resized on first use only."""
 
     def __init__(self, info: MediaInfo, frame: av.VideoFrame, reformatter: VideoReformatter) -> None:
         self._info, self._frame, self._reformatter = info, frame, reformatter
         self._fitted: NDArray[np.uint8] | None = None
 
-    def fit_to_canvas(self, size: tuple[int | None, int | None], fit: VideoFit) -> NDArray[np.uint8]:
+    def to_size(self, size: tuple[int | None, int | None], fit: VideoFit) -> NDArray[np.uint8]:
         """``[height, width, 3]`` uint8."""
         if self._fitted is None:
-            upright = rgb_of(self._frame, self._reformatter)
+            upright = to_rgb(self._frame, self._reformatter)
             rows, columns = upright.shape[:2]
             width, height = columns if size[0] is None else size[0], rows if size[1] is None else size[1]
-            self._fitted = _fitted(upright, width, height, fit, self._info)
+            self._fitted = _fit_frame(upright, width, height, fit, self._info)
         return self._fitted
 
 
-def _fitted(frame: NDArray[np.uint8], width: int, height: int, fit: VideoFit, info: MediaInfo) -> NDArray[np.uint8]:
+def _fit_frame(frame: NDArray[np.uint8], width: int, height: int, fit: VideoFit, info: MediaInfo) -> NDArray[np.uint8]:
     rows, columns = frame.shape[:2]
     if (columns, rows) == (width, height):
         return frame
     if width < 1 or height < 1:
-        raise MediaError(f"a video cannot be brought to {width}x{height}.")
+        raise MediaError(f"a video cannot be resized to {width}x{height}.")
     if fit != "exact":
         return fit_image(frame, width, height, fit=fit)
-    # another size of the same shape loses nothing of the picture; half a pixel is what rounding may cost
+    # another size of the same aspect ratio loses nothing of the frame; rounding may cost half a pixel
     if abs(columns * height - rows * width) > max(width, height) / 2 + 1:
         raise MediaError(
-            f"{info.path} is {columns}x{rows}; {width}x{height} is of another shape.", "Say fit=crop, pad or stretch."
+            f"{info.path} is {columns}x{rows}; {width}x{height} has another aspect ratio.", "Use fit=crop, pad or stretch."
         )
     return fit_image(frame, width, height, fit="stretch")

@@ -1,4 +1,4 @@
-"""What a media file holds, read from its headers, and the one guarded way to open a file from outside."""
+"""Read the headers of media files, and the only function that opens a file from outside, with its safeguards."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mova.timeline import exact_fps
 
 MAX_STREAMS = 32
 
-# Playlist formats (HLS, DASH, concat) fetch whatever other file or address they name, so only self-contained
-# files are opened, whatever the suffix says, and only from this machine.
+# Playlist formats (HLS, DASH, concat) fetch any other file or address that they name, so only self-contained local
+# files are opened, whatever their suffix.
 _SELF_CONTAINED_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,wav,w64,flac,mp3,ogg,aac,gif,flv,asf,caf,aiff"
 _OPEN_OPTIONS = {
     "format_whitelist": _SELF_CONTAINED_FORMATS,
@@ -35,21 +35,21 @@ _OPEN_OPTIONS = {
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 MADE_BY = "made_by"
-"""Key of the ``comment`` tag's JSON beside the request's fields."""
+"""Key in the JSON of the ``comment`` tag, next to the fields of the request."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A picture stream as its header states it.
+    """A video stream as its header states it.
 
     Args:
         codec: FFmpeg's name of the codec, such as ``h264``.
         width: Stored width in pixels, before any rotation.
         height: Stored height in pixels, before any rotation.
-        fps: Frames per second, or None where the header states none.
-        num_frames: Frames as stated by the container; None where it does not count them (Matroska, WebM).
-        start_s: Time of the first frame in seconds; None where unstated.
-        duration_s: Length of the stream in seconds; None where unstated (Matroska, WebM).
+        fps: Frames per second; None if unstated.
+        num_frames: Number of frames as stated by the container; None if it does not count them (Matroska, WebM).
+        start_s: Time of the first frame in seconds; None if unstated.
+        duration_s: Length of the stream in seconds; None if unstated (Matroska, WebM).
         pixel_format: FFmpeg's name, such as ``yuv420p``.
         pixel_aspect: Width of a stored pixel divided by its height.
         hdr: ``PQ`` or ``HLG`` for high dynamic range, else None.
@@ -73,10 +73,10 @@ class AudioInfo:
 
     Args:
         codec: FFmpeg's name of the codec, such as ``aac``.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         channels: Number of channels.
-        start_s: Time of the first sample in seconds after priming; None where unstated.
-        duration_s: Length in seconds; None where unstated (Matroska, WebM).
+        start_s: Time of the first sample after priming, in seconds; None if unstated.
+        duration_s: Length in seconds; None if unstated (Matroska, WebM).
     """
 
     codec: str
@@ -93,10 +93,10 @@ class MediaInfo:
     Args:
         path: The file.
         format: FFmpeg's name of the container.
-        size_bytes: Size on disk.
-        duration_s: Length of the longest stream in seconds; None where unstated.
-        num_streams: All streams, also subtitles and data.
-        video: The main picture stream, or None. A cover picture is none.
+        size_bytes: Size in bytes.
+        duration_s: Length of the longest stream in seconds; None if unstated.
+        num_streams: Number of streams, including subtitles and data.
+        video: The main video stream, or None. A cover image does not count.
         audio: The main audio stream, or None.
         metadata: The container's tags, names in lower case.
     """
@@ -112,13 +112,13 @@ class MediaInfo:
 
     @property
     def request(self) -> dict[str, Any] | None:
-        """The request that :func:`~mova.media.encode.write_clip` put into the ``comment`` tag, or None."""
+        """The request that :func:`~mova.media.encode.write_clip` stored in the ``comment`` tag, or None."""
         value = self._comment
         return None if value is None else {name: item for name, item in value.items() if name != MADE_BY}
 
     @property
     def made_by(self) -> dict[str, Any] | None:
-        """What made the file, from the same tag: version, model, weights, inputs; or None."""
+        """Version, model, weights and inputs that the file was generated with, from the same tag; or None."""
         value = (self._comment or {}).get(MADE_BY)
         return value if isinstance(value, dict) else None
 
@@ -135,20 +135,20 @@ def probe(path: str | Path) -> MediaInfo:
     """Read the headers of a media file.
 
     Args:
-        path: A local file of any usual kind (mp4, mov, webm, mkv, wav, flac, mp3, gif, ...).
+        path: A local file of a common type (mp4, mov, webm, mkv, wav, flac, mp3, gif, ...).
 
     Raises:
-        MediaError: If the file is missing, is not media, or has more than 32 streams.
+        MediaError: If the file is missing, is not a media file, or has more than 32 streams.
     """
-    with opened(path) as container:
+    with open_container(path) as container:
         return media_info(container, Path(path))
 
 
 def media_info(container: InputContainer, path: Path) -> MediaInfo:
-    """What an open container states about itself."""
+    """Return the header facts of an open container."""
     video, audio = video_stream(container), audio_stream(container)
     for stream in (video, audio):
-        # PyAV leaves the context empty where FFmpeg does not know the codec, which its type hints do not say
+        # PyAV leaves the context empty if FFmpeg does not know the codec, which its type hints do not say
         if stream is not None and cast(Any, stream.codec_context) is None:
             raise MediaError(f"the {stream.type} codec of {path} is unknown.", "The file may be damaged.")
     return MediaInfo(
@@ -164,7 +164,7 @@ def media_info(container: InputContainer, path: Path) -> MediaInfo:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[InputContainer]:
+def open_container(path: str | Path) -> Iterator[InputContainer]:
     """Open a local, self-contained media file; codec failures inside the block become :class:`MediaError`."""
     path = Path(path)
     check_file(path)
@@ -172,11 +172,11 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
         # an absolute path can never be taken for an address such as "concat:..." or "http:..."
         container = av.open(str(path.resolve()), "r", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
     except PermissionError:
-        raise MediaError(f"{path} may not be read.", "Check the file's permissions.") from None
+        raise MediaError(f"{path}: no permission to read.", "Check the file's permissions.") from None
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
-            f"{path} cannot be opened as a video or audio: {reason(error)}.",
-            "It may be damaged, incomplete, or no media file; playlists are not read.",
+            f"{path} cannot be opened as a video or audio file: {reason(error)}.",
+            "It may be damaged, incomplete, or not a media file; playlists are not read.",
         ) from error
     with container:
         if len(container.streams) > MAX_STREAMS:
@@ -184,17 +184,17 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
         try:
             yield container
         except ZeroDivisionError:
-            # PyAV makes exact fractions of whatever the header says
-            raise MediaError(f"{path} states an impossible rate.", "The file may be damaged.") from None
+            # PyAV makes exact fractions of any value in the header
+            raise MediaError(f"{path} states an invalid rate.", "The file may be damaged.") from None
         except av.error.FFmpegError as error:
             raise MediaError(f"{path} cannot be decoded: {reason(error)}.", "The file may be damaged.") from error
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is not a file with something in it.
+    """Refuse a path that is not a file, or an empty file.
 
     Raises:
-        MediaError: If ``path`` is missing, no file, empty, or cannot be looked at.
+        MediaError: If ``path`` is missing, not a file, empty, or inaccessible.
     """
     try:
         status = path.stat()
@@ -209,25 +209,25 @@ def check_file(path: Path) -> None:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The main picture stream; a cover picture does not count."""
+    """Return the main video stream, or None; a cover image does not count."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
     return best if best in videos else (videos[0] if videos else None)
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The main audio stream."""
+    """Return the main audio stream, or None."""
     return cast("AudioStream | None", container.streams.best("audio"))
 
 
 def reason(error: BaseException) -> str:
-    """FFmpeg's own words for a failure, without its number and file name."""
+    """Return the message of an FFmpeg or OS error, without its number and file name."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
 
 
 def stream_time(value: int | None, time_base: Fraction | None) -> Fraction | None:
-    """A stream's timestamp in seconds; None stays None."""
+    """Convert a stream's timestamp to seconds; None stays None."""
     return None if value is None or time_base is None else value * time_base
 
 
@@ -237,7 +237,7 @@ def _video_info(stream: VideoStream) -> VideoInfo:
         codec=context.name,
         width=context.width,
         height=context.height,
-        fps=_stated_fps(stream),
+        fps=_header_fps(stream),
         num_frames=stream.frames or None,
         start_s=stream_time(stream.start_time, stream.time_base),
         duration_s=stream_time(stream.duration, stream.time_base),
@@ -258,18 +258,17 @@ def _audio_info(stream: AudioStream) -> AudioInfo:
     )
 
 
-def _stated_fps(stream: VideoStream) -> Fraction | None:
+def _header_fps(stream: VideoStream) -> Fraction | None:
     average, guessed = stream.average_rate, stream.guessed_rate
     if not average or stream.codec_context.name == "gif":
-        # a GIF states a duration per frame, in hundredths of a second: the first few say little of the whole
-        return _snapped(guessed) if guessed else None
-    # the average suffers when the last frame's length is odd; the guess, from timestamps, is wild when times
-    # vary
-    return _snapped(guessed if guessed and abs(guessed / average - 1) < Fraction(1, 100) else average)
+        # a GIF states a duration per frame, in hundredths of a second: the first few say little about the rest
+        return _snap_rate(guessed) if guessed else None
+    # the average is off if the last frame's length is odd; the guess, from timestamps, is far off if times vary
+    return _snap_rate(guessed if guessed and abs(guessed / average - 1) < Fraction(1, 100) else average)
 
 
-def _snapped(rate: Fraction) -> Fraction:
-    """The whole or broadcast rate within a hundredth of a percent (headers round to nanoseconds)."""
+def _snap_rate(rate: Fraction) -> Fraction:
+    """Round to the integer or broadcast rate within a hundredth of a percent (headers round to nanoseconds)."""
     nearest = round(rate)
     if nearest and abs(rate / nearest - 1) < Fraction(1, 10_000):
         return Fraction(nearest)

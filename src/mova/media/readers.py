@@ -1,4 +1,4 @@
-"""Decoded frames and blocks of samples, each held against the clock as it comes in."""
+"""Collect decoded frames and blocks of samples, each checked against the clock."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TIMESTAMP_ROUNDING_S = Fraction(1, 1000)
 
 
 class Video(NamedTuple):
-    """Picture alone: ``frames`` uint8 ``[T, H, W, 3]`` and its exact ``fps``."""
+    """Video without audio: ``frames`` uint8 ``[T, H, W, 3]`` and the exact ``fps``."""
 
     frames: NDArray[np.uint8]
     fps: Fraction
 
 
 class Audio(NamedTuple):
-    """Audio alone: ``waveform`` float32 ``[channels, samples]`` and its ``sample_rate`` in Hz."""
+    """Audio without video: ``waveform`` float32 ``[channels, samples]`` and the ``sample_rate`` in Hz."""
 
     waveform: NDArray[np.float32]
     sample_rate: int
@@ -37,7 +37,7 @@ class Audio(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader takes before it refuses: longest video, largest frame, frames wanted (None: all)."""
+    """Limits of a reader: length in seconds, pixels of a frame, and number of frames to read (None: all)."""
 
     max_seconds: float
     max_pixels: int
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass
 class VideoReader:
-    """Collects frames and holds each against the clock."""
+    """Collects frames and checks each against the clock."""
 
     info: MediaInfo
     video: VideoInfo
@@ -62,7 +62,7 @@ class VideoReader:
     @property
     def fps(self) -> Fraction:
         """Frames per second of the stream."""
-        assert self.video.fps is not None, "checked before"
+        assert self.video.fps is not None, "checked by check_video"
         return self.video.fps
 
     @property
@@ -72,11 +72,11 @@ class VideoReader:
 
     @property
     def is_full(self) -> bool:
-        """Whether all frames asked for are there."""
+        """Whether all requested frames are read."""
         return self.limits.num_frames is not None and len(self.frames) >= self.limits.num_frames
 
     def add(self, frame: av.VideoFrame) -> None:
-        """Take the next frame; refuse one that is off the clock or of another size."""
+        """Add the next frame; refuse one that is off the clock or of another size."""
         if self.is_full:
             return
         path, index = self.info.path, len(self.frames)
@@ -92,26 +92,26 @@ class VideoReader:
             self.start_s = time_s
         if abs((time_s - self.start_s) * self.fps - index) >= Fraction(1, 2):
             raise MediaError(
-                f"{path} does not keep {float(self.fps):.3f} frames per second: frame {index} is at "
+                f"{path} does not have a constant {float(self.fps):.3f} frames per second: frame {index} is at "
                 f"{float(time_s - self.start_s):.3f} s instead of {float(index / self.fps):.3f} s.",
                 "Convert it to a constant frame rate first.",
             )
         if self.limits.num_frames is None and (index + 1) / self.fps > self.limits.max_seconds + 1:
             raise MediaError(f"{path} is longer than its header states; at most {self.limits.max_seconds:g} s are read.")
         check_bytes(self.info, (index + 1) * frame.width * frame.height * 3)
-        self.frames.append(rgb_of(frame, self.reformatter))
+        self.frames.append(to_rgb(frame, self.reformatter))
 
     def result(self) -> Video:
-        """All frames; refuse a video that is cut short."""
+        """Return all frames; refuse a truncated video."""
         path, wanted = self.info.path, self.limits.num_frames
         if not self.frames:
-            raise MediaError(f"{path} holds no frame that can be decoded.")
+            raise MediaError(f"{path} contains no frame that can be decoded.")
         if wanted is not None and len(self.frames) < wanted:
-            raise MediaError(f"{path} has {len(self.frames)} frames; {wanted} were asked for.")
+            raise MediaError(f"{path} has {len(self.frames)} frames; {wanted} were requested.")
         stated = self.video.duration_s
         if wanted is None and stated is not None and stated * self.fps > len(self.frames) + Fraction(3, 2):
             raise MediaError(
-                f"{path} is cut short: {len(self.frames)} of {round(stated * self.fps)} frames are there.",
+                f"{path} is truncated: it has {len(self.frames)} of {round(stated * self.fps)} frames.",
                 "The download or the recording may be incomplete.",
             )
         return Video(np.stack(self.frames), self.fps)
@@ -119,7 +119,7 @@ class VideoReader:
 
 @dataclass
 class AudioReader:
-    """Collects blocks of samples and lays them on the clock."""
+    """Collects blocks of samples and places them on the clock."""
 
     info: MediaInfo
     limits: Limits
@@ -135,7 +135,7 @@ class AudioReader:
         return self.start_s + Fraction(self.num_samples, self.sample_rate) if self.sample_rate else self.start_s
 
     def add(self, frame: av.AudioFrame) -> None:
-        """Take the next block; refuse one that is off the clock or of another shape."""
+        """Add the next block; refuse one that is off the clock or of another format."""
         path, samples = self.info.path, _samples(frame)
         time_s = stream_time(frame.pts, frame.time_base)
         if not self.blocks:
@@ -150,23 +150,25 @@ class AudioReader:
         self.blocks.append(samples)
         self.num_samples += samples.shape[1]
         if self.num_samples > (self.limits.max_seconds + 2) * self.sample_rate:
-            raise MediaError(f"{path} has more audio than its header states or {self.limits.max_seconds:g} s.")
+            raise MediaError(
+                f"{path} has more audio than its header states, or than the limit of {self.limits.max_seconds:g} s."
+            )
 
     def result(self) -> tuple[NDArray[np.float32], Fraction]:
-        """``[channels, samples]`` up to the end that the container states, and the time of the first."""
+        """Return ``[channels, samples]`` up to the end that the container states, and the time of the first sample."""
         if not self.blocks:
-            raise MediaError(f"{self.info.path} holds no audio that can be decoded.")
+            raise MediaError(f"{self.info.path} contains no audio that can be decoded.")
         waveform = np.concatenate(self.blocks, axis=1)
         audio = self.info.audio
         if audio is not None and audio.duration_s is not None:
-            # the last block of a lossy codec goes on after the stated end: no player plays that
+            # the last block of a lossy codec extends past the stated end, and players do not play that part
             stated = int(audio.duration_s * self.sample_rate)
             if 0 < stated < waveform.shape[1] <= stated + self.block:
                 waveform = waveform[:, :stated]
         return waveform, self.start_s
 
     def _close_gap(self, time_s: Fraction) -> None:
-        """Fill a hole of at most one block with silence (a lost packet); refuse any other."""
+        """Fill a gap of at most one block with silence (a lost packet); refuse a longer one."""
         gap = round((time_s - self.end_s) * self.sample_rate)
         rounding = int(3 * TIMESTAMP_ROUNDING_S * self.sample_rate)
         if abs(gap) <= rounding:
@@ -182,7 +184,7 @@ class AudioReader:
 
 
 def check_bytes(info: MediaInfo, num_bytes: int) -> None:
-    """Refuse frames that would take more memory than is sane."""
+    """Refuse frames that would take more memory than :data:`MAX_DECODED_BYTES`."""
     if num_bytes > MAX_DECODED_BYTES:
         raise MediaError(
             f"the frames of {info.path} would take {num_bytes / 2**30:.1f} GiB of memory; "
@@ -191,8 +193,8 @@ def check_bytes(info: MediaInfo, num_bytes: int) -> None:
         )
 
 
-def rgb_of(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """``[H, W, 3]`` full-range RGB, upright, by the matrix that the file states."""
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Convert a frame to ``[H, W, 3]`` full-range RGB, upright, by the colour matrix that the file states."""
     is_rgb = frame.format.is_rgb or frame.format.has_palette
     if is_rgb:
         array = frame.to_ndarray(format="rgb24")
@@ -212,7 +214,7 @@ def rgb_of(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.ui
 
 
 def _matrix(frame: av.VideoFrame) -> int:
-    """The stated matrix; unstated, what players take: BT.709 from 720 lines up, BT.601 below."""
+    """Return the stated matrix, or the one that players assume: BT.709 from 720 lines up, BT.601 below."""
     stated = int(frame.colorspace)
     if stated in {int(known) for known in Colorspace}:
         return stated
@@ -226,7 +228,7 @@ def _range(frame: av.VideoFrame) -> int:
 
 
 def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """``[channels, samples]`` float32; whole numbers are divided by their full scale."""
+    """Convert a block to ``[channels, samples]`` float32; integers are divided by their full scale."""
     array = frame.to_ndarray()
     if not frame.format.is_planar:
         array = rearrange(array, "1 (samples channels) -> channels samples", channels=frame.layout.nb_channels)

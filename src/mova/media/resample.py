@@ -1,11 +1,11 @@
-"""Audio at another sample rate, sample 0 staying at 0 s."""
+"""Convert audio to another sample rate; sample 0 stays at 0 s."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# soxr rounds its own output length; anything beyond these few samples is a caller's mistake, not rounding
+# soxr rounds its own output length; a larger difference is a mistake of the caller
 _ROUNDING_SAMPLES = 4
 
 
@@ -16,18 +16,17 @@ def resample(
 
     Args:
         waveform: ``[channels, samples]`` float32.
-        from_rate: Its rate in Hz.
-        to_rate: Wanted rate in Hz.
-        num_samples: Exact length of the result, from the clock (``mova.timeline.samples_in_frames``); by
-            default ``floor(samples * to_rate / from_rate)``. It may differ from the natural length by a few
-            samples, which are cut or added as zeros.
+        from_rate: Sample rate of ``waveform`` in Hz.
+        to_rate: Sample rate of the result in Hz.
+        num_samples: Exact length of the result, from the clock (``mova.timeline.samples_in_frames``); by default
+            ``floor(samples * to_rate / from_rate)``. It may differ from that by a few samples, which are cut or added as
+            zeros.
 
     Returns:
-        ``[channels, num_samples]`` float32. Values may pass 1 where a peak lies between the old samples.
+        ``[channels, num_samples]`` float32. Values may exceed 1 if a peak lies between the old samples.
 
     Raises:
-        ValueError: If a rate is not positive, the shape is wrong, or ``num_samples`` is not what the audio
-            lasts.
+        ValueError: If a rate is not positive, the shape is wrong, or ``num_samples`` does not match the length of the audio.
     """
     if from_rate < 1 or to_rate < 1:
         raise ValueError(f"rates must be positive; got from_rate={from_rate}, to_rate={to_rate}.")
@@ -41,10 +40,10 @@ def resample(
             f"{waveform.shape[1]} samples at {from_rate} Hz last {natural} samples at {to_rate} Hz; "
             f"num_samples={wanted} is not that length."
         )
-    return _fitted(_converted(waveform, from_rate, to_rate), wanted)
+    return _set_length(_convert(waveform, from_rate, to_rate), wanted)
 
 
-def _converted(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
+def _convert(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
     if from_rate == to_rate or waveform.shape[1] == 0:
         return waveform
     import soxr
@@ -55,7 +54,7 @@ def _converted(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> N
     return result
 
 
-def _fitted(waveform: NDArray[np.float32], num_samples: int) -> NDArray[np.float32]:
+def _set_length(waveform: NDArray[np.float32], num_samples: int) -> NDArray[np.float32]:
     missing = max(0, num_samples - waveform.shape[1])
     padded = np.pad(waveform[:, :num_samples], ((0, 0), (0, missing)))
     return np.ascontiguousarray(padded, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A clip as one picture: frames over waveform over spectrogram, on one time axis. Pillow and numpy only."""
+"""Draw a clip as one image: frames, waveform and spectrogram on one time axis. Pillow and numpy only."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def clip_sheet(
 ) -> Image.Image:
     """Draw ``num_frames`` frames over the waveform and the spectrogram, each at its own time.
 
-    A frame stands above the time that it is shown at: the middle of its part of the axis.
+    Each frame is drawn above the time at which it is shown: the middle of its part of the axis.
 
     Args:
-        clip: What to draw.
-        num_frames: Pictures in the strip; at most as many as the clip has are drawn.
-        events: Times in seconds to mark, such as the true moments of impact.
-        title: Line above; default: size, rates and length.
+        clip: Clip to draw.
+        num_frames: Number of frames in the strip; at most as many as the clip has.
+        events: Times to mark in seconds, such as the true times of impacts.
+        title: Title line; default: size, rates and length.
 
     Returns:
         An RGB image 1200 pixels wide.
@@ -50,7 +50,7 @@ def clip_sheet(
     Raises:
         MediaError: If ``num_frames`` is not positive, or an event lies outside the clip.
     """
-    count = _checked_count(num_frames, clip)
+    count = _check_count(num_frames, clip)
     strip_height = _strip_height(clip, count, _STRIP_HEIGHTS[1])
     tops = np.cumsum(
         [
@@ -63,11 +63,11 @@ def clip_sheet(
     ).tolist()
     image = Image.new("RGB", (WIDTH, tops[-1]), _PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((MARGIN + GUTTER, MARGIN + 2), _shortened(title or _facts(clip), 17), _INK, _font(17))
+    draw.text((MARGIN + GUTTER, MARGIN + 2), _shorten(title or _facts(clip), 17), _INK, _font(17))
     strip, wave, spectrum, axis = tops[:4]
     _draw_strip(image, clip, count, top=strip, height=strip_height)
-    image.paste(_wave_image(clip, _WAVE_HEIGHT), (_left(), wave))
-    image.paste(_spectrum_image(clip, _SPECTRUM_HEIGHT), (_left(), spectrum))
+    image.paste(_wave_image(clip, _WAVE_HEIGHT), (_axis_left(), wave))
+    image.paste(_spectrum_image(clip, _SPECTRUM_HEIGHT), (_axis_left(), spectrum))
     _draw_levels(draw, wave)
     _draw_pitches(draw, spectrum, clip.sample_rate)
     _draw_axis(draw, clip, axis)
@@ -80,7 +80,7 @@ def gallery_sheet(clips: Sequence[tuple[str, Clip]], *, num_frames: int = 8) -> 
 
     Args:
         clips: Caption and clip of each row, from top to bottom.
-        num_frames: Pictures in each strip.
+        num_frames: Number of frames in each strip.
 
     Returns:
         An RGB image 1148 pixels wide.
@@ -94,25 +94,25 @@ def gallery_sheet(clips: Sequence[tuple[str, Clip]], *, num_frames: int = 8) -> 
     image = Image.new("RGB", (WIDTH - GUTTER, MARGIN + sum(row.height + MARGIN for row in rows)), _PAPER)
     top = MARGIN
     for row in rows:
-        image.paste(row, (-GUTTER, top))  # no labels here, so no room for them
+        image.paste(row, (-GUTTER, top))  # without the margin for labels
         top += row.height + MARGIN
     return image
 
 
 def _gallery_row(caption: str, clip: Clip, num_frames: int) -> Image.Image:
-    count = _checked_count(num_frames, clip)
+    count = _check_count(num_frames, clip)
     strip_height = _strip_height(clip, count, _GALLERY_STRIP_HEIGHT)
     caption_height = 28
     row = Image.new("RGB", (WIDTH, caption_height + strip_height + 4 + _GALLERY_WAVE_HEIGHT), _PAPER)
     draw = ImageDraw.Draw(row)
-    draw.text((_left(), 2), _shortened(caption, 16, room=90), _INK, _font(16))
+    draw.text((_axis_left(), 2), _shorten(caption, 16, room=90), _INK, _font(16))
     draw.text((WIDTH - MARGIN, 4), f"{float(clip.seconds):.1f} s", _FAINT, _font(13), anchor="ra")
     _draw_strip(row, clip, count, top=caption_height, height=strip_height)
-    row.paste(_wave_image(clip, _GALLERY_WAVE_HEIGHT), (_left(), caption_height + strip_height + 4))
+    row.paste(_wave_image(clip, _GALLERY_WAVE_HEIGHT), (_axis_left(), caption_height + strip_height + 4))
     return row
 
 
-def _left() -> int:
+def _axis_left() -> int:
     return MARGIN + GUTTER
 
 
@@ -120,7 +120,7 @@ def _axis_width() -> int:
     return WIDTH - 2 * MARGIN - GUTTER
 
 
-def _checked_count(num_frames: int, clip: Clip) -> int:
+def _check_count(num_frames: int, clip: Clip) -> int:
     if num_frames < 1:
         raise MediaError(f"num_frames must be at least 1; got {num_frames}.")
     return min(num_frames, clip.num_frames)
@@ -132,7 +132,7 @@ def _strip_height(clip: Clip, count: int, most: int) -> int:
 
 
 def _draw_strip(image: Image.Image, clip: Clip, count: int, *, top: int, height: int) -> None:
-    """Paste ``count`` frames, each centred over the moment that it shows and never stretched."""
+    """Paste ``count`` frames, each centred over its time and never stretched."""
     edges = np.linspace(0, _axis_width(), count + 1)
     for left, right in pairwise(edges.tolist()):
         room = int(right - left) - (2 if count > 1 else 0)
@@ -140,11 +140,11 @@ def _draw_strip(image: Image.Image, clip: Clip, count: int, *, top: int, height:
         scale = min(room / clip.width, height / clip.height)
         size = max(1, int(clip.width * scale)), max(1, int(clip.height * scale))
         thumb = Image.fromarray(clip.frames[index]).resize(size, Image.Resampling.LANCZOS)
-        image.paste(thumb, (_left() + round((left + right - size[0]) / 2), top + (height - size[1]) // 2))
+        image.paste(thumb, (_axis_left() + round((left + right - size[0]) / 2), top + (height - size[1]) // 2))
 
 
 def _wave_image(clip: Clip, height: int) -> Image.Image:
-    """Lowest to highest sample of each column, the root mean square as a brighter core, smoothed edges."""
+    """Draw the range of the samples in each column, with the root mean square in a brighter colour, antialiased."""
     width = _axis_width()
     low, high, rms = _envelope(clip.waveform, width)
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -161,7 +161,7 @@ def _wave_image(clip: Clip, height: int) -> Image.Image:
 def _envelope(
     waveform: NDArray[np.float32], width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest, highest and root-mean-square sample of each of ``width`` columns, over all channels."""
+    """Return lowest, highest and root-mean-square sample of each of ``width`` columns, over all channels."""
     if waveform.shape[1] == 0:
         nothing = np.zeros(width, np.float32)
         return nothing, nothing, nothing
@@ -174,21 +174,21 @@ def _envelope(
 
 
 def _spectrum_image(clip: Clip, height: int) -> Image.Image:
-    """Level in dB over time and logarithmic pitch, each picture column at its own time."""
+    """Draw the level in dB over time and logarithmic frequency; each column of the image is at its own time."""
     width = _axis_width()
     levels, step = _stft_db(clip.waveform.mean(axis=0), clip.sample_rate)
     pitches = np.geomspace(clip.sample_rate / 2, min(_LOWEST_HZ, clip.sample_rate / 8), height)
     bins = pitches / (clip.sample_rate / 2) * (levels.shape[0] - 1)
     columns = (np.arange(width) + 0.5) / width * clip.waveform.shape[1] / step
-    picture = _at(_at(levels, bins).T, columns).T
-    heat = np.clip((picture - _QUIETEST_DB) / (_LOUDEST_DB - _QUIETEST_DB), 0.0, 1.0) * (len(_HEAT) - 1)
-    return Image.fromarray(np.rint(_at(_HEAT, heat.ravel()).reshape(height, width, 3)).astype(np.uint8))
+    level = _interpolate_rows(_interpolate_rows(levels, bins).T, columns).T
+    heat = np.clip((level - _QUIETEST_DB) / (_LOUDEST_DB - _QUIETEST_DB), 0.0, 1.0) * (len(_HEAT) - 1)
+    return Image.fromarray(np.rint(_interpolate_rows(_HEAT, heat.ravel()).reshape(height, width, 3)).astype(np.uint8))
 
 
 def _stft_db(mono: NDArray[np.float32], sample_rate: int) -> tuple[NDArray[np.float32], int]:
-    """``[bins, columns]`` level in dB relative to a full-scale sine, and samples between columns."""
+    """Return ``[bins, columns]`` levels in dB relative to a full-scale sine, and the samples between columns."""
     size = 2 ** round(math.log2(max(64, 0.032 * sample_rate)))
-    # long sounds get as many columns as the picture can show
+    # long audio gets as many columns as the image can show
     step = max(size // 8, len(mono) // (2 * _axis_width()))
     window = np.hanning(size + 1)[:-1]
     padded = np.pad(mono.astype(np.float64), (size // 2, size))
@@ -198,8 +198,8 @@ def _stft_db(mono: NDArray[np.float32], sample_rate: int) -> tuple[NDArray[np.fl
     return (20.0 * np.log10(np.maximum(amplitude, 1e-6))).astype(np.float32), step
 
 
-def _at(table: NDArray[np.float32], positions: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows of ``table`` at fractional ``positions``, linearly interpolated, the ends held."""
+def _interpolate_rows(table: NDArray[np.float32], positions: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Interpolate rows of ``table`` linearly at fractional ``positions``; positions outside take the first or last row."""
     positions = np.clip(positions, 0, len(table) - 1)
     below = np.floor(positions).astype(int)
     above = np.minimum(below + 1, len(table) - 1)
@@ -209,7 +209,7 @@ def _at(table: NDArray[np.float32], positions: NDArray[np.floating]) -> NDArray[
 
 def _draw_levels(draw: ImageDraw.ImageDraw, top: int) -> None:
     for level, y in (("1", top + 8), ("0", top + _WAVE_HEIGHT // 2), ("-1", top + _WAVE_HEIGHT - 8)):
-        draw.text((_left() - 8, y), level, _FAINT, _font(12), anchor="rm")
+        draw.text((_axis_left() - 8, y), level, _FAINT, _font(12), anchor="rm")
 
 
 def _draw_pitches(draw: ImageDraw.ImageDraw, top: int, sample_rate: int) -> None:
@@ -217,21 +217,21 @@ def _draw_pitches(draw: ImageDraw.ImageDraw, top: int, sample_rate: int) -> None
     for pitch, text in ((100, "100 Hz"), (300, "300"), (1000, "1 kHz"), (3000, "3 k"), (10_000, "10 k")):
         if lowest < pitch < highest * 0.9:
             y = top + _SPECTRUM_HEIGHT * math.log(highest / pitch) / math.log(highest / lowest)
-            draw.text((_left() - 8, y), text, _FAINT, _font(12), anchor="rm")
-            draw.line((_left() - 5, y, _left() - 1, y), _FAINT)
+            draw.text((_axis_left() - 8, y), text, _FAINT, _font(12), anchor="rm")
+            draw.line((_axis_left() - 5, y, _axis_left() - 1, y), _FAINT)
 
 
 def _draw_axis(draw: ImageDraw.ImageDraw, clip: Clip, top: int) -> None:
     step = _tick_step(float(clip.seconds))
     for index in range(int(clip.seconds / step) + 1):
-        x = _x(float(index * step), clip)
+        x = _axis_x(float(index * step), clip)
         draw.line((x, top, x, top + 4), _FAINT)
         at_end = x > WIDTH - MARGIN - 24
         draw.text((x, top + 7), f"{float(index * step):g} s", _FAINT, _font(12), anchor="ra" if at_end else "ma")
 
 
 def _tick_step(seconds: float) -> Fraction:
-    """The round step (1, 2 or 5 times a power of ten) that gives at most twelve ticks."""
+    """Return the step (1, 2 or 5 times a power of ten) that gives at most twelve ticks."""
     for power in range(-3, 5):
         for digit in (1, 2, 5):
             step = digit * Fraction(10) ** power
@@ -244,13 +244,13 @@ def _draw_events(draw: ImageDraw.ImageDraw, clip: Clip, events: Sequence[float],
     for event in events:
         if not 0 <= event <= clip.seconds:
             raise MediaError(f"events must lie within the clip (0 to {float(clip.seconds):.3f} s); got {event}.")
-        x = _x(event, clip)
+        x = _axis_x(event, clip)
         draw.line((x, top, x, bottom), _EVENT)
         draw.polygon(((x - 5, top - 8), (x + 5, top - 8), (x, top)), _EVENT)
 
 
-def _x(seconds: float, clip: Clip) -> float:
-    return _left() + seconds / float(clip.seconds) * (_axis_width() - 1)
+def _axis_x(seconds: float, clip: Clip) -> float:
+    return _axis_left() + seconds / float(clip.seconds) * (_axis_width() - 1)
 
 
 def _facts(clip: Clip) -> str:
@@ -265,8 +265,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def _shortened(text: str, size: int, *, room: int = 0) -> str:
-    """One line of text that fits, cut with an ellipsis where it does not."""
+def _shorten(text: str, size: int, *, room: int = 0) -> str:
+    """Shorten a text to one line that fits, with an ellipsis."""
     line, width = " ".join(text.split()), _axis_width() - room
     while len(line) > 1 and _font(size).getlength(line) > width:
         line = line[: max(1, min(len(line) - 2, int(len(line) * width / _font(size).getlength(line)) - 1))] + "…"

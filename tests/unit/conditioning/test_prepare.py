@@ -16,7 +16,7 @@ from mova.conditioning.sources import AudioInput
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
-from mova.media.remux.track import picture_track
+from mova.media.remux.track import read_video_track
 from mova.pipeline import MOVAPipeline
 from mova.request.capabilities import Capabilities
 from mova.request.schema import GenerationRequest
@@ -216,7 +216,7 @@ def test_a_retake_of_audio_copies_every_packet_of_the_picture(tiny_components: C
     model = MOVAModel(MOVAPipeline.from_components(tiny_components))
     made = model.generate("rain", video="clip.mkv", retake=("audio", 0.5, 0.75), num_inference_steps=1, seed=1)
     made.save("retaken.mkv")
-    source, copy = (picture_track(name) for name in ("clip.mkv", "retaken.mkv"))
+    source, copy = (read_video_track(name) for name in ("clip.mkv", "retaken.mkv"))
     assert [packet.digest for packet in copy.packets] == [packet.digest for packet in source.packets]
     assert not np.array_equal(made.waveform, some_clip().waveform)
     silent = model.generate("rain", video="silent.mkv", extend_s=0.25, num_inference_steps=1, seed=1)

@@ -79,8 +79,8 @@ def test_a_video_that_only_got_its_audio_keeps_its_own_stream(model: MOVAModel, 
 
 def test_a_clip_is_copied_as_it_is_pickled_without_its_model(clip: Clip) -> None:
     other = copy.deepcopy(clip)
-    assert clip.maker is not None
-    assert other.maker is None
+    assert clip.reroll_method is not None
+    assert other.reroll_method is None
     assert np.array_equal(other.frames, clip.frames)
 
 

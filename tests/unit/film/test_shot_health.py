@@ -21,7 +21,7 @@ from mova.conditioning.prepare import Prepared
 from mova.errors import MediaError, MovaError, RequestError
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
-from mova.film.render import REPAIR_SEED_STEP, joined, render_film, render_shots, shot_states
+from mova.film.render import REPAIR_SEED_STEP, join_shots, render_film, render_shots, shot_states
 from mova.film.shots import make_film
 from mova.generation.model import MOVAModel, OnProgress
 from mova.generation.repair import generate_checked
@@ -98,7 +98,7 @@ def test_a_repair_makes_only_what_is_faulty_anew_and_leaves_the_other_where_it_w
     )
     assert verdicts(repaired) == ["ok", "ok"]
     assert told == [(1, "reroll_audio")] and [shot.remedies for shot in repaired] == [("reroll_audio",), ()]
-    film = joined(plan, repaired)
+    film = join_shots(plan, repaired)
     assert film.request is not None
     assert [shot["audio_seed"] for shot in film.request["shots"]] == [5 + REPAIR_SEED_STEP, 0]
     # what was repaired is there, and so is what was not
@@ -148,9 +148,9 @@ def test_a_shot_that_is_no_clip_at_all_is_named(planned: Planned, tiny_component
     audio_vae = copy.deepcopy(tiny_components.audio_vae)
     audio_vae.register_to_config(latents_std=[float("nan")] * 6)
     broken = MOVAModel(MOVAPipeline.from_components(replace(tiny_components, audio_vae=audio_vae)))
-    with pytest.raises(MediaError, match="shot 1: what was made is no clip: waveform holds values") as caught:
+    with pytest.raises(MediaError, match="shot 1: the output is not a valid clip: the waveform contains values") as caught:
         render_shots(planned(WHOLE), cache, lambda: broken)
-    assert caught.value.message.endswith("(nan or inf).")
+    assert caught.value.message.endswith("(NaN or infinity).")
     assert not cache.files()
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mova.checkpoints.load import Components
 from mova.errors import MovaError, RequestError
-from mova.film.audio import film_audio, joined_audio
+from mova.film.audio import film_audio, join_audio
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import render_film, shot_states
@@ -95,10 +95,10 @@ def made(plan: FilmPlan) -> list[ShotClip]:
         ({"shots": [BALL, {"seconds": 1}]}, "shots.2.prompt", "shot 2: prompt is missing"),
         ({"shots": [{**BALL, "seconds": 1}]}, "shots.1.seconds", "shot 1: .*both given"),
         ({"shots": [BALL], "guidance_scale": "x"}, "guidance_scale", "^guidance_scale must be a number"),
-        ({"shots": [{**BALL, "keep": ["last_frame"]}]}, "shots.1.keep", "shot 1: .*there is none"),
+        ({"shots": [{**BALL, "keep": ["last_frame"]}]}, "shots.1.keep", "shot 1: .*needs a shot before"),
         ({"shots": [BALL, {**DRUMS, "keep": ["lastframe"]}]}, "shots.2.keep.0", "shot 2: .*'last_frame' or 'sound'"),
-        ({"shots": [BALL, {**DRUMS, "keep": "last_frame", "image": "a.png"}]}, "shots.2.keep", "contradicts image"),
-        ({"shots": [BALL, {**DRUMS, "keep": ["sound"], "audio": "a.wav"}]}, "shots.2.keep", "contradicts audio"),
+        ({"shots": [BALL, {**DRUMS, "keep": "last_frame", "image": "a.png"}]}, "shots.2.keep", "conflicts with image"),
+        ({"shots": [BALL, {**DRUMS, "keep": ["sound"], "audio": "a.wav"}]}, "shots.2.keep", "conflicts with audio"),
         ({"shots": [{**BALL, "retakes": ["aduio:0-1"]}]}, "shots.1.retake", "shot 1: retake: modality"),
         ({"shots": [{**BALL, "retakes": ["audio:0.2-0.1"]}]}, "shots.1.retake", "end after it begins"),
         ({"shots": [BALL], "sound": "pershot"}, "sound", "per_shot"),
@@ -107,7 +107,7 @@ def made(plan: FilmPlan) -> list[ShotClip]:
         ({"shots": [BALL], "size": "32x32", "width": 32}, "size", "both given"),
         ({"shots": []}, "shots", "1 to 1000 shots"),
         ({"shots": ["a ball"]}, "shots.1", "a shot is a mapping"),
-        ([BALL], "shots", "a mapping with a list of shots"),
+        ([BALL], "shots", "a mapping with shots"),
     ],
 )
 def test_a_mistake_is_told_with_its_shot_and_field(document: Any, field: str, message: str) -> None:
@@ -120,14 +120,18 @@ def test_a_mistake_is_told_with_its_shot_and_field(document: Any, field: str, me
     ("shots", "film", "message"),
     [
         ([BALL, {**DRUMS, "num_frames": 34}], {}, "shot 2: num_frames must be between 1 and 33"),
-        ([BALL, {**DRUMS, "num_frames": 29, "keep": ["sound"]}], {}, "shot 2: keep: .*34 frames; tiny makes at most 33.*28"),
+        (
+            [BALL, {**DRUMS, "num_frames": 29, "keep": ["sound"]}],
+            {},
+            "shot 2: keep: .*34 frames .*tiny generates at most 33.*28",
+        ),
         ([BALL, {**DRUMS, "image": "none.png"}], {}, "shot 2: .*none.png"),
         ([BALL, {**DRUMS, "keep": ["last_frame"], "keyframes": [{"time_s": 0, "image": "a.png"}]}], {}, "shot 2: .*one latent"),
         ([{**BALL, "retakes": ["audio:0.1-0.4"]}], {}, "shot 1: retake ends at 0.4 s; the shot ends at 0.3125 s"),
-        ([BALL, {**DRUMS, "keep": ["sound"], "retakes": ["audio:0-0.2"]}], {}, "shot 2: .*goes on"),
+        ([BALL, {**DRUMS, "keep": ["sound"], "retakes": ["audio:0-0.2"]}], {}, "shot 2: .*continues"),
         ([BALL], {"sound": {"bed": "none.wav"}}, "none.wav"),
         ([BALL, DRUMS], {"sound": {"bed": "short.wav"}}, "sound.bed lasts 0.5000 s; the film lasts 0.6250 s"),
-        ([BALL], {"sound": {"bed": "short.wav", "gain_db": 6.5}}, "passes full scale by 0.48 dB"),
+        ([BALL], {"sound": {"bed": "short.wav", "gain_db": 6.5}}, "exceeds full scale by 0.48 dB"),
         ([{**BALL, "num_frames": 1}], {"fade_ms": 40}, "fade_ms is 40"),
         ([BALL], {"size": "40x32"}, "shot 1: width must be a multiple of 16"),
     ],
@@ -148,7 +152,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is_rendered(
         ("shots: [\n", "is not YAML"),
         ("shots: [&a {prompt: rain}, *a]\n", "aliases"),
         ("[" * 100, "nested too deep"),
-        ("? [a]\n: b\n", "must be a word"),
+        ("? [a]\n: b\n", "must be a scalar"),
     ],
 )
 def test_a_document_that_cannot_be_trusted_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -188,7 +192,7 @@ def test_cuts_are_exact_and_do_not_drift(planned: Planned, fps: float) -> None:
 def test_every_shots_audio_begins_at_its_cut_to_the_sample(planned: Planned, fps: float) -> None:
     plan = planned(*({"prompt": "rain", "num_frames": length} for length in (1, 7, 5, 3, 11)), fps=fps)
     shots = made(plan)
-    whole = joined_audio(plan, shots)
+    whole = join_audio(plan, shots)
     assert whole.shape == (1, plan.num_samples)
     for shot, clip in zip(plan.shots, shots, strict=True):
         begin, end = plan.span(shot)
@@ -201,8 +205,8 @@ def test_a_fade_acts_only_around_cuts_over_which_no_audio_goes_on(planned: Plann
     plan = planned(BALL, DRUMS, {**RAIN, "keep": ["sound"]}, fade_ms=10)
     shots = made(plan)
     faded, plain = (
-        joined_audio(plan, shots),
-        joined_audio(replace(plan, film=plan.film.model_copy(update={"fade_ms": 0.0})), shots),
+        join_audio(plan, shots),
+        join_audio(replace(plan, film=plan.film.model_copy(update={"fade_ms": 0.0})), shots),
     )
     changed = np.flatnonzero((faded != plain)[0])
     assert changed.min() == 5000 - 160
@@ -222,9 +226,9 @@ def test_a_bed_lies_under_the_film_exactly_as_long_as_it(planned: Planned, tmp_p
     mixed = planned(BALL, DRUMS, folder=tmp_path, sound={"bed": "bed.wav", "gain_db": -6, "shots_gain_db": -6})
     both = film_audio(mixed, made(mixed))
     half = np.float32(10 ** (-6 / 20))
-    assert np.allclose(both, half * muted + half * joined_audio(mixed, made(mixed)), atol=1e-6)
+    assert np.allclose(both, half * muted + half * join_audio(mixed, made(mixed)), atol=1e-6)
     loud = planned(BALL, folder=tmp_path, sound={"bed": "bed.wav", "gain_db": 6, "shots_gain_db": 6})
-    with pytest.raises(RequestError, match="pass full scale by"):
+    with pytest.raises(RequestError, match="exceed full scale by"):
         film_audio(loud, made(loud))
 
 

@@ -143,7 +143,7 @@ def test_one_patch_of_a_picture_that_is_no_number_is_a_fault_of_the_picture(tiny
     video_vae.__class__ = Patchy
     model = MOVAModel(MOVAPipeline.from_components(replace(tiny_components, video_vae=video_vae)))
     asked = model.prepare(request())
-    with pytest.raises(NonFiniteError, match="frames hold values that are not finite"):
+    with pytest.raises(NonFiniteError, match="the frames contain values that are not finite"):
         model.run_prepared(asked)
     checked = generate_checked(model, asked, on_fault="repair", max_attempts=1)
     assert checked.clip is None and checked.remedies == ("reroll_video",)
@@ -157,7 +157,7 @@ def test_a_picture_that_is_no_number_is_not_written_whatever_is_asked(
     with torch.no_grad():
         next(video_vae.decoder.parameters()).fill_(float("nan"))
     folder = save_checkpoint(tmp_path / "broken", replace(tiny_components, video_vae=video_vae))
-    with pytest.raises(MovaError, match=r"a\.mkv was not written: frames hold values"):
+    with pytest.raises(MovaError, match=r"a\.mkv was not written: the frames contain values"):
         command.run(VALUES, Choice(str(folder)), written(folder, tmp_path, on_fault="keep"))
     facts = json.loads(capsys.readouterr().out)
     assert facts["file"] is None and facts["health"]["faults"][0]["modality"] == "video"

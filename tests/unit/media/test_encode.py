@@ -62,7 +62,7 @@ def test_colours_come_back_within_a_few_levels(suffix: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
-def test_the_picture_is_tagged_as_the_bt709_that_it_is(suffix: str, make_clip, tmp_path: Path) -> None:
+def test_the_video_is_tagged_as_bt709(suffix: str, make_clip, tmp_path: Path) -> None:
     with av.open(make_clip().save(tmp_path / f"clip{suffix}").path) as container:
         context = container.streams.video[0].codec_context
         assert context.pix_fmt == "yuv420p"
@@ -111,7 +111,7 @@ def test_a_wav_holds_the_audio_alone_to_the_sample(make_clip, tmp_path: Path) ->
     assert np.abs(audio.waveform - clip.waveform).max() <= 2.0**-15
 
 
-def test_a_gif_holds_the_picture_alone_of_any_size(make_clip, tmp_path: Path) -> None:
+def test_a_gif_holds_the_video_alone_at_any_size(make_clip, tmp_path: Path) -> None:
     clip = make_clip(width=33, height=21)
     written = clip.save(tmp_path / "clip.gif")
     video = read_frames(written.path)

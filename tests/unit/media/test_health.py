@@ -67,7 +67,7 @@ def test_a_fault_says_what_where_and_how_much(clips: dict[str, Clip]) -> None:
     health = check_arrays(frames, clips["ball"].waveform, fps=FPS, sample_rate=RATE)
     black = next(one for one in health.faults if one.kind == "black")
     assert (black.modality, black.at_s, black.value, black.limit) == ("video", 10 / FPS, 4.0, 0.0)
-    assert black.message == "black frames in the picture at 0.62 s: black frames 4 (limit 0)"
+    assert black.message == "black frames in the video at 0.62 s: black frames 4 (limit 0)"
 
 
 def test_the_result_is_plain_json(clips: dict[str, Clip]) -> None:
@@ -95,7 +95,7 @@ def moving_square(places: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 
 
 def test_a_pendulum_turns_without_an_alarm_and_a_hitch_on_its_way_raises_one() -> None:
-    # frames lie half a period apart from the turning point, so that two in a row are the same picture
+    # frames lie half a period apart from the turning point, so that two in a row are the same frame
     places = 38.0 + 30.0 * np.cos(2.0 * np.pi * (np.arange(33) + 0.5) / 16.0)
     swinging = moving_square(places)
     assert (swinging[15] == swinging[16]).all()
@@ -135,7 +135,7 @@ def test_one_silent_channel_of_two_is_found() -> None:
     assert health.looked_at == ("audio",)
 
 
-def test_audio_a_block_longer_than_the_picture_is_no_fault(clips: dict[str, Clip]) -> None:
+def test_audio_a_block_longer_than_the_video_is_no_fault(clips: dict[str, Clip]) -> None:
     clip = clips["drums"]
     padded = np.concatenate((clip.waveform, clip.waveform[:, -900:]), axis=1)
     assert "length" not in kinds_of(check_arrays(clip.frames, padded, fps=FPS, sample_rate=RATE))

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import MATROSKA_TICK, MP4_TICK, audio_of, packets_of, write_levels
 from numpy.typing import NDArray
+from video_files import MATROSKA_TICK, MP4_TICK, audio_of, packets_of, write_levels
 
 from mova.errors import MediaError
 from mova.media.decode import read_clip, read_frames
@@ -52,9 +52,9 @@ def edited(video: Path, *edits: Edit) -> Path:
 @pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("start", [0, 128, 6400])
 @pytest.mark.parametrize("source", [".mp4", ".mkv"])
-def test_the_picture_stays_as_it_is_and_the_audio_starts_with_it(source: str, start: int, target: str, tmp_path: Path) -> None:
-    """B-frames, so that decoding begins before the picture does; from 0, from 10 ms (within the priming), from 0.5 s."""
-    video = write_levels(tmp_path / f"film{source}", ticks(20, start=start))
+def test_the_video_stays_as_it_is_and_the_audio_starts_with_it(source: str, start: int, target: str, tmp_path: Path) -> None:
+    """B-frames, so that decoding begins before the video does; from 0, from 10 ms (within the priming), from 0.5 s."""
+    video = write_levels(tmp_path / f"video{source}", ticks(20, start=start))
     audio = hiss(video)
     written = write_soundtrack(video, audio, tmp_path / f"out{target}", sample_rate=RATE)
     old, new = packets_of(video), packets_of(written.path)
@@ -69,11 +69,11 @@ def test_the_picture_stays_as_it_is_and_the_audio_starts_with_it(source: str, st
 
 
 def test_the_lists_of_a_late_video_start_both_tracks_at_the_same_tick_and_end_on_the_last_sample(tmp_path: Path) -> None:
-    video = write_levels(tmp_path / "film.mp4", ticks(20, start=128))
+    video = write_levels(tmp_path / "video.mp4", ticks(20, start=128))
     out = write_soundtrack(video, hiss(video), tmp_path / "out.mp4", sample_rate=RATE).path
-    picture, audio = read_edits(out, 1), read_edits(out, 2)
-    assert Fraction(picture.edits[0].duration, picture.timescale) == Fraction(1, 100)
-    assert audio.edits[0] == picture.edits[0]
+    shown, audio = read_edits(out, 1), read_edits(out, 2)
+    assert Fraction(shown.edits[0].duration, shown.timescale) == Fraction(1, 100)
+    assert audio.edits[0] == shown.edits[0]
     assert Fraction(audio.edits[1].duration, audio.timescale) == Fraction(20, 25)
     assert audio.edits[1].media_time == 1024
     with av.open(out) as container:
@@ -82,7 +82,7 @@ def test_the_lists_of_a_late_video_start_both_tracks_at_the_same_tick_and_end_on
 
 @pytest.mark.parametrize("start", [0, 7, 500])
 def test_vp9_goes_into_webm_with_opus_in_step(start: int, tmp_path: Path) -> None:
-    video = write_levels(tmp_path / "film.webm", ticks(8, start=start, step=40), time_base=MATROSKA_TICK, **VP9)
+    video = write_levels(tmp_path / "video.webm", ticks(8, start=start, step=40), time_base=MATROSKA_TICK, **VP9)
     audio = hiss(video, rate=48_000, channels=2)
     written = write_soundtrack(video, audio, tmp_path / "out.webm", sample_rate=48_000)
     assert packets_of(written.path)[:2] == packets_of(video)[:2]
@@ -96,7 +96,7 @@ def test_every_moment_of_a_video_without_a_steady_rate_stays(tmp_path: Path) -> 
     times = [0, 40, 55, 234, 273, 703, 711, 938]
     for suffix, tick in ((".mp4", Fraction(1, 90_000)), (".mkv", MATROSKA_TICK)):
         scale = int(MATROSKA_TICK / tick)
-        video = write_levels(tmp_path / f"film{suffix}", [time * scale for time in times], time_base=tick)
+        video = write_levels(tmp_path / f"video{suffix}", [time * scale for time in times], time_base=tick)
         audio = hiss(video)
         for target in (".mp4", ".mkv"):
             out = write_soundtrack(video, audio, tmp_path / f"out{target}", sample_rate=RATE).path
@@ -117,7 +117,7 @@ def test_every_moment_of_a_video_without_a_steady_rate_stays(tmp_path: Path) -> 
 )
 def test_what_an_edit_list_hides_stays_hidden(edit: Edit, shown: int, tmp_path: Path) -> None:
     options = {"movie_timescale": "12800"}
-    video = edited(write_levels(tmp_path / "film.mp4", ticks(20), container_options=options), edit)
+    video = edited(write_levels(tmp_path / "video.mp4", ticks(20), container_options=options), edit)
     assert video_seconds(video) == Fraction(edit.duration, 12_800)
     audio = hiss(video)
     written = write_soundtrack(video, audio, tmp_path / "out.mp4", sample_rate=RATE)
@@ -138,17 +138,17 @@ def test_what_an_edit_list_hides_stays_hidden(edit: Edit, shown: int, tmp_path: 
         (0, [Edit(7580, 1024 + 512 * 5 + 100)], "starts within a frame"),
         (0, [Edit(5120, 1024, 2 << 16)], "changes their speed"),
         (640, [Edit(640, -1), Edit(512 * 17, 1024 + 512 * 3)], "hidden frames before its start"),
-        (640, [Edit(100, 1024), Edit(512 * 3, 1024 + 512 * 8)], "joins several stretches"),
+        (640, [Edit(100, 1024), Edit(512 * 3, 1024 + 512 * 8)], "joins several segments"),
     ],
 )
 def test_an_edit_list_that_would_not_stay_the_same_is_refused_before_any_work(
     start: int, edits: list[Edit], words: str, tmp_path: Path
 ) -> None:
     options = {"movie_timescale": "12800"}
-    video = write_levels(tmp_path / "film.mp4", ticks(20, start=start), container_options=options)
+    video = write_levels(tmp_path / "video.mp4", ticks(20, start=start), container_options=options)
     with pytest.raises(MediaError, match=words) as caught:
         check_soundtrack_target(edited(video, *edits), tmp_path / "out.mp4")
-    assert "plain video" in caught.value.hint
+    assert "Encode the video again" in caught.value.hint
 
 
 def test_rotation_and_colours_and_the_letters_of_the_codec_are_kept(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_rotation_and_colours_and_the_letters_of_the_codec_are_kept(tmp_path: Pa
 def test_the_files_tell_the_request_and_keep_the_videos_own_tags(tmp_path: Path) -> None:
     request = {"prompt": "a ball", "seed": 3}
     tags = {"title": "Holiday", "artist": "Ann", "comment": "of the old video"}
-    video = write_levels(tmp_path / "film.mp4", ticks(5), metadata=tags)
+    video = write_levels(tmp_path / "video.mp4", ticks(5), metadata=tags)
     for suffix in (".mp4", ".mov", ".mkv"):
         metadata = {"comment": request_comment(request), "artist": "mova"}
         out = write_soundtrack(video, hiss(video), tmp_path / f"out{suffix}", sample_rate=RATE, metadata=metadata).path
@@ -189,7 +189,7 @@ def test_the_files_tell_the_request_and_keep_the_videos_own_tags(tmp_path: Path)
 
 def test_a_clip_of_ours_gets_another_audio_and_reads_back_with_it(make_clip, tmp_path: Path) -> None:
     clip = make_clip(fps=29.97, channels=2)
-    video = clip.save(tmp_path / "film.mp4").path
+    video = clip.save(tmp_path / "video.mp4").path
     audio = np.flip(clip.waveform, axis=1).copy()
     written = write_soundtrack(video, audio, tmp_path / "out.mp4", sample_rate=RATE)
     back = read_clip(written.path)
@@ -201,7 +201,7 @@ def test_a_clip_of_ours_gets_another_audio_and_reads_back_with_it(make_clip, tmp
 
 
 def test_audio_at_a_rate_that_the_codec_does_not_know_is_resampled_in_step(tmp_path: Path) -> None:
-    video = write_levels(tmp_path / "film.mp4", ticks(10))
+    video = write_levels(tmp_path / "video.mp4", ticks(10))
     audio = np.zeros((1, 8000), np.float32)
     audio[0, 4000] = 0.9
     written = write_soundtrack(video, audio, tmp_path / "out.mp4", sample_rate=20_000)
@@ -214,18 +214,18 @@ def test_audio_at_a_rate_that_the_codec_does_not_know_is_resampled_in_step(tmp_p
     ("name", "words", "hint"),
     [
         ("out.webm", "h264", "Write .mp4 or .mov or .mkv."),
-        ("out.wav", "do not hold a video with its audio", ".mp4"),
-        ("out.gif", "do not hold a video with its audio", ".mp4"),
+        ("out.wav", "cannot hold video and audio", ".mp4"),
+        ("out.gif", "cannot hold video and audio", ".mp4"),
         ("out.avi", "unknown suffix", "Did you mean"),
         ("out.mkv", "whole milliseconds; it has a frame at 0.041667 s", "Write .mp4 or .mov."),
-        ("film.mp4", "is the video itself", "another name"),
+        ("video.mp4", "is the video itself", "another name"),
         ("missing/out.mp4", "does not exist", "mkdir"),
     ],
 )
-def test_a_target_that_cannot_hold_the_picture_is_refused_before_any_work(
+def test_a_target_that_cannot_hold_the_video_is_refused_before_any_work(
     name: str, words: str, hint: str, tmp_path: Path
 ) -> None:
-    video = write_levels(tmp_path / "film.mp4", list(range(4)), time_base=Fraction(1, 24), fps=24)
+    video = write_levels(tmp_path / "video.mp4", list(range(4)), time_base=Fraction(1, 24), fps=24)
     before = video.read_bytes()
     for attempt in (
         lambda: check_soundtrack_target(video, tmp_path / name),
@@ -235,19 +235,19 @@ def test_a_target_that_cannot_hold_the_picture_is_refused_before_any_work(
             attempt()
         assert words in caught.value.message
         assert hint in caught.value.hint
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
     assert video.read_bytes() == before
 
 
 def test_a_video_that_its_container_only_streams_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    video = write_levels(tmp_path / "film.ts", ticks(5))
+    video = write_levels(tmp_path / "video.ts", ticks(5))
     with pytest.raises(MediaError, match="start codes") as caught:
         check_soundtrack_target(video, tmp_path / "out.mp4")
     assert "-c copy" in caught.value.hint
 
 
 def test_an_existing_file_is_kept_when_overwriting_is_not_allowed(tmp_path: Path) -> None:
-    video, out = write_levels(tmp_path / "film.mp4", ticks(3)), tmp_path / "out.mp4"
+    video, out = write_levels(tmp_path / "video.mp4", ticks(3)), tmp_path / "out.mp4"
     out.write_bytes(b"precious")
     for attempt in (
         lambda: check_soundtrack_target(video, out, overwrite=False),
@@ -271,21 +271,21 @@ def test_an_existing_file_is_kept_when_overwriting_is_not_allowed(tmp_path: Path
     ],
 )
 def test_audio_that_does_not_go_with_the_video_is_refused(change, words: str, tmp_path: Path) -> None:
-    video = write_levels(tmp_path / "film.mp4", ticks(10))
+    video = write_levels(tmp_path / "video.mp4", ticks(10))
     with pytest.raises(MediaError, match=words):
         write_soundtrack(video, change(hiss(video)), tmp_path / "out.mp4", sample_rate=RATE)
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
 
 
 def test_a_video_that_is_cut_short_is_refused(tmp_path: Path) -> None:
-    video = write_levels(tmp_path / "film.mp4", ticks(20), container_options={"movflags": "faststart"}, size=(64, 64))
+    video = write_levels(tmp_path / "video.mp4", ticks(20), container_options={"movflags": "faststart"}, size=(64, 64))
     video.write_bytes(video.read_bytes()[:-300])
-    with pytest.raises(MediaError, match="cut short"):
+    with pytest.raises(MediaError, match="truncated"):
         video_seconds(video)
 
 
-def test_a_video_without_a_picture_has_no_length(make_clip, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="no picture"):
+def test_an_audio_file_has_no_video_length(make_clip, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="no video"):
         video_seconds(make_clip().save(tmp_path / "clip.wav").path)
     with pytest.raises(MediaError, match="there is no file"):
         video_seconds(tmp_path / "none.mp4")
@@ -302,7 +302,7 @@ def test_the_length_of_a_steady_video_is_its_frames_over_its_rate(fps: float, su
 def test_an_interruption_in_the_middle_leaves_nothing_and_keeps_the_old_file(
     failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    video, out = write_levels(tmp_path / "film.mp4", ticks(20)), tmp_path / "out.mp4"
+    video, out = write_levels(tmp_path / "video.mp4", ticks(20)), tmp_path / "out.mp4"
     out.write_bytes(b"precious")
     whole, seen = soundtrack.audio_blocks, []
 
@@ -317,32 +317,32 @@ def test_an_interruption_in_the_middle_leaves_nothing_and_keeps_the_old_file(
     with pytest.raises(MediaError if failure is OSError else failure):
         write_soundtrack(video, hiss(video), out, sample_rate=RATE)
     assert len(seen) == 3, "the unfinished file lay beside the old one"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "out.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "video.mp4"]
     assert out.read_bytes() == b"precious"
 
 
 def test_audio_out_of_step_is_found_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the cut of its priming, a late audio would start 43 ms early."""
-    video = write_levels(tmp_path / "film.mp4", ticks(10, start=6400))
+    video = write_levels(tmp_path / "video.mp4", ticks(10, start=6400))
     monkeypatch.setattr(soundtrack, "_set_edits", lambda *args: None)
     with pytest.raises(MediaError, match=r"plays \d+ samples at 24000 Hz instead of 9600|audio starts"):
         write_soundtrack(video, hiss(video), tmp_path / "out.mp4", sample_rate=RATE)
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
 
 
 def test_a_video_that_changes_while_it_is_copied_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    video = write_levels(tmp_path / "film.mp4", ticks(10))
-    audio, planned = hiss(video), soundtrack.planned_copy
+    video = write_levels(tmp_path / "video.mp4", ticks(10))
+    audio, planned = hiss(video), soundtrack.plan_copy
 
     def replaced(*args: object, **kwargs: object):
         plan = planned(*args, **kwargs)
         write_levels(video, ticks(9, start=512))
         return plan
 
-    monkeypatch.setattr(soundtrack, "planned_copy", replaced)
-    with pytest.raises(MediaError, match="could not be written right"):
+    monkeypatch.setattr(soundtrack, "plan_copy", replaced)
+    with pytest.raises(MediaError, match="could not be written correctly"):
         write_soundtrack(video, audio, tmp_path / "out.mp4", sample_rate=RATE)
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
 
 
 def test_damaged_bytes_end_in_one_error_or_a_whole_copy(make_clip, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_sidecar_holds_the_record_and_is_written_over_itself_alone(clip: Clip,
     expected = {"file": "clip.mp4", "request": clip.request, "made_by": clip.made_by, "facts": {"seconds_taken": 2.0}}
     assert (target.name, document) == ("clip.json", expected)
     assert [item.name for item in tmp_path.iterdir()] == ["clip.json"]
-    with pytest.raises(MediaError, match=r"not what was written beside clip\.mkv"):
+    with pytest.raises(MediaError, match=r"not the sidecar of clip\.mkv"):
         check_sidecar(tmp_path / "clip.mkv")
     for text in ('{"name": "a package"}', "no JSON"):
         target.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ from av.stream import Stream
 from mova.errors import MediaError
 from mova.media.decode import MAX_PIXELS, MAX_SECONDS, read_frames, read_waveform
 from mova.media.loudness import loudness_lufs
-from mova.media.probe import MediaInfo, audio_stream, media_info, opened, probe, reason, video_stream
+from mova.media.probe import MediaInfo, audio_stream, media_info, open_container, probe, reason, video_stream
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 MAX_VIDEO_BYTES = 2 * 2**30
@@ -131,7 +131,7 @@ def copy_blind(source: Path, target: Path) -> None:
         MediaError: If the video is damaged or cut short, the copy cannot be written, or differs in its times.
     """
     try:
-        with opened(source) as container:
+        with open_container(source) as container:
             info = media_info(container, source)
             with _writing(container, info, target) as copy:
                 _copy_packets(container, info, copy)

@@ -1,1 +1,1 @@
-"""Fault detectors for videos and audio, and the health gate."""
+"""Fault detectors for video (``video``) and audio (``audio``), and the health gate (``gate``) that runs them."""

@@ -1,12 +1,12 @@
-"""Faults of audio that need no reference: offset, clipping, pops, silence, a lost band.
+"""Detect faults of audio without a reference: offset, clipping, pops, silence, a missing band.
 
-A drum stroke is as sudden as a pop, and a room before the first event as quiet as a lost audio. What tells them apart:
+A drum stroke is as sudden as a pop, and a room before the first event is nearly as quiet as missing audio. The detectors
+tell them apart as follows:
 
-* a *pop* has nothing around it: its high frequencies are far above those of the moments before *and* after it, while a
-  stroke rings on;
-* a *lost stretch* starts at once; sounds decay, and a quiet room has a floor;
-* a *lost band* ends like a wall in the quietest tenth of the clip, where no tone stands; rooms have slopes;
-* a *clipped* peak is flat, time and again at the same value; a loud one is round.
+* a *pop* is isolated: its high frequencies are far above those before *and* after it, while a stroke decays slowly;
+* *missing audio* starts abruptly; sounds decay, and a quiet room has a noise floor;
+* a *missing band* has a steep edge in the quietest tenth of the clip, where no tone is; rooms have gentle slopes;
+* a *clipped* peak is flat, repeatedly at the same value; a loud peak is round.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """What is allowed.
+    """Limits of the audio detectors.
 
     Args:
-        offset: Mean of the samples, of full scale.
-        flat: Pairs of neighbouring samples in flat tops; the top of a low tone may be flat to the last bit.
-        pop: Smallest pop, of full scale.
-        pop_ratio: A pop is this many times what is around it.
-        silent_db: Audio whose peak stays below this, in dB of full scale, is silent.
-        gap_s: Longest stretch of nothing.
-        wall_db: Steepest fall of the floor within a sixth of an octave.
+        offset: Largest mean of the samples; full scale is 1.
+        flat: Largest number of pairs of equal neighbouring samples at a peak; the top of a low tone may be flat to the last
+            bit.
+        pop: Height of the smallest pop; full scale is 1.
+        pop_ratio: Ratio of a pop to the samples around it.
+        silent_db: Peak below which audio is silent, in dB relative to full scale.
+        gap_s: Longest allowed stretch of digital silence, in seconds.
+        wall_db: Steepest allowed fall of the noise floor within a sixth of an octave, in dB.
     """
 
     offset: float = 0.01
@@ -45,8 +46,8 @@ class AudioLimits:
     wall_db: float = 20.0
 
 
-def offset(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
-    """A mean that is not zero."""
+def find_offset(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """Find a mean that is not zero."""
     del sample_rate
     mean = float(np.abs(audio.mean(axis=1)).max())
     if mean <= limits.offset:
@@ -54,8 +55,8 @@ def offset(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding
     return [Finding("dc_offset", 0.0, mean, limits.offset, "mean of the samples, of full scale")]
 
 
-def clipping(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
-    """Flat tops: pairs of neighbours that are both exactly the highest, or exactly the lowest, value of a channel."""
+def find_clipping(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """Find flat peaks: neighbouring samples that are both exactly the highest, or the lowest, value of a channel."""
     most, at = 0, 0
     for channel in audio:
         for side in (channel, -channel):
@@ -71,14 +72,14 @@ def clipping(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Findi
     return [Finding("clipping", at / sample_rate, float(most), limits.flat, "pairs of samples in flat tops")]
 
 
-def pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
-    """Samples that stand out of what is just before and just after them, looked at by fourth differences."""
+def find_pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """Find samples that stand out from those just before and just after them, by fourth differences."""
     near, wide = max(3, round(0.0005 * sample_rate)), max(16, round(0.004 * sample_rate))
     if audio.shape[1] < 4 * wide:
         return []
     strongest, at, count = 0.0, 0, 0
     for channel in audio:
-        edge = np.zeros_like(channel)  # nothing is known of what is beside the first and the last two samples
+        edge = np.zeros_like(channel)  # fourth differences are undefined at the first and the last two samples
         edge[2:-2] = np.abs(np.convolve(channel, _FOURTH, mode="valid"))
         # an impulse of height 1 gives 0.375, a step of height 1 gives 0.19
         height = edge / 0.375
@@ -99,8 +100,8 @@ def pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
     return [Finding("pop", at / sample_rate, strongest, limits.pop, f"height of the strongest of {count}, of full scale")]
 
 
-def silence(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
-    """A channel without audio, or a stretch of nothing that begins all at once."""
+def find_silence(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """Find a silent channel, or a stretch of digital silence that begins abruptly."""
     peaks = np.abs(audio).max(axis=1)
     quiet = 10.0 ** (limits.silent_db / 20.0)
     if peaks.min() < quiet:
@@ -121,11 +122,11 @@ def silence(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Findin
     return [Finding("silence", at / sample_rate, longest / sample_rate, limits.gap_s, "seconds of nothing, begun at once")]
 
 
-def lost_band(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
-    """A wall in the floor of the spectrum, where audio ends or begins within a sixth of an octave.
+def find_lost_band(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """Find a steep edge in the noise floor of the spectrum, within a sixth of an octave.
 
-    Looked at is what audio made at 16 kHz holds whole, 250 Hz to 6.9 kHz, whatever the rate of the file: a file that was
-    written at a higher rate ends where the audio that went in did, and that is no fault.
+    Checked is 250 Hz to 6.9 kHz, which audio generated at 16 kHz covers completely, whatever the rate of the file: a file
+    written at a higher rate has the bandwidth of the audio it was made from, and that is no fault.
     """
     size = 1 << max(8, round(0.064 * sample_rate).bit_length() - 1)
     if audio.shape[1] < 4 * size:
@@ -133,7 +134,7 @@ def lost_band(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Find
     frames = np.lib.stride_tricks.sliding_window_view(audio.mean(axis=0), size)[:: size // 2]
     power = np.abs(np.fft.rfft(frames * np.hanning(size).astype(np.float32), axis=1)) ** 2
     floor = np.quantile(power, _QUIET_PART, axis=0)
-    # a median over frequency takes single tones out; the last term is the rounding of 16-bit samples
+    # a median over frequency removes single tones; the last term is the rounding of 16-bit samples
     level = 10.0 * np.log10(median_filter(floor, _SMOOTH, mode="nearest") + 1e-12 * size)
     frequencies = np.fft.rfftfreq(size, 1.0 / sample_rate)
     low = max(_LOWEST_HZ, 2 * _SMOOTH * sample_rate / size)
@@ -157,6 +158,6 @@ _NOTHING, _SOMETHING = 3e-6, 5e-5  # below and well above the last bit of 16
 _QUIET_PART = 0.1
 _SMOOTH = 9
 _LOWEST_HZ = 250.0
-_TOP_OF_RATE = 0.43  # any converter's own filter lies above
-# audio made at 16 kHz has no more than that band in a file at any rate, and Opus files are always at 48 kHz
+_TOP_OF_RATE = 0.43  # the filters of converters lie above
+# audio generated at 16 kHz has no more than that band in a file at any rate, and Opus files are always at 48 kHz
 _LOWEST_RATE = 16_000

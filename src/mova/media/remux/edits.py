@@ -1,7 +1,7 @@
-"""Edit lists: which part of a track an MP4 or QuickTime file shows, and from when on (ISO/IEC 14496-12, 8.6.6).
+"""Edit lists: which part of a track an MP4 or QuickTime file shows, and when (ISO/IEC 14496-12, 8.6.6).
 
-FFmpeg applies them while it reads and writes plain ones itself, but it neither tells what they hold nor writes one to
-the tick. Here they are read as they stand, and the numbers of one that is there already are set.
+FFmpeg applies edit lists when it reads, and writes simple ones, but it neither exposes their entries nor writes them
+exactly to the tick. This module reads the entries, and sets the numbers of an existing list.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mova.errors import MediaError
 _EMPTY = -1
 _NORMAL_RATE = 1 << 16
 _MAX_INDEX_BYTES = 256 * 2**20
-_HOLDERS = {b"moov", b"trak", b"edts"}
+_PARENTS = {b"moov", b"trak", b"edts"}
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Edit:
     """One entry of an edit list.
 
     Args:
-        duration: How long it lasts, in ticks of the movie; 0 in a fragmented file: until the end.
-        media_time: Where in the track it starts, in ticks of the track; -1: nothing is shown.
-        rate: Speed as 16.16 fixed point.
+        duration: Duration in ticks of the movie; in a fragmented file 0 means until the end.
+        media_time: Start within the track, in ticks of the track; -1: nothing is shown.
+        rate: Speed as a 16.16 fixed-point number.
     """
 
     duration: int
@@ -42,7 +42,7 @@ class EditList:
 
     Args:
         timescale: Ticks of the movie per second.
-        edits: Its entries; none where the track has no edit list.
+        edits: Entries; empty if the track has no edit list.
     """
 
     timescale: int
@@ -50,7 +50,7 @@ class EditList:
 
     @property
     def is_plain(self) -> bool:
-        """Whether one stretch of the track is shown at its own speed, from some time on."""
+        """Whether the list shows a single segment of the track at normal speed, possibly after an empty edit."""
         starts = [edit.media_time for edit in self.edits]
         if any(edit.rate != _NORMAL_RATE for edit in self.edits):
             return False
@@ -58,18 +58,18 @@ class EditList:
 
     @property
     def end_s(self) -> Fraction | None:
-        """When the last entry ends; None where the list does not say."""
+        """End of the last entry in seconds; None if unstated."""
         if not self.edits or self.edits[-1].duration == 0:
             return None
         return Fraction(sum(edit.duration for edit in self.edits), self.timescale)
 
 
 def read_edits(path: Path, track_id: int) -> EditList:
-    """The edit list of a track of an MP4 or QuickTime file.
+    """Read the edit list of a track of an MP4 or QuickTime file.
 
     Args:
         path: The file.
-        track_id: As FFmpeg states it (``stream.id``).
+        track_id: Track number, as in FFmpeg's ``stream.id``.
 
     Raises:
         MediaError: If the file's index cannot be read.
@@ -83,11 +83,11 @@ def read_edits(path: Path, track_id: int) -> EditList:
 
 
 def set_edits(path: Path, edits: Mapping[int, tuple[Edit, ...]]) -> None:
-    """Set the numbers of edit lists in place, and the lengths of the tracks and of the movie that follow from them.
+    """Set the numbers of edit lists in place, and update the durations of the tracks and of the movie.
 
     Args:
         path: A finished, unfragmented file.
-        edits: New entries by track, as many as each track's list has.
+        edits: New entries by track number, as many as each track's list has.
 
     Raises:
         MediaError: If a list has another number of entries, or a number does not fit into its field.
@@ -106,7 +106,7 @@ def set_edits(path: Path, edits: Mapping[int, tuple[Edit, ...]]) -> None:
 
 
 def _index_bytes(file: BinaryIO) -> tuple[int, bytearray]:
-    """Where the ``moov`` box begins, and the whole of it."""
+    """Return position and bytes of the ``moov`` box."""
     end = file.seek(0, 2)
     position = 0
     while position + 8 <= end:
@@ -123,7 +123,7 @@ def _index_bytes(file: BinaryIO) -> tuple[int, bytearray]:
 
 
 def _box(data: bytes | bytearray, at: int, room: int) -> tuple[int, bytes, int]:
-    """Size, kind and length of the header of the box at ``at``; it may take up to ``room`` bytes."""
+    """Return size, kind and header length of the box at ``at``, which may take up to ``room`` bytes."""
     size, kind = struct.unpack_from(">I4s", data, at)
     header = 8
     if size == 1:
@@ -131,13 +131,13 @@ def _box(data: bytes | bytearray, at: int, room: int) -> tuple[int, bytes, int]:
     elif size == 0:
         size = room
     if not header <= size <= room:
-        raise IndexError("a box does not fit into its holder")
+        raise IndexError("a box does not fit into its parent")
     return size, kind, header
 
 
 @dataclass(frozen=True)
 class _Field:
-    """Whole numbers at a place of the index."""
+    """Position and format of integers in the index."""
 
     at: int
     layout: str
@@ -151,7 +151,7 @@ class _Track:
 
 
 class _Index:
-    """The ``moov`` box: where its time fields are."""
+    """The ``moov`` box and the positions of its time fields."""
 
     def __init__(self, data: bytearray) -> None:
         self.data = data
@@ -198,11 +198,11 @@ class _Index:
             struct.pack_into(field.layout, self.data, field.at, length)
 
     def _boxes(self, start: int, end: int) -> Iterator[tuple[bytes, int]]:
-        """Kind and start of the body of every box, holders before what they hold."""
+        """Yield kind and start of the body of every box, parents before their children."""
         position = start
         while position + 8 <= end:
             size, kind, header = _box(self.data, position, end - position)
             yield kind, position + header
-            if kind in _HOLDERS:
+            if kind in _PARENTS:
                 yield from self._boxes(position + header, position + size)
             position += size

@@ -1,4 +1,4 @@
-"""A video without audio: written only where that was asked for."""
+"""Write a clip without audio; used only on request."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mova.media.clip import Clip
 from mova.media.encode import (
     MAX_START_OFFSET_S,
     WrittenFile,
-    beside,
+    check_crf,
+    check_metadata,
     check_target,
-    checked_crf,
-    checked_metadata,
-    contents,
+    read_contents,
     request_comment,
-    unfit,
+    verification_error,
+    write_media,
 )
-from mova.media.kinds import kind_of
+from mova.media.kinds import file_kind
 from mova.media.mux import mux
 
 
@@ -32,36 +32,38 @@ def write_silent(
     crf: int | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> WrittenFile:
-    """Write the picture of ``clip`` with no audio stream beside it, otherwise as :func:`mova.media.encode.write_clip`.
+    """Write the video of ``clip`` without an audio stream, otherwise as :func:`mova.media.encode.write_clip`.
 
     Args:
-        clip: Whose picture to write.
-        path: Where: ``.mp4``, ``.mov``, ``.webm`` or ``.mkv``.
-        overwrite: Replace a file that is there. The old one stays whole until the new one is complete.
-        crf: Picture quality, lower is better.
+        clip: Clip whose frames are written.
+        path: Path of the file: ``.mp4``, ``.mov``, ``.webm`` or ``.mkv``; its folder must exist.
+        overwrite: Whether an existing file is replaced. It stays intact until the new one is complete.
+        crf: Video quality, lower is better.
         metadata: Further tags by name.
 
     Raises:
-        MediaError: As ``write_clip``. Nothing is left behind.
+        MediaError: As in ``write_clip``. No file is left behind.
     """
     path = Path(path)
     check_target(path, width=clip.width, height=clip.height, overwrite=overwrite)
-    kind = replace(kind_of(path), audio=None)
-    if kind.picture is None:
-        raise MediaError(f"cannot write {path}: {path.suffix} files hold no video.", f"Use {path.with_suffix('.mp4').name}.")
-    quality = checked_crf(kind, crf, path)
-    tags = checked_metadata(metadata)
+    kind = replace(file_kind(path), audio=None)
+    if kind.video is None:
+        raise MediaError(
+            f"cannot write {path}: {path.suffix} files cannot hold video.", f"Use {path.with_suffix('.mp4').name}."
+        )
+    quality = check_crf(kind, crf, path)
+    tags = check_metadata(metadata)
     if clip.request is not None:
         tags["comment"] = request_comment(clip.request, clip.made_by)
-    with beside(path) as temporary:
+    with write_media(path) as temporary:
         mux(clip, temporary, kind=kind, crf=quality, tags=tags)
-        found = contents(temporary, path)
+        found = read_contents(temporary, path)
         if found.num_frames != clip.num_frames:
-            raise unfit(path, f"it holds {found.num_frames} of {clip.num_frames} frames")
-        if abs(found.picture_start_s or Fraction(0)) > MAX_START_OFFSET_S:
-            raise unfit(path, f"its picture starts at {float(found.picture_start_s or 0):.4f} s instead of 0 s")
+            raise verification_error(path, f"it holds {found.num_frames} of {clip.num_frames} frames")
+        if abs(found.video_start_s or Fraction(0)) > MAX_START_OFFSET_S:
+            raise verification_error(path, f"its video starts at {float(found.picture_start_s or 0):.4f} s instead of 0 s")
         lost = [name for name, value in tags.items() if found.metadata.get(name) != value]
         if lost:
-            raise unfit(path, f"the metadata {', '.join(lost)} does not come back as given")
+            raise verification_error(path, f"the metadata {', '.join(lost)} does not read back as given")
         size_bytes = temporary.stat().st_size
     return WrittenFile(path, size_bytes, found.num_frames, sample_rate=None, start_offset_s=None)

@@ -61,7 +61,7 @@ def write_levels(
 
 
 class Packets(NamedTuple):
-    """What a file holds of a picture, read with PyAV alone."""
+    """What a file holds of a video, read with PyAV alone."""
 
     digests: list[str]
     shown_s: list[Fraction]
@@ -70,7 +70,7 @@ class Packets(NamedTuple):
 
 
 def packets_of(path: Path) -> Packets:
-    """The packets of the first picture stream, in the file's order."""
+    """The packets of the first video stream, in the file's order."""
     found = Packets([], [], [], [])
     with av.open(path, metadata_errors="replace") as container:
         for packet in container.demux(video=0):

@@ -47,7 +47,7 @@ def test_a_full_scale_997_hz_tone_measures_as_the_standard_says() -> None:
     assert peak_dbfs(tone(2.0, level=0.5)) == pytest.approx(-6.02, abs=0.01)
 
 
-def test_silence_and_very_short_sounds_have_no_loudness() -> None:
+def test_silence_and_very_short_audio_have_no_loudness() -> None:
     assert loudness_lufs(np.zeros((1, 48_000), np.float32), 48_000) is None
     assert loudness_lufs(tone(0.39), 48_000) is None
     assert loudness_lufs(tone(0.4), 48_000) is not None
@@ -87,7 +87,7 @@ def test_an_event_outside_the_clip_is_refused(make_clip) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(32, 96), (96, 32), (2, 2), (640, 4)])
-def test_sheets_take_any_shape_of_picture(width: int, height: int, make_clip) -> None:
+def test_sheets_take_any_shape_of_video(width: int, height: int, make_clip) -> None:
     clip = make_clip(width=width, height=height)
     assert clip_sheet(clip, num_frames=8).width == 1200
     assert gallery_sheet([("one", clip), ("two", clip)], num_frames=3).width == 1148
@@ -108,10 +108,10 @@ def test_a_gallery_shortens_a_caption_that_does_not_fit(make_clip) -> None:
     assert (long[20:45, -95:-65] == long[0, 0]).all(), "the caption stops before the length of the clip"
 
 
-# --- still pictures -----------------------------------------------------------------------------------------
+# --- still images -------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_read_as_it_is(tmp_path: Path) -> None:
+def test_an_image_is_read_as_it_is(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     for mode, name in (("RGB", "a.png"), ("RGBA", "b.png"), ("RGB", "c.bmp")):
         Image.fromarray(pixels).convert(mode).save(tmp_path / name)
@@ -129,18 +129,18 @@ def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
     assert image[3, 12].min() > 200
 
 
-def test_pictures_that_would_come_out_wrong_are_refused(tmp_path: Path) -> None:
+def test_images_that_would_come_out_wrong_are_refused(tmp_path: Path) -> None:
     clear = np.zeros((4, 4, 4), np.uint8)
     Image.fromarray(clear, "RGBA").save(tmp_path / "clear.png")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
-    (tmp_path / "text.png").write_bytes(b"no picture")
+    (tmp_path / "text.png").write_bytes(b"no image")
     Image.new("RGB", (64, 64)).save(tmp_path / "large.png")
     whole = (tmp_path / "large.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     for name, words in (
         ("clear.png", "transparent"),
         ("deep.png", "not 8 bits"),
-        ("text.png", "not a picture"),
+        ("text.png", "not an image"),
         ("cut.png", "cannot be read"),
         ("none.png", "there is no file"),
     ):
