@@ -68,9 +68,9 @@ def test_a_span_of_latents_is_the_frames_and_samples_of_its_latents(first: int, 
     ]
     begin, end = clock.sample_span(first, first + length)
     assert (begin, end - begin) == (clock.samples_of_latents(first), clock.samples_of_latents(length))
-    with pytest.raises(ValueError, match="at least one long"):
+    with pytest.raises(ValueError, match="at least one latent"):
         clock.frame_span(first, first)
-    with pytest.raises(ValueError, match="at least one long"):
+    with pytest.raises(ValueError, match="at least one latent"):
         clock.sample_span(first + length, first)
 
 
