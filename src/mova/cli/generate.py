@@ -254,6 +254,7 @@ def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
 
 
 def _say_plan(plan: Plan, capabilities: Capabilities, output: Output) -> None:
+    from mova.scenes.kinds import known_kinds
     from mova.scenes.recognise import kind_of
 
     request = plan.request
@@ -266,9 +267,11 @@ def _say_plan(plan: Plan, capabilities: Capabilities, output: Output) -> None:
         f"guidance {plan.guidance_scale:g}, seed {request.seed}, audio seed {request.audio_seed}"
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
-    if capabilities.kinds and kind_of(request.prompt) is None:
-        kinds = ", ".join(capabilities.kinds)
-        console.say(f"note: this prompt is outside what {capabilities.name} knows ({kinds}); see `mova examples`")
+    kinds = [known_kinds()[name] for name in capabilities.kinds if name in known_kinds()]
+    # what a model learnt of kinds that are not installed here cannot be told from the words
+    if kinds and len(kinds) == len(capabilities.kinds) and kind_of(request.prompt, kinds) is None:
+        names = ", ".join(capabilities.kinds)
+        console.say(f"note: this prompt is outside what {capabilities.name} knows ({names}); see `mova examples`")
 
 
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:

@@ -85,7 +85,7 @@ class Noise:
 ROOM = Noise(10.0 ** (-66.0 / 20.0), Band(60.0, 6000.0, 1, 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of scene.
 

@@ -74,7 +74,7 @@ class Exposure:
         """
         opens, closes = self.opens(), self.opens() + self.shutter / self.fps
         light = np.zeros(self.num_frames)
-        ends = [*times_s[1:], np.inf]
+        ends = [*times_s, np.inf][1:]
         for start, end, strength in zip(times_s, ends, strengths, strict=True):
             since = np.clip(opens, start, end) - start
             until = np.clip(closes, start, end) - start

@@ -60,6 +60,7 @@ def check_labels(scripts: Iterable[Mapping[str, Any]], labels: tuple[str, ...]) 
 def keep_labels(run: Path, labels: tuple[str, ...]) -> None:
     """Store the labels that a run begins with; one of several processes writes."""
     if process_rank()[0] == 0:
+        _file(run).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(_file(run)) as beside:
             beside.write_text(json.dumps(list(labels)) + "\n", encoding="utf-8")
 

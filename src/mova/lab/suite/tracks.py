@@ -23,7 +23,7 @@ from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.request.capabilities import Capabilities
 from mova.request.schema import GenerationRequest
-from mova.scenes.kinds import KINDS
+from mova.scenes.kinds import KINDS, known_kinds
 from mova.scenes.script import Script, nearest_hint
 from mova.scenes.world import SceneClip, render, sample_scripts
 from mova.timeline import exact_fps
@@ -91,7 +91,7 @@ def scripts_for(capabilities: Capabilities, count: int, *, seed: int) -> list[Sc
     Raises:
         RequestError: If the model's clips are too short for a scene.
     """
-    kinds = [kind for kind in capabilities.kinds if kind in KINDS] or list(KINDS)
+    kinds = [kind for kind in capabilities.kinds if kind in known_kinds()] or list(KINDS)
     seconds = float(capabilities.default_frames / exact_fps(capabilities.default_fps))
     return list(sample_scripts(seed, count, kinds, seconds=seconds))
 
