@@ -30,7 +30,7 @@ from mova.lab.suite.words import number, span
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.codecs import CodecPipelineMixin
+from mova.pipeline.codecs import Codecs
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import render, sample_scripts
@@ -46,18 +46,9 @@ WANTED = {  # floor, goal
 }
 
 
-class Codecs(CodecPipelineMixin):
-    """Two codecs that are in no model yet.
-
-    Args:
-        video: Folder.
-        audio: Folder.
-    """
-
-    def __init__(self, video: Path, audio: Path) -> None:
-        self.video_vae = VideoCodec.from_pretrained(video).eval()
-        self.audio_vae = AudioCodec.from_pretrained(audio).eval()
-        self._execution_device = torch.device("cpu")
+def load_codecs(video: Path, audio: Path) -> Codecs:
+    """Two codecs that are in no model yet, from their folders."""
+    return Codecs(VideoCodec.from_pretrained(video).eval(), AudioCodec.from_pretrained(audio).eval())
 
 
 def main() -> None:
@@ -93,7 +84,7 @@ def main() -> None:
 def readings(checkpoint: str, folders: Sequence[Path] | None, scripts: Sequence[Script]) -> list[tuple[str, CodecReading]]:
     """Kind and reading of each script's clip, in one process of one thread."""
     torch.set_num_threads(1)
-    codecs = Codecs(*folders) if folders else MOVAPipeline.from_pretrained(checkpoint)
+    codecs = load_codecs(*folders) if folders else MOVAPipeline.from_pretrained(checkpoint).codecs
     strides = codecs.video_vae.config.scale_factor_temporal, codecs.audio_vae.config.hop_length
     timeline, found = Timeline(FPS, RATE, *strides), []
     for script in scripts:

@@ -40,17 +40,18 @@ from mova.conditioning.given import (
     given_beginning,
     given_pictures,
     given_video,
-    paste_back,
     temporal_inpaint_mask,
 )
-from mova.conditioning.prepare import prepare
+from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.reroll import rerolled
+from mova.generation.model import MOVAModel
+from mova.generation.run import run_many
 from mova.lab.adherence.judge import Verdict, judge
 from mova.lab.documents import machine, write_json
 from mova.lab.suite.clips import BridgeOff
 from mova.media.clip import Clip
-from mova.pipeline import MOVAPipeline
-from mova.request.plan import Canvas
+from mova.request.plan import Canvas, resolve
+from mova.request.schema import GenerationRequest
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import render, sample_scripts
@@ -77,7 +78,7 @@ Reading = dict[str, Any]
 class Maker:
     """The model and how it is run."""
 
-    pipeline: MOVAPipeline
+    model: MOVAModel
     steps: int | None
     long_s: float
 
@@ -195,7 +196,7 @@ def peak_bytes(work: Work, num_frames: int) -> int:
 @functools.cache
 def loaded(checkpoint: str, steps: int | None, long_s: float) -> Maker:
     """The model, once a worker."""
-    return Maker(MOVAPipeline.from_pretrained(checkpoint), steps, long_s)
+    return Maker(MOVAModel.from_pretrained(checkpoint), steps, long_s)
 
 
 @functools.cache
@@ -224,18 +225,17 @@ def made(
     num_frames: int = 33,
 ) -> list[Clip]:
     """Clips made of what is given, which is in them as it was."""
-    output = maker.pipeline(
-        [case.script.caption for case in cases],
-        num_inference_steps=maker.steps,
-        seed=[seed_of(case) for case in cases],
-        audio_seed=audio_seeds,
-        given=given,
-        guidance=guidance,
-        num_frames=num_frames,
-        output_type="clips",
-    )
-    timeline = maker.pipeline.capabilities.timeline(FPS)
-    return [paste_back(clip, one, audio=one.waveform, timeline=timeline) for clip, one in zip(output.clips, given, strict=True)]
+    prepared = []
+    for index, (case, one) in enumerate(zip(cases, given, strict=True)):
+        request = GenerationRequest(
+            prompt=case.script.caption,
+            seed=seed_of(case),
+            audio_seed=None if audio_seeds is None else audio_seeds[index],
+            num_inference_steps=maker.steps,
+            num_frames=num_frames,
+        )
+        prepared.append(Prepared(resolve(request, maker.model.capabilities), one, audio=one.waveform))
+    return run_many(maker.model, prepared, batch_size=len(prepared), guidance=guidance)
 
 
 def seed_of(case: Case) -> int:
@@ -276,7 +276,7 @@ def reroll(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     firsts = from_text(maker, cases)
     known = [replace(clip, request={"prompt": case.script.caption}) for case, clip in zip(cases, firsts, strict=True)]
     asked = [rerolled(clip, "audio", seed=seed_of(case) + 1) for case, clip in zip(cases, known, strict=True)]
-    prepared = [prepare(request, maker.pipeline.capabilities, memory) for request, memory in asked]
+    prepared = [prepare(request, maker.model.capabilities, memory) for request, memory in asked]
     clips = made(maker, cases, [one.given for one in prepared], audio_seeds=[one.plan.audio_seed for one in prepared])
     for case, first, clip in zip(cases, firsts, clips, strict=True):
         differs = not np.array_equal(clip.waveform, first.waveform)
@@ -287,7 +287,7 @@ def video_to_audio(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     """The rendered video is given, its audio is made; the same with the bridge cut."""
     given = [given_video(canvas(), case.truth.frames) for case in cases]
     clips = made(maker, cases, given)
-    cut = made(maker, cases, given, guidance=BridgeOff(maker.pipeline.capabilities.guidance_scale))
+    cut = made(maker, cases, given, guidance=BridgeOff(maker.model.capabilities.guidance_scale))
     for case, clip, other in zip(cases, clips, cut, strict=True):
         without = judged(case, other)["verdict"]
         yield {**judged(case, clip), "bridge_off": without, "video kept": np.array_equal(clip.frames, case.truth.frames)}
@@ -304,7 +304,7 @@ def first_frame(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     """The first frame is given: things keep their colour, size and place in the next, and are there in all of the latent."""
     given = [given_pictures(canvas(), {0: case.truth.frames[0]}) for case in cases]
     for case, clip in zip(cases, made(maker, cases, given), strict=True):
-        there = still_there(clip.frames, case.truth.frames, num_frames=maker.pipeline.capabilities.timeline(FPS).video_stride)
+        there = still_there(clip.frames, case.truth.frames, num_frames=maker.model.capabilities.timeline(FPS).video_stride)
         yield {**judged(case, clip), "kept": holds(clip.frames, case.truth.frames), **there}
 
 
@@ -321,7 +321,7 @@ def retake(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     span = (12800, 25600)
     given = [temporal_inpaint_mask(canvas(), case.truth, frames=None, samples=span) for case in cases]
     for case, clip in zip(cases, made(maker, cases, given), strict=True):
-        seam = maker.pipeline.capabilities.timeline(FPS).audio_hop
+        seam = maker.model.capabilities.timeline(FPS).audio_hop
         outside = np.r_[: span[0] - seam, span[1] + seam : clip.waveform.shape[1]]
         kept = np.array_equal(clip.waveform[:, outside], case.truth.waveform[:, outside])
         kept = kept and np.array_equal(clip.frames, case.truth.frames)
@@ -342,7 +342,7 @@ def extend(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
 
 def long(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     """20 s from the 2 s model, in overlapping windows."""
-    capabilities = maker.pipeline.capabilities
+    capabilities = maker.model.capabilities
     for case in cases:
         (clip,) = made(maker, [case], [Given()], num_frames=round(maker.long_s * float(FPS)))
         yield {**judged(case, clip), **seams_inside(clip, capabilities.timeline(FPS), max_frames=capabilities.max_frames)}

@@ -72,7 +72,7 @@ def main() -> None:
     for name, (given, measure) in MEASURES.items():
         shares: dict[str, list[float]] = {}
         for case, copy in zip(cases, copies, strict=True):
-            joined = paste_back(copy, given(case), audio=None, timeline=maker.pipeline.capabilities.timeline(FPS))
+            joined = paste_back(copy, given(case), audio=None, timeline=maker.model.capabilities.timeline(FPS))
             shares.setdefault(case.script.kind, []).append(float(measure(joined.frames, case.truth.frames)))
         by_kind = {kind: float(np.mean(values)) for kind, values in shares.items()}
         results[name] = {"all": float(np.mean(list(by_kind.values()))), **by_kind}
@@ -87,7 +87,7 @@ def through_codec(maker: Maker, case: Case) -> Clip:
     """The rendered video as the codec gives it back."""
     given = given_video(canvas(), case.truth.frames).frames
     video = torch.from_numpy(np.ascontiguousarray(given)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
-    back = maker.pipeline.decode_video(maker.pipeline.encode_video(video))[0]
+    back = maker.model.pipeline.codecs.decode_video(maker.model.pipeline.codecs.encode_video(video))[0]
     frames = ((back.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).numpy()
     return Clip(frames, case.truth.waveform, case.truth.fps, case.truth.sample_rate)
 

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ class Index:
             "_class_name": "MOVA",
             **self.other,
             "boundary_ratio": self.boundary_ratio,
-            "world": asdict(self.capabilities),
+            "world": {name: value for name, value in asdict(self.capabilities).items() if name != "needs_first_frame"},
             **{name: list(self.classes[name]) for name in (*REQUIRED, *OPTIONAL) if name in self.classes},
         }
 
@@ -250,10 +250,20 @@ def _class_of(component: str, entry: Any) -> tuple[str, str]:
 
 def _capabilities(values: Mapping[str, Any], folder: Path) -> Capabilities:
     try:
-        capabilities = values["world"] if "world" in values else _official_capabilities(folder)
-        return Capabilities.from_values(capabilities)
+        stored = values["world"] if "world" in values else _official_capabilities(folder)
+        capabilities = Capabilities.from_values(stored)
+        return replace(capabilities, needs_first_frame=_needs_first_frame(folder, capabilities))
     except (AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / INDEX}: world is wrong: {error}", "Download the folder again.") from None
+
+
+def _needs_first_frame(folder: Path, capabilities: Capabilities) -> bool:
+    """Whether the video tower has input channels beside the noisy latents that are not those of cues (spec 3.7)."""
+    path = folder / "video_dit" / CONFIG
+    if capabilities.cues or not path.is_file():  # a missing configuration is told when the folder is loaded
+        return False
+    config = read_json(path)
+    return bool(config.get("in_dim", 0) > config.get("out_dim", 0))
 
 
 def _official_capabilities(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mova.errors import MovaError
+from mova.progress import Progress
 
 
 def say(text: str = "") -> None:
@@ -57,13 +58,20 @@ class ProgressLine:
         self.on_terminal = sys.stderr.isatty()
         self.first: tuple[float, int] | None = None
 
+    def show(self, progress: Progress) -> None:
+        """Show a progress event."""
+        self._write(progress.done, progress.total, progress.seconds_left, "")
+
     def update(self, done: int, total: int, note: str = "") -> None:
         """Show ``done`` of ``total`` with an estimate of the time left, from the speed seen since the first update."""
         now = self._time()
         if self.first is None:
             self.first = (now, done)
         began, count = self.first
-        left = (now - began) / (done - count) * (total - done) if done > count else None
+        self._write(done, total, (now - began) / (done - count) * (total - done) if done > count else None, note)
+
+    def _write(self, done: int, total: int, left: float | None, note: str) -> None:
+        now = self._time()
         estimate = "" if left is None or done == total else f", about {clock_text(left)} left"
         text = f"{self.label} {done}/{total}{estimate}{'  ' + note if note else ''}"
         if self.on_terminal:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mova.film.shots import Film, Take
     from mova.generation.model import MOVAModel
     from mova.media.health.gate import Health, OnFault, Remedy
+    from mova.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,12 @@ def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) ->
         console.say(f"loaded {plan.capabilities.name} in {time.monotonic() - begin:.1f} s")
         return model
 
-    def on_progress(number: int, stage: str, done: int, total: int) -> None:
+    def on_progress(number: int, progress: Progress) -> None:
         rendered.add(number)
-        if done == 0:  # a retake of the same shot begins again
-            lines.pop((number, stage), None)
-        label = f"shot {number}/{len(plan.shots)}: {STAGES.get(stage, stage)}"
-        lines.setdefault((number, stage), console.ProgressLine(label)).update(done, total)
+        label = f"shot {number}/{len(plan.shots)}: {STAGES.get(progress.stage, progress.stage)}"
+        if progress.done == 0:  # a retake of the same shot begins again
+            lines.pop((number, progress.stage), None)
+        lines.setdefault((number, progress.stage), console.ProgressLine(label)).show(progress)
 
     def on_remedy(number: int, health: Health, remedy: Remedy) -> None:
         console.say(f"shot {number}/{len(plan.shots)}: {fault_words(health)}; next: {REMEDIES[remedy]}")

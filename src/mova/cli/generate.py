@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mova.conditioning.prepare import Prepared
     from mova.media.clip import Clip
     from mova.media.health.gate import Health, OnFault
+    from mova.progress import Progress
     from mova.request.capabilities import Capabilities
     from mova.request.plan import Plan
 
@@ -73,8 +74,10 @@ class Choice:
 def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | None = None) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
+    from mova.checkpoints.tokens import TokenCounter
     from mova.conditioning.prepare import prepare
     from mova.media.health.gate import check_on_fault
+    from mova.request.plan import check_seeds
     from mova.request.schema import make_request
 
     try:
@@ -86,7 +89,8 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
         request = make_request(values | given)
         folder = resolve_model(choice.model)
         capabilities = read_index(folder).capabilities
-        prepared = prepare(request, capabilities)
+        prepared = prepare(request, capabilities, count_tokens=TokenCounter(folder))
+        check_seeds(prepared.plan, output.num_clips)
     except RequestError as problem:
         raise with_flag_names(problem) from None
     paths = numbered(output.path, output.num_clips)
@@ -121,8 +125,9 @@ def _make(
         label = f"{path.name}: " if len(paths) > 1 else ""
         lines: dict[str, console.ProgressLine] = {}
 
-        def on_progress(stage: str, done: int, total: int, label: str = label, lines: Any = lines) -> None:
-            lines.setdefault(stage, console.ProgressLine(label + STAGES.get(stage, stage))).update(done, total)
+        def on_progress(progress: Progress, label: str = label, lines: Any = lines) -> None:
+            name = label + STAGES.get(progress.stage, progress.stage)
+            lines.setdefault(progress.stage, console.ProgressLine(name)).show(progress)
 
         def on_remedy(health: Health, remedy: str, label: str = label, lines: Any = lines) -> None:
             console.say(f"{label}{fault_words(health)}; next: {REMEDIES[remedy]}")

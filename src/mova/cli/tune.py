@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mova.cli import console
 from mova.cli.options import with_flag_names
 from mova.errors import MediaError, MissingExtraError, RequestError
+from mova.progress import Progress
 
 if TYPE_CHECKING:
     from mova.lab.tuning import Measured, Row, Setting
@@ -101,20 +102,21 @@ def run(options: TuneOptions) -> None:
         f"{steps} steps" + (f"; {len(wanted) - len(missing)} settings are in {table}" if len(missing) < len(wanted) else "")
     )
     if missing:
-        from mova.pipeline import MOVAPipeline
+        from mova.generation.model import MOVAModel
 
-        pipeline = MOVAPipeline.from_pretrained(folder, device=None if options.device == "auto" else options.device)
+        model = MOVAModel.from_pretrained(folder, device=None if options.device == "auto" else options.device)
         # a setting costs as many passes of the network as it has branches
         passes = [len(setting.guidance.branches(0.5)) for setting in missing]
         line, total = console.ProgressLine("passes of the network"), sum(passes) * len(scripts) * steps
         for number, setting in enumerate(missing):
             before = sum(passes[:number]) * len(scripts) * steps
 
-            def report(done: int, _: int, before: int = before, weight: int = passes[number], note: str = str(setting)) -> None:
-                line.update(before + weight * done, total, note)
+            def report(at: Progress, before: int = before, weight: int = passes[number], note: str = str(setting)) -> None:
+                if at.stage == "denoise":
+                    line.update(before + weight * round(at.done / at.total * len(scripts) * steps), total, note)
 
             row = tuning.try_setting(
-                pipeline, setting, scripts, num_inference_steps=steps, batch_size=options.batch_size, on_progress=report
+                model, setting, scripts, num_inference_steps=steps, batch_size=options.batch_size, on_progress=report
             )
             rows.append(row)
             tuning.write_rows(table, rows, trial)

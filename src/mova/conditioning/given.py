@@ -42,6 +42,23 @@ class Given:
     stills: tuple[int, ...] = ()
 
     @property
+    def first_frame(self) -> Frames | None:
+        """The first frame ``[H, W, 3]``, where all of it is given."""
+        if self.frames is None or self.keep_picture is None or not self.keep_picture[0].all():
+            return None
+        first: Frames = self.frames[0]
+        return first
+
+    @property
+    def last_still(self) -> Frames | None:
+        """The last frame ``[H, W, 3]``, where it is given alone, as a picture."""
+        if self.frames is None or self.keep_picture is None:
+            return None
+        index = len(self.frames) - 1
+        last: Frames = self.frames[index]
+        return last if index in self.stills and index > 0 else None
+
+    @property
     def is_nothing(self) -> bool:
         """Whether everything is to be made."""
         return self.frames is None and self.waveform is None

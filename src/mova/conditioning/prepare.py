@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mova.conditioning.first_frame import check_first_frame
 from mova.conditioning.fit import (
     Place,
     audio_on_clock,
@@ -51,6 +52,7 @@ from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.request.capabilities import Capabilities, resolve_fps, resolve_size
 from mova.request.plan import Canvas, Plan, resolve
+from mova.request.prompts import CountTokens, check_prompts
 from mova.request.schema import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds, samples_in_frames
 
@@ -100,22 +102,38 @@ class Prepared:
         return replace(self, plan=replace(self.plan, request=request, seed=seed, audio_seed=audio_seed))
 
 
-def prepare(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs | None = None) -> Prepared:
-    """Read what a request names and settle every value.
+def prepare(
+    request: GenerationRequest,
+    capabilities: Capabilities,
+    memory: MemoryInputs | None = None,
+    *,
+    count_tokens: CountTokens | None = None,
+) -> Prepared:
+    """Read what a request names and resolve every value; whatever a run would refuse is refused here.
 
     A length that is not asked is that of the given video or audio.
+
+    Args:
+        request: What is asked.
+        capabilities: What the model can make.
+        memory: What names stand for that are no files.
+        count_tokens: The model's tokenizer, to check the prompts; ``None`` leaves that to the run.
 
     Raises:
         MediaError: If a file cannot be read.
         RequestError: If the model cannot make what is asked, or what is given does not fit it.
     """
     memory = memory or {}
+    if count_tokens is not None:
+        check_prompts(request, capabilities, count_tokens)
     prepared = _prepared(_room_for_references(request, capabilities), capabilities, memory)
     if request.references:
         _check_room(prepared, capabilities)
         pictures = [picture_named(name, memory, "references") for name in request.references]
         leading = tuple(fit_to_canvas(one, prepared.plan.canvas, request.fit, "references") for one in pictures)
         prepared = replace(prepared, references=leading)
+    num_frames = prepared.plan.num_frames + prepared.lead_frames
+    check_first_frame(prepared.with_lead, capabilities, num_frames=num_frames, text_only=request.text_only)
     return replace(prepared, inputs={name: content_hash(name) for name in request.inputs})
 
 

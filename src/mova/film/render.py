@@ -24,13 +24,14 @@ from mova.generation.repair import CheckedClip, fault_words, generate_checked
 from mova.media.clip import Clip
 from mova.media.health.gate import Health, OnFault, Remedy
 from mova.media.resample import resample
+from mova.progress import CancelToken, Progress
 from mova.request.capabilities import Capabilities
 from mova.request.plan import resolve
 from mova.request.schema import GenerationRequest, Keyframe
 from mova.timeline import samples_in_frames
 
 State = Literal["cached", "to render", "waits"]
-OnShotProgress = Callable[[int, str, int, int], None]
+OnShotProgress = Callable[[int, Progress], None]
 OnShotRemedy = Callable[[int, Health, Remedy], None]
 REPAIR_SEED_STEP = 1000
 """Difference between the seed of a faulty shot and the next to try: those in between are seeds of its retakes."""
@@ -82,11 +83,13 @@ def render_film(
     on_fault: OnFault = "keep",
     on_progress: OnShotProgress | None = None,
     on_remedy: OnShotRemedy | None = None,
+    cancel: CancelToken | None = None,
 ) -> Clip:
     """Render a film: :func:`render_shots`, then :func:`join_shots`."""
-    return join_shots(
-        plan, render_shots(plan, cache, load_model, on_fault=on_fault, on_progress=on_progress, on_remedy=on_remedy)
+    shots = render_shots(
+        plan, cache, load_model, on_fault=on_fault, on_progress=on_progress, on_remedy=on_remedy, cancel=cancel
     )
+    return join_shots(plan, shots)
 
 
 def render_shots(
@@ -97,6 +100,7 @@ def render_shots(
     on_fault: OnFault = "keep",
     on_progress: OnShotProgress | None = None,
     on_remedy: OnShotRemedy | None = None,
+    cancel: CancelToken | None = None,
 ) -> list[ShotClip]:
     """Render the shots of a film. Each is stored as soon as it is finished, so that an interrupted run can continue.
 
@@ -107,8 +111,9 @@ def render_shots(
         cache: Cache of finished shots and their health.
         load_model: Function that loads the model; called once, if anything has to be rendered.
         on_fault: Treatment of faults; with ``"repair"``, faulty shots are repaired (:mod:`mova.generation.repair`).
-        on_progress: ``f(number of the shot, stage, done, total)``; the stages are those of :meth:`MOVAModel.generate`.
+        on_progress: ``f(number of the shot, progress event)``; the stages are those of :meth:`MOVAModel.generate`.
         on_remedy: ``f(number of the shot, health, remedy)``, called before each attempt at a repair.
+        cancel: Token that stops the run within a step; finished shots are kept.
 
     Raises:
         RequestError: If the model cannot generate a shot; the message names it.
@@ -123,7 +128,7 @@ def render_shots(
             there = finished_keys(first, shot, cache, on_fault=on_fault)
             if len(there) < num_steps(shot):
                 model = load_model() if model is None else model
-                run = _Run(plan, cache, model, on_fault, on_progress, on_remedy)
+                run = _Run(plan, cache, model, on_fault, on_progress, on_remedy, cancel)
                 there = _render(run, shot, first, there, before=before)
             finished.append(there[-1])
     return [cache.read(key) for key in finished]
@@ -242,6 +247,7 @@ class _Run:
     on_fault: OnFault
     on_progress: OnShotProgress | None
     on_remedy: OnShotRemedy | None
+    cancel: CancelToken | None
 
 
 def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *, before: Ending | None) -> tuple[str, ...]:
@@ -270,9 +276,9 @@ def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *,
 
 
 def _generate_checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_frames: int) -> CheckedClip:
-    def report(stage: str, done: int, total: int) -> None:
+    def report(progress: Progress) -> None:
         if run.on_progress is not None:
-            run.on_progress(shot.number, stage, done, total)
+            run.on_progress(shot.number, progress)
 
     def report_remedy(health: Health, remedy: Remedy) -> None:
         if run.on_remedy is not None:
@@ -286,6 +292,7 @@ def _generate_checked(run: _Run, shot: PlannedShot, prepared: Prepared, *, skip_
         skip_frames=skip_frames,
         on_progress=report,
         on_remedy=report_remedy,
+        cancel=run.cancel,
     )
     if checked.clip is None:
         raise MediaError(

@@ -1,34 +1,36 @@
-"""A clip that was looked over before anybody sees it, and what is done about a faulty one.
+"""A clip that was checked before anybody sees it, and what is done about a faulty one.
 
     checked = generate_checked(model, model.prepare(request), on_fault="repair")
     checked.clip, checked.health.verdict, checked.remedies
 
 Only what was made is judged: the audio that a video was made for, or the video that audio was made for, is the user's own.
 
-The ladder is that of :func:`mova.media.health.gate.next_remedy`. A rung that can change nothing is left out: codecs run in
-float32 and without tiles unless their owner chose otherwise, and the same latents decode to the same clip. The two rungs of
-decoding keep the seeds, so that the clip stays what it was but for its fault; the latents are made again for it, bit for
-bit. Another seed is the last resort: it is written into ``clip.request``, so that the clip can be made again without any
-ladder. Audio and picture are made together, so the modality that was healthy stays alike, not the same.
+The retry policy is that of :func:`mova.media.health.gate.next_remedy`. A strategy that can change nothing is left out:
+codecs run in float32 and without tiles unless their owner chose otherwise, and the same latents decode to the same clip.
+The two strategies of decoding keep the seeds, so that the clip stays what it was but for its fault; they decode with codecs
+of their own, so that other threads that use the model are not touched. Another seed is the last resort: it is written into
+``clip.request``, so that the clip can be made again without any retry. Audio and video are made together, so the modality
+that was healthy stays alike, not the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mova.generation.model import fully_conditioned
+from mova.generation.run import fully_conditioned
 from mova.media.clip import Clip, NonFiniteError
 from mova.media.health.gate import Fault, Health, OnFault, Remedy, check_on_fault, next_remedy
+from mova.pipeline.codecs import Codecs
+from mova.progress import CancelToken, OnProgress
 from mova.request.schema import MAX_SEED
 
 if TYPE_CHECKING:
     from mova.conditioning.prepare import Prepared
-    from mova.generation.model import MOVAModel, OnProgress
+    from mova.generation.model import MOVAModel
     from mova.pipeline import MOVAPipeline
 
 OnRemedy = Callable[[Health, Remedy], None]
@@ -63,8 +65,9 @@ def generate_checked(
     skip_frames: int = 0,
     on_progress: OnProgress | None = None,
     on_remedy: OnRemedy | None = None,
+    cancel: CancelToken | None = None,
 ) -> CheckedClip:
-    """Make a clip and look it over; with ``on_fault="repair"``, mend it or make it anew.
+    """Make a clip and check it; with ``on_fault="repair"``, repair it or make it again.
 
     Nothing is raised for a fault: what ``"fail"`` means is up to whoever writes the file. If no attempt is healthy, the one
     with the fewest faults is given, the earliest of equals.
@@ -78,12 +81,23 @@ def generate_checked(
         skip_frames: So many at the beginning, and their audio, are not judged: whoever asked cuts them off.
         on_progress: As in :meth:`mova.generation.model.MOVAModel.generate`; called for every attempt.
         on_remedy: ``f(health, remedy)`` before each attempt.
+        cancel: Token that stops the run within a step.
 
     Raises:
         RequestError: If ``on_fault`` is none of the three, or the model cannot make what is asked.
+        CancelledError: If the run was cancelled.
     """
     check_on_fault(on_fault)
-    best = _made(model, prepared, skip_frames, on_progress)
+
+    def make(prepared: Prepared, codecs: Codecs | None = None) -> CheckedClip:
+        try:
+            clip = model.run_prepared(prepared, codecs=codecs, on_progress=on_progress, cancel=cancel)
+        except NonFiniteError as problem:
+            fault = Fault("nonfinite", problem.modality, 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
+            return CheckedClip(None, Health((fault,)), prepared)
+        return CheckedClip(clip, clip.without_beginning(skip_frames).health, prepared)
+
+    best = make(prepared)
     if on_fault != "repair":
         return best
     useless = _useless(model.pipeline, prepared)
@@ -91,7 +105,7 @@ def generate_checked(
     seeds = prepared
     for _ in range(max_attempts):
         # another seed is as good as the one before it: only decoding is not tried twice
-        remedy = next_remedy(health, tried=useless | {rung for rung in tried if not rung.startswith("reroll")})
+        remedy = next_remedy(health, tried=useless | {done for done in tried if not done.startswith("reroll")})
         if remedy is None:
             break
         if on_remedy is not None:
@@ -99,8 +113,7 @@ def generate_checked(
         tried = (*tried, remedy)
         if remedy.startswith("reroll"):
             seeds = _rerolled(seeds, health, seed_step)
-        with _decoding(model.pipeline, tried):
-            attempt = _made(model, seeds, skip_frames, on_progress)
+        attempt = make(seeds, _codecs_for(model.pipeline, tried))
         health = attempt.health
         if _num_faults(attempt) < _num_faults(best):
             best = attempt
@@ -115,21 +128,12 @@ def fault_words(health: Health) -> str:
     return health.faults[0].message + (f", and {more} more" if more else "")
 
 
-def _made(model: MOVAModel, prepared: Prepared, skip_frames: int, on_progress: OnProgress | None) -> CheckedClip:
-    try:
-        clip = model.run_prepared(prepared, on_progress=on_progress)
-    except NonFiniteError as problem:
-        fault = Fault("nonfinite", problem.modality, 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
-        return CheckedClip(None, Health((fault,)), prepared)
-    return CheckedClip(clip, clip.without_beginning(skip_frames).health, prepared)
-
-
 def _num_faults(checked: CheckedClip) -> tuple[bool, int]:
     return checked.clip is None, len(checked.health.faults)
 
 
 def _useless(pipeline: MOVAPipeline, prepared: Prepared) -> set[Remedy]:
-    """Rungs that would change nothing."""
+    """Strategies that would change nothing."""
     codecs = (pipeline.video_vae, pipeline.audio_vae)
     whole = fully_conditioned(prepared.given)
     useless: set[Remedy] = set()
@@ -153,18 +157,21 @@ def _rerolled(prepared: Prepared, health: Health, step: int) -> Prepared:
     return prepared.with_seeds(seed, audio_seed)
 
 
-@contextmanager
-def _decoding(pipeline: MOVAPipeline, tried: tuple[Remedy, ...]) -> Iterator[None]:
-    """The codecs as the rungs tried so far want them; as they were afterwards."""
-    before = [(codec, codec.dtype) for codec in (pipeline.video_vae, pipeline.audio_vae)] if "decode_fp32" in tried else []
-    for codec, _ in before:
-        codec.to(torch.float32)
-    if "redecode" in tried:
-        pipeline.video_vae.disable_tiling()
-    try:
-        yield
-    finally:
-        for codec, dtype in before:
-            codec.to(dtype)
-        if "redecode" in tried:
-            pipeline.video_vae.enable_tiling()
+def _codecs_for(pipeline: MOVAPipeline, tried: tuple[Remedy, ...]) -> Codecs | None:
+    """Codecs of their own as the strategies tried so far want them; ``None`` where the model's will do."""
+    if not {"decode_fp32", "redecode"} & set(tried):
+        return None
+    codecs = (pipeline.video_vae, pipeline.audio_vae)
+    dtype = torch.float32 if "decode_fp32" in tried else None
+    video, audio = (_copy(codec, dtype or codec.dtype, pipeline._execution_device) for codec in codecs)
+    if "redecode" not in tried and getattr(pipeline.video_vae, "use_tiling", False):
+        video.enable_tiling()
+    return Codecs(video, audio, pipeline._execution_device)
+
+
+def _copy(codec: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """A codec with the same weights, without tiles and without hooks of offloading."""
+    accepted = set(type(codec)._get_init_keys(type(codec))) - {"self"}
+    copy = type(codec)(**{name: value for name, value in codec.config.items() if name in accepted})
+    copy.load_state_dict(codec.state_dict())
+    return copy.to(device, dtype).requires_grad_(False).eval()

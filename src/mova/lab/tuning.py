@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
+from mova.generation.model import MOVAModel
 from mova.lab.adherence.judge import Verdict, constraints_of, judge, summarise
 from mova.lab.documents import plain, put, write_json
 from mova.lab.sync.summary import mean_interval
-from mova.pipeline import MOVAPipeline
+from mova.progress import OnProgress
+from mova.request.schema import GenerationRequest
 from mova.sampling.guidance import Guidance
 from mova.scenes.script import Script
 from mova.scenes.world import sample_scripts
@@ -30,8 +32,6 @@ from mova.scenes.world import sample_scripts
 ASKED = ("colour", "count", "sequence", "sound", "rate")
 """Columns of a verdict that a prompt asks for; their mean is a clip's adherence."""
 _TRIED_PER_PROMPT = 50  # scripts that are looked at for one that asks for something
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, order=True)
@@ -103,7 +103,7 @@ def prompts(kinds: Sequence[str], per_kind: int, *, seed: int) -> list[Script]:
 
 
 def try_setting(
-    pipeline: MOVAPipeline,
+    model: MOVAModel,
     setting: Setting,
     scripts: Sequence[Script],
     *,
@@ -114,34 +114,35 @@ def try_setting(
     """Make a clip of every script's caption, and judge them.
 
     Args:
-        pipeline: The model.
+        model: The model.
         setting: Scales.
         scripts: Prompts; the seed of a clip is its script's own.
-        num_inference_steps: Steps of the sampler.
+        num_inference_steps: Sampler steps.
         batch_size: Clips made at once; changes speed and memory only.
-        on_progress: ``f(done, of)`` in steps of clips.
+        on_progress: Receiver of progress events.
     """
     began = time.monotonic()
-    verdicts: list[Verdict] = []
-    for first in range(0, len(scripts), batch_size):
-        batch = scripts[first : first + batch_size]
-
-        def report(stage: str, done: int, _: int, first: int = first, count: int = len(batch)) -> None:
-            if stage == "denoise" and on_progress is not None:
-                on_progress(first * num_inference_steps + count * done, len(scripts) * num_inference_steps)
-
-        output: Any = pipeline(
-            [script.caption for script in batch],
-            num_inference_steps=num_inference_steps,
-            guidance=setting.guidance,
-            seed=[script.seed % 2**62 for script in batch],
-            on_progress=report,
-        )
-        verdicts += [
-            judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
-            for script, clip in zip(batch, output.clips, strict=True)
-        ]
+    clips = model.run_many(
+        [request_of(script, setting, num_inference_steps) for script in scripts], batch_size=batch_size, on_progress=on_progress
+    )
+    verdicts = [
+        judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
+        for script, clip in zip(scripts, clips, strict=True)
+    ]
     return row_of(setting, verdicts, seconds_per_clip=(time.monotonic() - began) / len(scripts))
+
+
+def request_of(script: Script, setting: Setting, num_inference_steps: int) -> GenerationRequest:
+    """The request of a script's caption under a setting."""
+    return GenerationRequest(
+        prompt=script.caption,
+        seed=script.seed % 2**62,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=setting.text,
+        cross_guidance_scale=setting.cross,
+        self_guidance_scale=setting.own,
+        audio_guidance_scale=setting.audio_text,
+    )
 
 
 def row_of(setting: Setting, verdicts: Sequence[Verdict], *, seconds_per_clip: float) -> Row:

@@ -5,20 +5,14 @@ Large and small checkpoints use the same classes: transformers' ``UMT5EncoderMod
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
-import ftfy
 import torch
 from torch import Tensor, nn
 
-from mova.errors import RequestError
-
-
-def clean_prompt(prompt: str) -> str:
-    """Mended characters, no HTML entities, single spaces: what the official checkpoints were trained on."""
-    return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
+from mova.request.capabilities import too_many_tokens
+from mova.request.prompts import clean_prompt
 
 
 def tokenise(tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncate: bool = False) -> tuple[Tensor, Tensor]:
@@ -36,11 +30,7 @@ def tokenise(tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncat
     cleaned = [clean_prompt(prompt) for prompt in prompts]
     for prompt, ids in zip(cleaned, tokenizer(cleaned)["input_ids"], strict=True):
         if len(ids) > max_length and not truncate:
-            raise RequestError(
-                f"the prompt has {len(ids)} tokens; this model reads {max_length} ({prompt[:40]}...).",
-                "Shorten the prompt, or ask for truncate.",
-                field="prompt",
-            )
+            raise too_many_tokens(prompt, len(ids), max_length)
     batch = tokenizer(cleaned, padding="max_length", truncation=truncate, max_length=max_length, return_tensors="pt")
     return batch["input_ids"], batch["attention_mask"]
 

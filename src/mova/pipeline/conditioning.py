@@ -6,33 +6,68 @@ Checkpoints that condition by extra channels get them from the same pictures (:m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mova.conditioning.first_frame import check_first_frame
 from mova.conditioning.given import Given
-from mova.errors import RequestError
 from mova.models.conditions.image import image_condition, picture_tensor, text_only_condition
+from mova.pipeline.codecs import Codecs
+from mova.request.capabilities import Capabilities
 from mova.request.schema import TextOnly
 from mova.sampling.task import Grid, Task, audio_levels, repeat_last, video_levels
 from mova.timeline import Timeline
 
-Encode = Callable[[Tensor], Tensor]
+
+def build_task(
+    given: Sequence[Given],
+    grid: Grid,
+    timeline: Timeline,
+    capabilities: Capabilities,
+    codecs: Codecs,
+    *,
+    num_frames: int,
+    text_only: TextOnly | None = None,
+) -> Task:
+    """Tell the sampler what is given.
+
+    Args:
+        given: One entry a clip, all with the same parts.
+        grid: Latent grids of the clips.
+        timeline: Their clock.
+        capabilities: What the model can make.
+        codecs: Codecs of the model.
+        num_frames: Length of the clips in frames.
+        text_only: Stand-in for a first frame that is not given.
+
+    Raises:
+        RequestError: If the model needs a first frame, none is given and ``text_only`` does not say what takes its place;
+            or if it says so to a model that needs none.
+    """
+    tasks = []
+    for one in given:
+        check_first_frame(one, capabilities, num_frames=num_frames, text_only=text_only)
+        condition, rest = None, one
+        if capabilities.needs_first_frame:
+            condition, rest = channel_condition(
+                one, grid, timeline, codecs.video_vae, text_only=text_only, device=torch.device(codecs.device)
+            )
+        tasks.append(task_of(rest, grid, timeline, codecs, video_condition=condition))
+    return batched(tasks)
 
 
 def task_of(
     given: Given,
     grid: Grid,
     timeline: Timeline,
+    codecs: Codecs,
     *,
-    encode_video: Encode,
-    encode_audio: Encode,
     video_condition: Tensor | None = None,
 ) -> Task:
     """The task of one clip.
@@ -41,20 +76,19 @@ def task_of(
         given: What is given.
         grid: Of the clip's latents.
         timeline: Its clock.
-        encode_video: ``[1, 3, T, H, W]`` in [-1, 1] to normalised latents.
-        encode_audio: ``[1, 1, S]`` to normalised latents.
+        codecs: Codecs of the model.
         video_condition: Extra channels for the network, if it takes any.
     """
     video_level, audio_level = given_levels(given, grid, timeline)
     video = audio = None
     if bool((video_level < 1).any()):
-        video = encode_video(fill_missing_frames(given, grid, timeline))[0]
+        video = codecs.encode_video(fill_missing_frames(given, grid, timeline))[0]
     if bool((audio_level < 1).any()):
         assert given.waveform is not None
         samples = timeline.samples_of_latents(grid.audio_length)
         waveform = torch.from_numpy(np.ascontiguousarray(given.waveform))[:, :samples]
         padded = torch.nn.functional.pad(waveform, (0, samples - waveform.shape[1]))
-        audio = encode_audio(padded[None])[0]
+        audio = codecs.encode_audio(padded[None])[0]
     return Task(video_level, audio_level, video=video, audio=audio, video_condition=video_condition)
 
 
@@ -74,19 +108,7 @@ def channel_condition(
             is not the codec's last.
     """
     num_frames = timeline.frames_of_latents(grid.frames)
-    first, last = _edge_pictures(given)
-    if first is None and text_only is None:
-        raise RequestError(
-            "this model was trained with a first frame, and none is given.",
-            "Give an image, or say text_only=white (a white first frame) or text_only=unmasked (none).",
-            field="image",
-        )
-    if last is not None and (first is None or len(given.frames if given.frames is not None else ()) != num_frames):
-        raise RequestError(
-            f"this model takes a last frame only with a first one, in a clip of 1 + {timeline.video_stride} k frames.",
-            f"Give both, and ask for {num_frames} frames.",
-            field="last_image",
-        )
+    first, last = given.first_frame, given.last_still
     if first is None:
         assert text_only is not None
         scale = int(codec.config.scale_factor_spatial)
@@ -98,15 +120,6 @@ def channel_condition(
     inner = tuple(index for index in given.stills if 0 < index < num_frames - 1)
     is_video = given.keep_picture is not None and bool(given.keep_picture.any(axis=(1, 2)).sum() > len(given.stills))
     return condition, replace(given, stills=inner) if inner or is_video else replace(given, frames=None, stills=())
-
-
-def _edge_pictures(given: Given) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
-    """The first and the last frame, where they are given whole."""
-    if given.frames is None or given.keep_picture is None:
-        return None, None
-    first = given.frames[0] if given.keep_picture[0].all() else None
-    last = len(given.frames) - 1
-    return first, given.frames[last] if last in given.stills and last > 0 else None
 
 
 def batched(tasks: Sequence[Task]) -> Task:

@@ -44,7 +44,7 @@ class MOVAPipelineOutput(BaseOutput):
         return self.clips[0]
 
 
-def finished(
+def pack_output(
     video: Tensor,
     audio: Tensor,
     output_type: str,
@@ -73,7 +73,7 @@ def finished(
     if output_type == "pil":
         from PIL import Image
 
-        frames = [[Image.fromarray(picture) for picture in frames_of_clip] for frames_of_clip in pixels]
+        frames = [[Image.fromarray(picture) for picture in frames] for frames in pixels]
     elif output_type == "pt":
         frames, waves = rearrange(video / 2 + 0.5, "b c t h w -> b t c h w"), audio
     elif output_type == "np":

@@ -28,10 +28,17 @@ class Prompts:
     """
 
     prompt: str | Sequence[str] | None
-    negative: Texts | None
-    audio_negative: Texts | None
-    embeds: Tensor | None
-    negative_embeds: Tensor | None
+    negative: Texts | None = None
+    audio_negative: Texts | None = None
+    embeds: Tensor | None = None
+    negative_embeds: Tensor | None = None
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The prompts as words, one a clip; ``None`` where embeddings are given."""
+        if self.prompt is None:
+            return None
+        return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
 
 
 class Embeddings(NamedTuple):
@@ -72,7 +79,7 @@ def embed_prompts_for(
         raise RequestError("give negative_prompt or negative_prompt_embeds, not both.", field="negative_prompt")
     positive = prompts.embeds
     if positive is None:
-        texts = [prompts.prompt] if isinstance(prompts.prompt, str) else list(prompts.prompt or ())
+        texts = prompts.texts
         if not texts:
             raise RequestError("prompt is empty.", "Give at least one.", field="prompt")
         positive = embed_prompts(tokenizer, encoder, texts, max_tokens, truncate=truncate)

@@ -42,6 +42,7 @@ class Capabilities:
         cross_guidance_scale: The same for the bridge.
         solver: Method of the sampler where none is asked.
         kinds: What the model knows, in a few words each; empty means anything.
+        needs_first_frame: Whether the network was trained with a first frame as extra input channels.
         cues: Labels of what can be told to happen at a moment, in the order of the network's channels; empty if nothing can.
     """
 
@@ -65,6 +66,7 @@ class Capabilities:
     solver: SolverName = "euler"
     kinds: tuple[str, ...] = ()
     cues: tuple[str, ...] = ()
+    needs_first_frame: bool = False
 
     @property
     def longest(self) -> int:
@@ -173,6 +175,15 @@ def grid_frames(capabilities: Capabilities, num_frames: int) -> int:
 def both_lengths() -> RequestError:
     """The refusal of two lengths."""
     return RequestError("seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds")
+
+
+def too_many_tokens(prompt: str, num_tokens: int, max_tokens: int) -> RequestError:
+    """The refusal of a prompt with too many tokens."""
+    return RequestError(
+        f"the prompt has {num_tokens} tokens; this model reads {max_tokens} ({prompt[:40]}...).",
+        "Shorten the prompt, or ask for truncate.",
+        field="prompt",
+    )
 
 
 def takes_no_cues(capabilities: Capabilities) -> RequestError:

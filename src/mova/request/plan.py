@@ -18,7 +18,7 @@ from mova.request.capabilities import (
     takes_no_cues,
     value_or,
 )
-from mova.request.schema import GenerationRequest
+from mova.request.schema import MAX_SEED, GenerationRequest
 from mova.timeline import Timeline
 
 
@@ -132,6 +132,22 @@ def resolve(request: GenerationRequest, capabilities: Capabilities) -> Plan:
         }
     )
     return replace(plan, request=settled)
+
+
+def check_seeds(plan: Plan, num_clips: int) -> None:
+    """Refuse a number of clips with consecutive seeds of which the last would be out of range.
+
+    Raises:
+        RequestError: With the greatest seed that is allowed.
+    """
+    for field, seed in (("seed", plan.seed), ("audio_seed", plan.audio_seed)):
+        if seed + num_clips - 1 > MAX_SEED:
+            last = MAX_SEED - num_clips + 1
+            raise RequestError(
+                f"{field} must be at most {last} for {num_clips} clips with consecutive seeds; got {seed}.",
+                f"Use {last}, the greatest.",
+                field=field,
+            )
 
 
 def check_cues(request: GenerationRequest, capabilities: Capabilities, seconds: Fraction) -> None:

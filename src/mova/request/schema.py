@@ -56,9 +56,36 @@ class Cue(BaseModel):
     label: str = Field(default="", max_length=64, description="What it is, in a word that the model knows; empty for anything.")
 
 
+def _field(
+    default: Any, group: str, description: str, *, unit: str | None = None, needs: str = "", **limits: Any
+) -> Any:  # as pydantic's Field: the annotation says the type
+    """A field of the request.
+
+    Args:
+        default: Value where nothing is asked; ``None`` leaves it to the model.
+        group: Heading under which help lists it.
+        description: Noun phrase for help and documentation.
+        unit: Unit of the value, if it has one.
+        needs: Fact of a model without which the field has no effect, in words.
+        limits: Limits, as pydantic's ``Field`` takes them.
+    """
+    extra = _extra(group, unit=unit, needs=needs)
+    if "max_length" not in limits and any(name in limits for name in ("ge", "gt", "le")):
+        limits["allow_inf_nan"] = False
+    return Field(default=default, description=description, json_schema_extra=extra, **limits)
+
+
+def _extra(group: str, **facts: str | None) -> dict[str, Any]:
+    return {"group": group} | {name: fact for name, fact in facts.items() if fact}
+
+
+WHAT, SIZE, SAMPLING, GUIDANCE, GIVEN = "What to make", "Size and length", "Sampling", "Guidance", "What is given"
+GROUPS = (WHAT, SIZE, GIVEN, SAMPLING, GUIDANCE)
+"""Headings of the fields, in the order of help."""
+
+
 class GenerationRequest(BaseModel):
-    """What is asked of a model. Unknown fields and wrong types are refused; ``None`` leaves a value to the
-    model.
+    """What is asked of a model. Unknown fields and wrong types are refused; ``None`` leaves a value to the model.
 
     Raises:
         RequestError: If a field is wrong; the message and ``field`` name it.
@@ -66,148 +93,98 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    prompt: str = Field(description="What to see and hear.", max_length=MAX_PROMPT_CHARACTERS)
-    negative_prompt: str = Field(default="", description="What to keep away from.", max_length=MAX_PROMPT_CHARACTERS)
-    audio_negative_prompt: str | None = Field(
-        default=None,
-        max_length=MAX_PROMPT_CHARACTERS,
-        description="What the audio keeps away from, if not from negative_prompt.",
+    prompt: str = Field(description="What to see and hear.", max_length=MAX_PROMPT_CHARACTERS, json_schema_extra=_extra(WHAT))
+    negative_prompt: str = _field("", WHAT, "What to keep away from.", max_length=MAX_PROMPT_CHARACTERS)
+    audio_negative_prompt: str | None = _field(
+        None, WHAT, "What the audio keeps away from; negative_prompt if not given.", max_length=MAX_PROMPT_CHARACTERS
     )
-    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Of the video; drawn if not given.")
-    audio_seed: int | None = Field(
-        default=None,
-        ge=0,
-        le=MAX_SEED,
-        description="Of the audio; follows from the video's seed if not given.",
+    seed: int | None = _field(None, WHAT, "Seed of the video; drawn if not given.", ge=0, le=MAX_SEED)
+    audio_seed: int | None = _field(None, WHAT, "Seed of the audio; the video's if not given.", ge=0, le=MAX_SEED)
+    seconds: float | None = _field(None, SIZE, "Length; excludes num_frames.", unit="s", gt=0, le=86400)
+    num_frames: int | None = _field(None, SIZE, "Length; excludes seconds.", unit="frames", ge=1, le=10**7)
+    fps: float | None = _field(None, SIZE, "Frame rate.", unit="frames per second", ge=1, le=240)
+    width: int | None = _field(None, SIZE, "Width.", unit="pixels", ge=16, le=8192)
+    height: int | None = _field(None, SIZE, "Height.", unit="pixels", ge=16, le=8192)
+    num_inference_steps: int | None = _field(None, SAMPLING, "Sampler steps.", ge=1, le=1000)
+    guidance_scale: float | None = _field(None, GUIDANCE, "Strength of the text; 1 is no guidance.", ge=0, le=100)
+    cross_guidance_scale: float | None = _field(
+        None, GUIDANCE, "Strength of the bridge between video and audio; 1 is no guidance.", ge=0, le=100
     )
-    seconds: float | None = Field(default=None, gt=0, le=86400, allow_inf_nan=False, description="Length; excludes num_frames.")
-    num_frames: int | None = Field(default=None, ge=1, le=10**7, description="Length; excludes seconds.")
-    fps: float | None = Field(default=None, ge=1, le=240, allow_inf_nan=False, description="Frames per second.")
-    width: int | None = Field(default=None, ge=16, le=8192, description="Of the picture, in pixels.")
-    height: int | None = Field(default=None, ge=16, le=8192, description="Of the picture, in pixels.")
-    num_inference_steps: int | None = Field(default=None, ge=1, le=1000, description="Steps of the sampler.")
-    guidance_scale: float | None = Field(
-        default=None, ge=0, le=100, allow_inf_nan=False, description="Strength of the text; 1 is its own."
+    self_guidance_scale: float = _field(0.0, GUIDANCE, "Strength of perturbed-attention guidance; 0 is off.", ge=0, le=100)
+    audio_guidance_scale: float | None = _field(
+        None, GUIDANCE, "guidance_scale of the audio; the video's if not given.", ge=0, le=100
     )
-    cross_guidance_scale: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        allow_inf_nan=False,
-        description="How far picture and audio are bound; 1 is their own.",
+    audio_cross_guidance_scale: float | None = _field(
+        None, GUIDANCE, "cross_guidance_scale of the audio; the video's if not given.", ge=0, le=100
     )
-    self_guidance_scale: float = Field(
-        default=0.0,
-        ge=0,
-        le=100,
-        allow_inf_nan=False,
-        description="How far the model is led away from its own weak side; 0 is off.",
+    audio_self_guidance_scale: float | None = _field(
+        None, GUIDANCE, "self_guidance_scale of the audio; the video's if not given.", ge=0, le=100
     )
-    audio_guidance_scale: float | None = Field(
-        default=None, ge=0, le=100, allow_inf_nan=False, description="guidance_scale of the audio; the video's if not given."
+    guidance_from: float = _field(1.0, GUIDANCE, "Noise level at which guidance begins (1 is pure noise).", ge=0, le=1)
+    guidance_to: float = _field(0.0, GUIDANCE, "Noise level at which guidance ends.", ge=0, le=1)
+    cross_guidance_from: float | None = _field(
+        None, GUIDANCE, "guidance_from of cross guidance; guidance_from if not given.", ge=0, le=1
     )
-    audio_cross_guidance_scale: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        allow_inf_nan=False,
-        description="cross_guidance_scale of the audio; the video's if not given.",
+    cross_guidance_to: float | None = _field(
+        None, GUIDANCE, "guidance_to of cross guidance; guidance_to if not given.", ge=0, le=1
     )
-    audio_self_guidance_scale: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        allow_inf_nan=False,
-        description="self_guidance_scale of the audio; the video's if not given.",
+    self_guidance_from: float | None = _field(
+        None, GUIDANCE, "guidance_from of self-guidance; guidance_from if not given.", ge=0, le=1
     )
-    guidance_from: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description="Noise level at which guidance begins (1 is pure noise).",
+    self_guidance_to: float | None = _field(
+        None, GUIDANCE, "guidance_to of self-guidance; guidance_to if not given.", ge=0, le=1
     )
-    guidance_to: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Noise level at which guidance ends.")
-    cross_guidance_from: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for cross guidance; guidance_from if not given."
-    )
-    cross_guidance_to: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for cross guidance; guidance_to if not given."
-    )
-    self_guidance_from: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for self-guidance; guidance_from if not given."
-    )
-    self_guidance_to: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="The same for self-guidance; guidance_to if not given."
-    )
-    guidance_rescale: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description="How far guidance's gain in contrast is taken back.",
-    )
-    shift: float | None = Field(
-        default=None, ge=0.01, le=100, allow_inf_nan=False, description="Above 1: more steps at high noise."
-    )
-    audio_shift: float | None = Field(default=None, ge=0.01, le=100, allow_inf_nan=False, description="The same for the audio.")
-    solver: SolverName | None = Field(default=None, description="Method of the sampler.")
-    audio_sample_rate: int | None = Field(
-        default=None, ge=8000, le=96000, description="Samples per second of the finished audio."
-    )
+    guidance_rescale: float = _field(0.0, GUIDANCE, "Share of guidance's gain in contrast that is taken back.", ge=0, le=1)
+    shift: float | None = _field(None, SAMPLING, "Timestep shift; above 1, more steps at high noise.", ge=0.01, le=100)
+    audio_shift: float | None = _field(None, SAMPLING, "Timestep shift of the audio.", ge=0.01, le=100)
+    solver: SolverName | None = _field(None, SAMPLING, "Solver of the sampler.")
+    audio_sample_rate: int | None = _field(None, SIZE, "Sample rate of the finished audio.", unit="Hz", ge=8000, le=96000)
 
-    cues: tuple[Cue, ...] | None = Field(
-        default=None,
+    cues: tuple[Cue, ...] | None = _field(
+        None,
+        WHAT,
+        "What happens when; planned from the prompt if not given, and left open if empty.",
+        needs="cues",
         max_length=256,
         strict=False,
-        description="What happens when; planned from the prompt if not given, and left open if empty.",
     )
 
-    image: str | None = Field(
-        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the video begins with: a file."
-    )
-    last_image: str | None = Field(
-        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Picture that the video ends with: a file."
-    )
-    keyframes: tuple[Keyframe, ...] = Field(
-        default=(), max_length=64, strict=False, description="Pictures at moments of the video."
-    )
-    references: tuple[Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)], ...] = Field(
-        default=(),
+    image: str | None = _field(None, GIVEN, "First frame: an image file.", min_length=1, max_length=MAX_PATH_CHARACTERS)
+    last_image: str | None = _field(None, GIVEN, "Last frame: an image file.", min_length=1, max_length=MAX_PATH_CHARACTERS)
+    keyframes: tuple[Keyframe, ...] = _field((), GIVEN, "Frames at moments: image files.", max_length=64, strict=False)
+    references: tuple[Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)], ...] = _field(
+        (),
+        GIVEN,
+        "Images of what is to be in the video, which goes on from them and does not show them.",
         max_length=8,
         strict=False,
-        description="Pictures that the video goes on from and does not show: of what is to be in it, files.",
     )
-    video: str | None = Field(
-        default=None,
+    video: str | None = _field(
+        None,
+        GIVEN,
+        "Video for which audio is made; with extend_s, retake or repaint, the clip to change.",
         min_length=1,
         max_length=MAX_PATH_CHARACTERS,
-        description="Video whose audio is made; with extend_s, retake or repaint, the clip that is changed.",
     )
-    audio: str | None = Field(
-        default=None, min_length=1, max_length=MAX_PATH_CHARACTERS, description="Audio to which a video is made."
-    )
-    extend_s: float | None = Field(
-        default=None, gt=0, le=3600, allow_inf_nan=False, description="Seconds to add to the clip given as video."
-    )
-    extend_at: Literal["end", "start"] = Field(default="end", description="Where extend_s are added.")
-    retake: Retake | None = Field(default=None, strict=False, description="Span of the clip given as video to make anew.")
-    repaint: str | None = Field(
-        default=None,
+    audio: str | None = _field(None, GIVEN, "Audio for which a video is made.", min_length=1, max_length=MAX_PATH_CHARACTERS)
+    extend_s: float | None = _field(None, GIVEN, "Length to add to the clip given as video.", unit="s", gt=0, le=3600)
+    extend_at: Literal["end", "start"] = _field("end", GIVEN, "End of the clip at which extend_s is added.")
+    retake: Retake | None = _field(None, GIVEN, "Span of the clip given as video to generate again.", strict=False)
+    repaint: str | None = _field(
+        None,
+        GIVEN,
+        "Mask, an image: where it is white, the clip given as video is generated again.",
         min_length=1,
         max_length=MAX_PATH_CHARACTERS,
-        description="Mask, a picture: what is white is painted anew in the clip given as video.",
     )
-    only: Modality | None = Field(
-        default=None, description="Write the audio (audio) or the video (video) alone; both are made, each with the other."
+    only: Modality | None = _field(
+        None, WHAT, "Modality to write alone: audio or video; both are generated, each with the other."
     )
-    fit: Fit = Field(
-        default="exact", description="What to do with a picture of another shape: refuse it (exact), crop, pad or stretch it."
+    fit: Fit = _field("exact", GIVEN, "Treatment of images of another shape: refuse (exact), crop, pad or stretch them.")
+    text_only: TextOnly | None = _field(
+        None, GIVEN, "Stand-in for a missing first frame, for a model that was trained with one.", needs="a first frame"
     )
-    text_only: TextOnly | None = Field(
-        default=None, description="For a model that was trained with a first picture, when none is given: what takes its place."
-    )
-    truncate: bool = Field(default=False, description="Cut a prompt that has more tokens than the model reads.")
+    truncate: bool = _field(False, WHAT, "Whether to cut a prompt that has more tokens than the model reads.")
 
     def guidance_span(self, term: Term = "") -> tuple[float, float]:
         """Lowest and highest noise level at which the text's term, or another, guides."""

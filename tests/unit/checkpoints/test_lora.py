@@ -27,8 +27,8 @@ from mova.checkpoints.lora.adapters import (
     set_lora_scales,
     unload_lora,
 )
+from mova.checkpoints.lora.attached import LoraSet
 from mova.checkpoints.lora.file import LoraFile, LoraLayer, read_lora, write_lora
-from mova.checkpoints.lora.pipeline import LoraPipelineMixin
 from mova.errors import CheckpointError, MovaError, RequestError
 from mova.models.joint import JointModel
 from mova.models.presets import official_to_ours
@@ -588,50 +588,52 @@ def test_an_offloaded_model_takes_a_lora(experts: Experts, level: str) -> None:
 # --- a pipeline's methods
 
 
-class Holder(LoraPipelineMixin):
-    """What a pipeline is to the methods: a holder of two experts."""
+class Holder:
+    """What a pipeline is to its LoRAs: a holder of two experts."""
 
     def __init__(self, experts: Experts) -> None:
-        super().__init__()
         self.transformer, self.transformer_2 = experts
+        self.loras = LoraSet(self)
 
 
 def test_diffusers_methods_weigh_list_save_and_unload(experts: Experts, tmp_path: Path) -> None:
-    pipeline, base, plain = Holder(experts), fresh(experts), run(experts)
+    holder, base, plain = Holder(experts), fresh(experts), run(experts)
+    pipeline = holder.loras
     one, other = draw(experts, "audio_dit", "video_dit"), draw(experts, "video_dit_2", seed=1)
     files = [write_lora(tmp_path / f"{name}.safetensors", lora) for name, lora in (("one", one), ("other", other))]
-    assert [pipeline.load_lora_weights(files[0]), pipeline.load_lora_weights(files[1], "b", scale=0.5)] == ["one", "b"]
+    assert [pipeline.load(files[0]), pipeline.load(files[1], "b", scale=0.5)] == ["one", "b"]
     assert_close(run(experts), merged(base, (one, 1.0), (other, 0.5)))
-    assert pipeline.get_list_adapters() == {"transformer": ["one"], "transformer_2": ["b", "one"]}
-    pipeline.set_adapters("b", 0.7)
-    assert pipeline.get_active_adapters() == ["b"]
+    assert pipeline.by_network() == {"transformer": ["one"], "transformer_2": ["b", "one"]}
+    pipeline.activate("b", 0.7)
+    assert pipeline.active() == ["b"]
     assert_close(run(experts), merged(base, (other, 0.7)))
-    pipeline.set_adapters(["b", "one"])
+    pipeline.activate(["b", "one"])
     assert_close(run(experts), merged(base, (one, 1.0), (other, 1.0)))
-    pipeline.set_lora_scales({"one": 0.2})
+    pipeline.set_scales({"one": 0.2})
     assert lora_scales(experts) == {"one": 0.2, "b": 1.0}
     for names in ("diffusers", "official"):
-        file = pipeline.save_lora_weights(tmp_path / "new" / names, "one", names=names)
+        file = pipeline.save(tmp_path / "new" / names, "one", names=names)
         assert load_file(file).keys() == load_file(write_lora(tmp_path / "x.safetensors", one, names=names)).keys()
-    pipeline.delete_adapters(["one"])
-    assert pipeline.save_lora_weights(tmp_path / "last").name == "pytorch_lora_weights.safetensors"
-    assert pipeline.get_list_adapters() == {"transformer_2": ["b"]}
-    pipeline.unload_lora_weights()
-    assert pipeline.get_list_adapters() == {}
+    pipeline.detach(["one"])
+    assert pipeline.save(tmp_path / "last").name == "pytorch_lora_weights.safetensors"
+    assert pipeline.by_network() == {"transformer_2": ["b"]}
+    pipeline.detach_all()
+    assert pipeline.by_network() == {}
     assert all(are_equal(run(experts), plain))
 
 
 def test_wrong_words_to_a_pipeline_change_nothing(experts: Experts, tmp_path: Path) -> None:
-    pipeline = Holder(experts)
+    holder = Holder(experts)
+    pipeline = holder.loras
     for name in ("one", "other"):
         attach_lora(experts, draw(experts, "audio_dit"), name=name)
     for act in (
-        lambda: pipeline.set_adapters(["one", "other"], [0.5]),
-        lambda: pipeline.set_adapters(["one", "one"], [0.5, 0.5]),
-        lambda: pipeline.set_adapters(["one", "none"]),
-        lambda: pipeline.delete_adapters(["one", "none"]),
-        lambda: pipeline.save_lora_weights(tmp_path),
-        lambda: pipeline.save_lora_weights(tmp_path, "none"),
+        lambda: pipeline.activate(["one", "other"], [0.5]),
+        lambda: pipeline.activate(["one", "one"], [0.5, 0.5]),
+        lambda: pipeline.activate(["one", "none"]),
+        lambda: pipeline.detach(["one", "none"]),
+        lambda: pipeline.save(tmp_path),
+        lambda: pipeline.save(tmp_path, "none"),
     ):
         with pytest.raises(RequestError):
             act()

@@ -101,7 +101,7 @@ def test_a_lora_that_came_from_no_file_is_not_left_out_silently(tiny_components:
     model = MOVAModel(MOVAPipeline.from_components(tiny_components))
     name = model.load_lora(write_style(here / "style.safetensors", tiny_components))
     try:
-        record = model.pipeline.lora_record()
+        record = model.pipeline.loras.record()
         assert [lora["name"] for lora in record] == [name]
         assert len(loras_of_video({"loras": record})) == 1
         for unknown in ([{"name": name, "scale": 1.0}], {name: 1.0}):  # attached from memory; as an older version wrote it
@@ -109,7 +109,7 @@ def test_a_lora_that_came_from_no_file_is_not_left_out_silently(tiny_components:
                 loras_of_video({"loras": unknown})
     finally:
         model.unload_lora()
-    assert model.pipeline.lora_record() == []
+    assert model.pipeline.loras.record() == []
 
 
 def test_a_replay_that_is_not_the_same_fails_and_says_what_differs(

@@ -23,6 +23,7 @@ from mova.conditioning.given import (
 )
 from mova.errors import RequestError
 from mova.media.clip import Clip
+from mova.pipeline.codecs import Codecs
 from mova.pipeline.conditioning import fill_missing_frames, given_levels, task_of
 from mova.request.plan import Canvas
 from mova.sampling.task import Grid
@@ -117,18 +118,19 @@ def test_given_audio_keeps_its_own_rate_and_channels() -> None:
 def test_the_task_holds_latents_only_of_what_is_given() -> None:
     calls: list[str] = []
 
-    def encode_video(video: torch.Tensor) -> torch.Tensor:
-        calls.append("video")
-        assert video.shape == (1, 3, 17, 16, 24)
-        return torch.zeros(1, 4, 5, 2, 3)
+    class CountingCodecs(Codecs):
+        def encode_video(self, frames: torch.Tensor) -> torch.Tensor:
+            calls.append("video")
+            assert frames.shape == (1, 3, 17, 16, 24)
+            return torch.zeros(1, 4, 5, 2, 3)
 
-    def encode_audio(audio: torch.Tensor) -> torch.Tensor:
-        calls.append("audio")
-        assert audio.shape == (1, 1, 17000)
-        return torch.zeros(1, 6, 34)
+        def encode_audio(self, waveform: torch.Tensor) -> torch.Tensor:
+            calls.append("audio")
+            assert waveform.shape == (1, 1, 17000)
+            return torch.zeros(1, 6, 34)
 
     given = given_video(CANVAS, some_clip().frames)
-    task = task_of(given, GRID, CLOCK, encode_video=encode_video, encode_audio=encode_audio)
+    task = task_of(given, GRID, CLOCK, CountingCodecs(None, None))
     assert calls == ["video"]
     assert task.video is not None
     assert task.audio is None

@@ -31,7 +31,7 @@ def test_the_clip_has_the_length_asked_for_and_begins_after_the_references(model
     stages: list[str] = []
     clip = model.generate(
         "rain", seed=1, num_frames=6, num_inference_steps=2, references=[GREY, BLACK, GREY][:count],
-        on_progress=lambda stage, done, of: stages.append(stage),
+        on_progress=lambda progress: stages.append(progress.stage),
     )  # fmt: skip
     assert clip.num_frames == 6
     assert not (clip.frames[0] == GREY).all()

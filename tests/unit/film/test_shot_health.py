@@ -23,7 +23,7 @@ from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import REPAIR_SEED_STEP, join_shots, render_film, render_shots, shot_states
 from mova.film.shots import make_film
-from mova.generation.model import MOVAModel, OnProgress
+from mova.generation.model import MOVAModel
 from mova.generation.repair import generate_checked
 from mova.media.clip import Clip
 from mova.media.health.gate import OnFault
@@ -37,8 +37,8 @@ SILENT, WHOLE = {"prompt": "a red ball", "num_frames": 5, "audio_seed": 5}, {"pr
 class SilentAtSeed5(MOVAModel):
     """Its audio is quiet noise, and none at audio seed 5; audio that is given stays."""
 
-    def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
-        clip = super().run_prepared(prepared, on_progress=on_progress)
+    def run_prepared(self, prepared: Prepared, **how: Any) -> Clip:
+        clip = super().run_prepared(prepared, **how)
         if prepared.given.keep_audio is not None:
             return clip
         noise = np.random.default_rng(0).uniform(-0.2, 0.2, clip.waveform.shape).astype(np.float32)
@@ -111,8 +111,8 @@ def test_a_shot_that_cannot_be_repaired_is_not_tried_again_in_every_run(
     planned: Planned, tiny_components: Components, cache: ShotCache
 ) -> None:
     class AlwaysSilent(MOVAModel):
-        def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
-            clip = super().run_prepared(prepared, on_progress=on_progress)
+        def run_prepared(self, prepared: Prepared, **how: Any) -> Clip:
+            clip = super().run_prepared(prepared, **how)
             return replace(clip, waveform=np.zeros_like(clip.waveform))
 
     model = AlwaysSilent(MOVAPipeline.from_components(tiny_components))
@@ -132,8 +132,8 @@ def test_a_retake_of_the_picture_leaves_the_verdict_on_the_audio(planned: Planne
 
 def test_what_is_cut_off_is_not_judged(tiny_components: Components) -> None:
     class LoudBeginning(SilentAtSeed5):
-        def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
-            clip = super().run_prepared(prepared, on_progress=on_progress)
+        def run_prepared(self, prepared: Prepared, **how: Any) -> Clip:
+            clip = super().run_prepared(prepared, **how)
             clip.waveform[:, :900] = 1.0
             return clip
 

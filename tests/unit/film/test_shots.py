@@ -23,6 +23,7 @@ from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.media.health.gate import Health
 from mova.pipeline import MOVAPipeline
+from mova.progress import Progress
 
 HOP = 500  # samples per audio latent of the tiny model
 Planned = Callable[..., FilmPlan]
@@ -324,7 +325,7 @@ def test_a_retake_leaves_everything_else_equal_to_the_bit(
 
 
 def test_an_interrupted_run_goes_on_where_it_was(planned: Planned, model: MOVAModel, cache: ShotCache) -> None:
-    def interrupt(number: int, stage: str, done: int, total: int) -> None:
+    def interrupt(number: int, progress: Progress) -> None:
         if number == 2:
             raise KeyboardInterrupt
 

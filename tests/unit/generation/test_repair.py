@@ -20,7 +20,7 @@ from mova.cli.generate import Choice, Output
 from mova.conditioning.prepare import Prepared
 from mova.conditioning.sources import name_of_audio
 from mova.errors import MediaError, MovaError, RequestError
-from mova.generation.model import MOVAModel, OnProgress
+from mova.generation.model import MOVAModel
 from mova.generation.repair import generate_checked
 from mova.media.clip import Clip, NonFiniteError
 from mova.media.health.gate import Health
@@ -32,8 +32,8 @@ from mova.scenes.world import render, write_script
 class BrokenAtSeed5(MOVAModel):
     """Its audio is not a number at audio seed 5, whatever else is asked."""
 
-    def run_prepared(self, prepared: Prepared, *, on_progress: OnProgress | None = None) -> Clip:
-        clip = super().run_prepared(prepared, on_progress=on_progress)
+    def run_prepared(self, prepared: Prepared, **how: Any) -> Clip:
+        clip = super().run_prepared(prepared, **how)
         if prepared.plan.audio_seed != 5:
             return clip
         return replace(clip, waveform=np.full_like(clip.waveform, np.nan))

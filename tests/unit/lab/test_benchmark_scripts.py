@@ -80,8 +80,8 @@ def test_codecs_of_folders_do_what_they_do_inside_a_model(tiny_components: Compo
     pipeline.audio_vae.save_pretrained(tmp_path / "audio")
     truth = render(write_script("ball", 3, seconds=1.0625), width=32, height=32, num_frames=17)
     timeline = Timeline(truth.fps, truth.sample_rate, 4, 500)
-    codecs = script("codecs").Codecs(tmp_path / "video", tmp_path / "audio")
-    own, inside = (through_codecs(one, timeline, truth) for one in (codecs, pipeline))
+    codecs = script("codecs").load_codecs(tmp_path / "video", tmp_path / "audio")
+    own, inside = (through_codecs(one, timeline, truth) for one in (codecs, pipeline.codecs))
     assert np.array_equal(own.frames, inside.frames) and np.array_equal(own.waveform, inside.waveform)
 
 

@@ -41,7 +41,7 @@ def test_the_codecs_give_back_a_clip_of_the_same_length(model: MOVAModel) -> Non
     capabilities = replace(model.capabilities, default_frames=16)  # not a length that the codec can make
     (script,) = tracks.scripts_for(capabilities, 1, seed=5)
     truth = tracks.rendered(script, capabilities)
-    clip = clips.through_codecs(model.pipeline, capabilities.timeline(truth.fps), truth)
+    clip = clips.through_codecs(model.pipeline.codecs, capabilities.timeline(truth.fps), truth)
     assert clip.frames.shape == truth.frames.shape and clip.waveform.shape == truth.waveform.shape
 
 

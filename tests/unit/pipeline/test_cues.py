@@ -16,6 +16,7 @@ from mova.errors import CheckpointError, RequestError
 from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.pipeline import MOVAPipeline
+from mova.pipeline.cues import add_cue_channels
 from mova.request.schema import Cue, GenerationRequest
 from mova.sampling.task import Grid, Task
 
@@ -101,7 +102,7 @@ def test_what_is_planned_for_a_long_clip_is_told_of_its_beginning_only(model: MO
     pipeline = model.pipeline
     fps = pipeline.capabilities.timeline().fps
     grid = pipeline.grid(height=32, width=32, num_frames=65, fps=fps)
-    told = pipeline._add_cue_channels(nothing_given(grid), [[(0.5, "red")]], batch=1, fps=fps, until=9)
+    told = add_cue_channels(nothing_given(grid), [[(0.5, "red")]], pipeline.capabilities, batch=1, fps=fps, until=9)
     assert told.video_condition is not None
     assert told.video_condition[0, 0, :9].eq(1).all() and not told.video_condition[0, :, 9:].any()
 

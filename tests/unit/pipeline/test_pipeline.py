@@ -78,7 +78,7 @@ def test_output_types_show_the_same_clip(pipeline: MOVAPipeline) -> None:
     np.testing.assert_array_equal(np.stack([np.asarray(image) for image in outputs["pil"].frames[0]]), clip.frames)
     np.testing.assert_array_equal(outputs["np"].audio[0], clip.waveform)
     assert outputs["latent"].frames.shape == (1, 4, 2, 4, 4)
-    decoded = pipeline.decode_video(outputs["latent"].frames)
+    decoded = pipeline.codecs.decode_video(outputs["latent"].frames)
     torch.testing.assert_close(decoded[0] / 2 + 0.5, outputs["pt"].frames[0].transpose(0, 1))
     frames, _ = pipeline("a ball", seed=1, return_dict=False, **SHORT)
     np.testing.assert_array_equal(frames, outputs["np"].frames)
@@ -118,7 +118,7 @@ def test_a_callback_in_diffusers_manner_sees_and_replaces_the_latents(pipeline: 
 
 def test_progress_is_told_by_stage_from_nothing_to_all(pipeline: MOVAPipeline) -> None:
     seen: list[tuple[str, int, int]] = []
-    pipeline("a ball", seed=1, on_progress=lambda *now: seen.append(now), **SHORT)
+    pipeline("a ball", seed=1, on_progress=lambda now: seen.append((now.stage, now.done, now.total)), **SHORT)
     assert seen == [
         ("text", 0, 1),
         ("text", 1, 1),
@@ -132,7 +132,7 @@ def test_progress_is_told_by_stage_from_nothing_to_all(pipeline: MOVAPipeline) -
 
 def test_a_video_given_as_a_task_is_kept_while_its_audio_is_made(pipeline: MOVAPipeline) -> None:
     video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
-    given = pipeline.encode_video(video)
+    given = pipeline.codecs.encode_video(video)
     grid = pipeline.grid(height=32, width=32, num_frames=5, fps=16)
     task = Task(torch.zeros(grid.frames, grid.height, grid.width), torch.ones(grid.audio_length), video=given)
     output = latents(pipeline, "a ball", seed=1, task=task)
@@ -143,10 +143,10 @@ def test_a_video_given_as_a_task_is_kept_while_its_audio_is_made(pipeline: MOVAP
 def test_latents_are_normalised_by_the_codecs_statistics(pipeline: MOVAPipeline) -> None:
     audio = torch.rand(1, 1, 2000) * 2 - 1
     raw = pipeline.audio_vae.encode(audio).latent_dist.mode()
-    torch.testing.assert_close(pipeline.encode_audio(audio), (raw - 0.2) / 0.7)
+    torch.testing.assert_close(pipeline.codecs.encode_audio(audio), (raw - 0.2) / 0.7)
     latents = torch.randn(1, 6, 4)
     plain = pipeline.audio_vae.decode(latents * 0.7 + 0.2).sample
-    torch.testing.assert_close(pipeline.decode_audio(latents), plain)
+    torch.testing.assert_close(pipeline.codecs.decode_audio(latents), plain)
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(pipeline: MOVAPipeline) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from mova.timeline import Timeline, exact_fps
 
 if TYPE_CHECKING:
     from mova.generation.model import MOVAModel
-    from mova.pipeline.codecs import CodecPipelineMixin
+    from mova.pipeline.codecs import Codecs
 
 BETWEEN = ("key_pitch", "drum_sound")
 """Columns that hold what is seen against what is heard, and neither against the prompt."""
@@ -112,37 +112,14 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
 
 
 def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) -> list[Clip]:
-    """The clips of jobs of one track in one pass; each is what its request alone would give."""
-    from mova.conditioning.given import paste_back
+    """The clips of jobs of one track, made by the product's own run; each is what its request alone would give."""
+    from mova.generation.run import run_many
 
     requests = [request_of(job.script, job.track, model.capabilities, steps=steps, control=job.control) for job in jobs]
     prepared = [model.prepare(request, memory=memory) for request, memory in requests]
-    plan, has_bridge = prepared[0].plan, not jobs[0].track.endswith(BRIDGE_OFF)
-    output: Any = model.pipeline(
-        [one.plan.request.prompt for one in prepared],
-        height=plan.height,
-        width=plan.width,
-        num_frames=plan.num_frames,
-        fps=plan.request.fps,
-        num_inference_steps=plan.num_inference_steps,
-        guidance_scale=plan.guidance_scale,
-        cross_guidance_scale=plan.cross_guidance_scale,
-        guidance=None if has_bridge else BridgeOff(plan.guidance_scale),
-        solver=plan.solver,
-        seed=[one.plan.seed for one in prepared],
-        audio_seed=[one.plan.audio_seed for one in prepared],
-        given=[one.given for one in prepared],
-    )
-    clips = [
-        paste_back(clip, one.given, audio=one.audio, timeline=plan.timeline)
-        for clip, one in zip(output.clips, prepared, strict=True)
-    ]
-    if not has_bridge:  # no request of a user cuts the towers apart
-        return clips
-    return [
-        replace(clip, request=one.plan.request.model_dump(exclude_defaults=True), made_by=model.made_by(one, cues))
-        for clip, one, cues in zip(clips, prepared, output.cues, strict=True)
-    ]
+    # no request of a user cuts the towers apart
+    guidance = BridgeOff(prepared[0].plan.guidance_scale) if jobs[0].track.endswith(BRIDGE_OFF) else None
+    return run_many(model, prepared, batch_size=len(prepared), guidance=guidance)
 
 
 def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[Row]:
@@ -190,7 +167,7 @@ def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> lis
     for job, clip in zip(jobs, clips, strict=True):
         assert job.control is not None
         scene = control_scene(job.control, job.script.seed, model.capabilities)
-        truth = through_codecs(model.pipeline, _timeline(model), control_clip(scene, model.capabilities))
+        truth = through_codecs(model.pipeline.codecs, _timeline(model), control_clip(scene, model.capabilities))
         name = CONTROL_KINDS[job.control].name
         rows.append(
             {
@@ -280,11 +257,11 @@ def codec_floors(scripts: Sequence[Script], rows: Sequence[Row]) -> dict[str, di
     return {ALL: _floors(pairs), **{kind: _floors([pair for pair in pairs if pair[0].kind == kind]) for kind in kinds}}
 
 
-def through_codecs(codecs: CodecPipelineMixin, timeline: Timeline, truth: SceneClip | Clip) -> Clip:
+def through_codecs(codecs: Codecs, timeline: Timeline, truth: SceneClip | Clip) -> Clip:
     """A rendered clip as codecs give it back, as long as it was.
 
     Args:
-        codecs: A pipeline, or what else has two codecs.
+        codecs: Codecs of the model.
         timeline: Their strides, at the clip's rates.
         truth: The clip.
     """
@@ -326,7 +303,7 @@ def _moves(job: ClipJob, first: Clip, second: Clip) -> dict[str, float]:
 
 
 def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:
-    return [through_codecs(model.pipeline, _timeline(model), rendered(job.script, model.capabilities)) for job in jobs]
+    return [through_codecs(model.pipeline.codecs, _timeline(model), rendered(job.script, model.capabilities)) for job in jobs]
 
 
 def _timeline(model: MOVAModel) -> Timeline:

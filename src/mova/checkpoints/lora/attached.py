@@ -1,11 +1,12 @@
-"""A pipeline's methods for LoRAs, in diffusers' words.
+"""The LoRAs attached to a pipeline.
 
-diffusers' own mixin treats its networks as strangers; two experts that share audio and bridge would switch each other's
-LoRAs off.
+diffusers' own loader treats the networks of a pipeline as unrelated; two experts that share audio and bridge would switch
+each other's LoRAs off.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,19 @@ from mova.errors import CheckpointError, RequestError
 from mova.models.joint import JointModel
 
 
-class LoraPipelineMixin:
-    """Mixed into a pipeline with the components ``transformer`` and ``transformer_2`` (or ``None``)."""
+class LoraSet:
+    """The LoRAs on the one or two experts of a pipeline.
 
-    transformer: Any
-    transformer_2: Any
+    Args:
+        pipeline: Has the components ``transformer`` and ``transformer_2`` (or ``None``).
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._lora_sources: dict[str, dict[str, str]] = {}
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = weakref.proxy(pipeline)
+        self._sources: dict[str, dict[str, str]] = {}
 
-    def load_lora_weights(self, path: str | Path, adapter_name: str | None = None, *, scale: float = 1.0) -> str:
-        """Read a LoRA and add it to those that are attached; all of them act until :meth:`set_adapters`.
+    def load(self, path: str | Path, adapter_name: str | None = None, *, scale: float = 1.0) -> str:
+        """Read a LoRA and add it to those that are attached; all of them act until :meth:`activate`.
 
         Args:
             path: A ``.safetensors`` file, or a folder that holds one.
@@ -41,11 +43,11 @@ class LoraPipelineMixin:
             CheckpointError: If the file is broken, or made for another model. Nothing has changed then.
             RequestError: If the name or the scale cannot be used.
         """
-        name = load_lora(self._lora_experts, path, name=adapter_name, scale=scale, pipeline=self._if_offloadable)
-        self._lora_sources[name] = {"file": str(path), "hash": lora_hash(path)}
+        name = load_lora(self._experts, path, name=adapter_name, scale=scale, pipeline=self._if_offloadable)
+        self._sources[name] = {"file": str(path), "hash": lora_hash(path)}
         return name
 
-    def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] | None = None) -> None:
+    def activate(self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] | None = None) -> None:
         """Let exactly these act, each with its weight (1 if not given); the others stay attached and are off.
 
         Raises:
@@ -56,59 +58,57 @@ class LoraPipelineMixin:
         weights = list(one) if isinstance(one, Sequence) else [one] * len(names)
         if len(weights) != len(names) or len(set(names)) != len(names):
             raise RequestError(f"there are {len(weights)} weights for the LoRAs {names}.", "Give one for each.", field="lora")
-        off = dict.fromkeys(lora_scales(self._lora_experts), 0.0)
-        set_lora_scales(self._lora_experts, off | dict(zip(names, weights, strict=True)))
+        off = dict.fromkeys(lora_scales(self._experts), 0.0)
+        set_lora_scales(self._experts, off | dict(zip(names, weights, strict=True)))
 
-    def set_lora_scales(self, scales: Mapping[str, float]) -> None:
+    def set_scales(self, scales: Mapping[str, float]) -> None:
         """Set the strength of some; the others keep theirs.
 
         Raises:
             RequestError: If a name is not attached, or a scale is not a finite number.
         """
-        set_lora_scales(self._lora_experts, scales)
+        set_lora_scales(self._experts, scales)
 
-    def get_list_adapters(self) -> dict[str, list[str]]:
+    def by_network(self) -> dict[str, list[str]]:
         """Names by network; one of the audio or the bridge is in both experts."""
-        experts = zip(("transformer", "transformer_2"), self._lora_experts, strict=False)
+        experts = zip(("transformer", "transformer_2"), self._experts, strict=False)
         return {part: names for part, expert in experts if (names := list(lora_scales([expert])))}
 
-    def lora_scales(self) -> dict[str, float]:
+    def scales(self) -> dict[str, float]:
         """Strength of each that is attached."""
-        return lora_scales(self._lora_experts)
+        return lora_scales(self._experts)
 
-    def lora_record(self) -> list[dict[str, Any]]:
+    def record(self) -> list[dict[str, Any]]:
         """Name, scale, file and SHA-256 of each that acts, in the order in which they were added, as plain JSON values.
 
-        One that was not read from a file by :meth:`load_lora_weights` has no file and no hash.
+        One that was not read from a file by :meth:`load` has no file and no hash.
         """
-        scales = self.lora_scales()
-        names = [*self._lora_sources, *(name for name in scales if name not in self._lora_sources)]
-        return [{"name": name, "scale": scales[name], **self._lora_sources.get(name, {})} for name in names if scales.get(name)]
+        scales = self.scales()
+        names = [*self._sources, *(name for name in scales if name not in self._sources)]
+        return [{"name": name, "scale": scales[name], **self._sources.get(name, {})} for name in names if scales.get(name)]
 
-    def get_active_adapters(self) -> list[str]:
+    def active(self) -> list[str]:
         """Names of those that act."""
-        return [name for name, scale in lora_scales(self._lora_experts).items() if scale != 0]
+        return [name for name, scale in lora_scales(self._experts).items() if scale != 0]
 
-    def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
+    def detach(self, adapter_names: str | Sequence[str]) -> None:
         """Take some off.
 
         Raises:
             RequestError: If one is not attached; nothing has changed then.
         """
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
-        set_lora_scales(self._lora_experts, dict.fromkeys(names, 0.0))  # refuses an unknown name
+        set_lora_scales(self._experts, dict.fromkeys(names, 0.0))  # refuses an unknown name
         for name in dict.fromkeys(names):
-            unload_lora(self._lora_experts, name)
-            self._lora_sources.pop(name, None)
+            unload_lora(self._experts, name)
+            self._sources.pop(name, None)
 
-    def unload_lora_weights(self) -> None:
+    def detach_all(self) -> None:
         """Take all off: the network is bit for bit what it was."""
-        unload_lora(self._lora_experts)
-        self._lora_sources.clear()
+        unload_lora(self._experts)
+        self._sources.clear()
 
-    def save_lora_weights(
-        self, save_directory: str | Path, adapter_name: str | None = None, *, names: Naming = "diffusers"
-    ) -> Path:
+    def save(self, save_directory: str | Path, adapter_name: str | None = None, *, names: Naming = "diffusers") -> Path:
         """Write one LoRA into a folder.
 
         Args:
@@ -123,10 +123,10 @@ class LoraPipelineMixin:
             RequestError: If it is not clear which, or that is not attached.
             CheckpointError: If the folder cannot be written.
         """
-        attached = list(lora_scales(self._lora_experts))
+        attached = list(lora_scales(self._experts))
         if adapter_name is None and len(attached) != 1:
             raise RequestError(f"attached are {len(attached)} LoRAs: {', '.join(attached)}.", "Give a name.", field="lora")
-        lora = collect_lora(self._lora_experts, adapter_name or attached[0])
+        lora = collect_lora(self._experts, adapter_name or attached[0])
         folder = Path(save_directory)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -135,10 +135,10 @@ class LoraPipelineMixin:
         return write_lora(folder / (DIFFUSERS_FILE if names == "diffusers" else OFFICIAL_FILE), lora, names=names)
 
     @property
-    def _lora_experts(self) -> list[JointModel]:
-        return [expert for expert in (self.transformer, self.transformer_2) if expert is not None]
+    def _experts(self) -> list[JointModel]:
+        return [expert for expert in (self._pipeline.transformer, self._pipeline.transformer_2) if expert is not None]
 
     @property
     def _if_offloadable(self) -> Any:
         """This pipeline, where diffusers can look for its offload hooks."""
-        return self if hasattr(self, "hf_device_map") else None
+        return self._pipeline if hasattr(self._pipeline, "hf_device_map") else None
