@@ -61,7 +61,7 @@ def write_silent(
         if found.num_frames != clip.num_frames:
             raise verification_error(path, f"it holds {found.num_frames} of {clip.num_frames} frames")
         if abs(found.video_start_s or Fraction(0)) > MAX_START_OFFSET_S:
-            raise verification_error(path, f"its video starts at {float(found.picture_start_s or 0):.4f} s instead of 0 s")
+            raise verification_error(path, f"its video starts at {float(found.video_start_s or 0):.4f} s instead of 0 s")
         lost = [name for name, value in tags.items() if found.metadata.get(name) != value]
         if lost:
             raise verification_error(path, f"the metadata {', '.join(lost)} does not read back as given")
