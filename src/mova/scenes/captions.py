@@ -15,21 +15,7 @@ if TYPE_CHECKING:
 OMIT = 0.15
 """Share of captions that leave out some attributes, so that a model also learns short prompts."""
 
-NUMBERS = (
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-)
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def write_caption(kind: Kind, attributes: Mapping[str, Value], rng: np.random.Generator) -> str:

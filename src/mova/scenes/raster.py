@@ -240,12 +240,7 @@ class Overlap:
 
 
 def paint(
-    image: Array,
-    shapes: Shape | Sequence[Shape],
-    *,
-    colour: Colour,
-    opacity: float = 1.0,
-    softness_px: float = 1.0,
+    image: Array, shapes: Shape | Sequence[Shape], *, colour: Colour, opacity: float = 1.0, softness_px: float = 1.0
 ) -> None:
     """Paint a shape into ``[H, W, 3]``, in place.
 
@@ -313,12 +308,7 @@ def shine(frames: Array, dark: Array, bright: Array, light: NDArray[np.float64])
 
 
 def sparkle(
-    image: Array,
-    points: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    *,
-    colour: Colour,
-    radius_px: float,
+    image: Array, points: NDArray[np.float64], weights: NDArray[np.float64], *, colour: Colour, radius_px: float
 ) -> None:
     """Add round soft sparks of light to ``[H, W, 3]``, in place.
 

@@ -118,15 +118,7 @@ def pick(rng: np.random.Generator, values: Sequence[Value], pinned: Value | None
     return drawn if pinned is None else pinned
 
 
-def pick_count(
-    rng: np.random.Generator,
-    seconds: float,
-    pinned: Attributes,
-    *,
-    low: int,
-    high: int,
-    capacity: int,
-) -> int:
+def pick_count(rng: np.random.Generator, seconds: float, pinned: Attributes, *, low: int, high: int, capacity: int) -> int:
     """How many events: ``low..high`` at the default length, in proportion at others, within ``capacity``.
 
     Args:
@@ -150,8 +142,7 @@ def pick_count(
     limit = min(capacity, MAX_COUNT)
     if not isinstance(given, int) or not 1 <= given <= limit:
         raise RequestError(
-            f"count must be 1 to {limit} in a clip of {seconds:g} s; got {given}.",
-            "Ask for fewer, or for a longer clip.",
+            f"count must be 1 to {limit} in a clip of {seconds:g} s; got {given}.", "Ask for fewer, or for a longer clip."
         )
     return given
 

@@ -20,15 +20,7 @@ from mova.scenes.captions import write_caption
 from mova.scenes.kind import Kind
 from mova.scenes.kinds import KINDS, definition_of, find_kind
 from mova.scenes.raster import Exposure, View
-from mova.scenes.script import (
-    DEFAULT_SECONDS,
-    MIN_SECONDS,
-    Attributes,
-    Script,
-    Value,
-    generator,
-    nearest_hint,
-)
+from mova.scenes.script import DEFAULT_SECONDS, MIN_SECONDS, Attributes, Script, Value, generator, nearest_hint
 from mova.scenes.sound import synthesise
 from mova.timeline import Number, exact_fps, samples_in_frames
 
@@ -57,11 +49,7 @@ class SceneClip:
 
 
 def write_script(
-    kind: str | Kind,
-    seed: int,
-    *,
-    seconds: float = DEFAULT_SECONDS,
-    attributes: Mapping[str, Value] | None = None,
+    kind: str | Kind, seed: int, *, seconds: float = DEFAULT_SECONDS, attributes: Mapping[str, Value] | None = None
 ) -> Script:
     """Decide what happens in a clip.
 
@@ -91,14 +79,7 @@ def write_script(
 
 
 def draw(
-    script: Script,
-    *,
-    width: int,
-    height: int,
-    fps: Number,
-    num_frames: int,
-    shutter: float = 0.75,
-    subframes: int = 3,
+    script: Script, *, width: int, height: int, fps: Number, num_frames: int, shutter: float = 0.75, subframes: int = 3
 ) -> NDArray[np.uint8]:
     """Draw a script's picture.
 
@@ -120,12 +101,7 @@ def draw(
     Raises:
         RequestError: If a size is not positive or an exposure makes no sense.
     """
-    for name, value in (
-        ("width", width),
-        ("height", height),
-        ("num_frames", num_frames),
-        ("subframes", subframes),
-    ):
+    for name, value in (("width", width), ("height", height), ("num_frames", num_frames), ("subframes", subframes)):
         if value < 1:
             raise RequestError(f"{name} must be at least 1; got {value}.", field=name)
     if not 0.0 < shutter <= 1.0:

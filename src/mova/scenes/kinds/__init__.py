@@ -26,16 +26,7 @@ from mova.scenes.script import Script, nearest_hint
 ENTRY_POINTS = "mova.scenes"
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for kind in (
-        ball.KIND,
-        drums.KIND,
-        piano.KIND,
-        mouth.KIND,
-        metronome.KIND,
-        siren.KIND,
-        storm.KIND,
-        fireworks.KIND,
-    )
+    for kind in (ball.KIND, drums.KIND, piano.KIND, mouth.KIND, metronome.KIND, siren.KIND, storm.KIND, fireworks.KIND)
 }
 """The kinds of this package, by name."""
 

@@ -194,10 +194,7 @@ def _bounces(
     usable = np.flatnonzero(prompt if prompt.any() else fits)
     if usable.size == 0:
         if restitutions[1] >= 0.99:
-            raise RequestError(
-                f"a ball cannot bounce {count} times in {seconds:g} s.",
-                "Ask for fewer, or for a longer clip.",
-            )
+            raise RequestError(f"a ball cannot bounce {count} times in {seconds:g} s.", "Ask for fewer, or for a longer clip.")
         return _bounces(rng, count, seconds, restitutions=(0.8, 0.99), hang_s=hang_s)
     best = usable[int(where * usable.size)]
     latest_prompt = max(earliest[best], min(latest[best], fall[best] + hang_s))
@@ -260,11 +257,7 @@ def _room(motion: BallMotion, view: View) -> Image:
             paint(image, Capsule((x, top), (x + slant, view.height), 0.008 * view.unit), colour=line)
     elif motion.floor == "metal":
         for y in (0.87, 0.94):
-            paint(
-                image,
-                Capsule((0.0, y * view.height), (view.width, y * view.height), 0.007 * view.unit),
-                colour=line,
-            )
+            paint(image, Capsule((0.0, y * view.height), (view.width, y * view.height), 0.007 * view.unit), colour=line)
         for x in (0.1, 0.3, 0.5, 0.7, 0.9):
             paint(image, Disc(view.at(x, 0.905), 0.014 * view.unit), colour=line)
     elif motion.floor == "glass":
@@ -297,10 +290,7 @@ def phrases(given: Mapping[str, Value]) -> Phrases:
             f"a {size} {first} ball and a {size} {second} ball bounce {times(count)} on {floor}",
             f"{counted(count, 'bounce')} of two {size} balls, {first} and {second}, on {floor}",
             f"two {size} balls on a {wooden} floor, {first} and {second}, {counted(count, 'bounce')}",
-        ), (
-            f"a {first} ball and a {second} ball bounce on {floor}",
-            f"two balls bounce on a {wooden} floor",
-        )
+        ), (f"a {first} ball and a {second} ball bounce on {floor}", f"two balls bounce on a {wooden} floor")
     article = "an" if given["colour"] == "orange" else "a"
     ball = f"{size} {given['colour']} ball"
     return (

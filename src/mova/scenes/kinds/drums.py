@@ -98,11 +98,7 @@ def _paint_pad(image: Image, view: View, place: tuple[float, float], colour: Col
     half_w, half_h, rim = HALF_PAD * view.width, HALF_PAD * view.height, 0.02 * view.unit
     corner = 0.06 * view.unit
     paint(image, Box(x - half_w, y - half_h, x + half_w, y + half_h, corner), colour=mix(colour, BLACK, 0.5))
-    paint(
-        image,
-        Box(x - half_w + rim, y - half_h + rim, x + half_w - rim, y + half_h - rim, corner - rim),
-        colour=colour,
-    )
+    paint(image, Box(x - half_w + rim, y - half_h + rim, x + half_w - rim, y + half_h - rim, corner - rim), colour=colour)
 
 
 def _draw_mallet(frames: Image, script: Script, view: View, exposure: Exposure) -> None:

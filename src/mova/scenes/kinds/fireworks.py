@@ -65,10 +65,7 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
     bursts = tuple(
         Burst(
             time_s=time,
-            place=(
-                lanes[(first + index) % 3] + float(rng.uniform(-0.05, 0.05)),
-                float(rng.uniform(0.26, 0.42)),
-            ),
+            place=(lanes[(first + index) % 3] + float(rng.uniform(-0.05, 0.05)), float(rng.uniform(0.26, 0.42))),
             radius=float(rng.uniform(0.21, 0.27)),
             turn=float(rng.uniform(0.0, 1.0)),
             strength=float(rng.uniform(0.8, 1.0)),
@@ -91,12 +88,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
         bright = dark + np.float32(0.22) * (np.asarray(colour, np.float32) - dark)
         centre = view.at(*burst.place)
         paint(bright, Disc(centre, 0.20 * view.unit), colour=colour, opacity=0.8, softness_px=0.34 * view.unit)
-        paint(
-            bright,
-            Disc(centre, 0.09 * view.unit),
-            colour=mix(colour, WHITE, 0.8),
-            softness_px=0.08 * view.unit,
-        )
+        paint(bright, Disc(centre, 0.09 * view.unit), colour=mix(colour, WHITE, 0.8), softness_px=0.08 * view.unit)
         shine(frames, dark, bright, exposure.flash([burst.time_s], [burst.strength], FLASH_DECAY_S))
         _draw_rocket(frames, burst, view, exposure)
         _draw_sparks(frames, burst, view, exposure, mix(colour, WHITE, 0.15))

@@ -41,10 +41,7 @@ class MetronomeMotion:
 
 def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
     """Attributes of a metronome."""
-    return {
-        "tempo": pick(rng, tuple(TEMPI), pinned.get("tempo")),
-        "colour": pick(rng, CASES, pinned.get("colour")),
-    }
+    return {"tempo": pick(rng, tuple(TEMPI), pinned.get("tempo")), "colour": pick(rng, CASES, pinned.get("colour"))}
 
 
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
@@ -65,13 +62,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     dark = _case(view, motion, COLOURS[str(script.attributes["colour"])])
     bright = dark.copy()
     lamp = view.near(motion.centre, 0.0, LAMP_DY)
-    paint(
-        bright,
-        Disc(lamp, 0.15 * view.unit),
-        colour=(1.0, 0.98, 0.85),
-        opacity=0.7,
-        softness_px=0.14 * view.unit,
-    )
+    paint(bright, Disc(lamp, 0.15 * view.unit), colour=(1.0, 0.98, 0.85), opacity=0.7, softness_px=0.14 * view.unit)
     paint(bright, Disc(lamp, 0.062 * view.unit), colour=WHITE)
     frames = repeat(dark, exposure.num_frames)
     light = exposure.flash([e.time_s for e in script.events], [e.strength for e in script.events], DECAY_S)
@@ -94,11 +85,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
 def _case(view: View, motion: MetronomeMotion, colour: Colour) -> Image:
     image = gradient(view, *WALLS[motion.wall])
     table = view.near(motion.centre, 0.0, 0.38)[1]
-    paint(
-        image,
-        Box(-view.unit, table, view.width + view.unit, view.height + view.unit),
-        colour=(0.33, 0.24, 0.19),
-    )
+    paint(image, Box(-view.unit, table, view.width + view.unit, view.height + view.unit), colour=(0.33, 0.24, 0.19))
 
     def outline(grow: float) -> tuple[tuple[float, float], ...]:
         corners = ((-0.13, -0.38), (0.13, -0.38), (0.30, 0.40), (-0.30, 0.40))

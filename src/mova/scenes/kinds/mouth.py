@@ -63,10 +63,7 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
     """Syllables at irregular times, far enough apart for the mouth to close in between."""
     high = attributes["voice"] == "high"
-    centre = (
-        0.5 + float(rng.uniform(-0.03, 0.03)),
-        (0.53 if high else 0.49) + float(rng.uniform(-0.02, 0.02)),
-    )
+    centre = (0.5 + float(rng.uniform(-0.03, 0.03)), (0.53 if high else 0.49) + float(rng.uniform(-0.02, 0.02)))
     wall = int(rng.integers(len(WALLS)))
     count = int(attributes["count"])
     times = irregular_times(rng, count, seconds, gap_s=0.28)
@@ -215,12 +212,7 @@ KIND = Kind(
     name="mouth",
     description="A cartoon face with a high or a low voice says ah, oh or ee; the mouth opens each time.",
     words=frozenset({"face", "mouth", "says", "speaks", "voice", "syllable", "syllables", "talking"}),
-    attributes={
-        "colour": FACE_COLOURS,
-        "voice": VOICES,
-        "vowel": tuple(VOWELS),
-        "count": tuple(range(1, 13)),
-    },
+    attributes={"colour": FACE_COLOURS, "voice": VOICES, "vowel": tuple(VOWELS), "count": tuple(range(1, 13))},
     labels=tuple(VOWELS),
     choose=choose,
     plan=plan,

@@ -94,20 +94,12 @@ def _keyboard(view: View, motion: PianoMotion, *, pressed: str | None) -> Image:
         x = left + index * key_width
         lip = Box(x + gap, top, x + key_width - gap, bottom + down, 0.02 * view.unit)
         paint(image, lip, colour=mix(colour, BLACK, 0.35))
-        paint(
-            image,
-            Box(x + gap, top, x + key_width - gap, bottom - 0.04 * view.height + 1.8 * down, gap),
-            colour=colour,
-        )
+        paint(image, Box(x + gap, top, x + key_width - gap, bottom - 0.04 * view.height + 1.8 * down, gap), colour=colour)
     for index in _BLACK_AFTER:
         x, half = left + (index + 1) * key_width, 0.29 * key_width
         low = top + 0.56 * (bottom - top)
         paint(image, Box(x - half, top, x + half, low, 0.015 * view.unit), colour=BLACK)
-        paint(
-            image,
-            Box(x - half * 0.5, top, x + half * 0.5, low - 0.05 * view.height, 0.0),
-            colour=mix(BLACK, WHITE, 0.16),
-        )
+        paint(image, Box(x - half * 0.5, top, x + half * 0.5, low - 0.05 * view.height, 0.0), colour=mix(BLACK, WHITE, 0.16))
     return image
 
 

@@ -37,10 +37,7 @@ class SirenMotion:
 
 def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
     """Attributes of a police car."""
-    return {
-        "speed": pick(rng, tuple(SPEEDS), pinned.get("speed")),
-        "time": pick(rng, TIMES, pinned.get("time")),
-    }
+    return {"speed": pick(rng, tuple(SPEEDS), pinned.get("speed")), "time": pick(rng, TIMES, pinned.get("time"))}
 
 
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
@@ -70,12 +67,7 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     light = {label: exposure.lit(spans[label]) for label in _LAMPS}
     wash = 0.30 if script.attributes["time"] == "night" else 0.12
     for label, (_, colour) in _LAMPS.items():
-        shine(
-            frames,
-            street,
-            street + np.float32(wash) * (np.asarray(colour, np.float32) - street),
-            light[label],
-        )
+        shine(frames, street, street + np.float32(wash) * (np.asarray(colour, np.float32) - street), light[label])
     car = cut_out(view, lambda image: _paint_car(image, view, motion.place))
     middles = exposure.moments().mean(axis=1)
     for index, (image, middle) in enumerate(zip(frames, middles, strict=True)):

@@ -58,10 +58,7 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
             )
         distance = "near"
     fits = capacity(seconds, gap_s=GAPS_S[distance], lag_s=THUNDER_LAG_S[distance])
-    return {
-        "distance": distance,
-        "count": pick_count(rng, seconds, pinned, low=1, high=2, capacity=fits),
-    }
+    return {"distance": distance, "count": pick_count(rng, seconds, pinned, low=1, high=2, capacity=fits)}
 
 
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
@@ -114,10 +111,7 @@ def _bolt(rng: np.random.Generator, span: tuple[float, float]) -> tuple[tuple[fl
 
 def _paint_bolt(image: Image, view: View, bolt: tuple[tuple[float, float], ...], width: float) -> None:
     ends = [view.at(*point) for point in bolt]
-    for radius, colour, softness in (
-        (2.6 * width, (0.72, 0.78, 1.0), 2.5 * width),
-        (width, (1.0, 1.0, 1.0), 0.0),
-    ):
+    for radius, colour, softness in ((2.6 * width, (0.72, 0.78, 1.0), 2.5 * width), (width, (1.0, 1.0, 1.0), 0.0)):
         for start, end in pairwise(ends):
             shape = Capsule(start, end, radius * view.unit)
             opacity = 0.5 if softness else 1.0
@@ -128,10 +122,7 @@ def _land(view: View, motion: StormMotion, *, flash: float) -> Image:
     def lit(colour: Colour, by: Colour) -> Colour:
         return mix(colour, by, flash)
 
-    sky_top, sky_low = (
-        lit((0.05, 0.06, 0.14), (0.50, 0.54, 0.78)),
-        lit((0.11, 0.12, 0.24), (0.74, 0.78, 0.96)),
-    )
+    sky_top, sky_low = (lit((0.05, 0.06, 0.14), (0.50, 0.54, 0.78)), lit((0.11, 0.12, 0.24), (0.74, 0.78, 0.96)))
     image = gradient(view, sky_top, sky_low)
     for x, y, radius in motion.clouds:
         colour = lit((0.15, 0.16, 0.22), (0.58, 0.60, 0.72))
@@ -142,10 +133,7 @@ def _land(view: View, motion: StormMotion, *, flash: float) -> Image:
 
 
 def _paint_hills(image: Image, view: View, *, flash: float) -> None:
-    far, near = (
-        mix((0.06, 0.09, 0.11), (0.22, 0.30, 0.34), flash),
-        mix((0.03, 0.05, 0.05), (0.12, 0.18, 0.16), flash),
-    )
+    far, near = (mix((0.06, 0.09, 0.11), (0.22, 0.30, 0.34), flash), mix((0.03, 0.05, 0.05), (0.12, 0.18, 0.16), flash))
     ridge = ((-0.1, 0.74), (0.18, 0.64), (0.42, 0.73), (0.70, 0.62), (1.1, 0.72), (1.1, 1.1), (-0.1, 1.1))
     hill = ((-0.1, 0.84), (0.30, 0.78), (0.62, 0.85), (1.1, 0.79), (1.1, 1.1), (-0.1, 1.1))
     paint(image, Polygon(tuple(view.at(*point) for point in ridge)), colour=far)
