@@ -16,10 +16,10 @@ from mova.data.shards import describe
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import KINDS, kinds_in, known_kinds, labels_of
+from mova.scenes.kinds import KINDS, known_kinds, labels_of, load_kinds
 from mova.scenes.recognise import kind_of
 from mova.scenes.world import render, sample_scripts, write_script
-from mova.training.labels import check_labels, keep_labels, read_labels, run_labels
+from mova.training.labels import check_labels, choose_labels, read_labels, save_labels
 from mova.training.launch import run_recipes
 
 PAGE = Path(__file__).parents[2] / "docs" / "scenes.md"
@@ -47,7 +47,7 @@ def bells_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bells(bells_file: Path) -> Kind:
-    return kinds_in([str(bells_file)])[0]
+    return load_kinds([str(bells_file)])[0]
 
 
 def test_a_script_of_another_kind_is_written_rendered_and_recognised(bells: Kind) -> None:
@@ -81,12 +81,12 @@ def test_a_model_learns_another_kind_and_keeps_its_labels(bells_file: Path, tmp_
 def test_a_run_that_goes_on_keeps_the_checkpoints_labels_and_adds_new_ones_after_them(bells: Kind, tmp_path: Path) -> None:
     shipped = read_index(resolve_model("mova-base")).capabilities.cues
     assert shipped[:6] == ("red", "yellow", "green", "blue", "gold", "C") and set(shipped) == set(labels_of(KINDS.values()))
-    labels = run_labels(tmp_path, [bells, KINDS["piano"]], start_from="mova-base")
+    labels = choose_labels(tmp_path, [bells, KINDS["piano"]], start_from="mova-base")
     assert labels == (*shipped, "ding", "dong")
-    keep_labels(tmp_path, labels)
-    assert run_labels(tmp_path, [bells]) == read_labels(tmp_path) == labels, "they are fixed when the run begins"
+    save_labels(tmp_path, labels)
+    assert choose_labels(tmp_path, [bells]) == read_labels(tmp_path) == labels, "they are fixed when the run begins"
     with pytest.raises(RequestError, match="began without the label 'clack'"):
-        run_labels(tmp_path, [replace(bells, labels=("clack",))])
+        choose_labels(tmp_path, [replace(bells, labels=("clack",))])
 
 
 def test_clips_with_labels_that_the_recipe_does_not_name_are_refused(bells: Kind) -> None:
@@ -97,10 +97,10 @@ def test_clips_with_labels_that_the_recipe_does_not_name_are_refused(bells: Kind
 
 def test_a_file_without_a_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no scene kind at"):
-        kinds_in([str(tmp_path / "none.py")])
+        load_kinds([str(tmp_path / "none.py")])
     (tmp_path / "empty.py").write_text("KIND = 3\n", encoding="utf-8")
     with pytest.raises(RequestError, match="defines no KIND"):
-        kinds_in([str(tmp_path / "empty.py")])
+        load_kinds([str(tmp_path / "empty.py")])
 
 
 def test_a_kind_that_makes_labels_it_does_not_name_is_refused(bells: Kind) -> None:

@@ -13,14 +13,14 @@ def draw_sheet(
     output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float
 ) -> None:
     """Render a few clips of each kind and draw their videostrips, waveforms and events into one PNG."""
-    from mova.scenes.kinds import kinds_in
+    from mova.scenes.kinds import load_kinds
     from mova.scenes.sheet import scene_sheet
     from mova.scenes.world import render, sample_scripts
     from mova.timeline import frames_in_seconds
 
     if not output.parent.is_dir():
         raise MediaError(f"the folder {output.parent} does not exist.", "Make it, or choose another -o.")
-    wanted = kinds_in(kinds or None)
+    wanted = load_kinds(kinds or None)
     order = [kind.name for kind in wanted]
     frames = frames_in_seconds(seconds, fps)
     scripts = sorted(

@@ -20,7 +20,7 @@ import numpy as np
 
 from mova.data.workers import make_missing_shards
 from mova.files import atomic_write
-from mova.scenes.kinds import kinds_in
+from mova.scenes.kinds import load_kinds
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import draw, sample_scripts
@@ -74,7 +74,7 @@ class Shard:
 
 def scripts_in(seed: int, first: int, count: int, world: World) -> Iterator[Script]:
     """Scripts ``first ... first + count - 1`` of the endless list that ``seed`` names."""
-    return islice(sample_scripts(seed, first + count, kinds=kinds_in(world.kinds), seconds=world.seconds), first, None)
+    return islice(sample_scripts(seed, first + count, kinds=load_kinds(world.kinds), seconds=world.seconds), first, None)
 
 
 def render_arrays(

@@ -23,7 +23,7 @@ def write_caption(kind: Kind, attributes: Mapping[str, Value], rng: np.random.Ge
 
     Args:
         kind: The kind of scene.
-        attributes: Of the script; the caption never contradicts them.
+        attributes: Attributes of the script; the caption never contradicts them.
         rng: Chooses the phrasing, and which attributes are left out.
     """
     short = bool(rng.uniform() < OMIT)

@@ -29,7 +29,7 @@ class Hit:
         label: What is struck or said: a material, a drum, a note, a vowel, near or far.
         strength: 0 to 1.
         attributes: Attributes of the scene.
-        start_s: When the sound starts, in seconds from the start of the clip; may lie between samples.
+        start_s: Start of the sound, in seconds from the start of the clip; may lie between samples.
         sample_rate: Samples per second.
         clip_samples: Samples in the clip.
         rng: Source of the noise of this hit alone; a voice is called once.
@@ -66,7 +66,7 @@ def each_event(voice: Voice) -> Sound:
     return partial(_each_event, voice=voice)
 
 
-def one_of(table: Mapping[str, Found], label: str, what: str) -> Found:
+def look_up(table: Mapping[str, Found], label: str, what: str) -> Found:
     """Look a label up, or say which there are.
 
     Raises:

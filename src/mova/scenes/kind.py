@@ -28,7 +28,7 @@ class Light:
     """A place that lights up with an event and fades.
 
     Args:
-        area: Where; more than half of it shows the light.
+        area: Part of the picture of which more than half shows the light.
         dark: Its colour at rest.
         bright: Its colour just after an event of strength 1.
         decay_s: Time constant of the fading, in seconds.
@@ -48,14 +48,14 @@ class ReadingHints:
 
     Args:
         lights: What lights up. Without any, sudden changes of light and motion are read.
-        area: Where those changes are; the whole picture by default.
+        area: Part of the picture in which they are; the whole by default.
         heard_labels: Labels that the audio tells apart, by the kind's own sound of each.
         variants: Attributes that change the sound of a label; every one of them is compared.
         low_hz: Frequencies from here on count as an onset.
         gap_s: Two onsets are at least this far apart.
         label_attribute: Attribute whose value is the label of every event, if there is one.
         rates_hz: Attributes that name a pace, with the events per second of each of their values.
-        lags_s: By label: how much later an event is heard than seen.
+        lags_s: Delay of what is heard after what is seen, by label.
     """
 
     lights: tuple[Light, ...] = ()
@@ -74,8 +74,8 @@ class Noise:
     """Steady background noise.
 
     Args:
-        rms: Of full scale.
-        band: Where it lies.
+        rms: Level, as a share of full scale.
+        band: Band of frequencies.
     """
 
     rms: float
@@ -90,7 +90,7 @@ class Kind:
     """One kind of scene.
 
     Args:
-        name: As in a script: lower-case letters, digits and underscores.
+        name: Name in scripts and recipes: lower-case letters, digits and underscores.
         description: One line for people.
         words: Words of a prompt that name this kind.
         attributes: Names that may be pinned, with their allowed values. Sequences list the allowed items.
@@ -102,7 +102,7 @@ class Kind:
         phrases: ``attributes -> (captions that say everything, short ones)``, of at most 24 words, without contradiction.
         example_captions: Prompts that ask for this kind.
         background: Noise under the events.
-        reading: How its events are read from a clip.
+        reading: Hints for reading its events from a clip.
 
     Raises:
         ValueError: If the name is no word, or a label is missing or empty.

@@ -316,8 +316,8 @@ def sparkle(
         image: Float picture.
         points: ``[N, 2]`` pixels ``(x, y)``.
         weights: ``[N]`` brightness at the centre of each.
-        colour: Of the light; the brightest centres run towards white.
-        radius_px: Where a spark has fallen to exp(-1) of its centre.
+        colour: Colour of the light; the brightest centres run towards white.
+        radius_px: Radius at which a spark has fallen to exp(-1) of its centre.
     """
     height, width = image.shape[:2]
     reach = int(np.ceil(2.0 * radius_px))

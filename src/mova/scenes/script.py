@@ -42,12 +42,12 @@ class Event:
     """One thing that is seen and heard.
 
     Args:
-        time_s: When it is seen.
-        audio_time_s: When it is heard; later than ``time_s`` only for distant thunder.
+        time_s: Time at which it is seen.
+        audio_time_s: Time at which it is heard; later than ``time_s`` only for what is far away.
         kind: What it is: impact, hit, note, syllable, tick, switch, thunder, burst.
-        label: Which one: pad colour, note name, vowel, floor, tone.
-        place: Where, in unit picture coordinates ``(x, y)``, y down.
-        strength: How loud and bright, in 0..1.
+        label: What it is of its kind: pad colour, note name, vowel, floor, tone.
+        place: Place in unit picture coordinates ``(x, y)``, y down.
+        strength: Loudness and brightness, in 0..1.
     """
 
     time_s: float
@@ -72,11 +72,11 @@ class Script:
 
     Args:
         kind: Name of its kind.
-        seed: With the kind, the length and the pinned attributes it fixes everything else.
+        seed: Number that, with the kind, the length and the pinned attributes, fixes everything else.
         seconds: Length that the events were placed in.
         caption: The prompt that asks for this clip.
         attributes: Everything that was chosen, by name; pinning all of it gives the same script again.
-        events: In order of ``time_s``.
+        events: What happens, in order of ``time_s``.
         motion: The kind's own frozen layout: trajectories, radii, shapes. Only its drawing reads it.
         definition: The kind itself; None for one that is found by its name.
 

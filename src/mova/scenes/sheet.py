@@ -28,7 +28,7 @@ def scene_sheet(clips: Sequence[SceneClip], *, frames_per_strip: int = 9) -> Ima
     and a green one where it is heard if that is later.
 
     Args:
-        clips: At least one.
+        clips: Clips to draw, at least one.
         frames_per_strip: Frames shown of each clip, evenly spread from the first; no more than it has.
 
     Raises:

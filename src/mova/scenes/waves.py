@@ -85,7 +85,7 @@ def damped_modes(
     sine for each mode and sample.
 
     Args:
-        window: Where to evaluate; ``t`` is its ``times_s``.
+        window: Samples to make; ``t`` is its ``times_s``.
         frequencies_hz: ``[K]``; those above ``MAX_OF_RATE`` of the rate are left out.
         decays_s: ``[K]`` time constants (to 1/e; -30 dB is reached after 3.45 of them).
         amplitudes: ``[K]``.
@@ -112,7 +112,7 @@ def band_noise(window: Window, band: Band, rng: np.random.Generator) -> Signal:
     At another rate the power per Hz is the same.
 
     Args:
-        window: Where to evaluate.
+        window: Samples to make.
         band: Its spectrum.
         rng: Source of the Fourier coefficients, read from low to high frequency.
 

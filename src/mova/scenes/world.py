@@ -33,7 +33,7 @@ class SceneClip:
         frames: ``[T, H, W, 3]`` uint8.
         waveform: ``[channels, samples]`` float32 in ``[-1, 1]``; samples = ``floor(T * sample_rate / fps)``.
         fps: Frames per second, exact.
-        sample_rate: In Hz.
+        sample_rate: Samples per second.
         script: The truth that both were made from.
     """
 
@@ -55,7 +55,7 @@ def write_script(
 
     Args:
         kind: A name in :data:`KINDS`, that of a kind of an installed package, or a kind.
-        seed: Not negative. The same arguments give the same script, everywhere.
+        seed: Number, not negative. The same arguments give the same script, everywhere.
         seconds: Length to place the events in, at least ``MIN_SECONDS``.
         attributes: Values to pin; the rest is drawn from the seed, as it would be without the pins.
 
@@ -68,7 +68,7 @@ def write_script(
         raise RequestError(f"seed must not be negative; got {seed}.", "Give 0 or more.", field="seed")
     if not MIN_SECONDS <= seconds < float("inf"):
         raise RequestError(f"a scene lasts at least {MIN_SECONDS} s; got {seconds}.", "Ask for a longer clip.")
-    pinned = _checked(scene, attributes or {})
+    pinned = _check_attributes(scene, attributes or {})
     chosen = scene.choose(generator(scene.name, seed, "attributes"), seconds, pinned)
     plan = scene.plan(generator(scene.name, seed, "motion"), chosen, seconds)
     caption = write_caption(scene, chosen, generator(scene.name, seed, "caption"))
@@ -87,13 +87,13 @@ def draw(
     ``subframes`` positions, lights by their exact integral.
 
     Args:
-        script: From :func:`write_script`.
-        width: Pixels.
-        height: Pixels.
+        script: Script from :func:`write_script`.
+        width: Width in pixels.
+        height: Height in pixels.
         fps: Frames per second.
         num_frames: Frames to draw, at least 1.
         shutter: Share of a frame that is exposed, in (0, 1].
-        subframes: At least 1.
+        subframes: Positions of moving things that are averaged per frame, at least 1.
 
     Returns:
         ``[T, H, W, 3]`` uint8.
@@ -164,7 +164,7 @@ def example_prompts() -> tuple[str, ...]:
     return tuple(caption for kind in KINDS.values() for caption in kind.example_captions)
 
 
-def _checked(scene: Kind, given: Mapping[str, Value]) -> Attributes:
+def _check_attributes(scene: Kind, given: Mapping[str, Value]) -> Attributes:
     """The pinned attributes, each known to the kind. What fits in the clip is judged later."""
     pinned: Attributes = {}
     for name, value in given.items():

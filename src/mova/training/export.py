@@ -21,7 +21,7 @@ from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.request.capabilities import Capabilities
 from mova.sampling.scheduler import FlowMatchPairScheduler
-from mova.scenes.kinds import kinds_in
+from mova.scenes.kinds import load_kinds
 from mova.training.labels import read_labels
 from mova.training.recipe import ExportRecipe
 
@@ -73,7 +73,7 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
     }
     sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
-    kinds = "\n".join(dict.fromkeys(f"- **{kind.name}**: {kind.description}" for kind in kinds_in(recipe.world.kinds)))
+    kinds = "\n".join(dict.fromkeys(f"- **{kind.name}**: {kind.description}" for kind in load_kinds(recipe.world.kinds)))
     names = ("audio_codec", "video_codec", "video_decoder", "joint", "planner")
     earlier = _earlier_lines(recipe)
     own = [_stage_line(folder, name) for name in names if (folder / name / "metrics.jsonl").exists()]
@@ -159,7 +159,7 @@ def _world(recipe: ExportRecipe) -> Capabilities:
         num_inference_steps=recipe.num_inference_steps,
         guidance_scale=recipe.guidance_scale,
         solver=recipe.solver,
-        kinds=tuple(dict.fromkeys(kind.name for kind in kinds_in(world.kinds))),
+        kinds=tuple(dict.fromkeys(kind.name for kind in load_kinds(world.kinds))),
     )
 
 

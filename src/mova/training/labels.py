@@ -18,12 +18,12 @@ from mova.scenes.kinds import labels_of
 from mova.training.processes import process_rank
 
 
-def run_labels(run: Path, kinds: Iterable[Kind], *, start_from: str | None = None) -> tuple[str, ...]:
+def choose_labels(run: Path, kinds: Iterable[Kind], *, start_from: str | None = None) -> tuple[str, ...]:
     """Labels of the cue channels of a run.
 
     Args:
         run: Folder of the run.
-        kinds: Of the recipe's scenes.
+        kinds: Kinds of the recipe's scenes.
         start_from: Checkpoint that the run goes on from: its labels come first and keep their order.
 
     Returns:
@@ -57,7 +57,7 @@ def check_labels(scripts: Iterable[Mapping[str, Any]], labels: tuple[str, ...]) 
         )
 
 
-def keep_labels(run: Path, labels: tuple[str, ...]) -> None:
+def save_labels(run: Path, labels: tuple[str, ...]) -> None:
     """Store the labels that a run begins with; one of several processes writes."""
     if process_rank()[0] == 0:
         _file(run).parent.mkdir(parents=True, exist_ok=True)

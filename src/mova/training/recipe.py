@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from mova.data.shards import World
 from mova.errors import RequestError
 from mova.request.capabilities import SolverName
-from mova.scenes.kinds import kinds_in
+from mova.scenes.kinds import load_kinds
 from mova.training.noise_maps import NoiseSettings
 from mova.training.trainer import OptimSettings
 
@@ -42,7 +42,7 @@ class WorldSettings(Strict):
     @classmethod
     def find_kinds(cls, kinds: list[str] | None) -> list[str] | None:
         """Refuse a kind that does not exist."""
-        kinds_in(kinds)
+        load_kinds(kinds)
         return kinds
 
     def world(self) -> World:

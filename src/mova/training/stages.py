@@ -28,10 +28,10 @@ from mova.models.text_encoder import tokenise
 from mova.sampling.task import Grid
 from mova.scenes.captions import write_caption
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import find_kind, kinds_in
+from mova.scenes.kinds import find_kind, load_kinds
 from mova.scenes.script import MIN_GAP_S
 from mova.timeline import Timeline
-from mova.training.labels import check_labels, keep_labels, run_labels
+from mova.training.labels import check_labels, choose_labels, save_labels
 from mova.training.noise_maps import ClipShape
 from mova.training.objectives.codecs import AudioCodecObjective, VideoCodecObjective
 from mova.training.objectives.joint import JointObjective, Normaliser
@@ -167,12 +167,12 @@ def run_joint(recipe: JointRecipe, device: str, on_step: OnStep | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     latents = open_latents(recipe.folder / "latents" / "train")
     held_out = open_latents(recipe.folder / "latents" / "held_out")
-    kinds = kinds_in(recipe.world.kinds)
+    kinds = load_kinds(recipe.world.kinds)
     captions = [caption for script in latents.scripts for caption in phrasings(script, recipe.phrasings, kinds)]
-    labels = run_labels(recipe.folder, kinds, start_from=recipe.start_from) if recipe.cues else ()
+    labels = choose_labels(recipe.folder, kinds, start_from=recipe.start_from) if recipe.cues else ()
     torch.manual_seed(recipe.optim.seed)
     joint, text, tokenizer = _joint_parts(recipe, captions, labels)
-    keep_labels(recipe.folder, labels)
+    save_labels(recipe.folder, labels)
     dtype = choose_precision(recipe.precision, device)
     if device == "cpu" and dtype == torch.bfloat16:
         joint.set_attn_processor(PlainAttention())
@@ -217,7 +217,7 @@ def run_planner(recipe: PlannerRecipe, device: str, on_step: OnStep | None) -> N
     torch.manual_seed(recipe.optim.seed)
     planner = build_cue_planner(
         text_vocab=len(tokenizer),
-        labels=run_labels(recipe.folder, kinds_in(world.kinds), start_from=recipe.tokenizer_from),
+        labels=choose_labels(recipe.folder, load_kinds(world.kinds), start_from=recipe.tokenizer_from),
         seconds=world.seconds,
         steps_per_s=recipe.steps_per_s,
         min_gap_s=MIN_GAP_S,

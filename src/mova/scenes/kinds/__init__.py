@@ -51,7 +51,7 @@ def find_kind(kind: str | Kind) -> Kind:
     return found
 
 
-def kinds_in(names: Sequence[str] | None) -> tuple[Kind, ...]:
+def load_kinds(names: Sequence[str] | None) -> tuple[Kind, ...]:
     """The kinds of a recipe: each a name, or the path of a ``.py`` file that defines ``KIND``. None: those of this package.
 
     Raises:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mova.errors import RequestError
 from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.hits import Hit, each_event, look_up
 from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import Box, Capsule, Disc, Ellipse, Exposure, View, gradient, mix, paint, repeat
@@ -45,10 +45,10 @@ class Flight:
     """One ball's way, closed form.
 
     Args:
-        release_s: It hangs still before this and falls from here; may be before the clip.
-        gravity: In picture heights per second squared.
+        release_s: Time at which it begins to fall; until then it hangs still. May be before the clip.
+        gravity: Acceleration in picture heights per second squared.
         impacts_s: Every time it meets the floor, with the one after the clip as the last.
-        x: Where its first impact is, as a fraction of the width.
+        x: Place of its first impact, as a fraction of the width.
         drift: Fractions of the width per second, constant.
         colour: Name of its colour.
     """
@@ -313,7 +313,7 @@ def voice(hit: Hit) -> tuple[int, Signal]:
     Returns:
         First sample and ``[N]`` samples, as every voice does.
     """
-    floor = one_of(_SOUNDS, hit.label, "floor material")
+    floor = look_up(_SOUNDS, hit.label, "floor material")
     window = hit.window(8.0 * max(floor.decays_s))
     frequencies = np.asarray(floor.frequencies_hz)
     softness = 1.0 - min(max(hit.strength, 0.0), 1.0)

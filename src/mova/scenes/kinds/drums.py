@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.hits import Hit, each_event, look_up
 from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, View, gradient, mix, paint, repeat, shine
@@ -127,7 +127,7 @@ def phrases(given: Mapping[str, Value]) -> Phrases:
 
 def voice(hit: Hit) -> tuple[int, Signal]:
     """One pad of a drum kit: red kick, yellow hi-hat, green snare, blue tom."""
-    return hit.window(0.0).first, hit.level * one_of(_DRUMS, hit.label, "drum")(hit)
+    return hit.window(0.0).first, hit.level * look_up(_DRUMS, hit.label, "drum")(hit)
 
 
 def _kick(hit: Hit) -> Signal:

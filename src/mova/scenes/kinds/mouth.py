@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.scenes.captions import times
-from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.hits import Hit, each_event, look_up
 from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
 from mova.scenes.raster import (
@@ -175,8 +175,8 @@ def voice(hit: Hit) -> tuple[int, Signal]:
     cascade/parallel formant synthesizer"), taken at the syllable's mean pitch.
     """
     voice = str(hit.attributes.get("voice", "low"))
-    pitch_hz = one_of(_PITCHES_HZ, voice, "voice")
-    formants_hz = one_of(one_of(_FORMANTS_HZ, voice, "voice"), hit.label, "vowel")
+    pitch_hz = look_up(_PITCHES_HZ, voice, "voice")
+    formants_hz = look_up(look_up(_FORMANTS_HZ, voice, "voice"), hit.label, "vowel")
     window = hit.window(_SYLLABLE_S)
     times = window.times_s
     phase = 2.0 * np.pi * pitch_hz * (1.05 * times - 0.05 * times**2 / _SYLLABLE_S)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.hits import Hit, each_event, look_up
 from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, WALLS, WHITE
 from mova.scenes.raster import Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
@@ -122,7 +122,7 @@ def voice(hit: Hit) -> tuple[int, Signal]:
     The partials are a stiff string's, ``f_n = n f sqrt(1 + B n^2)``:
     Fletcher, Blackham and Stratton 1962, "Quality of piano tones".
     """
-    pitch_hz = 440.0 * 2.0 ** (one_of(_SEMITONES_ABOVE_A4, hit.label, "key") / 12.0)
+    pitch_hz = 440.0 * 2.0 ** (look_up(_SEMITONES_ABOVE_A4, hit.label, "key") / 12.0)
     number = np.arange(1.0, 9.0)
     window = hit.window(0.7)
     string = damped_modes(

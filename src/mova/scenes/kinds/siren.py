@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from mova.scenes.hits import Source, one_of
+from mova.scenes.hits import Source, look_up
 from mova.scenes.kind import Kind, Phrases, ReadingHints
 from mova.scenes.palette import BLACK, WHITE
 from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
@@ -173,7 +173,7 @@ def _tone(switches: Sequence[tuple[float, str]], *, sample_rate: int, num_sample
         is heard.
     """
     times = np.arange(num_samples) / sample_rate
-    tones_hz = [one_of(_SIREN_HZ, label, "siren tone") for _, label in switches]
+    tones_hz = [look_up(_SIREN_HZ, label, "siren tone") for _, label in switches]
     other_hz = sum(_SIREN_HZ.values()) - tones_hz[0] if tones_hz else _SIREN_HZ["low"]
     cycles = other_hz * times
     accent = np.zeros(num_samples)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mova.errors import RequestError
 from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, one_of
+from mova.scenes.hits import Hit, each_event, look_up
 from mova.scenes.kind import Kind, Noise, Phrases, ReadingHints
 from mova.scenes.raster import Capsule, Colour, Disc, Ellipse, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import (
@@ -160,7 +160,7 @@ def phrases(given: Mapping[str, Value]) -> Phrases:
 
 def voice(hit: Hit) -> tuple[int, Signal]:
     """Thunder: near is a sharp crack and then a rumble, far is a softer, lower rumble alone."""
-    near = one_of({"near": True, "far": False}, hit.label, "thunder")
+    near = look_up({"near": True, "far": False}, hit.label, "thunder")
     window = hit.window(1.6)
     if not near:
         rumble = 0.1 * band_noise(window, _FAR_RUMBLE, hit.rng) * strike(window, 0.22, 0.015)

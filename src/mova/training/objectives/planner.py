@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from mova.data.shards import World
 from mova.models.conditions.planner import START, plan_cues, sheet_tokens
 from mova.models.text_encoder import tokenise
-from mova.scenes.kinds import kinds_in
+from mova.scenes.kinds import load_kinds
 from mova.scenes.script import Script
 from mova.scenes.world import write_script
 
@@ -41,7 +41,7 @@ class PlannerObjective:
     ) -> None:
         self.modules = nn.ModuleDict({"planner": planner}).to(device)
         self.tokenizer, self.batch_size, self.max_tokens, self.device = tokenizer, batch_size, max_tokens, device
-        self.kinds, self.seconds = kinds_in(world.kinds), world.seconds
+        self.kinds, self.seconds = load_kinds(world.kinds), world.seconds
 
     def is_matrix(self, name: str) -> bool:
         """Muon takes the inner weights; embeddings, tables of positions and norms go to AdamW."""
