@@ -12,6 +12,7 @@ from mova.request.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from mova.checkpoints.load import Components
+    from mova.generation.model import MOVAModel
 
 TINY_CAPABILITIES = Capabilities(
     name="tiny",
@@ -141,6 +142,14 @@ def shared_media() -> Path:
 @pytest.fixture(scope="session")
 def tiny_components() -> Components:
     return build_tiny_components()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_components: Components) -> MOVAModel:
+    from mova.generation.model import MOVAModel
+    from mova.pipeline import MOVAPipeline
+
+    return MOVAModel(MOVAPipeline.from_components(tiny_components))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mova.conditioning.prepare import prepare
-from mova.conditioning.sources import PREFIX, name_of_audio
+from mova.conditioning.sources import PREFIX, name_of, name_of_audio
 from mova.errors import RequestError
 from mova.lab.adherence.counterfactual import Counterfactual, counterfactual_scripts
 from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene
@@ -155,13 +155,17 @@ def request_of(
     }
     memory: dict[str, Any] = {}
     given = track.removesuffix(BRIDGE_OFF) if control is None else CONTROL_KINDS[control].track
+    if given not in ("v2a", "a2v") and not capabilities.needs_first_frame:
+        return GenerationRequest.model_validate(values), memory
+    truth = rendered(script, capabilities) if scene is None else control_clip(scene, capabilities)
     if given == "v2a":
-        frames = (rendered(script, capabilities) if scene is None else control_clip(scene, capabilities)).frames
-        values["video"] = PREFIX + hashlib.sha256(frames.tobytes()).hexdigest()[:16]
-        memory[values["video"]] = frames
-    elif given == "a2v":
-        truth = rendered(script, capabilities) if scene is None else control_clip(scene, capabilities)
-        values["audio"] = name_of_audio((truth.waveform, truth.sample_rate), "audio", memory)
+        values["video"] = PREFIX + hashlib.sha256(truth.frames.tobytes()).hexdigest()[:16]
+        memory[values["video"]] = truth.frames
+    else:
+        if given == "a2v":
+            values["audio"] = name_of_audio((truth.waveform, truth.sample_rate), "audio", memory)
+        if capabilities.needs_first_frame:  # what the model was trained with, on every track
+            values["image"] = name_of(truth.frames[0], "image", memory)
     return GenerationRequest.model_validate(values), memory
 
 
