@@ -77,7 +77,7 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
 
 
 def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
-    from mova.film.keys import finished_keys_of_film
+    from mova.film.keys import find_film_keys
     from mova.film.render import join_shots, render_shots
     from mova.generation.repair import fault_words
 
@@ -118,7 +118,7 @@ def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) ->
     for number, health in faulty.items():
         console.say(f"warning: shot {number}: {fault_words(health)}; see --on-fault")
     if output.should_prune:
-        there = finished_keys_of_film(plan, cache, on_fault=output.on_fault)
+        there = find_film_keys(plan, cache, on_fault=output.on_fault)
         used = [key for keys in there if keys is not None for key in keys]
         console.say(f"removed {len(cache.prune(used))} finished shots that this film does not use from {cache.folder}")
     facts = clip_facts(clip, output.path, written.size_bytes, time.monotonic() - began) | {"shots": shots}

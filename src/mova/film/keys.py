@@ -98,7 +98,7 @@ def take_key(key: str, shot: PlannedShot, index: int) -> str:
     return _hash({"shot": key, "retake": take.retake.model_dump(), "seed": seed})
 
 
-def repaired_key(key: str) -> str:
+def repair_key(key: str) -> str:
     """Return the key of the repaired version of a faulty shot.
 
     Args:
@@ -107,7 +107,7 @@ def repaired_key(key: str) -> str:
     return _hash({"shot": key, "on_fault": "repair"})
 
 
-def finished_keys(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: OnFault) -> tuple[str, ...]:
+def find_finished_keys(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: OnFault) -> tuple[str, ...]:
     """Return the keys of the finished steps of a shot: the shot, then its retakes in order; the last is used in the film.
 
     Args:
@@ -120,7 +120,7 @@ def finished_keys(first: str, shot: PlannedShot, cache: ShotCache, *, on_fault: 
     for step in range(num_steps(shot)):
         key = first if step == 0 else take_key(found[-1], shot, step - 1)
         if on_fault == "repair" and not (key in cache and cache.health(key).verdict == "ok"):
-            key = repaired_key(key)
+            key = repair_key(key)
         if key not in cache:
             break
         found.append(key)
@@ -132,8 +132,8 @@ def num_steps(shot: PlannedShot) -> int:
     return 1 + len(shot.shot.retakes)
 
 
-def finished_keys_of_film(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault) -> tuple[tuple[str, ...] | None, ...]:
-    """Return :func:`finished_keys` of every shot; ``None`` if the shot keeps something of one that is not finished."""
+def find_film_keys(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault) -> tuple[tuple[str, ...] | None, ...]:
+    """Return :func:`find_finished_keys` of every shot; ``None`` if the shot keeps something of one that is not finished."""
     result: list[tuple[str, ...] | None] = []
     for shot in plan.shots:
         before = None
@@ -143,7 +143,7 @@ def finished_keys_of_film(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault
                 result.append(None)
                 continue
             before = cache.ending(earlier[-1], shot.lead_frames)
-        result.append(finished_keys(shot_key(plan, shot, before), shot, cache, on_fault=on_fault))
+        result.append(find_finished_keys(shot_key(plan, shot, before), shot, cache, on_fault=on_fault))
     return tuple(result)
 
 

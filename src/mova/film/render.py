@@ -16,7 +16,7 @@ from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
 from mova.film.audio import film_audio
 from mova.film.cache import Ending, ShotCache, ShotClip
-from mova.film.keys import finished_keys, finished_keys_of_film, num_steps, repaired_key, shot_key, take_key
+from mova.film.keys import find_film_keys, find_finished_keys, num_steps, repair_key, shot_key, take_key
 from mova.film.plan import FilmPlan, PlannedShot, dump_as_written, request_of_take, work_of
 from mova.film.shots import Bed, add_shot_to_errors
 from mova.generation.model import MOVAModel
@@ -65,7 +65,7 @@ def shot_states(plan: FilmPlan, cache: ShotCache, *, on_fault: OnFault = "keep")
         MediaError: If a file that a shot names cannot be read.
     """
     result = []
-    for shot, there in zip(plan.shots, finished_keys_of_film(plan, cache, on_fault=on_fault), strict=True):
+    for shot, there in zip(plan.shots, find_film_keys(plan, cache, on_fault=on_fault), strict=True):
         if there is None:
             result.append(ShotState(shot.number, "waits", _work(shot, 0)))
         elif len(there) == num_steps(shot):
@@ -125,7 +125,7 @@ def render_shots(
         with add_shot_to_errors(shot.number):
             before = cache.ending(finished[-1], shot.lead_frames) if shot.shot.keep else None
             first = shot_key(plan, shot, before)
-            there = finished_keys(first, shot, cache, on_fault=on_fault)
+            there = find_finished_keys(first, shot, cache, on_fault=on_fault)
             if len(there) < num_steps(shot):
                 model = load_model() if model is None else model
                 run = _Run(plan, cache, model, on_fault, on_progress, on_remedy, cancel)
@@ -267,7 +267,7 @@ def _render(run: _Run, shot: PlannedShot, first: str, there: tuple[str, ...], *,
             checked = _generate_checked(run, shot, prepared, skip_frames=0)
             finished = _apply_retake(finished, checked)
         if run.on_fault == "repair" and (checked.remedies or finished.health.faults):
-            key = repaired_key(key)
+            key = repair_key(key)
         work = work_of(prepared.plan, prepared.plan.grid_frames) * (1 + len(checked.remedies))
         taken = time.monotonic() - began
         run.cache.store(key, finished, model_key=run.plan.model_key, work=work, seconds_taken=taken)
