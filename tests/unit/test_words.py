@@ -83,9 +83,11 @@ MODULES = {"names", "passes", "seams", "fitting", "settle", "grids"}
 VERBS = {"embed", "feed", "need", "read", "set", "put", "cut", "split", "spread"}
 """Verbs that look like participles, or have the same form."""
 
-IRREGULAR = set(
-    ["bent", "bound", "brought", "built", "caught", "chosen", "done", "drawn", "driven", "fed", "found", "given", "gone", "held", "heard", "hidden", "kept", "known", "laid", "led", "left", "lost", "made", "met", "paid", "said", "seen", "sent", "shown", "sold", "stood", "taken", "told", "thought", "understood", "won", "worn", "written"]
-)
+IRREGULAR = {
+    "bent", "bound", "brought", "built", "caught", "chosen", "done", "drawn", "driven", "fed", "found", "given", "gone", "held",
+    "heard", "hidden", "kept", "known", "laid", "led", "left", "lost", "made", "met", "paid", "said", "seen", "sent", "shown",
+    "sold", "stood", "taken", "thought", "told", "won", "worn", "written",
+}  # fmt: skip
 
 NOUNS = {"speed", "seed", "bed", "ring", "string", "timing", "setting", "reading", "meaning", "ending", "thing"}
 """Nouns that look like participles."""
