@@ -36,6 +36,7 @@ SHOTS = (
     ("src/mova/film/", "makes films from shot lists"),
     ("src/mova/cli/film.py", "the command of film/"),
     ("docs/shots.md", "describes shot lists"),
+    ("CONTRIBUTING.md", "states this rule"),
 )
 
 WORDS = (
@@ -49,7 +50,7 @@ WORDS = (
     # the network
     Word(r"\b[Kk]eepers?\b", "text key/value cache"),
     Word(r"\b[Dd]oors?\b", "input channels, patch embedding; embeddings and head"),
-    Word(r"\b[Tt]old\b(?! apart)|_told\b", "given, reported; text_embeds; sample_cue_mask"),
+    Word(r"\b[Tt]old\b|_told\b", "given, reported; text_embeds; sample_cue_mask"),
     Word(r"\baudio_heard\b|\bheard: Tensor\b", "audio_text_embeds"),
     Word(r"\balone_layers\b|\bdef alone\b", "perturbed_layers, identity_attention"),
     Word(r"\b_spread\b", "gather_modulation"),
@@ -63,7 +64,11 @@ WORDS = (
         "temporal or spatial inpaint mask, prepend references, paste_back, fully_conditioned, keyframe_positions",
     ),
     # requests, runs, costs
-    Word(r"\b([Ss]ettle[sd]?|[Ss]ettling)\b", "resolve"),
+    Word(
+        r"\b([Ss]ettle[sd]?|[Ss]ettling)\b",
+        "resolve",
+        (("src/mova/scenes/kinds/siren.py", "an oscillation settles"), ("docs/official.md", "the codec's receptive field settles")),
+    ),
     Word(r"\b(ModelWorld|world_of|written_beside|in_typed_words)\b", "Capabilities, atomic_write, with_flag_names"),
     Word(r"\bclass (Skeleton|Elsewhere|Ear|Wish|Bill|Beside|Meeting|Look|Maker|Memory)\b", "the term of section Words"),
     Word(r"\b(asked_of|maker_of|loras_of)\b", "constraints_of, request_from_film"),

@@ -89,23 +89,33 @@ def write_clip(
     tags = _tags(clip, metadata)
     if kind.audio is not None:
         clip = clip.resampled(writable_rate(kind.audio, clip.sample_rate))
+    return encode_file(clip, path, kind=kind, crf=quality, tags=tags)
+
+
+def encode_file(clip: Clip, path: Path, *, kind: FileKind, crf: int, tags: Mapping[str, str]) -> WrittenFile:
+    """Encode a clip under a temporary name, check the file, and rename it.
+
+    Args:
+        clip: Clip to write, at a sample rate that the audio codec supports.
+        path: Path of the file.
+        kind: Container and codecs.
+        crf: Video quality.
+        tags: Metadata of the container.
+
+    Raises:
+        MediaError: If a codec or the disk fails, or if the finished file is incomplete or out of step.
+    """
     with write_media(path) as temporary:
         if kind.container == "gif":
             write_gif(clip.frames, clip.fps, path=temporary, comment=tags.get("comment"))
         else:
-            mux(clip, temporary, kind=kind, crf=quality, tags=tags)
+            mux(clip, temporary, kind=kind, crf=crf, tags=tags)
         found = read_contents(temporary, path)
         fault = _fault(clip, found, kind=kind, tags=tags)
         if fault is not None:
             raise verification_error(path, fault)
         size_bytes = temporary.stat().st_size
-    return WrittenFile(
-        path=path,
-        size_bytes=size_bytes,
-        num_frames=found.num_frames,
-        sample_rate=found.sample_rate,
-        start_offset_s=found.start_offset_s,
-    )
+    return WrittenFile(path, size_bytes, found.num_frames, found.sample_rate, found.start_offset_s)
 
 
 def check_target(path: str | Path, *, width: int, height: int, overwrite: bool = True) -> None:

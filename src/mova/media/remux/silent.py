@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 from mova.errors import MediaError
 from mova.media.clip import Clip
-from mova.media.encode import (
-    MAX_START_OFFSET_S,
-    WrittenFile,
-    check_crf,
-    check_metadata,
-    check_target,
-    read_contents,
-    request_comment,
-    verification_error,
-    write_media,
-)
+from mova.media.encode import WrittenFile, check_crf, check_metadata, check_target, encode_file, request_comment
 from mova.media.kinds import file_kind
-from mova.media.mux import mux
 
 
 def write_silent(
@@ -55,15 +43,4 @@ def write_silent(
     tags = check_metadata(metadata)
     if clip.request is not None:
         tags["comment"] = request_comment(clip.request, clip.made_by)
-    with write_media(path) as temporary:
-        mux(clip, temporary, kind=kind, crf=quality, tags=tags)
-        found = read_contents(temporary, path)
-        if found.num_frames != clip.num_frames:
-            raise verification_error(path, f"it holds {found.num_frames} of {clip.num_frames} frames")
-        if abs(found.video_start_s or Fraction(0)) > MAX_START_OFFSET_S:
-            raise verification_error(path, f"its video starts at {float(found.video_start_s or 0):.4f} s instead of 0 s")
-        lost = [name for name, value in tags.items() if found.metadata.get(name) != value]
-        if lost:
-            raise verification_error(path, f"the metadata {', '.join(lost)} does not read back as given")
-        size_bytes = temporary.stat().st_size
-    return WrittenFile(path, size_bytes, found.num_frames, sample_rate=None, start_offset_s=None)
+    return encode_file(clip, path, kind=kind, crf=quality, tags=tags)
