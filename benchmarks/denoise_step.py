@@ -34,11 +34,11 @@ from mova.models.bridge import interaction_layers
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
 from mova.runtime.costs import Lengths, Network, step_flops
-from mova.sampling.av_tensors import Pair
+from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, cfg_batch, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.solvers import Memory, Step, Velocity, euler
+from mova.sampling.solvers import SolverState, Step, Velocity, euler
 from mova.sampling.task import Task
 
 ROOT = Path(__file__).parents[1]
@@ -157,25 +157,29 @@ def measure(size: Size, repeats: int, *, branches_per_forward: int) -> Timing:
     schedules = schedule_pair(ScheduleConfig(shift=5.0), repeats + 1)
     timing = Timing()
 
-    def both_ways(velocity: Velocity, latents: Pair, step: Step, memory: Memory | None) -> tuple[Pair, Memory | None]:
-        found: dict[str, Pair] = {}
+    def both_ways(
+        velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None
+    ) -> tuple[AVTensors, SolverState | None]:
+        found: dict[str, AVTensors] = {}
 
-        def library(now: Pair, point: int, /) -> Pair:
+        def library(now: AVTensors, point: int, /) -> AVTensors:
             found["ours"] = velocity(now, point)
             return found["ours"]
 
-        def plain(now: Pair, point: int, /) -> Pair:
+        def plain(now: AVTensors, point: int, /) -> AVTensors:
             taus = float(schedules[0].timesteps[point]), float(schedules[1].timesteps[point])
             whole = now.video if condition is None else torch.cat([now.video, condition[None]], dim=1)
             made = [plain_velocity(weights, size, whole, now.audio, taus, texts[text].to(dtype)) for text in (True, False)]
-            found["plain"] = Pair(*(negative + SCALE * (positive - negative) for positive, negative in zip(*made, strict=True)))
+            found["plain"] = AVTensors(
+                *(negative + SCALE * (positive - negative) for positive, negative in zip(*made, strict=True))
+            )
             return found["plain"]
 
         sides = {"ours": library, "plain": plain}
-        moved: dict[str, Pair] = {}
+        moved: dict[str, AVTensors] = {}
         for side in sides if step.index % 2 else reversed(sides):
             began, began_cpu = clock(device), time.process_time()
-            moved[side], memory = euler(sides[side], latents, step, memory)
+            moved[side], state = euler(sides[side], latents, step, state)
             took, took_cpu = clock(device) - began, time.process_time() - began_cpu
             if step.index > 0:  # the first one warms caches up
                 getattr(timing, f"{side}_s").append(took)
@@ -184,7 +188,7 @@ def measure(size: Size, repeats: int, *, branches_per_forward: int) -> Timing:
             ours, theirs = (getattr(found[side], part) for side in ("ours", "plain"))
             difference = float((ours - theirs).square().mean().sqrt() / theirs.square().mean().sqrt())
             setattr(timing, f"{part}_difference", max(getattr(timing, f"{part}_difference"), difference))
-        return moved["ours"], memory
+        return moved["ours"], state
 
     denoise(
         Experts([model]),
@@ -193,7 +197,7 @@ def measure(size: Size, repeats: int, *, branches_per_forward: int) -> Timing:
         negative_embeds=texts[False],
         video_schedule=schedules[0],
         audio_schedule=schedules[1],
-        guidance=Guidance(SCALE),
+        guidance=Guidance.from_scales(SCALE),
         video_fps=size.fps,
         video_noise=noise(1, video["out_dim"], *size.grid),
         audio_noise=noise(1, audio["out_dim"], size.audio),
@@ -205,7 +209,7 @@ def measure(size: Size, repeats: int, *, branches_per_forward: int) -> Timing:
 
 def result_of(name: str, size: Size, timing: Timing) -> dict[str, Any]:
     """Medians, ratio and speed of one size."""
-    flops = step_flops(Network.from_configs(**size.config), size.lengths, Guidance(SCALE).branches(1.0))
+    flops = step_flops(Network.from_configs(**size.config), size.lengths, Guidance.from_scales(SCALE).branches(1.0))
     device, dtype = (torch.device("cuda"), torch.bfloat16) if size.on_cuda else (torch.device("cpu"), torch.float32)
     peak = matmul_speed(device, dtype)
     ours, plain = statistics.median(timing.ours_s), statistics.median(timing.plain_s)

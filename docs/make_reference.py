@@ -63,6 +63,7 @@ PAGES = (
         "The parts of the sampling loop that can be replaced one by one.",
         (
             "mova.sampling.task",
+            "mova.request.terms",
             "mova.sampling.guidance",
             "mova.sampling.solvers",
         ),

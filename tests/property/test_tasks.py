@@ -26,7 +26,8 @@ from mova.conditioning.given import (
 from mova.conditioning.prepare import given_around
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.pipeline.conditioning import given_levels, task_of
+from mova.pipeline.codecs import Codecs
+from mova.pipeline.conditioning import fill_missing_frames, given_levels, task_of
 from mova.request.capabilities import Capabilities
 from mova.request.plan import Canvas, Plan, resolve
 from mova.request.schema import GenerationRequest, Retake
@@ -103,7 +104,7 @@ def test_a_still_gives_its_latent_whole() -> None:
 
 def test_words_alone_give_nothing() -> None:
     assert given_latents(Given()) == ([], [])
-    task = task_of(Given(), GRID, CLOCK, encode_video=torch.zeros_like, encode_audio=torch.zeros_like)
+    task = task_of(Given(), GRID, CLOCK, Codecs(None, None))
     assert (task.grid, task.video, task.audio, task.only) == (GRID, None, None, None)
 
 
@@ -117,13 +118,8 @@ def test_a_picture_gives_the_latent_of_its_frame_and_is_what_the_codec_sees_ther
     pictures = given_pictures(CANVAS, {frame: PICTURE})
     (latent,) = [index for index in range(5) if frame in frames_of(index)]
     assert given_latents(pictures) == ([latent], [])
-
-    def encode(video: torch.Tensor) -> torch.Tensor:
-        shown = video[0, 0, frames_of(latent), 0, 0]
-        assert torch.equal(shown, torch.full_like(shown, 9 / 127.5 - 1.0)), "the picture stands still for its latent"
-        return torch.zeros(1, 6, 5, 2, 3)
-
-    assert task_of(pictures, GRID, CLOCK, encode_video=encode, encode_audio=encode).video is not None
+    shown = fill_missing_frames(pictures, GRID, CLOCK)[0, 0, frames_of(latent), 0, 0]
+    assert torch.equal(shown, torch.full_like(shown, 9 / 127.5 - 1.0)), "the picture stands still for its latent"
 
 
 def test_a_last_picture_is_given_and_joins_a_first_one_and_audio() -> None:
@@ -251,7 +247,7 @@ def test_a_token_at_level_zero_is_untouched_by_every_solver_whatever_the_network
     state: SolverState | None = None
     for index in range(num_steps):
         ends = [AVTensors(torch.where(given_tokens, 0.0, sigma), sigma.view(1, 1, 1)) for sigma in sigmas[index : index + 2]]
-        latents, state = SOLVERS[name](velocity, latents, Step(index, num_steps, *ends), state)
+        latents, state = SOLVERS[name].step(velocity, latents, Step(index, num_steps, *ends), state)
     kept = given_tokens.expand_as(begin)
     assert torch.equal(latents.video[kept], begin[kept])
     torch.testing.assert_close(latents.video[~kept], begin[~kept] - 1, rtol=0, atol=1e-5)

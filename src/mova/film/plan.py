@@ -21,7 +21,7 @@ from mova.pipeline.passes import guidance_of
 from mova.request.capabilities import Capabilities, resolve_size
 from mova.request.plan import Plan
 from mova.request.schema import GenerationRequest
-from mova.runtime.costs import velocities_in
+from mova.request.solver_names import evaluation_points
 from mova.timeline import frame_time, samples_in_frames
 
 LEAD_S = Fraction(1, 2)
@@ -157,7 +157,7 @@ def work_of(plan: Plan, num_frames: int) -> float:
     """Return the work of a clip: evaluations of the network times pixels of all frames, in millions."""
     guidance = guidance_of(plan)
     branches = fmean(len(guidance.branches(index / 16)) for index in range(17))  # intervals are fractions of the noise levels
-    evaluations = velocities_in(plan.num_inference_steps, plan.solver) * branches
+    evaluations = len(evaluation_points(plan.solver, plan.num_inference_steps)) * branches
     return evaluations * num_frames * plan.width * plan.height / 1e6
 
 

@@ -58,7 +58,7 @@ class Setting:
     @property
     def guidance(self) -> Guidance:
         """The guidance itself."""
-        return Guidance(self.text, self.cross, self_scale=self.own, audio_text_scale=self.audio_text)
+        return Guidance.from_scales(self.text, self.cross, self_scale=self.own, audio_text_scale=self.audio_text)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Batch:
         timeline: The clock at the frame rate.
         num_inference_steps: Sampler steps.
         guidance: Guidance.
-        solver: Name or step function of the solver.
+        solver: Name of a solver, a step function, or a ``SolverSpec``.
         seed: Seed or seeds of the video, or ``None`` to draw them.
         audio_seed: Seed or seeds of the audio; those of the video if ``None``.
         generator: In place of ``seed``: generators to draw seeds from.

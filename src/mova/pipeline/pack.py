@@ -16,9 +16,10 @@ from mova.pipeline.prompts import Prompts, Texts
 from mova.request.arguments import SamplingArguments, check_names
 from mova.request.capabilities import Capabilities, resolve_fps, resolve_length, resolve_size, value_or
 from mova.request.plan import Canvas
+from mova.request.terms import read_terms
 from mova.sampling.guidance import Guidance, Guider
 from mova.sampling.seeds import Generator
-from mova.sampling.solvers import Solver
+from mova.sampling.solvers import Solver, SolverSpec
 from mova.sampling.task import Task
 
 
@@ -27,7 +28,7 @@ class PipelineArguments(SamplingArguments, total=False):
 
     audio_negative_prompt: Texts | None
     guidance: Guider | None
-    solver: str | Solver | None
+    solver: str | Solver | SolverSpec | None
     seed: int | Sequence[int] | None
     audio_seed: int | Sequence[int] | None
     generator: Generator | None
@@ -45,7 +46,7 @@ class PipelineArguments(SamplingArguments, total=False):
 DESCRIPTIONS = {
     "audio_negative_prompt": "What the audio keeps away from, if not from ``negative_prompt``; one, or one a clip.",
     "guidance": "In place of all scales: any object with the two methods of ``Guider``.",
-    "solver": "Name of a solver, or a step function.",
+    "solver": "Name of a solver, a step function, or a ``SolverSpec``.",
     "seed": "Seed of the video; one number (clip i has ``seed + i``) or one a clip. Drawn if not given, nor ``generator``.",
     "audio_seed": "Seed of the audio, likewise; the video's if not given, which gives other noise all the same.",
     "generator": "In place of ``seed``: a generator to draw seeds from, or one a clip.",
@@ -126,12 +127,8 @@ def check_output_type(output_type: str) -> None:
 
 
 def _guidance(capabilities: Capabilities, values: Mapping[str, Any]) -> Guidance:
-    get = values.get
-    return Guidance(
-        text_scale=value_or(get("guidance_scale"), capabilities.guidance_scale),
-        cross_scale=value_or(get("cross_guidance_scale"), capabilities.cross_guidance_scale),
-        self_scale=get("self_guidance_scale", 0.0),
-        audio_text_scale=get("audio_guidance_scale"),
-        audio_cross_scale=get("audio_cross_guidance_scale"),
-        audio_self_scale=get("audio_self_guidance_scale"),
-    )
+    scales = {
+        "guidance_scale": value_or(values.get("guidance_scale"), capabilities.guidance_scale),
+        "cross_guidance_scale": value_or(values.get("cross_guidance_scale"), capabilities.cross_guidance_scale),
+    }
+    return Guidance(read_terms({**values, **scales}))

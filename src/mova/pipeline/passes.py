@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from mova.request.plan import Plan
-from mova.runtime.costs import points_in
-from mova.sampling.guidance import Branch, Guidance
+from mova.request.solver_names import evaluation_points
+from mova.request.terms import Branch, read_terms
+from mova.sampling.guidance import Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 
 
 def guidance_of(plan: Plan) -> Guidance:
     """The guidance that a request asks for."""
-    request = plan.request
-    return Guidance(
-        text_scale=plan.guidance_scale,
-        cross_scale=plan.cross_guidance_scale,
-        self_scale=request.self_guidance_scale,
-        audio_text_scale=request.audio_guidance_scale,
-        audio_cross_scale=request.audio_cross_guidance_scale,
-        audio_self_scale=request.audio_self_guidance_scale,
-        interval=request.guidance_span(),
-        cross_interval=request.guidance_span("cross_"),
-        self_interval=request.guidance_span("self_"),
-        rescale=request.guidance_rescale,
-    )
+    return Guidance(read_terms(dict(plan.request)), rescale=plan.request.guidance_rescale)
 
 
 def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, ...], ...]:
@@ -35,4 +24,4 @@ def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, .
     guidance = guidance_of(plan)
     steps, request = plan.num_inference_steps, plan.request
     video, _ = schedule_pair(config, steps, shift=request.shift, audio_shift=request.audio_shift)
-    return tuple(guidance.branches(float(video.sigmas[point])) for point in points_in(steps, plan.solver))
+    return tuple(guidance.branches(float(video.sigmas[point])) for point in evaluation_points(plan.solver, steps))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mova.errors import RequestError
 from mova.pipeline.batch import Batch
 from mova.pipeline.codecs import Codecs
 from mova.pipeline.conditioning import build_task
@@ -25,7 +24,7 @@ from mova.progress import Reporter
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.seeds import draw_seeds
-from mova.sampling.solvers import SOLVERS
+from mova.sampling.solvers import find_solver
 from mova.sampling.windows import denoise_windows, plan_windows
 
 if TYPE_CHECKING:
@@ -60,9 +59,7 @@ def run(
     """
     reporter, codecs = reporter or Reporter(), codecs or pipe.codecs
     capabilities, device, timeline = pipe.capabilities, pipe._execution_device, batch.timeline
-    solver = batch.solver if callable(batch.solver) else SOLVERS.get(batch.solver)
-    if solver is None:
-        raise RequestError(f"solver must be one of {', '.join(SOLVERS)}; got {batch.solver!r}.", field="solver")
+    solver = find_solver(batch.solver)
     schedules = pipe.scheduler.schedules(batch.num_inference_steps, shift=batch.shift, audio_shift=batch.audio_shift)
 
     reporter.report("text", 0, 1)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
 from mova.errors import RequestError
-from mova.request.capabilities import SolverName
 from mova.request.schema import Fit, GenerationRequest, Modality, TextOnly
+from mova.request.solver_names import SolverName
 
 ImageLike = Any
 """A path, a PIL image, or an array ``[H, W, 3]`` uint8."""
@@ -59,7 +59,7 @@ class RequestArguments(SamplingArguments, total=False):
     self_guidance_from: float | None
     self_guidance_to: float | None
     guidance_rescale: float
-    solver: SolverName | None
+    solver: SolverName | str | None
     audio_sample_rate: int | None
     cues: Sequence[tuple[float, str]] | None
     image: ImageLike

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from mova.errors import RequestError
+from mova.request.solver_names import SolverName
 from mova.timeline import Timeline, exact_fps, frames_in_seconds
 
-SolverName = Literal["euler", "heun", "adams", "dpmpp", "unipc"]
 _T = TypeVar("_T")
 
 

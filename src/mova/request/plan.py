@@ -10,7 +10,6 @@ from fractions import Fraction
 from mova.errors import RequestError
 from mova.request.capabilities import (
     Capabilities,
-    SolverName,
     grid_frames,
     resolve_fps,
     resolve_length,
@@ -71,7 +70,7 @@ class Plan:
     num_inference_steps: int
     guidance_scale: float
     cross_guidance_scale: float
-    solver: SolverName
+    solver: str
 
     @property
     def canvas(self) -> Canvas:

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from pydantic_core import ErrorDetails
 
 from mova.errors import RequestError
-from mova.request.capabilities import SolverName, both_lengths
+from mova.request.capabilities import both_lengths
+from mova.request.solver_names import KnownSolver
+from mova.request.terms import TERMS, read_interval
 
 MAX_PROMPT_CHARACTERS = 2000
 MAX_SEED = 2**63 - 1
@@ -23,9 +25,6 @@ MAX_PATH_CHARACTERS = 4096
 Fit = Literal["exact", "crop", "pad", "stretch"]
 TextOnly = Literal["white", "unmasked"]
 Modality = Literal["audio", "video"]
-Term = Literal["", "cross_", "self_"]
-TERMS: tuple[Term, ...] = ("", "cross_", "self_")
-"""Beginnings of the fields of the terms of guidance: the text's, the bridge's and the model's own."""
 
 
 class Keyframe(BaseModel):
@@ -137,7 +136,7 @@ class GenerationRequest(BaseModel):
     guidance_rescale: float = _field(0.0, GUIDANCE, "Share of guidance's gain in contrast that is taken back.", ge=0, le=1)
     shift: float | None = _field(None, SAMPLING, "Timestep shift; above 1, more steps at high noise.", ge=0.01, le=100)
     audio_shift: float | None = _field(None, SAMPLING, "Timestep shift of the audio.", ge=0.01, le=100)
-    solver: SolverName | None = _field(None, SAMPLING, "Solver of the sampler.")
+    solver: KnownSolver | None = _field(None, SAMPLING, "Solver of the sampler.")
     audio_sample_rate: int | None = _field(None, SIZE, "Sample rate of the finished audio.", unit="Hz", ge=8000, le=96000)
 
     cues: tuple[Cue, ...] | None = _field(
@@ -186,11 +185,6 @@ class GenerationRequest(BaseModel):
     )
     truncate: bool = _field(False, WHAT, "Whether to cut a prompt that has more tokens than the model reads.")
 
-    def guidance_span(self, term: Term = "") -> tuple[float, float]:
-        """Lowest and highest noise level at which the text's term, or another, guides."""
-        low, high = getattr(self, f"{term}guidance_to"), getattr(self, f"{term}guidance_from")
-        return self.guidance_to if low is None else low, self.guidance_from if high is None else high
-
     @property
     def inputs(self) -> tuple[str, ...]:
         """Every name of something that is given, in order of the fields."""
@@ -236,7 +230,7 @@ def explain(error: ValidationError, known: tuple[str, ...]) -> RequestError:
 
 def _listed(known: tuple[str, ...]) -> str:
     """The fields; those that only say more of another one are left to be guessed from it."""
-    finer = ("audio_", "cross_", "self_")
+    finer = ("audio_", *(term.prefix for term in TERMS if term.prefix))
     shown = [name for name in known if not any(name.startswith(one) and name.removeprefix(one) in known for one in finer)]
     rest = "; some also with audio_, cross_ or self_ in front" if len(shown) < len(known) else ""
     return f"The fields are {', '.join(shown)}{rest}."
@@ -332,12 +326,13 @@ def _keeps_video(request: GenerationRequest, changes: list[str]) -> bool:
 
 def _check_spans(request: GenerationRequest) -> None:
     for term in TERMS:
-        low, high = request.guidance_span(term)
+        low, high = read_interval(term, dict(request))
         if high < low:
+            to_field, from_field = term.interval_fields
             raise RequestError(
-                f"{term}guidance_from must not be below {term}guidance_to; got {high} and {low}.",
+                f"{from_field} must not be below {to_field}; got {high} and {low}.",
                 "Noise falls during a run: guidance begins at the higher level.",
-                field=f"{term}guidance_from",
+                field=from_field,
             )
 
 

@@ -138,7 +138,7 @@ class Weights:
 
 
 Branch = tuple[bool, bool, bool]
-"""(has text, has bridge, is perturbed): a :class:`mova.sampling.guidance.Branch`, which needs torch."""
+"""(has text, has bridge, is perturbed): a :class:`mova.request.terms.Branch`."""
 
 
 def forward_flops(
@@ -244,20 +244,6 @@ def prompt_flops(network: Network, lengths: Lengths, branches: Collection[Branch
 def num_texts(branches: Collection[Branch]) -> int:
     """Texts that evaluations read: the prompt, the negative one, or both."""
     return len({has_text for has_text, _, _ in branches})
-
-
-def points_in(num_steps: int, solver: str) -> tuple[int, ...]:
-    """Points of the schedule at which a run asks for a guided velocity: every step's first; with ``heun`` its second as well,
-    but not in the last.
-    """
-    if solver != "heun":
-        return tuple(range(num_steps))
-    return tuple(point for step in range(num_steps) for point in (step, step + 1))[:-1]
-
-
-def velocities_in(num_steps: int, solver: str) -> int:
-    """Guided velocities that a run asks for."""
-    return len(points_in(num_steps, solver))
 
 
 def tower_weights(tower: Tower) -> Weights:

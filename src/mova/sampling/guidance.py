@@ -1,4 +1,4 @@
-"""How far the sampler is pushed towards the text, towards agreement of picture and audio, and away from its own weak side.
+"""Guidance of the sampler: towards the text, towards agreement of video and audio, away from a weakened network.
 
 With T the text, B the bridge between the towers, and ``v~`` the network whose middle layers attend to nothing:
 
@@ -7,47 +7,43 @@ With T the text, B the bridge between the towers, and ``v~`` the network whose m
 The first two terms are dual guidance (MOVA, arXiv 2602.08794, section 5.1; spec 3.10). The last is perturbed-attention
 guidance (Ahn et al. 2024, arXiv 2403.17377, section 4): in ``v~`` each token of the middle layers' self-attention reads
 itself only, so that structure is lost and guidance leads away from that. Video and audio have scales of their own, and
-each term its own interval of noise levels.
+each term its own interval of noise levels (Kynkäänniemi et al. 2024, arXiv 2404.07724).
 
-A branch whose weight is zero in both modalities is not evaluated: ``s_B = 1, s_S = 0`` is plain classifier-free guidance,
-bit for bit, and ``s_B = s_T`` needs two evaluations as well.
+The sum is taken in the fewest evaluations: ``s_B = 1, s_S = 0`` is plain classifier-free guidance, bit for bit, and
+``s_B = s_T`` needs two evaluations as well. The terms are entries of a list (:mod:`mova.request.terms`), to which others
+can be added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from mova.request.terms import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Interval, Term, read_terms
 from mova.sampling.av_tensors import AVTensors
 
-Span = tuple[float, float]
-
-
-class Branch(NamedTuple):
-    """One evaluation of the network.
-
-    Args:
-        has_text: Whether it reads the prompt, and not the negative prompt.
-        has_bridge: Whether picture and audio read each other.
-        is_perturbed: Whether the middle layers attend to nothing.
-    """
-
-    has_text: bool
-    has_bridge: bool
-    is_perturbed: bool = False
-
-
-UNCOND_NO_BRIDGE = Branch(has_text=False, has_bridge=False)
-UNCOND = Branch(has_text=False, has_bridge=True)
-COND = Branch(has_text=True, has_bridge=True)
-PERTURBED = Branch(has_text=True, has_bridge=True, is_perturbed=True)
+__all__ = [
+    "COND",
+    "PERTURBED",
+    "UNCOND",
+    "UNCOND_NO_BRIDGE",
+    "Branch",
+    "Difference",
+    "Guidance",
+    "Guider",
+    "Interval",
+    "Term",
+    "add_differences",
+    "rescale_spread",
+    "simplify",
+]
 
 
 class Guider(Protocol):
-    """What the loop asks of a guidance: write your own with these two methods."""
+    """What the sampling loop asks of a guidance: write your own with these two methods."""
 
     def branches(self, sigma: float) -> tuple[Branch, ...]:
         """The evaluations needed at a noise level of the video's schedule."""
@@ -58,133 +54,147 @@ class Guider(Protocol):
         ...
 
 
-class Scales(NamedTuple):
-    """The strengths of one modality's terms at one noise level; these leave the full branch as it is.
+class Difference(NamedTuple):
+    """``scale [v(towards) - v(away)]``."""
 
-    Args:
-        text: ``s_T``.
-        cross: ``s_B``.
-        own: ``s_S``.
-    """
-
-    text: float = 1.0
-    cross: float = 1.0
-    own: float = 0.0
+    towards: Branch
+    away: Branch
+    scale: float
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """Guidance by the text, by the bridge and by the network itself.
-
-    Intervals are the lowest and the highest sigma (of the video's schedule) at which a term guides; outside, its scale is
-    what leaves the velocity alone: 1, and 0 for the self term (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+    """Guidance by a list of terms.
 
     Args:
-        text_scale: ``s_T``; 1 leaves the text's own strength, 0 follows the negative prompt only.
-        cross_scale: ``s_B``; 1 leaves the bridge's own strength, above 1 binds picture and audio more.
-        interval: Of the text's term, and of the others where they have none.
-        rescale: 0 to 1: how far the spread of the guided velocity is brought back to that of the full branch
+        terms: Terms, added to the base in this order.
+        base: Evaluation that they are added to.
+        rescale: How far the spread of the guided velocity is brought back to that of the full evaluation, 0 to 1
             (Lin et al. 2023, arXiv 2305.08891, section 3.4).
-        self_scale: ``s_S``; 0 is off.
-        audio_text_scale: ``s_T`` of the audio; the video's if not given, as the next two.
-        audio_cross_scale: ``s_B`` of the audio.
-        audio_self_scale: ``s_S`` of the audio.
-        cross_interval: Of the bridge's term.
-        self_interval: Of the self term.
 
     Raises:
-        ValueError: If a value is out of range.
+        ValueError: If ``rescale`` is out of range.
     """
 
-    text_scale: float
-    cross_scale: float = 1.0
-    interval: Span = (0.0, 1.0)
+    terms: tuple[Term, ...]
+    base: Branch = UNCOND_NO_BRIDGE
     rescale: float = 0.0
-    self_scale: float = 0.0
-    audio_text_scale: float | None = None
-    audio_cross_scale: float | None = None
-    audio_self_scale: float | None = None
-    cross_interval: Span | None = None
-    self_interval: Span | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rescale <= 1.0:
             raise ValueError(f"rescale must be between 0 and 1; got {self.rescale}.")
-        for name in (field.name for field in fields(self) if field.name.endswith("interval")):
-            span: Span | None = getattr(self, name)
-            if span is not None and not 0.0 <= span[0] <= span[1] <= 1.0:
-                raise ValueError(f"{name} must be two sigmas, low before high, between 0 and 1; got {span}.")
+
+    @classmethod
+    def from_scales(
+        cls,
+        text_scale: float,
+        cross_scale: float = 1.0,
+        *,
+        self_scale: float = 0.0,
+        audio_text_scale: float | None = None,
+        audio_cross_scale: float | None = None,
+        audio_self_scale: float | None = None,
+        interval: Interval = (0.0, 1.0),
+        cross_interval: Interval | None = None,
+        self_interval: Interval | None = None,
+        rescale: float = 0.0,
+    ) -> Guidance:
+        """The guidance of the formula above.
+
+        Args:
+            text_scale: ``s_T``; 1 leaves the text's own strength, 0 follows the negative prompt only.
+            cross_scale: ``s_B``; 1 leaves the bridge's own strength, above 1 binds video and audio more.
+            self_scale: ``s_S``; 0 is off.
+            audio_text_scale: ``s_T`` of the audio; the video's if not given, as the next two.
+            audio_cross_scale: ``s_B`` of the audio.
+            audio_self_scale: ``s_S`` of the audio.
+            interval: Lowest and highest sigma at which the text's term guides, and the others where they have none.
+            cross_interval: Interval of the bridge's term.
+            self_interval: Interval of the self term.
+            rescale: See the class.
+
+        Raises:
+            ValueError: If a value is out of range.
+        """
+        values: dict[str, float | None] = {
+            "guidance_scale": text_scale,
+            "cross_guidance_scale": cross_scale,
+            "self_guidance_scale": self_scale,
+            "audio_guidance_scale": audio_text_scale,
+            "audio_cross_guidance_scale": audio_cross_scale,
+            "audio_self_guidance_scale": audio_self_scale,
+        }
+        for prefix, span in (("", interval), ("cross_", cross_interval), ("self_", self_interval)):
+            if span is not None:
+                values |= {f"{prefix}guidance_to": span[0], f"{prefix}guidance_from": span[1]}
+        return cls(read_terms(values), rescale=rescale)
 
     def branches(self, sigma: float) -> tuple[Branch, ...]:
         """The evaluations with a weight in either modality at this level, the fullest first."""
-        video, audio = self.scales(sigma)
-        needed = _needed(video) | _needed(audio)
-        if self.rescale:  # the spread to return to is that of the full branch, whatever its weight
+        needed = set()
+        for base, differences in (self._simplified(sigma, part) for part in (0, 1)):
+            needed |= {base, *(branch for one in differences for branch in (one.towards, one.away))}
+        if self.rescale:  # the spread to return to is that of the full evaluation, whatever its weight
             needed |= {COND}
-        return tuple(branch for branch in (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED) if branch in needed)
+        return tuple(sorted(needed, key=lambda one: (one.is_perturbed, not one.has_text, not one.has_bridge)))
 
     def combine(self, velocities: Mapping[Branch, AVTensors], sigma: float) -> AVTensors:
-        """The guided velocity from the branches of this level."""
-        video, audio = self.scales(sigma)
-        guided = AVTensors(
-            combined({branch: pair.video for branch, pair in velocities.items()}, video),
-            combined({branch: pair.audio for branch, pair in velocities.items()}, audio),
+        """The guided velocity from the evaluations of this level."""
+        video, audio = (
+            add_differences({branch: pair[part] for branch, pair in velocities.items()}, *self._simplified(sigma, part))
+            for part in (0, 1)
         )
         if not self.rescale:
-            return guided
+            return AVTensors(video, audio)
         full = velocities[COND]
-        return AVTensors(rescaled(guided.video, full.video, self.rescale), rescaled(guided.audio, full.audio, self.rescale))
+        return AVTensors(rescale_spread(video, full.video, self.rescale), rescale_spread(audio, full.audio, self.rescale))
 
-    def scales(self, sigma: float) -> tuple[Scales, Scales]:
-        """The strengths of the video's terms and of the audio's at this level."""
-        video = (self.text_scale, self.cross_scale, self.self_scale)
-        audio = (self.audio_text_scale, self.audio_cross_scale, self.audio_self_scale)
-        spans = (self.interval, self.cross_interval or self.interval, self.self_interval or self.interval)
-        guides = [low <= sigma <= high for low, high in spans]
-        own = [ours if own is None else own for ours, own in zip(video, audio, strict=True)]
-        return _inside(video, guides), _inside(own, guides)
+    def _simplified(self, sigma: float, part: int) -> tuple[Branch, list[Difference]]:
+        return simplify(self.base, [Difference(term.towards, term.away, term.scales(sigma)[part]) for term in self.terms])
 
 
-def combined(velocities: Mapping[Branch, Tensor], scales: Scales) -> Tensor:
-    """The formula above in the fewest terms, so that the shortcuts are exact and not merely close."""
-    guided = _by_text_and_bridge(velocities, scales.text, scales.cross)
-    return guided + scales.own * (velocities[COND] - velocities[PERTURBED]) if scales.own else guided
+def simplify(base: Branch, differences: Sequence[Difference]) -> tuple[Branch, list[Difference]]:
+    """The same sum in the fewest evaluations, so that shortcuts are exact and not merely close.
+
+    Differences that lead on from the base, one from where the other ends, are a path. Neighbours on it with equal scales are
+    one difference; those of scale 0 vanish; and one of scale 1 from the base moves the base.
+
+    Args:
+        base: Evaluation that the differences are added to.
+        differences: Weighted differences.
+
+    Returns:
+        Base and differences of the shorter sum.
+    """
+    path: list[Difference] = []
+    rest, end = list(differences), base
+    while (step := next((one for one in rest if one.away == end), None)) is not None:
+        rest.remove(step)
+        end = step.towards
+        if path and path[-1].scale == step.scale:
+            step = step._replace(away=path.pop().away)
+        path.append(step)
+    while path and path[0].scale == 1.0 and path[0].away == base:
+        base = path.pop(0).towards
+    return base, [one for one in (*path, *rest) if one.scale]
 
 
-def rescaled(guided: Tensor, full: Tensor, amount: float) -> Tensor:
+def add_differences(velocities: Mapping[Branch, Tensor], base: Branch, differences: Sequence[Difference]) -> Tensor:
+    """``v(base)`` plus weighted differences, in their order."""
+    guided = velocities[base]
+    for towards, away, scale in differences:
+        guided = guided + scale * (velocities[towards] - velocities[away])
+    return guided
+
+
+def rescale_spread(guided: Tensor, full: Tensor, amount: float) -> Tensor:
     """``guided`` with its spread over each sample moved towards that of ``full``.
 
     Args:
         guided: ``[B, ...]``.
         full: ``[B, ...]``.
-        amount: 0 leaves it, 1 moves it all the way.
+        amount: Share of the way, 0 to 1.
     """
     axes = tuple(range(1, guided.ndim))
     ratio = full.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True).clamp(min=1e-12)
     return guided * (amount * ratio + (1.0 - amount))
-
-
-def _inside(scales: tuple[float, ...] | list[float], guides: list[bool]) -> Scales:
-    return Scales(*(ours if is_in else off for ours, is_in, off in zip(scales, guides, Scales(), strict=True)))
-
-
-def _needed(scales: Scales) -> set[Branch]:
-    weights = {UNCOND: scales.cross - scales.text, UNCOND_NO_BRIDGE: 1.0 - scales.cross, PERTURBED: scales.own}
-    needed = {branch for branch, weight in weights.items() if weight}
-    return needed | {COND} if scales.text or scales.own else needed
-
-
-def _by_text_and_bridge(velocities: Mapping[Branch, Tensor], text: float, cross: float) -> Tensor:
-    if cross == text:
-        if text == 1.0:
-            return velocities[COND]
-        if text == 0.0:
-            return velocities[UNCOND_NO_BRIDGE]
-        return velocities[UNCOND_NO_BRIDGE] + text * (velocities[COND] - velocities[UNCOND_NO_BRIDGE])
-    if cross == 1.0:
-        bridged = velocities[UNCOND]
-    elif cross == 0.0:
-        bridged = velocities[UNCOND_NO_BRIDGE]
-    else:
-        bridged = velocities[UNCOND_NO_BRIDGE] + cross * (velocities[UNCOND] - velocities[UNCOND_NO_BRIDGE])
-    return bridged if text == 0.0 else bridged + text * (velocities[COND] - velocities[UNCOND])

@@ -2,8 +2,8 @@
 modalities at once.
 
 Every level is a map over tokens and each modality has its own, so that a token that is given (level 0
-throughout) does not move. States and updates are float32. A solver that looks back takes its memory from the
-step before and hands on its own; ``None`` is no memory.
+throughout) does not move. States and updates are float32. A multistep solver takes its state from the step before
+and returns its own; ``None`` is no state.
 
 ``dpmpp`` and ``unipc`` look back on the clock of the log signal-to-noise ratio, ``lambda = log((1 - sigma) /
 sigma)``, whose ends are infinite: at sigma 1 and 0 they take the limits, which are finite.
@@ -18,9 +18,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mova.errors import RequestError
+from mova.request.solver_names import EVALUATIONS, Evaluations, list_solvers, load_solver, once_a_step
 from mova.sampling.av_tensors import AVTensors
 
 MAX_STEP_RATIO = 10.0
+"""Looking back over a step that was shorter by more than this would magnify rounding."""
 
 
 class Velocity(Protocol):
@@ -36,7 +39,7 @@ class Step:
     """One step of the run.
 
     Args:
-        index: 0 for the first.
+        index: Number of the step, from 0.
         num_steps: Steps of the run.
         sigma_from: Level maps before the step, broadcastable to the latents.
         sigma_to: Level maps after it.
@@ -50,12 +53,12 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class SolverState:
-    """What a multistep solver remembers.
+    """What a multistep solver keeps of the steps before.
 
     Args:
         step: The step before.
-        prediction: At its beginning, what the solver extrapolates: the velocity, or the denoised latents.
-        before: The same of one step earlier, for the solver that needs it.
+        prediction: What the solver extrapolates, at the beginning of that step: the velocity, or the denoised latents.
+        before: State of one step earlier, for a solver that needs it.
     """
 
     step: Step
@@ -64,6 +67,20 @@ class SolverState:
 
 
 Solver = Callable[[Velocity, AVTensors, Step, SolverState | None], tuple[AVTensors, SolverState | None]]
+"""Makes one step: from (velocity, latents, step, state) to the latents after it and the state for the next."""
+
+
+@dataclass(frozen=True)
+class SolverSpec:
+    """A solver and what its runs cost.
+
+    Args:
+        step: Function that makes one step.
+        evaluations: Points of the schedule at which it asks for a velocity, by the number of steps.
+    """
+
+    step: Solver
+    evaluations: Evaluations = once_a_step
 
 
 def euler(
@@ -87,7 +104,7 @@ def heun(velocity: Velocity, latents: AVTensors, step: Step, state: SolverState 
 def adams(
     velocity: Velocity, latents: AVTensors, step: Step, state: SolverState | None
 ) -> tuple[AVTensors, SolverState | None]:
-    """Second order, one evaluation: Adams-Bashforth with uneven steps, the slope taken from the step before.
+    """Second order, one evaluation: Adams-Bashforth with uneven steps.
 
     ``v + (v - v_before) h / (2 h_before)``, with h the signed length of a step in sigma (Hairer, Norsett and
     Wanner, "Solving ordinary differential equations I", III.5). The first step is Euler's.
@@ -142,7 +159,37 @@ def unipc(
     return _second_order_correction(_euler_step(corrected, now, step), bends, step), kept
 
 
-SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "adams": adams, "dpmpp": dpmpp, "unipc": unipc}
+SOLVERS: dict[str, SolverSpec] = {
+    name: SolverSpec(step, EVALUATIONS[name])
+    for name, step in {"euler": euler, "heun": heun, "adams": adams, "dpmpp": dpmpp, "unipc": unipc}.items()
+}
+
+
+def add_solver(name: str, spec: SolverSpec) -> None:
+    """Make a solver known by name, to requests, plans and pipelines of this process.
+
+    Raises:
+        ValueError: If a solver of another kind has the name.
+    """
+    if SOLVERS.get(name, spec) != spec:
+        raise ValueError(f"there is another solver named {name}.")
+    SOLVERS[name], EVALUATIONS[name] = spec, spec.evaluations
+
+
+def find_solver(solver: str | Solver | SolverSpec) -> SolverSpec:
+    """The solver of a name; a step function is one that asks for one velocity a step.
+
+    Raises:
+        RequestError: If there is no solver of that name.
+    """
+    if isinstance(solver, SolverSpec):
+        return solver
+    if not isinstance(solver, str):
+        return SolverSpec(solver)
+    found = SOLVERS.get(solver) or load_solver(solver)
+    if not isinstance(found, SolverSpec):
+        raise RequestError(f"solver must be one of {', '.join(list_solvers())}; got {solver!r}.", field="solver")
+    return found
 
 
 def _euler_step(latents: AVTensors, velocity: AVTensors, step: Step) -> AVTensors:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from mova.data.shards import World
 from mova.errors import RequestError
-from mova.request.capabilities import SolverName
+from mova.request.solver_names import SolverName
 from mova.scenes.kinds import load_kinds
 from mova.training.noise_maps import NoiseSettings
 from mova.training.trainer import OptimSettings

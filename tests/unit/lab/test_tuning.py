@@ -84,7 +84,7 @@ def test_rows_come_back_as_they_were_written_and_only_for_the_same_trial(tmp_pat
 def test_a_setting_says_itself_in_a_few_words_and_is_a_guidance() -> None:
     assert str(Setting(2.0, 1.5)) == "text 2, cross 1.5"
     assert str(Setting(2.0, 1.0, 0.5, 3.0)) == "text 2, cross 1, self 0.5, audio 3"
-    assert Setting(2.0, 1.5, 0.5, 3.0).guidance == Guidance(2.0, 1.5, self_scale=0.5, audio_text_scale=3.0)
+    assert Setting(2.0, 1.5, 0.5, 3.0).guidance == Guidance.from_scales(2.0, 1.5, self_scale=0.5, audio_text_scale=3.0)
 
 
 def test_clips_are_the_same_in_batches_of_any_size(tiny_components: Components) -> None:

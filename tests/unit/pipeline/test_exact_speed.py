@@ -23,7 +23,6 @@ from mova.sampling.denoise import MAX_TOKENS_FOR_BATCHED_CFG, Experts, cfg_batch
 from mova.sampling.guidance import Guidance
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.solvers import SOLVERS
 from mova.sampling.task import Task
 
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
@@ -46,8 +45,8 @@ class WithoutKeeper(nn.Module):
     def encode_text(self, text_embeds: Tensor) -> Tensor:
         return text_embeds
 
-    def forward(self, video: Tensor, audio: Tensor, *, text_context: Tensor, **rest: Any) -> Any:
-        return self.model(video, audio, text_embeds=text_context, **rest)
+    def forward(self, *latents: Tensor, **rest: Any) -> Any:
+        return self.model(*latents, **rest)
 
 
 def run(models: Sequence[nn.Module], *, frames: int = 2, guidance: Guidance | None = None, **changes: Any) -> AVTensors:
@@ -58,7 +57,7 @@ def run(models: Sequence[nn.Module], *, frames: int = 2, guidance: Guidance | No
         "negative_embeds": torch.randn(1, 5, 32, generator=generator),
         "video_schedule": video_schedule,
         "audio_schedule": audio_schedule,
-        "guidance": guidance or Guidance(3.0),
+        "guidance": guidance or Guidance.from_scales(3.0),
         "video_fps": 16.0,
         "video_noise": video_noise(1, (4, frames, 4, 4))[None],
         "audio_noise": audio_noise(1, (6, 10))[None],
@@ -95,7 +94,7 @@ def of_the_text(counts: Counter[str]) -> dict[str, int]:
 def test_each_prompt_is_projected_once_a_run_in_every_block(tiny_components: Components, solver: str) -> None:
     model = tiny_components.transformer
     with calls_of(model) as counts:
-        run([model], solver=SOLVERS[solver])
+        run([model], solver=solver)
     projected = of_the_text(counts)
     # two towers, and two blocks of each with k, v and the norm of k
     assert len(projected) == 2 + 2 * 2 * 3
@@ -108,7 +107,7 @@ def test_each_prompt_is_projected_once_a_run_in_every_block(tiny_components: Com
 def test_three_branches_still_project_two_prompts(tiny_components: Components) -> None:
     model = tiny_components.transformer
     with calls_of(model) as counts:
-        run([model], guidance=Guidance(3.0, 2.0))
+        run([model], guidance=Guidance.from_scales(3.0, 2.0))
     assert counts["0."] == 3 * NUM_STEPS
     assert set(of_the_text(counts).values()) == {2}
 
@@ -134,9 +133,9 @@ def test_the_text_encoder_reads_each_prompt_once_whatever_the_number_of_steps(ti
 
 def test_what_is_kept_changes_nothing_to_the_bit(tiny_two_experts: Components) -> None:
     models = [model for model in (tiny_two_experts.transformer, tiny_two_experts.transformer_2) if model is not None]
-    kept = run(models, guidance=Guidance(3.0, 2.0))
+    kept = run(models, guidance=Guidance.from_scales(3.0, 2.0))
     with calls_of(*models) as counts:
-        anew = run([WithoutKeeper(model) for model in models], guidance=Guidance(3.0, 2.0))
+        anew = run([WithoutKeeper(model) for model in models], guidance=Guidance.from_scales(3.0, 2.0))
     assert counts["0.audio_embed.text_embedding"] == 3 * NUM_STEPS  # it does project at every call
     assert torch.equal(kept.video, anew.video)
     assert torch.equal(kept.audio, anew.audio)
@@ -255,7 +254,7 @@ def test_a_map_of_levels_is_told_only_where_tokens_differ_and_never_looked_at_ag
         negative_embeds=None,
         video_schedule=schedules[0],
         audio_schedule=schedules[1],
-        guidance=Guidance(1.0),
+        guidance=Guidance.from_scales(1.0),
         video_fps=16.0,
         video_noise=video_noise(1, (4, 2, 4, 4))[None],
         audio_noise=audio_noise(1, (6, 10))[None],

@@ -193,7 +193,7 @@ def test_seeds_count_up_over_a_batch_and_a_generator_gives_the_same_ones_again()
 )
 def test_what_cannot_be_done_is_refused_by_name(pipeline: MOVAPipeline, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(RequestError) as caught:
-        pipeline(**({"prompt": "a ball", "guidance": Guidance(2.0)} | SHORT | changes))
+        pipeline(**({"prompt": "a ball", "guidance": Guidance.from_scales(2.0)} | SHORT | changes))
     assert caught.value.field == field
 
 

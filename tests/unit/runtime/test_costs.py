@@ -25,9 +25,10 @@ from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P
 from mova.models.tower import TowerInputs
+from mova.request.solver_names import evaluation_points
 from mova.runtime import costs
 from mova.runtime.codec_costs import CODECS, codec_cost
-from mova.runtime.costs import INTERACTING, Lengths, Network, points_in, velocities_in
+from mova.runtime.costs import INTERACTING, Lengths, Network
 from mova.runtime.memory import Model, choices, denoise_tensors, first_that_fits
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
@@ -42,7 +43,7 @@ P720 = Lengths(video=176_400, audio=403, text=512, frames=49)
 TEXT_ENCODER = {"vocab_size": 256384, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
 WAN_TINY = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 1}
 DAC_TINY = {"encoder_dim": 8, "encoder_rates": [2, 3], "latent_dim": 8, "decoder_dim": 32, "decoder_rates": [3, 2]}
-PLAIN, CFG, DUAL = (Guidance(*scales).branches(0.5) for scales in ((1.0, 1.0), (5.0, 1.0), (5.0, 3.5)))
+PLAIN, CFG, DUAL = (Guidance.from_scales(*scales).branches(0.5) for scales in ((1.0, 1.0), (5.0, 1.0), (5.0, 3.5)))
 
 
 def counted(compute: Callable[[], Any]) -> int:
@@ -129,7 +130,7 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
     config = tiny_two_experts.transformer.config
     network = Network.from_configs(config["video"], config["audio"], config["bridge"])
     lengths = Lengths(video=2 * 4, audio=10, text=5, frames=2)
-    branches = Guidance(3.0, cross_scale).branches(0.5)
+    branches = Guidance.from_scales(3.0, cross_scale).branches(0.5)
     assert len(branches) == evaluations
     first, second = tiny_two_experts.transformer, tiny_two_experts.transformer_2
     assert second is not None
@@ -143,7 +144,7 @@ def test_a_guided_run_of_two_experts_costs_exactly_what_torch_counts(
             negative_embeds=torch.randn(1, 5, 32),
             video_schedule=video_schedule,
             audio_schedule=audio_schedule,
-            guidance=Guidance(3.0, cross_scale),
+            guidance=Guidance.from_scales(3.0, cross_scale),
             video_fps=16.0,
             video_noise=torch.randn(1, 4, 2, 4, 4),
             audio_noise=torch.randn(1, 6, 10),
@@ -165,8 +166,8 @@ def test_a_solver_asks_for_as_many_velocities_as_are_counted(name: str) -> None:
     latents, memory = AVTensors(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1)), None
     for index in range(5):
         ends = [AVTensors(sigmas[i].view(1, 1, 1, 1, 1), sigmas[i].view(1, 1, 1)) for i in (index, index + 1)]
-        latents, memory = SOLVERS[name](velocity, latents, Step(index, 5, *ends), memory)
-    assert tuple(asked) == points_in(5, name) and len(asked) == velocities_in(5, name)
+        latents, memory = SOLVERS[name].step(velocity, latents, Step(index, 5, *ends), memory)
+    assert tuple(asked) == evaluation_points(name, 5)
 
 
 def test_interacting_layers_are_counted_as_the_bridge_places_them() -> None:

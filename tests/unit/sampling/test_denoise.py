@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
@@ -32,7 +33,7 @@ def run(components: Components, task: Task | None = None, *, num_steps: int = 2,
         "negative_embeds": torch.randn(1, 5, 32, generator=generator),
         "video_schedule": video_schedule,
         "audio_schedule": audio_schedule,
-        "guidance": Guidance(3.0),
+        "guidance": Guidance.from_scales(3.0),
         "video_fps": 16.0,
         "video_noise": video_noise(1, (4, 2, 4, 4))[None],
         "audio_noise": audio_noise(1, (6, 10))[None],
@@ -48,7 +49,7 @@ def test_given_latents_come_out_as_they_went_in_and_the_rest_is_made(tiny_compon
     first_frame[0] = 0.0
     plain = run(tiny_components)
     for name in SOLVERS:
-        result = run(tiny_components, Task(first_frame, torch.ones(10), video=video), solver=SOLVERS[name], num_steps=3)
+        result = run(tiny_components, Task(first_frame, torch.ones(10), video=video), solver=name, num_steps=3)
         assert torch.equal(result.video[0, :, :1], video[:, :1])
         assert not torch.equal(result.video[0, :, 1:], plain.video[0, :, 1:])
     silent = run(tiny_components, Task(torch.zeros(2, 4, 4), torch.ones(10), video=video))
@@ -85,7 +86,7 @@ def test_a_cross_scale_of_one_equals_plain_guidance_bit_for_bit(tiny_components:
 
 
 def test_sharing_a_forward_pass_between_branches_changes_nothing(tiny_components: Components) -> None:
-    guidance = Guidance(3.0, 2.0)
+    guidance = Guidance.from_scales(3.0, 2.0)
     apart = run(tiny_components, guidance=guidance)
     for count in (2, 3):
         together = run(tiny_components, guidance=guidance, branches_per_forward=count)
@@ -94,7 +95,7 @@ def test_sharing_a_forward_pass_between_branches_changes_nothing(tiny_components
 
 
 def test_without_guidance_no_negative_prompt_is_needed_and_with_it_one_is(tiny_components: Components) -> None:
-    run(tiny_components, guidance=Guidance(1.0), negative_embeds=None)
+    run(tiny_components, guidance=Guidance.from_scales(1.0), negative_embeds=None)
     with pytest.raises(ValueError, match="negative_embeds"):
         run(tiny_components, negative_embeds=None)
 
@@ -110,7 +111,7 @@ def test_the_second_expert_works_from_the_boundary_down(tiny_two_experts: Compon
                 with_kwargs=True,
             )
         )
-    run(tiny_two_experts, num_steps=10, guidance=Guidance(1.0), negative_embeds=None)
+    run(tiny_two_experts, num_steps=10, guidance=Guidance.from_scales(1.0), negative_embeds=None)
     for hook in hooks:
         hook.remove()
     assert len(calls) == 10
@@ -126,6 +127,31 @@ def test_a_callback_sees_every_step_and_can_replace_the_latents(tiny_components:
     zeros = AVTensors(torch.zeros_like(plain.video), torch.zeros_like(plain.audio))
     replaced = run(tiny_components, on_step=lambda progress: zeros if progress.step == 2 else None)
     assert float(replaced.video.abs().sum()) == 0.0
+
+
+@pytest.mark.parametrize("has_step_cache", [False, True])
+def test_a_callback_that_raises_ends_the_run_and_leaves_the_network_as_it_was(
+    tiny_components: Components, has_step_cache: bool
+) -> None:
+    model = tiny_components.transformer
+    if has_step_cache:
+        model.enable_cache(FirstBlockCacheConfig(threshold=0.05))
+    try:
+        plain = run(tiny_components, num_steps=4)
+
+        def cancel(progress: Progress) -> None:
+            if progress.step == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_components, num_steps=4, on_step=cancel)
+        assert torch.is_grad_enabled()
+        again = run(tiny_components, num_steps=4)
+    finally:
+        if has_step_cache:
+            model.disable_cache()
+    assert torch.equal(again.video, plain.video)
+    assert torch.equal(again.audio, plain.audio)
 
 
 def test_channels_of_a_condition_reach_a_network_that_has_room_for_them(tiny_components: Components) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
+from mova.request.terms import TERMS
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
-from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Guidance
+from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Guidance, Term
 from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.task import Task
@@ -42,7 +49,7 @@ def guided(guidance: Guidance, sigma: float = 0.5) -> AVTensors:
 def test_only_needed_branches_are_asked_for_and_the_result_is_the_formulas(
     text: float, cross: float, branches: tuple[Branch, ...]
 ) -> None:
-    guidance = Guidance(text, cross)
+    guidance = Guidance.from_scales(text, cross)
     assert guidance.branches(0.5) == branches
     result = guided(guidance)
     for part in (0, 1):
@@ -52,18 +59,18 @@ def test_only_needed_branches_are_asked_for_and_the_result_is_the_formulas(
 
 
 def test_a_cross_scale_of_one_is_plain_guidance_bit_for_bit() -> None:
-    result = guided(Guidance(5.0, 1.0))
+    result = guided(Guidance.from_scales(5.0, 1.0))
     for part in (0, 1):
         negative, positive = VELOCITIES[UNCOND][part], VELOCITIES[COND][part]
         assert torch.equal(result[part], negative + 5.0 * (positive - negative))
 
 
 def test_scales_of_one_return_the_full_branch_itself() -> None:
-    assert torch.equal(guided(Guidance(1.0)).video, VELOCITIES[COND].video)
+    assert torch.equal(guided(Guidance.from_scales(1.0)).video, VELOCITIES[COND].video)
 
 
 def test_outside_its_interval_guidance_is_off() -> None:
-    guidance = Guidance(5.0, 3.5, interval=(0.2, 0.8))
+    guidance = Guidance.from_scales(5.0, 3.5, interval=(0.2, 0.8))
     assert guidance.branches(0.9) == guidance.branches(0.1) == (COND,)
     assert len(guidance.branches(0.2)) == len(guidance.branches(0.8)) == 3
     assert torch.equal(guided(guidance, 0.9).audio, VELOCITIES[COND].audio)
@@ -73,25 +80,55 @@ def test_rescaling_brings_the_spread_of_each_sample_back() -> None:
     for part in (0, 1):
         axes = tuple(range(1, VELOCITIES[COND][part].ndim))
         wanted = VELOCITIES[COND][part].std(dim=axes)
-        assert not torch.allclose(guided(Guidance(5.0))[part].std(dim=axes), wanted, rtol=0.1)
-        torch.testing.assert_close(guided(Guidance(5.0, rescale=1.0))[part].std(dim=axes), wanted)
+        assert not torch.allclose(guided(Guidance.from_scales(5.0))[part].std(dim=axes), wanted, rtol=0.1)
+        torch.testing.assert_close(guided(Guidance.from_scales(5.0, rescale=1.0))[part].std(dim=axes), wanted)
 
 
 def test_rescaling_asks_for_the_full_branch_even_where_it_has_no_weight() -> None:
-    assert Guidance(0.0, 1.0, rescale=0.5).branches(0.5) == (COND, UNCOND)
+    assert Guidance.from_scales(0.0, 1.0, rescale=0.5).branches(0.5) == (COND, UNCOND)
 
 
 @pytest.mark.parametrize(
-    "values", [{"rescale": 1.5}, {"interval": (0.8, 0.2)}, {"interval": (0.0, 1.5)}, {"self_interval": (0.8, 0.2)}]
+    ("values", "words"),
+    [
+        ({"rescale": 1.5}, "rescale"),
+        ({"interval": (0.8, 0.2)}, "interval of the text term"),
+        ({"interval": (0.0, 1.5)}, "interval of the text term"),
+        ({"self_interval": (0.8, 0.2)}, "interval of the self term"),
+    ],
 )
-def test_a_wrong_value_is_named(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        Guidance(2.0, **values)
+def test_a_wrong_value_is_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Guidance.from_scales(2.0, **values)
+
+
+@settings(deadline=None)
+@given(st.data(), st.booleans())
+def test_any_list_of_terms_is_its_weighted_sum_in_evaluations_of_its_own_only(data: st.DataObject, is_dual: bool) -> None:
+    branches = st.builds(Branch, st.booleans(), st.booleans(), st.booleans())
+    scales = st.sampled_from([0.0, 1.0, 2.5, -1.0])
+    own = data.draw(st.lists(st.builds(Term, st.just("own"), branches, branches, scales, scales), max_size=4))
+    known = [replace(term, scale=data.draw(scales), audio_scale=data.draw(scales)) for term in TERMS] if is_dual else []
+    guidance = Guidance((*known, *own), base=UNCOND_NO_BRIDGE if is_dual else data.draw(branches))
+    generator = torch.Generator().manual_seed(0)
+    velocities = {
+        Branch(*flags): AVTensors(*(torch.randn(1, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2)))
+        for flags in product((False, True), repeat=3)
+    }
+    needed = guidance.branches(0.5)
+    assert len(needed) <= 1 + 2 * len(guidance.terms)
+    result = guidance.combine({branch: velocities[branch] for branch in needed}, 0.5)
+    for part in (0, 1):
+        expected = velocities[guidance.base][part]
+        for term in guidance.terms:
+            difference = velocities[term.towards][part] - velocities[term.away][part]
+            expected = expected + (term.scale, term.audio_scale or 0.0)[part] * difference
+        torch.testing.assert_close(result[part], expected)
 
 
 def test_the_self_term_leads_away_from_the_perturbed_branch() -> None:
     for text_scale, cross in ((1.0, 1.0), (3.0, 1.0), (0.0, 1.0)):
-        plain, guidance = Guidance(text_scale, cross), Guidance(text_scale, cross, self_scale=2.0)
+        plain, guidance = Guidance.from_scales(text_scale, cross), Guidance.from_scales(text_scale, cross, self_scale=2.0)
         assert set(guidance.branches(0.5)) == {*plain.branches(0.5), COND, PERTURBED}
         for ours, without, both, perturbed in zip(
             guided(guidance), guided(plain), VELOCITIES[COND], VELOCITIES[PERTURBED], strict=True
@@ -100,23 +137,25 @@ def test_the_self_term_leads_away_from_the_perturbed_branch() -> None:
 
 
 def test_each_modality_has_its_scales_and_is_bit_for_bit_what_it_would_be_alone() -> None:
-    guidance = Guidance(5.0, self_scale=1.0, audio_text_scale=1.0, audio_cross_scale=2.0, audio_self_scale=0.0)
+    guidance = Guidance.from_scales(5.0, self_scale=1.0, audio_text_scale=1.0, audio_cross_scale=2.0, audio_self_scale=0.0)
     assert guidance.branches(0.5) == (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED)
-    assert torch.equal(guided(guidance).video, guided(Guidance(5.0, self_scale=1.0)).video)
-    assert torch.equal(guided(guidance).audio, guided(Guidance(1.0, 2.0)).audio)
+    assert torch.equal(guided(guidance).video, guided(Guidance.from_scales(5.0, self_scale=1.0)).video)
+    assert torch.equal(guided(guidance).audio, guided(Guidance.from_scales(1.0, 2.0)).audio)
     # what has no weight in the video may still have one in the audio, and only then is it evaluated
-    assert Guidance(1.0, audio_text_scale=3.0).branches(0.5) == (COND, UNCOND)
-    assert torch.equal(guided(Guidance(1.0, audio_text_scale=3.0)).video, VELOCITIES[COND].video)
-    assert Guidance(3.0, audio_text_scale=3.0, audio_self_scale=0.0).branches(0.5) == Guidance(3.0).branches(0.5)
+    assert Guidance.from_scales(1.0, audio_text_scale=3.0).branches(0.5) == (COND, UNCOND)
+    assert torch.equal(guided(Guidance.from_scales(1.0, audio_text_scale=3.0)).video, VELOCITIES[COND].video)
+    same = Guidance.from_scales(3.0, audio_text_scale=3.0, audio_self_scale=0.0)
+    assert same.branches(0.5) == Guidance.from_scales(3.0).branches(0.5)
 
 
 def test_each_term_has_an_interval_and_follows_the_text_s_without_one() -> None:
-    guidance = Guidance(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0, cross_interval=(0.0, 0.3), self_interval=(0.4, 0.5))
-    assert guidance.branches(0.8) == Guidance(5.0).branches(0.8) == (COND, UNCOND)
+    spans = {"interval": (0.6, 1.0), "cross_interval": (0.0, 0.3), "self_interval": (0.4, 0.5)}
+    guidance = Guidance.from_scales(5.0, 3.0, self_scale=1.0, **spans)
+    assert guidance.branches(0.8) == Guidance.from_scales(5.0).branches(0.8) == (COND, UNCOND)
     assert guidance.branches(0.45) == (COND, PERTURBED)
-    assert torch.equal(guided(guidance, 0.2).video, guided(Guidance(1.0, 3.0)).video)
+    assert torch.equal(guided(guidance, 0.2).video, guided(Guidance.from_scales(1.0, 3.0)).video)
     assert guidance.branches(0.35) == (COND,)
-    together = Guidance(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0)
+    together = Guidance.from_scales(5.0, 3.0, interval=(0.6, 1.0), self_scale=1.0)
     assert together.branches(0.5) == (COND,) and len(together.branches(0.7)) == 4
 
 
@@ -178,14 +217,15 @@ def run(
 
 
 def test_a_self_term_of_weight_zero_costs_nothing_and_one_costs_a_pass(tiny_components: Components) -> None:
-    plain, calls = run(tiny_components, Guidance(3.0))
-    zero, same_calls = run(tiny_components, Guidance(3.0, self_scale=0.0, audio_self_scale=0.0, self_interval=(0.0, 0.5)))
+    plain, calls = run(tiny_components, Guidance.from_scales(3.0))
+    off = Guidance.from_scales(3.0, self_scale=0.0, audio_self_scale=0.0, self_interval=(0.0, 0.5))
+    zero, same_calls = run(tiny_components, off)
     assert calls == same_calls == 4
     assert torch.equal(zero.video, plain.video) and torch.equal(zero.audio, plain.audio)
-    own, more_calls = run(tiny_components, Guidance(3.0, self_scale=1.0))
+    own, more_calls = run(tiny_components, Guidance.from_scales(3.0, self_scale=1.0))
     assert more_calls == 6
     assert not torch.equal(own.video, plain.video) and not torch.equal(own.audio, plain.audio)
-    together, fewer_calls = run(tiny_components, Guidance(3.0, self_scale=1.0), at_once=2)
+    together, fewer_calls = run(tiny_components, Guidance.from_scales(3.0, self_scale=1.0), at_once=2)
     assert fewer_calls == 4
     torch.testing.assert_close(together.video, own.video, rtol=0, atol=1e-4)
 
@@ -199,11 +239,11 @@ def test_the_audio_can_have_a_negative_prompt_of_its_own_without_another_pass(ti
     assert torch.equal(mixed.video, model(video, audio, text_embeds=ours, **values).video)
     assert torch.equal(mixed.audio, model(video, audio, text_embeds=other, **values).audio)
 
-    plain, calls = run(tiny_components, Guidance(3.0))
-    apart, same_calls = run(tiny_components, Guidance(3.0), other=other)
+    plain, calls = run(tiny_components, Guidance.from_scales(3.0))
+    apart, same_calls = run(tiny_components, Guidance.from_scales(3.0), other=other)
     assert calls == same_calls
     assert not torch.equal(apart.audio, plain.audio)
-    together, _ = run(tiny_components, Guidance(3.0), other=other, at_once=2)
+    together, _ = run(tiny_components, Guidance.from_scales(3.0), other=other, at_once=2)
     torch.testing.assert_close(together.audio, apart.audio, rtol=0, atol=1e-4)
 
 
@@ -213,7 +253,7 @@ def test_the_pipeline_takes_the_scales_one_by_one_or_as_one_guidance(tiny_compon
     one_by_one = pipeline("rain", self_guidance_scale=1.0, audio_guidance_scale=2.0, audio_self_guidance_scale=0.0, **values)
     as_one = pipeline(
         "rain",
-        guidance=Guidance(3.0, self_scale=1.0, audio_text_scale=2.0, audio_self_scale=0.0),
+        guidance=Guidance.from_scales(3.0, self_scale=1.0, audio_text_scale=2.0, audio_self_scale=0.0),
         audio_negative_prompt="fog",  # the video's, said again
         **values,
     )

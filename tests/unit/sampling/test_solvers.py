@@ -37,7 +37,7 @@ def run(name: str, start: AVTensors, levels: AVTensors, field: Field, *, limits:
         return AVTensors(field(state.video, sigma.video), field(state.audio, sigma.audio))
 
     for index in range(num_steps):
-        latents, memory = SOLVERS[name](velocity, latents, Step(index, num_steps, at(index), at(index + 1)), memory)
+        latents, memory = SOLVERS[name].step(velocity, latents, Step(index, num_steps, at(index), at(index + 1)), memory)
     return latents
 
 
@@ -106,7 +106,7 @@ def test_a_straight_path_is_followed_exactly_in_one_step_and_in_several(name: st
         sigmas, latents, memory = shifted_sigmas(num_steps, 3.0), start, None
         for index in range(num_steps):
             ends = [AVTensors(sigmas[i], sigmas[i]) for i in (index, index + 1)]
-            latents, memory = SOLVERS[name](velocity, latents, Step(index, num_steps, *ends), memory)
+            latents, memory = SOLVERS[name].step(velocity, latents, Step(index, num_steps, *ends), memory)
         torch.testing.assert_close(latents.video, end.video, rtol=0, atol=2e-6)
         torch.testing.assert_close(latents.audio, end.audio, rtol=0, atol=2e-6)
 
@@ -205,7 +205,7 @@ def test_what_a_callback_adds_between_two_steps_is_kept_by_the_corrector() -> No
         latents, memory = AVTensors(torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1)), None
         for index in range(6):
             ends = [AVTensors(sigmas[i], sigmas[i]) for i in (index, index + 1)]
-            latents, memory = SOLVERS["unipc"](velocity, latents, Step(index, 6, *ends), memory)
+            latents, memory = SOLVERS["unipc"].step(velocity, latents, Step(index, 6, *ends), memory)
             if index == 2:
                 latents = AVTensors(latents.video + added, latents.audio)
         return float(latents.video.sum())
@@ -224,7 +224,7 @@ def test_heun_asks_for_the_velocity_at_the_next_point_but_not_beyond_the_end() -
     state = AVTensors(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1))
     for index, (high, low) in enumerate([(1.0, 0.5), (0.5, 0.0)]):
         ends = [AVTensors(torch.tensor(s), torch.tensor(s)) for s in (high, low)]
-        state, _ = SOLVERS["heun"](velocity, state, Step(index, 2, *ends), None)
+        state, _ = SOLVERS["heun"].step(velocity, state, Step(index, 2, *ends), None)
     assert asked == [0, 1, 1]
 
 
@@ -240,7 +240,7 @@ def test_solvers_that_look_back_ask_for_one_velocity_a_step_and_remember_no_more
     sigmas = torch.linspace(1, 0, 7)
     for index in range(6):
         ends = [AVTensors(sigmas[i], sigmas[i]) for i in (index, index + 1)]
-        state, memory = SOLVERS[name](velocity, state, Step(index, 6, *ends), memory)
+        state, memory = SOLVERS[name].step(velocity, state, Step(index, 6, *ends), memory)
         depth, oldest = 0, memory
         while isinstance(oldest, SolverState):
             depth, oldest = depth + 1, oldest.before
