@@ -59,6 +59,31 @@ def put(path: Path, write: Callable[[Path], Any]) -> None:
         raise MediaError(f"cannot write {path}: {problem.strerror or problem}.", "Choose another folder.") from problem
 
 
+def render_page(template: Path, values: Mapping[str, Any]) -> str:
+    """A page from a template (jinja2), in which no text of the values is taken for markup.
+
+    Args:
+        template: The file; templates that it includes are beside it.
+        values: By name; one that the template wants and that is missing is an error.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if hasattr(value, "__html__") else printable(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template.name).render(values)
+
+
+def printable(text: object) -> str:
+    """Text without control characters, which file names and prompts of strangers may hold: they are shown as escapes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
 def machine() -> dict[str, Any]:
     """What this runs on, to stand beside what was measured: processor, cores, versions, load."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -16,6 +16,7 @@ from mova.checkpoints.save import save_checkpoint
 from mova.generation.model import MOVAModel
 from mova.lab.adherence.physics import restitution
 from mova.lab.suite import clips, tracks
+from mova.lab.suite.clip_row import chance_values, codec_floors, row_of
 from mova.lab.suite.results import BRIDGE_OFF
 from mova.lab.suite.run import measure_model
 from mova.media.clip import Clip
@@ -49,8 +50,8 @@ def test_the_truth_itself_leaves_a_floor_of_one_event_at_most(components: Compon
     capabilities = replace(components.index.capabilities, default_size=(96, 96), default_frames=33)
     scripts = tracks.scripts_for(capabilities, 4, seed=5)
     jobs = tracks.clip_jobs(scripts, ())
-    rows = [clips.row_of(job, tracks.rendered(job.script, capabilities).clip()) for job in jobs.values()]
-    by_kind = clips.codec_floors(scripts, rows)
+    rows = [row_of(job, tracks.rendered(job.script, capabilities).clip()) for job in jobs.values()]
+    by_kind = codec_floors(scripts, rows)
     assert set(by_kind) == {"all", "ball"} and by_kind["all"] == by_kind["ball"]
     floors = by_kind["all"]
     events = sum(len(script.events) for script in scripts)
@@ -59,19 +60,29 @@ def test_the_truth_itself_leaves_a_floor_of_one_event_at_most(components: Compon
     assert all(row["video_s"] and row["audio_s"] for row in rows)
 
 
+def test_the_floor_of_what_prompts_ask_for_is_what_the_codecs_take_off_the_truth_but_at_least_a_clip() -> None:
+    scripts = [write_script("drums", seed) for seed in range(12)]
+    row = {"video_s": [1.0], "audio_s": [1.0], "values": {"colour": 1.0, "count_seen": 1.0, "whole": 1.0}}
+    torn = {**row, "values": {"colour": 0.0, "count_seen": 1.0, "whole": 0.0}}
+    floors = codec_floors(scripts, [torn, {**row, "values": {"colour": 0.0, "whole": 1.0}}, *[row] * 10])["all"]
+    found = {name: floors[name] for name in ("colour", "count_seen", "whole")}
+    assert found == pytest.approx({"colour": 2 / 12, "count_seen": 1 / 11, "whole": 1 / 12})
+
+
 def test_true_balls_fly_as_balls_do_and_other_sounds_do_not_go_with_them() -> None:
     scripts = [write_script("ball", seed, seconds=33 / 16, attributes={"number": 1, "count": 4}) for seed in range(4)]
-    rows = [clips.row_of(tracks.ClipJob("", "text", script), render(script, width=96, height=96).clip()) for script in scripts]
+    rows = [row_of(tracks.ClipJob("", "text", script), render(script, width=96, height=96).clip()) for script in scripts]
     for script, row in zip(scripts, rows, strict=True):
-        found = row["physics"]
+        found = row["values"]
         assert found["restitution_seen"] == pytest.approx(restitution([one.time_s for one in script.events]), abs=0.01)
         assert found["restitution_difference"] < 0.02 and found["energy_gain_rate"] == 0.0 and found["g_cv"] < 0.02
         assert found["loudness_speed_rho"] == 1.0
     strange = [row["chance"]["restitution_difference"] for row in rows if "restitution_difference" in row["chance"]]
     assert strange and min(strange) > 0.02
-    floors = clips.codec_floors(scripts, rows)["ball"]
+    floors = codec_floors(scripts, rows)["ball"]
     assert 0.0 < floors["restitution_seen"] < 0.01 and floors["loudness_speed_rho"] == floors["energy_gain_rate"] == 0.25
-    assert clips.row_of(tracks.ClipJob("", "text", write_script("drums", 1)), render(scripts[0]).clip())["physics"] == {}
+    drums = row_of(tracks.ClipJob("", "text", write_script("drums", 1)), render(scripts[0]).clip())["values"]
+    assert not drums.keys() & found.keys() - {"colour", "count", "count_seen", "count_heard", "whole"}
 
 
 def test_a_job_can_be_handed_to_another_process(components: Components, tmp_path: Path) -> None:
@@ -115,7 +126,7 @@ def test_with_the_bridge_off_the_clip_is_another_and_says_of_no_request(model: M
 def test_by_chance_a_perfect_clip_is_what_somebody_else_asked_for() -> None:
     values, chance = [], []
     for script in sample_scripts(3, 18, ["drums", "piano", "fireworks"]):
-        row = clips.row_of(tracks.ClipJob("", "text", script), render(script).clip())
+        row = row_of(tracks.ClipJob("", "text", script), render(script).clip())
         values.append(row["values"])
         chance.append(row["chance"])
 
@@ -130,9 +141,9 @@ def test_chance_of_a_clip_depends_on_nothing_but_the_clip() -> None:
     script = write_script("piano", 4)
     clip = render(script).clip()
     silent = Clip(clip.frames, np.zeros_like(clip.waveform), clip.fps, clip.sample_rate)
-    assert clips.chance_values(script, clip) == clips.chance_values(script, clip)
+    assert chance_values(script, clip) == chance_values(script, clip)
     # of pictures, another audio decides: whether the clip has any does not matter
-    assert clips.chance_values(script, clip)["key_pitch"] == clips.chance_values(script, silent)["key_pitch"]
+    assert chance_values(script, clip)["key_pitch"] == chance_values(script, silent)["key_pitch"]
 
 
 def test_any_scripts_are_measured_and_the_codecs_get_the_same_numbers(components: Components, tmp_path: Path) -> None:
@@ -152,7 +163,9 @@ def test_any_scripts_are_measured_and_the_codecs_get_the_same_numbers(components
     assert told == [(0, 4), (2, 4), (4, 4)]  # both floors together, then both clips
     assert [row["key"] for row in document["clips"]] == [f"text/ball/{seed}" for seed in (3, 8)]
     text, codec = document["tracks"]["text"], document["codec"]
-    assert set(text["scores"]) == set(codec["scores"]) and set(text["by_kind"]) == set(codec["by_kind"]) == {"ball"}
-    assert text["scores"]["f1_80"]["floor"] is not None and codec["num_clips"] == text["num_clips"] == 2
+    assert set(text["numbers"]) >= {"f1_80", "colour", "whole"} <= set(codec["numbers"]) and set(text["by_kind"]) == set(
+        codec["by_kind"]
+    ) == {"ball"}
+    assert text["numbers"]["f1_80"]["floor"] is not None and codec["num_clips"] == text["num_clips"] == 2
     for row, path in zip(document["clips"], sorted(made.iterdir()), strict=True):
         assert tmp_path / row["file"] == path and read_clip(path).request is not None

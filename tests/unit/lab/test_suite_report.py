@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 
-from mova.lab.adherence.physics import PHYSICS
 from mova.lab.quality.audio import AudioQuality
 from mova.lab.quality.video import VideoQuality
-from mova.lab.suite.page import grouped_table, named, number_table, text_table
+from mova.lab.suite.measures import MEASURES
 from mova.lab.suite.report import render_report
-from mova.lab.suite.results import ADHERENCE, SHOWN
-from mova.lab.suite.tables import Table
 from mova.lab.suite.words import counted, label
 from mova.lab.sync.scores import HEADLINE, NAMES
 from mova.scenes.world import write_script
@@ -59,25 +56,32 @@ def rows(shift_s: float) -> Iterator[dict[str, Any]]:
             "key": f"text/drums/{seed}", "track": "text", "kind": "drums", "prompt": script.caption, "file": None,
             "seconds": 4.0, "video_s": times, "audio_s": [time + shift_s for time in times], "lag_s": 0.0,
             "num_expected": len(times), "values": {"colour": 1.0, "count": 0.0}, "chance": {"colour": 0.5, "count": 0.5},
-            "physics": {}, "faults": ["the audio is clipped", "the picture stands still"], "seconds_taken": 1.0,
+            "faults": ["the audio is clipped", "the picture stands still"], "seconds_taken": 1.0,
         }  # fmt: skip
 
 
-def numbers(value: float) -> dict[str, Any]:
+def numbers(value: float, *, kinds: tuple[str, ...] = ("drums",)) -> dict[str, Any]:
     """Numbers of a set of clips, all of one value."""
     found = {"value": value, "interval": [value - 0.1, value + 0.1], "chance": 0.0, "floor": 0.05}
     floors = {"drift_ms_per_s": 77.0, "mad_ms": 66.0}
-    scores = {name: {**found, "floor": floors.get(name, 0.05), "unit": NAMES.get(name, "")} for name in SHOWN}
-    adherence = {"colour": {**found, "num_clips": 3}}
-    one = {"num_clips": 3, "scores": scores, "adherence": adherence}
-    return {**one, "by_kind": {"drums": one}}
+    scores = [one.name for one in MEASURES if one.of is None]
+    scored = {name: {**found, "floor": floors.get(name, 0.05), "unit": NAMES.get(name, "")} for name in scores}
+    one = {"num_clips": 3, "numbers": {**scored, "colour": {**found, "num_clips": 3}}}
+    return {**one, "by_kind": dict.fromkeys(kinds, one)}
 
 
-def report(shift_s: float, folder: Path, *, headline: float | None = 0.87, low: float | None = 0.75) -> str:
+def report(
+    shift_s: float,
+    folder: Path,
+    *,
+    headline: float | None = 0.87,
+    low: float | None = 0.75,
+    kinds: tuple[str, ...] = ("drums",),
+) -> str:
     document = {
         "suite": "clapper", "model": "tiny", "seed": 5, "num_clips": 3, "clips": list(rows(shift_s)), "counterfactual": {},
         "headline": {"track": "text", "name": HEADLINE, "value": headline, "interval": [low, None if low is None else 0.95]},
-        "tracks": {"text": numbers(0.8)}, "codec": numbers(0.9),
+        "tracks": {"text": numbers(0.8, kinds=kinds)}, "codec": numbers(0.9, kinds=kinds),
     }  # fmt: skip
     return render_report(document, folder)
 
@@ -132,21 +136,20 @@ def test_prompt_verdict_and_each_fault_have_a_place_of_their_own(text: str) -> N
     assert write_script("drums", 1, attributes={"count": 3}).caption in [found for tag, found in words if tag == "h3"]
 
 
-def test_every_number_that_is_shown_has_words_and_keeps_its_name() -> None:
+def test_every_number_that_is_shown_has_words_and_keeps_its_name(text: str) -> None:
     videos = [
         f"{group}.{one.name}" for group, kind in (("video", VideoQuality), ("audio", AudioQuality)) for one in fields(kind)
     ]
     videos += [f"sync.{name}" for name in ("offset_ms", "abs_offset_ms", "mad_ms", "drift_ms_per_s")]
-    for name in (*SHOWN, *ADHERENCE, *PHYSICS, "whole", *videos):
-        assert label(name) != name and f"<code>{name}</code>" in named(name)
-    assert named("clap<b>") == "<code>clap&lt;b&gt;</code>"
+    assert all(label(name) != name for name in (*(one.name for one in MEASURES), *videos))
+    assert "in step, 0 by chance and 1 if all is <code>f1_corrected</code>" in text
     assert (counted(1, "clip"), counted(2, "clip"), counted(0, "clip")) == ("1 clip", "2 clips", "0 clips")
 
 
-def test_lines_of_a_group_stand_under_one_head_and_text_stays_text() -> None:
-    table = Table(("kind", "", "F1"), [("ball", "text", "0.5"), ("", "chance", "0.1"), ("<i>", "text", "-")])
-    found = grouped_table(table, "by <kind>")
-    assert '<th scope="rowgroup" rowspan="2">ball</th>' in found and '<th scope="rowgroup" rowspan="1">&lt;i&gt;</th>' in found
-    assert Page(found).open == [] and "by &lt;kind&gt;" in found and '<th scope="col">of</th>' in found
-    assert text_table(Table(("file",), ()), "nothing") == ""
-    assert "<td>&lt;b&gt;</td>" in number_table(Table(("what", "mean"), [("sync.mad_ms", "<b>")]), "x")
+def test_lines_of_a_kind_stand_under_one_head_and_text_stays_text(tmp_path: Path) -> None:
+    found = report(0.0, tmp_path, kinds=("drums", "<i>"))
+    assert Page(found).open == [] and "<i>" not in found
+    for kind in ("drums", "&lt;i&gt;"):
+        assert f'<th scope="rowgroup" rowspan="3">{kind}</th>' in found and f"<summary>{kind}</summary>" in found
+    assert '<th scope="col">of</th>' in found
+    assert "Not measured whole" not in found  # a table without rows is none

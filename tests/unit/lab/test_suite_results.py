@@ -19,7 +19,6 @@ from mova.lab.suite.compare import compare_results, holm, p_of_change
 from mova.lab.suite.results import (
     METRICS_VERSION,
     Headline,
-    adherence_floors,
     fall_from,
     headline_of,
     model_results,
@@ -54,8 +53,12 @@ def rows(*, late_s: float = 0.0, colour: float = 1.0, count: int = 12, jitter_s:
                 "audio_s": heard.tolist(),
                 "lag_s": 0.0,
                 "num_expected": 3,
-                "values": {"colour": colour, "count_seen": 1.0},
-                "physics": {"g_cv": 0.02, "restitution_difference": 0.01} if kind == "ball" else {},
+                "values": {
+                    "colour": colour,
+                    "count_seen": 1.0,
+                    "whole": 1.0,
+                    **({"g_cv": 0.02, "restitution_difference": 0.01} if kind == "ball" else {}),
+                },
                 "chance": {"colour": 0.25 * (index % 2), "rate": 1.0, "restitution_difference": 0.2},
                 "faults": [],
                 "seconds_taken": 0.5,
@@ -85,29 +88,22 @@ def test_clips_in_step_score_1_and_shuffled_ones_near_0(good: dict[str, Any]) ->
     assert headline["value"] == pytest.approx(1.0) and headline["track"] == "text"
     assert abs(headline["chance"]) < 0.1 and headline["floor"] == 0.02
     colour = {"value": 1.0, "interval": [1.0, 1.0], "num_clips": 12, "chance": 0.125, "floor": 0.1}
-    assert good["tracks"]["text"]["adherence"]["colour"] == colour
+    assert good["tracks"]["text"]["numbers"]["colour"] == colour
     by_kind = good["tracks"]["text"]["by_kind"]
-    assert {kind: found["adherence"]["colour"]["chance"] for kind, found in by_kind.items()} == {"ball": 0.0, "drums": 0.25}
-    assert {found["scores"]["f1_80"]["value"] for found in by_kind.values()} == {1.0}
-    assert {kind: found["adherence"]["colour"]["floor"] for kind, found in by_kind.items()} == {"ball": 0.3, "drums": None}
+    assert {kind: found["numbers"]["colour"]["chance"] for kind, found in by_kind.items()} == {"ball": 0.0, "drums": 0.25}
+    assert {found["numbers"]["f1_80"]["value"] for found in by_kind.values()} == {1.0}
+    assert {kind: found["numbers"]["colour"]["floor"] for kind, found in by_kind.items()} == {"ball": 0.3, "drums": None}
 
 
 def test_the_share_of_whole_clips_has_an_interval_and_a_floor() -> None:
-    made = [{**row, "faults": ["the audio is clipped"] if index < 3 else []} for index, row in enumerate(rows())]
-    whole = model_results({"suite": "clapper"}, made, rows(), floors=FLOORS)["tracks"]["text"]["health"]["whole"]
+    made = [{**row, "values": {**row["values"], "whole": float(index > 2)}} for index, row in enumerate(rows())]
+    whole = model_results({"suite": "clapper"}, made, rows(), floors=FLOORS)["tracks"]["text"]["numbers"]["whole"]
     assert whole["value"] == 0.75 and whole["floor"] == 0.05 and math.isnan(whole["chance"])
     assert 0.4 < whole["interval"][0] < 0.75 < whole["interval"][1] <= 1.0
 
 
-def test_the_floor_of_what_prompts_ask_for_is_what_the_codecs_take_off_the_truth_but_at_least_a_clip() -> None:
-    truths = rows()
-    truths[0] = {**truths[0], "values": {"colour": 0.0, "count_seen": 1.0}, "faults": ["the picture stands still"]}
-    truths[1] = {**truths[1], "values": {"colour": 0.0}}
-    assert adherence_floors(truths) == pytest.approx({"colour": 2 / 12, "count_seen": 1 / 11, "whole": 1 / 12})
-
-
 def test_what_is_missed_or_extra_is_what_precision_and_recall_leave(late: dict[str, Any]) -> None:
-    scores = late["tracks"]["text"]["scores"]
+    scores = late["tracks"]["text"]["numbers"]
     for rest, share in (("missed_80", "recall_80"), ("extra_80", "precision_80")):
         assert scores[rest]["value"] == pytest.approx(1.0 - scores[share]["value"])
         assert scores[rest]["interval"] == pytest.approx([1.0 - bound for bound in scores[share]["interval"][::-1]])
@@ -226,6 +222,13 @@ def test_a_file_that_holds_no_results_is_named(tmp_path: Path, good: dict[str, A
             read_results(tmp_path / "bad.json")
     with pytest.raises(MediaError, match="cannot read"):
         read_results(tmp_path / "none.json")
+
+
+def test_results_of_another_version_of_the_metrics_are_refused_by_name(tmp_path: Path, good: dict[str, Any]) -> None:
+    write_json(tmp_path / "old.json", {**good, "metrics_version": 3})
+    with pytest.raises(MediaError, match=rf"old\.json was measured with version 3 .* has version {METRICS_VERSION}") as caught:
+        read_results(tmp_path / "old.json")
+    assert "Measure again" in caught.value.hint
 
 
 def test_a_self_test_of_no_such_family_names_the_nearest() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mova.lab.adherence.physics import PHYSICS
-from mova.lab.suite.results import ADHERENCE, BRIDGE_OFF, SHOWN, WHOLE
+from mova.lab.suite.measures import MEASURES
+from mova.lab.suite.results import BRIDGE_OFF
 from mova.lab.suite.tables import kind_table, number_table, pair_table, tracks_of
 from mova.lab.sync.scores import NAMES
 
@@ -16,12 +16,9 @@ from mova.lab.sync.scores import NAMES
 def numbers(value: float, *, asked: tuple[str, ...] = ("colour",)) -> dict[str, Any]:
     """Numbers of a set of clips, all of one value."""
     found = {"value": value, "interval": [value - 0.1, value + 0.1], "chance": value / 2.0, "floor": 0.03}
-    return {
-        "num_clips": 20,
-        "scores": {name: {**found, "unit": NAMES.get(name, "")} for name in SHOWN},
-        "adherence": {name: {**found, "num_clips": 7} for name in asked},
-        "health": {WHOLE: {**found, "chance": math.nan, "num_clips": 20}},
-    }
+    scores = {one.name: {**found, "unit": NAMES.get(one.name, "")} for one in MEASURES if one.of is None}
+    means = {name: {**found, "num_clips": 7} for name in asked}
+    return {"num_clips": 20, "numbers": {**scores, **means, "whole": {**found, "chance": math.nan, "num_clips": 20}}}
 
 
 def results(*, has_bridge_off: bool) -> dict[str, Any]:
@@ -30,7 +27,7 @@ def results(*, has_bridge_off: bool) -> dict[str, Any]:
         tracks["text" + BRIDGE_OFF] = numbers(0.2)
     everything = [*tracks.values(), codec := numbers(1.0)]
     for one in everything:
-        one["by_kind"] = {"ball": {**one}, "siren": {**one, "adherence": {}}}
+        one["by_kind"] = {"ball": {**one}, "siren": {**one, "numbers": {**one["numbers"], "colour": None}}}
     return {"tracks": tracks, "codec": codec}
 
 
@@ -47,7 +44,7 @@ def test_a_number_stands_beside_its_chance_the_codecs_and_the_bridge_off() -> No
         "score": "f1_80", "value": "0.800", "95 %": "0.700 to 0.900", "chance": "0.400", "codec": "1.000",
         "bridge off": "0.200", "floor": "0.030", "clips": "20",
     }  # fmt: skip
-    assert found["median_abs, ms"]["value"] == "0.8" and found["offset, ms"]["value"] == "+0.8"
+    assert found["median_abs_ms"]["value"] == "0.8" and found["offset_ms"]["value"] == "+0.8"
     assert found["colour"]["clips"] == "7" and found["colour"]["floor"] == "0.030"
     assert found["count_seen"]["codec"] == "-"  # nobody asked it of those clips
     assert found["drift_ms_per_s"]["floor"] == "0.0"
@@ -78,18 +75,17 @@ def test_by_kind_every_line_is_of_one_kind(has_bridge_off: bool, lines: list[str
 
 def test_what_has_no_value_is_a_dash_everywhere() -> None:
     document = results(has_bridge_off=False)
-    found = document["tracks"]["text"]["scores"]["f1_corrected"]
+    found = document["tracks"]["text"]["numbers"]["f1_corrected"]
     found |= {"value": math.nan, "interval": [math.nan, math.nan], "chance": None}
     row = cells(document)["f1_corrected"]
     assert [row[name] for name in ("value", "95 %", "chance")] == ["-", "-", "-"]
 
 
-def test_every_shown_number_has_a_place_and_pairs_have_their_own_table() -> None:
+def test_every_measure_has_a_place_and_pairs_have_their_own_table() -> None:
     document = results(has_bridge_off=False)
-    document["tracks"]["text"]["adherence"] = numbers(0.5, asked=ADHERENCE)["adherence"]
-    document["tracks"]["text"]["physics"] = numbers(0.5, asked=PHYSICS)["adherence"]
-    names = [name.replace(", ms", "_ms") for name in cells(document)]
-    assert names == [*SHOWN, *ADHERENCE, *PHYSICS, "whole"]
+    every = tuple(one.name for one in MEASURES if one.of is not None)
+    document["tracks"]["text"]["numbers"] |= numbers(0.5, asked=every)["numbers"]
+    assert list(cells(document)) == [one.name for one in MEASURES]
     one = {"value": 0.75, "interval": [0.5, 0.9], "chance": 0.5, "codec": 1.0, "floor": 0.08, "num_pairs": 12}
     table = pair_table({"counterfactual": {"metal_decay_s": one}})
     assert table.rows == [("metal_decay_s", "0.750", "0.500 to 0.900", "0.500", "1.000", "0.080", "12")]

@@ -13,36 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mova.lab.adherence.counterfactual import judge_pair
-from mova.lab.adherence.judge import judge
-from mova.lab.adherence.physics import BY_CHANCE, ball_physics, physics_floors, restitution
-from mova.lab.read.audio_events import hear
-from mova.lab.read.events import Detection
-from mova.lab.read.light import SHUTTER
-from mova.lab.read.readers import Reading
-from mova.lab.read.video_events import see
+from mova.lab.suite.clip_row import row_of
 from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene, count_made_up
-from mova.lab.suite.results import ALL, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, adherence_floors
+from mova.lab.suite.measures import Measure
+from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.lab.suite.rows import Row
 from mova.lab.suite.tracks import FLOOR, ClipJob, rendered, request_of
-from mova.lab.sync.floors import floor_of, score_floors
 from mova.media.clip import Clip
-from mova.media.health.gate import check_clip
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import Branch
-from mova.scenes.clapper.scene import ClapperEvent, ClapperScene
-from mova.scenes.script import Script
-from mova.scenes.sound import synthesise
-from mova.scenes.world import SceneClip, sample_scripts
+from mova.scenes.world import SceneClip
 from mova.timeline import Timeline, exact_fps
 
 if TYPE_CHECKING:
     from mova.generation.model import MOVAModel
     from mova.pipeline.codecs import Codecs
-
-BETWEEN = ("key_pitch", "drum_sound")
-"""Columns that hold what is seen against what is heard, and neither against the prompt."""
-BALL = "ball"
-"""The kind of scene that is measured for physics."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +70,13 @@ class BridgeOff:
         )
 
 
-def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
+def clip_rows(maker: Maker, jobs: Sequence[ClipJob], *, measures: Sequence[Measure] | None = None) -> list[Row]:
     """Make the clips of a batch, write them and measure them.
 
     Args:
         maker: The model.
         jobs: All of one track, and of one kind of control.
+        measures: What is measured; :func:`~mova.lab.suite.measures.known_measures` if None.
     """
     if multiprocessing.parent_process() is not None:
         import torch
@@ -107,7 +93,7 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob]) -> list[Row]:
     rows = []
     for job, clip in zip(jobs, clips, strict=True):
         file = None if track == FLOOR else _saved(clip, job, maker)
-        rows.append(row_of(job, clip, file=file, seconds_taken=seconds_taken))
+        rows.append(row_of(job, clip, file=file, seconds_taken=seconds_taken, measures=measures))
     return rows
 
 
@@ -184,79 +170,6 @@ def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> lis
     return rows
 
 
-def row_of(job: ClipJob, clip: Clip, *, file: str | None = None, seconds_taken: float = 0.0) -> Row:
-    """What is measured of a clip, as plain values.
-
-    Args:
-        job: What it was made for.
-        clip: The clip, as the model gave it and not as a file holds it.
-        file: Where it was written, beside the results.
-        seconds_taken: By making it.
-    """
-    script = job.script
-    verdict = judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
-    return {
-        "key": job.key,
-        "track": job.track,
-        "kind": script.kind,
-        "prompt": script.caption,
-        "file": file,
-        "seconds": float(clip.seconds),
-        "video_s": list(verdict.events.video_s),
-        "audio_s": list(verdict.events.audio_s),
-        "lag_s": verdict.events.lag_s,
-        "num_expected": len(script.events),
-        "values": dict(verdict.values),
-        "physics": physics_values(clip, verdict.events.audio_s) if script.kind == BALL else {},
-        "chance": chance_values(script, clip),
-        "faults": [fault.message for fault in check_clip(clip).faults],
-        "seconds_taken": round(seconds_taken, 3),
-    }
-
-
-def physics_values(clip: Clip, heard_s: Sequence[float]) -> dict[str, float]:
-    """What is measured of a ball's flights and impacts (:data:`mova.lab.adherence.physics.PHYSICS`).
-
-    Args:
-        clip: Of the kind ``ball``.
-        heard_s: When its impacts are heard.
-    """
-    seen = see(clip.frames, float(clip.fps), kind=BALL)
-    return ball_physics(clip, Reading(tuple(seen), _detections(heard_s)), shutter=SHUTTER).values()
-
-
-def chance_values(script: Script, clip: Clip) -> dict[str, float]:
-    """What the clip is worth to somebody who asked for another scene of its kind; of pictures, with that scene's audio.
-
-    The other scene follows from the script, so that the number of a clip does not depend on which others were made.
-    """
-    other = next(sample_scripts(script.seed, 1, [script.kind], seconds=script.seconds))
-    fps, rate = float(clip.fps), clip.sample_rate
-    found = judge(other, clip.frames, clip.waveform, fps=fps, sample_rate=rate).values
-    values = {name: value for name, value in found.items() if name not in BETWEEN}
-    if len(values) == len(found) and script.kind != BALL:
-        return values
-    strange = replace(clip, waveform=synthesise(other, sample_rate=rate, num_samples=clip.waveform.shape[1]))
-    if script.kind == BALL:
-        heard_s = [one.time_s for one in hear(strange.waveform, rate, kind=BALL)]
-        physics = physics_values(strange, heard_s)
-        return values | {name: physics[name] for name in BY_CHANCE if name in physics}
-    found = judge(script, strange.frames, strange.waveform, fps=fps, sample_rate=rate).values
-    return values | {name: found[name] for name in BETWEEN if name in found}
-
-
-def codec_floors(scripts: Sequence[Script], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """The floor of every number, of all kinds together and of each, from what the codecs leave of the truth.
-
-    Args:
-        scripts: What was rendered.
-        rows: Of the track ``floor``, in the order of the scripts.
-    """
-    pairs = list(zip(scripts, rows, strict=True))
-    kinds = dict.fromkeys(script.kind for script in scripts)
-    return {ALL: _floors(pairs), **{kind: _floors([pair for pair in pairs if pair[0].kind == kind]) for kind in kinds}}
-
-
 def through_codecs(codecs: Codecs, timeline: Timeline, truth: SceneClip | Clip) -> Clip:
     """A rendered clip as codecs give it back, as long as it was.
 
@@ -308,42 +221,3 @@ def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:
 
 def _timeline(model: MOVAModel) -> Timeline:
     return model.capabilities.timeline(exact_fps(model.capabilities.default_fps))
-
-
-def _floors(pairs: Sequence[tuple[Script, Row]]) -> dict[str, float]:
-    """Of all pairs of a script and its row together."""
-    rows = [row for _, row in pairs]
-    readings = [Reading(_detections(row["video_s"]), _detections(row["audio_s"])) for row in rows]
-    # a flight is between two impacts of one ball
-    single = [script.events if script.attributes.get("number") == 1 else () for script, _ in pairs]
-    true = [restitution([one.time_s for one in events]) for events in single]
-    return {
-        **score_floors(floor_of([_scene(script) for script, _ in pairs], readings)),
-        **adherence_floors(rows),
-        **physics_floors([row["physics"] for row in rows], true),
-    }
-
-
-def _scene(script: Script) -> ClapperScene:
-    """A script as the suite's floors take it."""
-    shared = [(one.kind, one.label, one.place, one.strength) for one in script.events]
-    pairs = list(zip(script.events, shared, strict=True))
-    events = [ClapperEvent(one.time_s, "video", *rest) for one, rest in pairs]
-    events += [ClapperEvent(one.audio_time_s, "audio", *rest) for one, rest in pairs]
-    lags = [one.audio_time_s - one.time_s for one in script.events]
-    return ClapperScene(
-        family=script.kind,
-        seed=script.seed,
-        fps=exact_fps(1),
-        num_frames=1,
-        caption=script.caption,
-        attributes=script.attributes,
-        events=tuple(sorted(events, key=lambda event: event.time_s)),
-        picture=script,
-        audio=script,
-        lag_s=float(np.median(lags)) if lags else 0.0,
-    )
-
-
-def _detections(times_s: Sequence[float]) -> tuple[Detection, ...]:
-    return tuple(Detection(time_s, "", 1.0) for time_s in times_s)

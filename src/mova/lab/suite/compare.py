@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mova.errors import RequestError
-from mova.lab.adherence.physics import PHYSICS
-from mova.lab.suite.results import ASKED, COMPARED, CONTROLS, COUNTERFACTUAL, check_alike, times_of
+from mova.lab.suite.measures import Measure, known_measures
+from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL, check_alike, times_of
 from mova.lab.suite.rows import Row
 from mova.lab.sync.scores import compare as compare_times
 from mova.lab.sync.scores import measure
@@ -93,13 +93,21 @@ class Comparison:
         }
 
 
-def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
+def compare_results(
+    first: Mapping[str, Any], second: Mapping[str, Any], measures: Sequence[Measure] | None = None
+) -> Comparison:
     """Compare two documents of :func:`~mova.lab.suite.results.read_results`.
+
+    Args:
+        first: The one.
+        second: The other.
+        measures: Those of the clips of models; :func:`~mova.lab.suite.measures.known_measures` if None.
 
     Raises:
         RequestError: If they were measured with different versions, are of different suites, or share no clip.
     """
     check_alike(first, second)
+    wanted = [one for one in (known_measures() if measures is None else measures) if one.is_compared]
     before, after = ({row["key"]: row for row in document["clips"]} for document in (first, second))
     shared = [key for key in before if key in after]
     if not shared:
@@ -110,8 +118,10 @@ def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comp
         pairs = [(before[key], after[key]) for key in keys]
         floors = [_floors_of(document, track) for document in (first, second)]
         if "video_s" in pairs[0][0]:
-            lines += _sync_lines(track, pairs, floors)
-        lines += _mean_lines(track, pairs, floors)
+            lines += _sync_lines(track, pairs, floors, [one.name for one in wanted if one.of is None])
+            lines += _mean_lines(track, pairs, floors, [one.name for one in wanted if one.of is not None])
+        else:
+            lines += _mean_lines(track, pairs, floors, list(dict.fromkeys(name for row, _ in pairs for name in row["values"])))
     corrected = holm([line.p_value for line in lines])
     return Comparison(
         lines=tuple(replace(line, p_holm=p_holm) for line, p_holm in zip(lines, corrected, strict=True)),
@@ -151,54 +161,36 @@ def p_of_change(change: float, interval: Interval, num_pairs: int) -> float:
     return max(p_value, 2.0 ** (1 - num_pairs))
 
 
-def _sync_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]]) -> list[Line]:
+def _sync_lines(
+    track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[Line]:
     first, second = ([times_of(pair[side]) for pair in pairs] for side in (0, 1))
-    coarser = {name: _coarser(floors, name) for name in COMPARED}
+    coarser = {name: _coarser(floors, name) for name in names}
     changes = compare_times(first, second, floors=coarser)
     before, after = measure(first), measure(second)
-    return [
-        Line(
-            track=track,
-            name=name,
-            first=before[name],
-            second=after[name],
-            change=changes[name].value,
-            interval=changes[name].interval,
-            floor=coarser[name],
-            num_pairs=len(pairs),
-            p_value=p_of_change(changes[name].value, changes[name].interval, len(pairs)),
-        )
-        for name in COMPARED
-    ]
+    found = {name: (before[name], after[name], changes[name].value, changes[name].interval) for name in names}
+    return [_line(track, name, *values, coarser[name], len(pairs)) for name, values in found.items()]
 
 
-def _mean_lines(track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """Of a model's clips only what is shown; of videos, of pairs of clips and of controls every number."""
-    whole = ("films", COUNTERFACTUAL, CONTROLS)
-    columns = [tuple({**row["values"], **row.get("physics", {})} for row in pair) for pair in pairs]
-    names = dict.fromkeys(name for first, _ in columns for name in first if track in whole or name in (*ASKED, *PHYSICS))
+def _mean_lines(
+    track: str, pairs: Sequence[tuple[Row, Row]], floors: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[Line]:
     lines = []
     for name in names:
-        values = [(first[name], second.get(name)) for first, second in columns if name in first]
+        values = [(first["values"].get(name), second["values"].get(name)) for first, second in pairs]
         both = np.array([pair for pair in values if None not in pair], dtype=np.float64)
-        if not both.size:
-            continue
-        change = both[:, 1] - both[:, 0]
-        interval = mean_interval(change)
-        lines.append(
-            Line(
-                track=track,
-                name=name,
-                first=float(both[:, 0].mean()),
-                second=float(both[:, 1].mean()),
-                change=float(change.mean()),
-                interval=interval,
-                floor=_coarser(floors, name),
-                num_pairs=len(both),
-                p_value=p_of_change(float(change.mean()), interval, len(both)),
-            )
-        )
+        if both.size:
+            change, (before, after) = both[:, 1] - both[:, 0], both.mean(axis=0)
+            own = before, after, change.mean(), mean_interval(change)
+            lines.append(_line(track, name, *own, _coarser(floors, name), len(both)))
     return lines
+
+
+def _line(
+    track: str, name: str, first: float, second: float, change: float, interval: Interval, floor: float, num_pairs: int
+) -> Line:
+    p_value = p_of_change(change, interval, num_pairs)
+    return Line(track, name, float(first), float(second), float(change), interval, floor, num_pairs, p_value)
 
 
 def _floors_of(document: Mapping[str, Any], track: str) -> dict[str, float | None]:

@@ -1,29 +1,31 @@
 """A run as one page that needs nothing else: no network, no scripts, and nothing of what it shows is taken for markup.
 
 The headline stands first, then every number beside what it is held against, then the worst clips, so that they can be seen
-and heard. Prompts and file names come from strangers: :mod:`mova.lab.suite.page` escapes all text.
+and heard. Prompts and file names come from strangers: the template, ``report.html`` beside this file, escapes all text.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from mova.errors import MovaError
-from mova.lab.adherence.physics import PHYSICS
-from mova.lab.suite import page
+from mova.lab.documents import printable, render_page
 from mova.lab.suite.files import SUITE as FILES
-from mova.lab.suite.page import safe
+from mova.lab.suite.measures import Measure, known_measures
 from mova.lab.suite.plots import event_raster, offset_histogram
-from mova.lab.suite.results import ADHERENCE, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1, offsets_ms
+from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1, offsets_ms
 from mova.lab.suite.rows import Row
 from mova.lab.suite.tables import ComparisonRow, Table, control_table, kind_table, number_table, pair_table, tracks_of
-from mova.lab.suite.words import MISSING, counted, label, number, printable, span
+from mova.lab.suite.words import MISSING, counted, label, number, span
 from mova.lab.sync.scores import HEADLINE_WINDOW
 from mova.lab.sync.summary import WINDOWS_MS, aligned_pairs
 from mova.media.clip import Clip
@@ -80,54 +82,70 @@ class Card:
     path: Path | None
 
 
-def render_report(document: Mapping[str, Any], media: Path) -> str:
+def render_report(document: Mapping[str, Any], media: Path, measures: Sequence[Measure] | None = None) -> str:
     """The page of a run.
 
     Args:
         document: Its results.
         media: The folder that the rows' file names are in.
+        measures: Those of the clips of models; :func:`~mova.lab.suite.measures.known_measures` if None.
     """
-    if document["suite"] != FILES:
-        return page.page(f"mova eval: {document['model']}", _model_part(document, media))
-    # the name alone: a page is passed on, and the path to it is nobody's business
-    name = Path(document["folder"]).name
-    return page.page(f"mova eval: {name if name not in ('', '..') else media.resolve().name}", _files_part(document, media))
+    measures = known_measures() if measures is None else measures
+    if document["suite"] == FILES:
+        # the name alone: a page is passed on, and the path to it is nobody's business
+        name = Path(document["folder"]).name
+        title = f"mova eval: {name if name not in ('', '..') else media.resolve().name}"
+        values = _files_values(document, media)
+    else:
+        title, values = f"mova eval: {document['model']}", _model_values(document, media, measures)
+    known = {"title": title, "label": partial(label, measures=measures)}
+    return render_page(Path(__file__).with_name("report.html"), {**_NOTHING, **values, **known})
 
 
-def _model_part(document: Mapping[str, Any], media: Path) -> str:
-    parts = [
-        _headline(document),
-        page.facts([(words, str(document[name])) for name, words in _FACTS.items() if name in document]),
-    ]
-    for track in tracks_of(document):
-        words = f"{track.name}: {counted(track.made['num_clips'], 'clip')}"
-        parts.append(f"<h2>{safe(words)}</h2>{_numbers(track, f'Every number of {track.name}')}")
-        parts.append(f'<p class="note">{safe(_COLUMNS + (_CUT if track.cut else ""))}</p>')
-        for name in (track.name, track.name + BRIDGE_OFF):
-            rows = [row for row in document["clips"] if row["track"] == name]
-            if rows:
-                parts.append(f"<h3>Offsets: {safe(name)}</h3>{offset_histogram([offsets_ms(row) for row in rows])}")
-        parts.append(f"<h3>By kind</h3>{page.grouped_table(kind_table(track), f'{track.name}, kind by kind')}")
-        for kind, one in track.of_kinds().items():
-            parts.append(f"<details><summary>{safe(kind)}</summary>{_numbers(one, f'{track.name}, {kind}')}</details>")
-    if document[COUNTERFACTUAL]:
-        table = page.number_table(pair_table(document), "In what share of the pairs it changes as it should")
-        parts.append(f"<h2>Pairs of prompts that differ in one thing</h2>{table}")
-    if document.get(CONTROLS):
-        table = page.number_table(control_table(document), "How many events per clip were made where none should be")
-        parts.append(f"<h2>Controls</h2>{table}")
+_NOTHING: Mapping[str, Any] = {
+    "headline": None, "tracks": (), "missing": None, "offsets": None, "more_numbers": (), "learned": None,
+}  # fmt: skip
+
+
+def _model_values(document: Mapping[str, Any], media: Path, measures: Sequence[Measure]) -> dict[str, Any]:
+    """What the template shows of a model."""
     rows = [row for row in document["clips"] if not row["track"].endswith((BRIDGE_OFF, COUNTERFACTUAL, CONTROLS))]
     worst = sorted(rows, key=lambda row: (clip_f1(row), -max(map(abs, offsets_ms(row)), default=0.0)))[:MAX_CARDS]
-    if worst:
-        parts += ["<h2>Worst clips first</h2>", *_cards([_model_card(row, media) for row in worst])]
-    return "".join(parts)
+    pairs, controls = document.get(COUNTERFACTUAL), document.get(CONTROLS)
+    more = [
+        ("Pairs of prompts that differ in one thing", "In what share of the pairs it changes as it should", pair_table, pairs),
+        ("Controls", "How many events per clip were made where none should be", control_table, controls),
+    ]
+    return {
+        "headline": _headline(document["headline"]),
+        "summary": [(words, str(document[name])) for name, words in _FACTS.items() if name in document],
+        "tracks": [_track(track, document, measures) for track in tracks_of(document)],
+        "more_numbers": [(heading, caption, table(document)) for heading, caption, table, found in more if found],
+        "cards_title": "Worst clips first",
+        "cards": _cards([_model_card(row, media, measures) for row in worst]),
+    }
 
 
-def _headline(document: Mapping[str, Any]) -> str:
-    """The one number of a run, large, and what it means in words."""
-    found = document["headline"]
+def _track(track: ComparisonRow, document: Mapping[str, Any], measures: Sequence[Measure]) -> dict[str, Any]:
+    rows = {end: [row for row in document["clips"] if row["track"] == track.name + end] for end in ("", BRIDGE_OFF)}
+    kinds = kind_table(track, measures)
+    starts = [index for index, row in enumerate(kinds.rows) if row[0]]
+    groups = [kinds.rows[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    return {
+        "name": track.name,
+        "title": f"{track.name}: {counted(track.made['num_clips'], 'clip')}",
+        "note": _COLUMNS + (_CUT if track.cut else ""),
+        "numbers": number_table(track, measures),
+        "offsets": [(track.name + end, offset_histogram(list(map(offsets_ms, own)))) for end, own in rows.items() if own],
+        "kinds": Table(kinds.header, [(group[0][0], group) for group in groups]),
+        "of_kinds": [(kind, number_table(one, measures)) for kind, one in track.of_kinds().items()],
+    }
+
+
+def _headline(found: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The one number of a run, and what it means in words."""
     if found is None:
-        return ""
+        return None
     value, (low, high) = found["value"], found["interval"]
     low_ms, high_ms = WINDOWS_MS[HEADLINE_WINDOW]
     counts = f"Audio counts if it comes at most {-low_ms:.0f} ms before its picture or {high_ms:.0f} ms after it, where "
@@ -138,33 +156,18 @@ def _headline(document: Mapping[str, Any]) -> str:
         words = f"Audio and picture of the clips of {found['track']} cannot be told from ones that have nothing to do with "
         words += f"each other. {counts}"
     else:
-        words = (
-            f"The clips of {found['track']} are {100.0 * value:.0f} % of the way from chance (0) to every audio in step with "
-        )
-        words += f"its picture (1). {counts}"
-    known = "" if None in (low, high) else f" <span>95 % {safe(span(found['interval']))}</span>"
-    return (
-        f'<section class="headline" aria-label="headline"><p>Chance-corrected F1, {safe(found["track"])} '
-        f'<code>{safe(found["name"])}</code></p><p class="value">{safe(number(value))}{known}</p><p>{safe(words)}</p></section>'
-    )
+        words = f"The clips of {found['track']} are {100.0 * value:.0f} % of the way from chance (0) to every audio in step "
+        words += f"with its picture (1). {counts}"
+    known = "" if None in (low, high) else span(found["interval"])
+    return {"track": found["track"], "name": found["name"], "value": number(value), "interval": known, "words": words}
 
 
-def _numbers(track: ComparisonRow, caption: str) -> str:
-    """The table of a track's numbers, by the names that results have."""
-    table = number_table(track)
-    rows = []
-    for name, *cells in table.rows:
-        raw = f"{name.removesuffix(', ms')}_ms" if name.endswith(", ms") else name
-        rows.append([raw, *cells])
-    return page.number_table(Table(table.header, rows), caption)
-
-
-def _model_card(row: Row, media: Path) -> Card:
+def _model_card(row: Row, media: Path, measures: Sequence[Measure]) -> Card:
     heard = [time_s - row["lag_s"] for time_s in row["audio_s"]]
     pairs = [(row["video_s"][first], heard[second]) for first, second in aligned_pairs(row["video_s"], heard)]
     facts = [("track", row["track"]), ("kind", row["kind"])]
-    for names, values in ((ADHERENCE, row["values"]), (PHYSICS, row["physics"])):
-        facts += [(label(name).removesuffix(", share"), number(values[name])) for name in names if name in values]
+    shown = [one for one in measures if one.name in row["values"] and one.name != "whole"]
+    facts += [(one.words.removesuffix(", share"), number(row["values"][one.name])) for one in shown]
     return Card(
         title=row["prompt"],
         verdict=f"F1 {clip_f1(row):.2f}",
@@ -178,25 +181,15 @@ def _model_card(row: Row, media: Path) -> Card:
     )
 
 
-def _files_part(document: Mapping[str, Any], media: Path) -> str:
-    coverage, verdicts = document["coverage"], document["verdicts"]
-    facts = [
-        ("files", str(document["num_files"])),
-        ("measured whole, share", f"{number(coverage['value'])}, 95 % {span(coverage['interval'])}"),
-        ("sync", ", ".join(f"{verdicts[name]} {name}" for name in _VERDICTS if name in verdicts) or MISSING),
-        ("with faults", str(document["num_faulty"])),
-        ("version of the metrics", str(document["metrics_version"])),
-    ]
+def _files_values(document: Mapping[str, Any], media: Path) -> dict[str, Any]:
+    """What the template shows of a folder of videos."""
+    coverage, verdicts, rows = document["coverage"], document["verdicts"], document["clips"]
     missing = [(one["file"], one["status"], one["why"].replace(f"{media}/", "")) for one in document["not_covered"]]
-    parts = [page.facts(facts), page.text_table(Table(("file", "what", "why"), missing), "Not measured whole")]
-    rows = document["clips"]
     apart = [[1000.0 * (heard - seen) for seen, heard in row["sync"]["pairs_s"]] for row in rows if "sync" in row]
-    parts += ["<h2>Offsets</h2>", offset_histogram(apart)] if any(apart) else []
     values = [
         (name, _measured(name, number, found["value"]), _measured(name, span, found["interval"]), str(found["num_clips"]))
         for name, found in document["values"].items()
     ]
-    parts += ["<h2>Measured</h2>", page.number_table(Table(("what", "mean", "95 %", "films"), values), "Mean over videos")]
     learned = [
         (
             one["name"],
@@ -206,10 +199,22 @@ def _files_part(document: Mapping[str, Any], media: Path) -> str:
         )
         for one in document["learned"]
     ]
-    parts.append(page.text_table(Table(("metric", "status", "values", "why"), learned), "Metrics with weights"))
     worst = sorted((row for row in rows if row["status"] != "unreadable"), key=_video_rank)[:MAX_CARDS]
-    parts += ["<h2>Worst videos first</h2>", *_cards([_video_card(row, media) for row in worst])]
-    return "".join(parts)
+    return {
+        "summary": [
+            ("files", str(document["num_files"])),
+            ("measured whole, share", f"{number(coverage['value'])}, 95 % {span(coverage['interval'])}"),
+            ("sync", ", ".join(f"{verdicts[name]} {name}" for name in _VERDICTS if name in verdicts) or MISSING),
+            ("with faults", str(document["num_faulty"])),
+            ("version of the metrics", str(document["metrics_version"])),
+        ],
+        "missing": Table(("file", "what", "why"), missing),
+        "offsets": offset_histogram(apart) if any(apart) else None,
+        "more_numbers": [("Measured", "Mean over videos", Table(("what", "mean", "95 %", "videos"), values))],
+        "learned": Table(("metric", "status", "values", "why"), learned),
+        "cards_title": "Worst videos first",
+        "cards": _cards([_video_card(row, media) for row in worst]),
+    }
 
 
 def _measured(name: str, words: Callable[[Any, str], str], value: Any) -> str:
@@ -249,16 +254,26 @@ def _faults(row: Row) -> list[tuple[str, str]]:
     return [("fault" if index == 0 else "", fault) for index, fault in enumerate(row["faults"])]
 
 
-def _cards(cards: Sequence[Card]) -> list[str]:
+def _cards(cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """Cards as the template shows them, the first few with the video itself, if it is small and browsers play it."""
     found, num_players = [], 0
     for card in cards:
         clip = _clip(card)
-        player = _player(card, clip) if num_players < MAX_PLAYERS else ""
-        num_players += bool(player)
-        raster = event_raster(card.seen_s, card.heard_s, card.pairs_s, seconds=card.seconds)
-        words = f'<p class="badge {card.style}">{safe(card.verdict)}</p>{page.facts(card.facts)}'
-        beside = f'<div class="beside">{player}<div>{words}</div></div>'
-        found.append(f'<section class="clip"><h3>{safe(card.title)}</h3>{beside}{raster}{_sheet(card, clip)}</section>')
+        video = _video(card.path) if card.path is not None and num_players < MAX_PLAYERS else ""
+        num_players += bool(video)
+        found.append(
+            {
+                "title": card.title,
+                "verdict": card.verdict,
+                "style": card.style,
+                "facts": card.facts,
+                "raster": event_raster(card.seen_s, card.heard_s, card.pairs_s, seconds=card.seconds),
+                "video": video,
+                "poster": _jpeg(Image.fromarray(clip.frames[0])) if clip is not None else "",
+                "size": (clip.width, clip.height) if clip is not None else None,
+                "sheet": _jpeg(clip.sheet(title=printable(card.title))) if clip is not None else "",
+            }
+        )
     return found
 
 
@@ -272,29 +287,21 @@ def _clip(card: Card) -> Clip | None:
         return None
 
 
-def _player(card: Card, clip: Clip | None) -> str:
-    """The video itself, if it is small and browsers play it; before it plays, its first frame."""
-    kind = _PLAYED.get(card.path.suffix.lower()) if card.path is not None else None
+def _video(path: Path) -> str:
+    """A video inside the page; empty if it is too large, cannot be read, or is of a kind that browsers do not play."""
+    kind = _PLAYED.get(path.suffix.lower())
     try:
-        if card.path is None or kind is None or card.path.stat().st_size > MAX_PLAYER_BYTES:
-            return ""
-        video = page.data_uri(kind, card.path.read_bytes())
+        return _data_uri(kind, path.read_bytes()) if kind is not None and path.stat().st_size <= MAX_PLAYER_BYTES else ""
     except OSError:
         return ""
-    poster = f' poster="{_jpeg(Image.fromarray(clip.frames[0]))}"' if clip is not None else ""
-    size = f' width="{clip.frames.shape[2]}" height="{clip.frames.shape[1]}"' if clip is not None else ""
-    return f'<video controls{size}{poster} aria-label="{safe(card.title)}" src="{video}"></video>'
-
-
-def _sheet(card: Card, clip: Clip | None) -> str:
-    """Waveform and spectrogram under videostrip."""
-    if clip is None:
-        return ""
-    words = f"videostrip, waveform and spectrogram of {card.title}"
-    return f'<img alt="{safe(words)}" src="{_jpeg(clip.sheet(title=printable(card.title)))}">'
 
 
 def _jpeg(image: Image.Image) -> str:
     kept = io.BytesIO()
     image.save(kept, "JPEG", quality=82)
-    return page.data_uri("image/jpeg", kept.getvalue())
+    return _data_uri("image/jpeg", kept.getvalue())
+
+
+def _data_uri(kind: str, content: bytes) -> Markup:
+    """A file inside a page; base64 has nothing to escape."""
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")

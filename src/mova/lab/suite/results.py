@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import numpy as np
 from mova.errors import MediaError, RequestError
 from mova.lab.adherence.counterfactual import directional_accuracy
 from mova.lab.suite.rows import Row
-from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, NAMES, ClipTimes, score, share_floor
+from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, ClipTimes, score
 from mova.lab.sync.summary import WINDOWS_MS, aligned_pairs, match, mean_interval
 
-METRICS_VERSION = 3
-"""Grows whenever the same clips would get other or more numbers: files of different versions are not compared."""
+METRICS_VERSION = 4
+"""Grows whenever the same clips would get other or more numbers, or files another form: those of other versions are refused."""
 RESULTS = "results.json"
 BRIDGE_OFF = "-bridge-off"
 """End of the name of a track whose clips were made with the towers cut apart."""
@@ -29,30 +29,6 @@ COUNTERFACTUAL = "counterfactual"
 """Track of pairs of clips whose prompts differ in one thing."""
 CONTROLS = "controls"
 """Track of clips for which nothing should be made."""
-SHOWN = (
-    HEADLINE,
-    f"f1_{HEADLINE_WINDOW}",
-    "f1_80",
-    "f1_45",
-    "missed_80",
-    "extra_80",
-    "offset_ms",
-    "median_abs_ms",
-    "mad_ms",
-    "drift_ms_per_s",
-    "sounding_rate",
-    "hallucination_rate",
-    "coverage",
-)
-"""Scores that are shown to people; files hold all. Missed: seen and not heard within 80 ms; extra: heard and not seen."""
-COMPARED = tuple(name for name in SHOWN if name in NAMES)
-"""Scores that are held against those of another run; the rest follow from these."""
-ASKED = ("colour", "count", "sequence", "sequence_heard", "sound", "rate", "key_asked", "key_pitch", "drum_sound")
-"""Columns of adherence: what prompts ask for, and whether sounds are those of what is seen."""
-ADHERENCE = (*ASKED[:2], "count_seen", "count_heard", *ASKED[2:])
-"""Those that are shown: besides, on which side the number of events is right."""
-WHOLE = "whole"
-"""The share of clips without a fault."""
 ALL = "all"
 """Instead of a kind: the floors of all kinds together."""
 Floors = Mapping[str, Mapping[str, float]]
@@ -92,7 +68,7 @@ def model_results(facts: Mapping[str, Any], rows: Sequence[Row], truths: Sequenc
     return {
         "metrics_version": METRICS_VERSION,
         **facts,
-        "headline": {"track": first, "name": HEADLINE, **tracks[first]["scores"][HEADLINE]} if first else None,
+        "headline": {"track": first, "name": HEADLINE, **tracks[first]["numbers"][HEADLINE]} if first else None,
         "floors": dict(floors[ALL]),
         "tracks": tracks,
         "codec": track_results(truths, floors={}),
@@ -186,28 +162,11 @@ def clip_f1(row: Row) -> float:
     return 2.0 * len(match(row["video_s"], heard, low_ms=low_ms, high_ms=high_ms)) / num_events if num_events else 0.0
 
 
-def is_whole(row: Row) -> float:
-    """1 for a clip without a fault, else 0."""
-    return float(not row["faults"])
-
-
-def adherence_floors(rows: Sequence[Row]) -> dict[str, float]:
-    """The floors of what prompts ask for and of :data:`WHOLE`: what is missing of 1 in clips that are right.
-
-    Args:
-        rows: Of the truth through the model's codecs.
-    """
-    names = dict.fromkeys(name for row in rows for name in row["values"])
-    columns = {name: [value for row in rows if (value := row["values"].get(name)) is not None] for name in names}
-    columns[WHOLE] = [is_whole(row) for row in rows]
-    return {name: share_floor(values) for name, values in columns.items() if values}
-
-
 def read_results(path: Path) -> dict[str, Any]:
     """Results from a file.
 
     Raises:
-        MediaError: If it cannot be read or holds none.
+        MediaError: If it cannot be read or holds none, or was measured with another version of the metrics.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -217,11 +176,17 @@ def read_results(path: Path) -> dict[str, Any]:
             _check_row(row)
         if any("video_s" in row for row in document["clips"]):
             _ = dict(document["floors"])
+        version = document["metrics_version"]
     except OSError as problem:
         reason = problem.strerror or problem
         raise MediaError(f"cannot read {path}: {reason}.", f"Give the {RESULTS} of a run.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MediaError(f"{path} holds no results of mova eval.", f"Give the {RESULTS} of a run.") from None
+    if version != METRICS_VERSION:
+        raise MediaError(
+            f"{path} was measured with version {version} of the metrics; this mova has version {METRICS_VERSION}.",
+            "Measure again; rows of the other version are not taken over, so choose another folder.",
+        )
     return document
 
 
@@ -283,39 +248,29 @@ def _number(value: float) -> str:
 
 
 def _numbers(rows: Sequence[Row], *, floors: Mapping[str, float]) -> dict[str, Any]:
-    """Scores and adherence of a set of clips, each with its interval and its chance."""
+    """Every number of a set of clips, scores first, each with its interval, its chance and its floor."""
     found = score([times_of(row) for row in rows], floors=floors)
-    scores = {
-        name: {
-            "value": number.value,
-            "interval": list(number.interval),
-            "chance": number.chance,
-            "floor": number.floor,
-            "unit": number.unit,
-        }
-        for name, number in found.numbers.items()
-    }
+    scores = {name: {**asdict(number), "interval": list(number.interval)} for name, number in found.numbers.items()}
     by_chance = means_of([row["chance"] for row in rows])
-
-    def beside(means: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {
-            name: {
-                **mean,
-                "chance": by_chance[name]["value"] if name in by_chance else math.nan,
-                "floor": floors.get(name, math.nan),
-            }
-            for name, mean in means.items()
+    means = {
+        name: {
+            **mean,
+            "chance": by_chance[name]["value"] if name in by_chance else math.nan,
+            "floor": floors.get(name, math.nan),
         }
-
+        for name, mean in means_of([row["values"] for row in rows]).items()
+    }
     return {
         "num_clips": found.num_clips,
         "num_seen": found.num_seen,
         "num_heard": found.num_heard,
-        "scores": {**scores, "missed_80": _rest(scores["recall_80"]), "extra_80": _rest(scores["precision_80"])},
-        "adherence": beside(means_of([row["values"] for row in rows])),
-        "physics": beside(means_of([row["physics"] for row in rows])),
-        "health": beside(means_of([{WHOLE: is_whole(row)} for row in rows])),
         "num_faulty": sum(bool(row["faults"]) for row in rows),
+        "numbers": {
+            **scores,
+            "missed_80": _rest(scores["recall_80"]),
+            "extra_80": _rest(scores["precision_80"]),
+            **means,
+        },
     }
 
 

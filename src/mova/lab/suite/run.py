@@ -11,7 +11,9 @@ from typing import Any
 
 from mova import __version__
 from mova.checkpoints.layout import Index, read_index
-from mova.lab.suite.clips import Maker, clip_rows, codec_floors
+from mova.lab.suite.clip_row import codec_floors
+from mova.lab.suite.clips import Maker, clip_rows
+from mova.lab.suite.measures import Measure, known_measures
 from mova.lab.suite.results import METRICS_VERSION, model_results
 from mova.lab.suite.rows import OnRow, run_batches
 from mova.lab.suite.tracks import SUITES, clip_batches, clip_jobs
@@ -28,6 +30,7 @@ def measure_model(
     processes: int = 1,
     pool: Executor | None = None,
     on_row: OnRow | None = None,
+    measures: Sequence[Measure] | None = None,
 ) -> dict[str, Any]:
     """The results of a model (:func:`mova.lab.suite.results.model_results`) on the clips of some scripts.
 
@@ -40,16 +43,19 @@ def measure_model(
         processes: How many share the work.
         pool: Them; here, one batch after the other, if not given.
         on_row: Told (rows there, rows in all).
+        measures: What is measured of each clip, picklable if there is a pool;
+            :func:`~mova.lab.suite.measures.known_measures` if None.
 
     Raises:
         RequestError: If the file holds rows of another run, or the model cannot make what is asked.
         MediaError: If a file cannot be read or written.
     """
     index = read_index(maker.model)
-    run = run_facts(index, seed=seed, steps=maker.steps)
+    measures = known_measures() if measures is None else measures
+    run = {**run_facts(index, seed=seed, steps=maker.steps), "measures": [one.name for one in measures]}
     found = run_batches(
         clip_jobs(scripts, tracks),
-        partial(clip_rows, maker),
+        partial(clip_rows, maker, measures=measures),
         rows,
         run=run,
         batches=partial(clip_batches, capabilities=index.capabilities, processes=processes),
@@ -58,7 +64,7 @@ def measure_model(
     )
     truths, made = found[: len(scripts)], found[len(scripts) :]
     facts = {**run, "num_clips": len(scripts), "made": datetime.now(UTC).isoformat(timespec="seconds")}
-    return model_results(facts, made, truths, floors=codec_floors(scripts, truths))
+    return model_results(facts, made, truths, floors=codec_floors(scripts, truths, measures))
 
 
 def run_facts(index: Index, *, seed: int, steps: int | None) -> dict[str, Any]:

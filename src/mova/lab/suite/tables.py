@@ -6,37 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mova.lab.adherence.physics import PHYSICS
-from mova.lab.suite.results import ADHERENCE, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, SHOWN, WHOLE
+from mova.lab.suite.measures import Measure, known_measures
+from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.lab.suite.words import MISSING, number, span
 
 Numbers = Mapping[str, Any]
-GROUPS = ("scores", "adherence", "physics", "health")
-"""Of the numbers of a set of clips; not every set has all."""
-_OF_KINDS = {
-    "median_abs_ms": "abs ms",
-    "f1_45": "F1@45",
-    "f1_80": "F1@80",
-    "f1_bt1359_detectability": "F1 BT.1359",
-    "missed_80": "missed",
-    "extra_80": "extra",
-    "colour": "colour",
-    "count": "count",
-    "count_seen": "seen",
-    "count_heard": "heard",
-    "sequence": "sequence",
-    "key_pitch": "pitch=key",
-    "key_asked": "pitch=asked",
-    "drum_sound": "drum=pad",
-    "sound": "sound",
-    "rate": "rate",
-    "restitution_seen": "e seen",
-    "restitution_heard": "e heard",
-    "restitution_difference": "e apart",
-    "energy_gain_rate": "gain",
-    "g_cv": "g cv",
-    "loudness_speed_rho": "loud~fast",
-}
 
 
 @dataclass(frozen=True)
@@ -81,11 +55,16 @@ def tracks_of(document: Mapping[str, Any]) -> list[ComparisonRow]:
     ]
 
 
-def number_table(track: ComparisonRow) -> Table:
-    """Every number with its interval, and beside it by chance, of the codecs, with the bridge off, and its floor."""
+def number_table(track: ComparisonRow, measures: Sequence[Measure] | None = None) -> Table:
+    """Every measure with its interval, and beside it by chance, of the codecs, with the bridge off, and its floor.
+
+    Args:
+        track: The clips and what they are held against.
+        measures: In their order; :func:`~mova.lab.suite.measures.known_measures` if None.
+    """
     header = ["score", "value", "95 %", "chance", "codec", *(["bridge off"] if track.cut else []), "floor", "clips"]
     rows = []
-    for name in (*SHOWN, *ADHERENCE, *PHYSICS, WHOLE):
+    for name in [one.name for one in (known_measures() if measures is None else measures)]:
         found = number_of(track.made, name)
         if found is None:
             continue
@@ -93,7 +72,7 @@ def number_table(track: ComparisonRow) -> Table:
         values = [value_of(one, name) for one in others]
         rows.append(
             [
-                f"{name.removesuffix('_ms')}, ms" if unit == "ms" else name,
+                name,
                 _cell(name, found["value"], unit),
                 _unsigned(name, span(found["interval"], unit)),
                 *(_cell(name, value, unit) for value in (found["chance"], *values)),
@@ -104,15 +83,15 @@ def number_table(track: ComparisonRow) -> Table:
     return Table(header, rows)
 
 
-def kind_table(track: ComparisonRow) -> Table:
+def kind_table(track: ComparisonRow, measures: Sequence[Measure] | None = None) -> Table:
     """One line a kind for the clips, by chance, of the codecs and with the bridge off; intervals are in the results.
 
-    What no kind is measured for has no column.
+    What no kind is measured for has no column. Arguments are those of :func:`number_table`.
     """
     rows, kinds = [], track.of_kinds()
-    names = [
-        name for name in _OF_KINDS if any(number_of(side, name) for one in kinds.values() for side in (one.made, one.codec))
-    ]
+    sides = [side for one in kinds.values() for side in (one.made, one.codec)]
+    headings = {one.name: one.heading for one in (known_measures() if measures is None else measures) if one.heading}
+    names = [name for name in headings if any(number_of(side, name) for side in sides)]
     for kind, one in kinds.items():
         chance = {name: found["chance"] for name in names if (found := number_of(one.made, name))}
         lines = {
@@ -124,7 +103,7 @@ def kind_table(track: ComparisonRow) -> Table:
             lines["bridge off"] = {name: value_of(one.cut, name) for name in names}
         for what, values in lines.items():
             rows.append([kind if what == track.name else "", what, *(_short(name, values.get(name)) for name in names)])
-    return Table(("kind", "", *(_OF_KINDS[name] for name in names)), rows)
+    return Table(("kind", "", *(headings[name] for name in names)), rows)
 
 
 def pair_table(document: Mapping[str, Any]) -> Table:
@@ -153,7 +132,8 @@ def control_table(document: Mapping[str, Any]) -> Table:
 
 def number_of(numbers: Numbers, name: str) -> Numbers | None:
     """A score, or a mean over clips: value, interval, chance, floor; None if nothing asked for it."""
-    return next((numbers[group][name] for group in GROUPS if name in numbers.get(group, {})), None)
+    found: Numbers | None = numbers["numbers"].get(name)
+    return found
 
 
 def value_of(numbers: Numbers, name: str) -> float | None:

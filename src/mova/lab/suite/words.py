@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from mova.lab.documents import printable as printable
+from mova.lab.suite.measures import MEASURES, Measure
 
 MISSING = "-"
 WORDS: Mapping[str, str] = {
-    "f1_corrected": "in step, 0 by chance and 1 if all is",
-    "f1_bt1359_detectability": "in step where nobody notices, -45 to +125 ms (F1)",
-    "f1_80": "seen and heard within 80 ms (F1)",
-    "f1_45": "seen and heard within 45 ms (F1)",
-    "missed_80": "seen, not heard within 80 ms, share",
-    "extra_80": "heard, not seen within 80 ms, share",
-    "offset_ms": "audio after picture (+ is late), ms",
     "abs_offset_ms": "distance of audio from picture, ms",
-    "median_abs_ms": "distance of audio from picture, ms",
-    "mad_ms": "scatter of the offsets, ms",
-    "drift_ms_per_s": "drift of audio against picture, ms per second",
-    "sounding_rate": "events seen that audio, share",
-    "hallucination_rate": "sounds without a cause, share",
-    "coverage": "clips in which events could be read, share",
-    "colour": "colour as asked, share",
-    "count": "number of events as asked, share",
-    "count_seen": "number of events seen as asked, share",
-    "count_heard": "number of events heard as asked, share",
-    "sequence": "order seen as asked, share",
-    "sequence_heard": "order heard as asked, share",
-    "sound": "sounds as asked, share",
-    "rate": "rate of events as asked, share",
-    "key_asked": "notes as asked, share",
-    "key_pitch": "notes of the keys seen, share",
-    "drum_sound": "sounds of the drums seen, share",
-    "restitution_seen": "a ball's restitution, as seen",
-    "restitution_heard": "a ball's restitution, as heard",
-    "restitution_difference": "restitution seen and heard, distance",
-    "energy_gain_rate": "flights of a ball longer than the one before, share",
-    "g_cv": "spread of gravity between flights (0 is constant)",
-    "loudness_speed_rho": "harder impacts are louder (1 is always)",
-    "whole": "clips without a fault, share",
     "metal_decay_s": "metal for wood: how long it rings",
     "metal_centroid_hz": "metal for wood: how bright it sounds",
     "size_body_hz": "small for large: how high it sounds",
@@ -79,22 +51,23 @@ WORDS: Mapping[str, str] = {
     "fidelity.stft": "audio from the reference, spectral distance",
     "fidelity.si_sdr_db": "audio against the reference, SI-SDR, dB",
 }
-"""What numbers are, with their units, in plain words. Sync of videos goes by the name behind the dot."""
+"""What numbers are that are no measures of a model's clips, with their units, in plain words."""
 
 
-def label(name: str) -> str:
-    """A number's name in words; one that nobody put into words, such as a learned metric's, stays as it is."""
-    return WORDS.get(name) or WORDS.get(name.removeprefix("sync."), name)
+def label(name: str, measures: Sequence[Measure] = MEASURES) -> str:
+    """A number's name in words; one that nobody put into words, such as a learned metric's, stays as it is.
+
+    Args:
+        name: Of the number; sync of videos goes by the name behind the dot.
+        measures: Whose words are known.
+    """
+    words = {**WORDS, **{one.name: one.words for one in measures}}
+    return words.get(name) or words.get(name.removeprefix("sync."), name)
 
 
 def counted(count: int, one: str) -> str:
     """So many of a thing, in the plural where it is one: ``1 clip``, ``2 clips``."""
     return f"{count} {one}{'' if count == 1 else 's'}"
-
-
-def printable(text: object) -> str:
-    """Text without control characters, which file names and prompts of strangers may hold: they are shown as escapes."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
 
 
 def number(value: float | None, unit: str = "") -> str:
