@@ -314,7 +314,7 @@ def test_side_by_side_both_play_and_one_is_heard(browser: Browser, arena: Path) 
 
 def test_a_video_that_does_not_play_is_told_and_skipped(browser: Browser, arena: Path, tmp_path: Path) -> None:
     shutil.copytree(arena / "page", tmp_path / "page")
-    for video in (tmp_path / "page" / "films").iterdir():
+    for video in (tmp_path / "page" / "videos").iterdir():
         video.write_bytes(b"broken")
     browser.open(tmp_path / "page")
     browser.start("cy", "both")

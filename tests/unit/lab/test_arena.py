@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -282,7 +284,7 @@ def tiny_clip(seed: int, *, seconds: float = 0.5, prompt: str | None = None, gai
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two systems, two prompts; one video lasts long enough for a check with late audio."""
-    root = tmp_path_factory.mktemp("films")
+    root = tmp_path_factory.mktemp("videos")
     for number, system in enumerate(("alpha-system", "beta-system")):
         (root / system).mkdir()
         for stem, seconds in (("one", 2.0), ("two", 0.5)):
@@ -322,7 +324,7 @@ def test_videos_that_browsers_do_not_play_are_refused(tmp_path: Path) -> None:
         list_videos(tmp_path)
     tiny_clip(0).save(tmp_path / "sound.wav")
     (tmp_path / "sound.wav").rename(tmp_path / "sound.mp4")
-    with pytest.raises(MediaError, match=r"audio\.mp4 has no picture"):
+    with pytest.raises(MediaError, match=r"sound\.mp4 has no picture"):
         inspect_video(tmp_path / "sound.mp4", needs_audio=True)
     (tmp_path / "a.gif").rename(tmp_path / "a.mkv")
     with pytest.raises(MediaError, match=r"a\.mkv has no audio"):
@@ -381,14 +383,14 @@ def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 def test_the_page_gives_no_system_away(made: tuple[Path, Key]) -> None:
     output, key = made
-    assert sorted(path.name for path in output.iterdir()) == ["films", "index.html"]
-    names = [path.name for path in (output / "films").iterdir()]
+    assert sorted(path.name for path in output.iterdir()) == ["index.html", "videos"]
+    names = [path.name for path in (output / "videos").iterdir()]
     assert len(names) == 4 + 2 * 2 and all(len(Path(name).stem) == 16 for name in names)
     for path in output.rglob("*"):
         if path.is_file():
             content = path.read_bytes().lower()
             assert b"alpha" not in content and b"beta-system" not in content, path
-    assert len({path.stat().st_mtime for path in (output / "films").iterdir()}) == 1
+    assert len({path.stat().st_mtime for path in (output / "videos").iterdir()}) == 1
     assert key.systems == ("alpha-system", "beta-system")
 
 
@@ -400,8 +402,10 @@ def test_the_page_holds_every_pair_of_the_key_and_needs_no_network(made: tuple[P
     for shown, pair in zip(data["pairs"], key.pairs, strict=True):
         assert shown["prompt"] == f"<b>{pair.prompt}</b> & </script>"
         for side, file in (("left", pair.left_file), ("right", pair.right_file)):
-            assert shown[side]["file"] == f"films/{file}" and (output / "films" / file).is_file()
+            assert shown[side]["file"] == f"videos/{file}" and (output / "videos" / file).is_file()
     assert "http://" not in text and "https://" not in text and "{{" not in text
+    script = text.split("<script>")[1].split("</script>")[0]
+    assert f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in text  # no other script may run
 
 
 def test_the_checks_are_what_the_key_says(made: tuple[Path, Key]) -> None:
@@ -409,10 +413,10 @@ def test_the_checks_are_what_the_key_says(made: tuple[Path, Key]) -> None:
     late = next(pair for pair in key.pairs if pair.check == "late")
     same = next(pair for pair in key.pairs if pair.check == "same")
     assert same.left_file != same.right_file
-    assert (output / "films" / same.left_file).read_bytes() == (output / "films" / same.right_file).read_bytes()
+    assert (output / "videos" / same.left_file).read_bytes() == (output / "videos" / same.right_file).read_bytes()
     files = {"left": late.left_file, "right": late.right_file}
-    better = read_clip(output / "films" / files[late.answers["both"]])
-    worse = read_clip(output / "films" / files[{"left": "right", "right": "left"}[late.answers["both"]]])
+    better = read_clip(output / "videos" / files[late.answers["both"]])
+    worse = read_clip(output / "videos" / files[{"left": "right", "right": "left"}[late.answers["both"]]])
     assert np.array_equal(better.frames, worse.frames)
     quiet = int(0.9 * LATE_S * worse.sample_rate)
     assert np.abs(worse.waveform[:, :quiet]).max() < 0.01 < np.abs(better.waveform[:, :quiet]).max()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from mova.errors import MediaError, RequestError
 from mova.files import atomic_write
+from mova.lab import documents
 from mova.lab.arena.blind import Video, copy_blind, same_times, volumes
 from mova.lab.arena.checks import Check, plan_checks, write_late
 from mova.lab.arena.pairs import Pair, plan_pairs
@@ -101,15 +101,20 @@ def make_page(
             field="num_checks",
         )
     places = sorted({(system, pair.name) for pair in pairs for system in (pair.left, pair.right)})
-    progress = _Progress(on_progress, total=2 * len(places) + wanted_checks)
-    videos = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_video=progress.step)
+    done, total = count(1), 2 * len(places) + wanted_checks
+
+    def step() -> None:
+        if on_progress is not None:
+            on_progress(next(done), total)
+
+    videos = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_video=step)
     prompts = shown_prompts(videos)
     checks = plan_checks(list(videos.values()), wanted_checks, modes=modes, seed=seed)
     try:
         with atomic_write(output) as folder:
-            (folder / "films").mkdir(parents=True)
-            shown, faults = _fill(folder / "films", videos, pairs=pairs, checks=checks, seed=seed, progress=progress)
-            key = _key(shown, folder / "films", videos=videos, seed=seed, modes=modes)
+            (folder / "videos").mkdir(parents=True)
+            shown, faults = _fill(folder / "videos", videos, pairs=pairs, checks=checks, seed=seed, on_video=step)
+            key = _key(shown, folder / "videos", videos=videos, seed=seed, modes=modes)
             document = render_page(_page_data(key, shown, prompts=prompts, matches_loudness=matches_loudness), title=title)
             (folder / "index.html").write_text(document, encoding="utf-8")
             size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -140,16 +145,14 @@ def render_page(data: Mapping[str, Any], *, title: str) -> str:
         data: ``arena``, ``modes`` and ``pairs``, as the page's script reads them. Its text may hold anything.
         title: Over the page.
     """
-    template = (files("mova.lab.arena") / "page.html").read_text(encoding="utf-8")
-    script = re.search(r"<script>(.*?)</script>", template, flags=re.DOTALL)
-    assert script is not None, "part of the package"
-    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    folder = Path(__file__).parent
+    script = "\n" + (folder / "page.js").read_text(encoding="utf-8").removesuffix("\n")  # as it stands in the page
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # in a script element only "<" can end the text early; ">" and "&" are for readers that know no better
     text = json.dumps(data, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    values = {"SCRIPT_HASH": digest, "TITLE": html.escape(title), "DATA": text}
-    return re.sub(r"\{\{([A-Z_]+)\}\}", lambda found: values[found[1]], template)
+    return documents.render_page(folder / "page.html", {"script_hash": Markup(digest), "title": title, "data": Markup(text)})
 
 
 @dataclass(frozen=True)
@@ -162,17 +165,6 @@ class _Shown:
     left_video: Video
     right_video: Video
     check: Check | None = None
-
-
-class _Progress:
-    def __init__(self, report: Callable[[int, int], None] | None, *, total: int) -> None:
-        self.report = report
-        self.done, self.total = 0, total
-
-    def step(self) -> None:
-        self.done += 1
-        if self.report is not None:
-            self.report(self.done, self.total)
 
 
 def _checked_output(output: Path) -> Path:
@@ -208,52 +200,48 @@ def _fill(
     pairs: Sequence[Pair],
     checks: Sequence[Check],
     seed: int,
-    progress: _Progress,
+    on_video: Callable[[], None],
 ) -> tuple[list[_Shown], list[MediaError]]:
     """Copy all videos under opaque names; the pairs in the order of the page, with the checks spread among them.
 
     Also returns why videos could not serve for a check with late audio.
     """
     generator = np.random.default_rng((seed, 2))
-    names = _OpaqueNames(generator)
-    copies = {place: names.draw(8) + videos[place].suffix for place in sorted(videos)}
+    files, ids = _opaque_names(generator, 8), _opaque_names(generator, 4)
+    copies = {place: next(files) + videos[place].suffix for place in sorted(videos)}
     for place, copy in copies.items():
         copy_blind(videos[place].path, folder / copy)
-        progress.step()
+        on_video()
     placed: list[tuple[float, _Shown]] = []
     for number, pair in enumerate(pairs):
         left, right = (pair.left, pair.name), (pair.right, pair.name)
-        shown = _Shown(names.draw(4), copies[left], copies[right], videos[left], videos[right])
+        shown = _Shown(next(ids), copies[left], copies[right], videos[left], videos[right])
         placed.append((number + 0.5, shown))
     faults = []
     for number, check in enumerate(checks):
         video, suffix = check.video, check.video.suffix
-        shown = _Shown(names.draw(4), names.draw(8) + suffix, names.draw(8) + suffix, video, video, check)
+        shown = _Shown(next(ids), next(files) + suffix, next(files) + suffix, video, video, check)
         try:
             _write_check(check, folder / shown.left, folder / shown.right)
         except MediaError as fault:
             faults.append(fault)
             shown = replace(shown, check=replace(check, kind="same"))
             _write_same(video, folder / shown.left, folder / shown.right)
-        progress.step()
+        on_video()
         placed.append((float(generator.uniform(number, number + 1)) * len(pairs) / len(checks), shown))
     for path in folder.iterdir():
         same_times(path)
     return [shown for _, shown in sorted(placed, key=lambda item: item[0])], faults
 
 
-class _OpaqueNames:
+def _opaque_names(generator: np.random.Generator, num_bytes: int) -> Iterator[str]:
     """Random names that do not repeat."""
-
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.generator = generator
-        self.used: set[str] = set()
-
-    def draw(self, num_bytes: int) -> str:
-        while (name := self.generator.bytes(num_bytes).hex()) in self.used:
-            pass
-        self.used.add(name)
-        return name
+    used: set[str] = set()
+    while True:
+        name = generator.bytes(num_bytes).hex()
+        if name not in used:
+            used.add(name)
+            yield name
 
 
 def _write_check(check: Check, left: Path, right: Path) -> None:
@@ -315,8 +303,8 @@ def _page_data(key: Key, shown: Sequence[_Shown], *, prompts: Mapping[str, str],
             {
                 "id": pair.id,
                 "prompt": prompts[pair.prompt],
-                "left": {"file": f"films/{pair.left_file}", "volume": left},
-                "right": {"file": f"films/{pair.right_file}", "volume": right},
+                "left": {"file": f"videos/{pair.left_file}", "volume": left},
+                "right": {"file": f"videos/{pair.right_file}", "volume": right},
             }
         )
     return {"arena": key.arena, "modes": list(key.modes), "pairs": pairs}
