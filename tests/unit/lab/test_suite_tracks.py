@@ -140,7 +140,7 @@ def test_what_is_wrong_is_said_before_any_work(folder: Path, tmp_path: Path, opt
 
 def test_a_baseline_of_another_version_or_track_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
     empty = {"suite": "clapper", "clips": [], "headline": {"track": "a2v", "name": "f1_corrected", "value": 0.5}}
-    for version, words in ((99, "different versions"), (METRICS_VERSION, "track a2v")):
+    for version, words in ((99, "version 99 of the metrics"), (METRICS_VERSION, "track a2v")):
         write_json(tmp_path / "base.json", {**empty, "metrics_version": version})
         done = CliRunner().invoke(
             app, ["eval", "model", str(folder), "-o", str(tmp_path / "out"), "--baseline", str(tmp_path / "base.json")]

@@ -133,8 +133,7 @@ def copy_blind(source: Path, target: Path) -> None:
     try:
         with open_container(source) as container:
             info = media_info(container, source)
-            with _writing(container, info, target) as copy:
-                _copy_packets(container, info, copy)
+            _copy_streams(container, info, target)
         _check_times(info, probe(target), source)
     except BaseException:
         with suppress(OSError):
@@ -180,8 +179,8 @@ def _played_suffix(info: MediaInfo, *, needs_audio: bool) -> str:
     )
 
 
-@contextmanager
-def _writing(container: InputContainer, info: MediaInfo, target: Path) -> Iterator[_Copy]:
+def _copy_streams(container: InputContainer, info: MediaInfo, target: Path) -> None:
+    """Copy every packet of picture and audio, and the end of what the filters still hold."""
     # bitexact: no version of the writer and no random identifiers in the file
     options = {"fflags": "+bitexact"}
     if target.suffix == ".mp4":
@@ -189,80 +188,52 @@ def _writing(container: InputContainer, info: MediaInfo, target: Path) -> Iterat
         if info.audio is not None:
             # edit lists count in this unit: with the sample rate they end on the exact sample
             options["movie_timescale"] = str(info.audio.sample_rate)
-    try:
+    with _writing(target):
         output = av.open(str(target.resolve()), "w", format=target.suffix[1:], options=options)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"cannot write {target}: {reason(error)}.") from error
     try:
-        copy = _Copy(output, target)
+        copies: dict[int, tuple[Stream, BitStreamFilterContext | None]] = {}
         for stream in (video_stream(container), audio_stream(container)):
             if stream is not None:
-                copy.add(stream)
-        yield copy
-        copy.finish()
+                with _writing(target):
+                    copy = output.add_stream_from_template(stream)
+                is_h264 = stream.codec_context.name == "h264"
+                copies[stream.index] = copy, BitStreamFilterContext(_WITHOUT_NOTES, stream, copy) if is_h264 else None
+        end_s = Fraction(0)
+        for packet in container.demux([stream for stream in container.streams if stream.index in copies]):
+            if packet.dts is None:  # the demuxer ends with an empty packet for each stream
+                continue
+            if packet.pts is not None and packet.time_base is not None:
+                end_s = max(end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            copy, notes = copies[packet.stream.index]
+            _mux([packet] if notes is None else notes.filter(packet), output, copy, target)
+        if info.duration_s is not None and end_s < info.duration_s - Fraction(1, 4):
+            raise MediaError(
+                f"{info.path} is cut short: it ends at {float(end_s):.2f} s of {float(info.duration_s):.2f} s.",
+                "The download or the recording may be incomplete.",
+            )
+        for copy, notes in copies.values():
+            if notes is not None:
+                _mux(notes.filter(None), output, copy, target)
+        with _writing(target):
+            output.close()
     finally:
         with suppress(av.error.FFmpegError, OSError):
             output.close()
 
 
-class _Copy:
-    """The file being written: its streams by the index of the stream they copy."""
-
-    def __init__(self, output: OutputContainer, target: Path) -> None:
-        self.output = output
-        self.target = target
-        self.streams: dict[int, Stream] = {}
-        self.filters: dict[int, BitStreamFilterContext] = {}
-        self.end_s = Fraction(0)
-
-    def add(self, stream: Stream) -> None:
-        """Copy this stream, too."""
-        try:
-            copied = self.output.add_stream_from_template(stream)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise MediaError(f"cannot write {self.target}: {reason(error)}.") from error
-        self.streams[stream.index] = copied
-        if stream.codec_context.name == "h264":
-            self.filters[stream.index] = BitStreamFilterContext(_WITHOUT_NOTES, stream, copied)
-
-    def put(self, packet: Packet[Stream]) -> None:
-        """Write one packet of a stream that is copied."""
-        index = packet.stream.index
-        if packet.pts is not None and packet.time_base is not None:
-            self.end_s = max(self.end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        parts = self.filters[index].filter(packet) if index in self.filters else [packet]
-        self._mux(parts, index)
-
-    def finish(self) -> None:
-        """Write what the filters still hold, and the end of the file."""
-        for index, notes in self.filters.items():
-            self._mux(notes.filter(None), index)
-        try:
-            self.output.close()
-        except (av.error.FFmpegError, OSError) as error:
-            raise MediaError(f"cannot write {self.target}: {reason(error)}.") from error
-
-    def _mux(self, packets: list[Packet[Stream]], index: int) -> None:
-        try:
-            for packet in packets:
-                packet.stream = self.streams[index]
-                self.output.mux(packet)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"cannot write {self.target}: {reason(error)}.") from error
+def _mux(packets: list[Packet[Stream]], output: OutputContainer, copy: Stream, target: Path) -> None:
+    with _writing(target):
+        for packet in packets:
+            packet.stream = copy
+            output.mux(packet)
 
 
-def _copy_packets(container: InputContainer, info: MediaInfo, copy: _Copy) -> None:
-    wanted = [stream for stream in container.streams if stream.index in copy.streams]
-    for packet in container.demux(wanted):
-        # the demuxer ends with an empty packet for each stream
-        if packet.dts is not None:
-            copy.put(packet)
-    stated = info.duration_s
-    if stated is not None and copy.end_s < stated - Fraction(1, 4):
-        raise MediaError(
-            f"{info.path} is cut short: it ends at {float(copy.end_s):.2f} s of {float(stated):.2f} s.",
-            "The download or the recording may be incomplete.",
-        )
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"cannot write {target}: {reason(error)}.") from error
 
 
 def _check_times(before: MediaInfo, after: MediaInfo, source: Path) -> None:

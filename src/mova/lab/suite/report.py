@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,31 +54,9 @@ _COLUMNS = (
 _CUT = " Bridge off: of the same clips made with picture and audio cut apart."
 
 
-@dataclass(frozen=True)
-class Card:
-    """One clip.
-
-    Args:
-        title: Its prompt or file name.
-        verdict: In two or three words.
-        style: Of the verdict: ``"good"``, ``"warn"``, ``"bad"`` or none.
-        facts: Names of what else was measured, and what came out.
-        seen_s: Times seen.
-        heard_s: Times heard.
-        pairs_s: What belongs together.
-        seconds: Its length.
-        path: Its file; None if there is none to show.
-    """
-
-    title: str
-    verdict: str
-    style: str
-    facts: Sequence[tuple[str, str]]
-    seen_s: Sequence[float]
-    heard_s: Sequence[float]
-    pairs_s: Sequence[Sequence[float]]
-    seconds: float
-    path: Path | None
+Card = dict[str, Any]
+"""One clip: ``title``, ``verdict`` with its ``style``, ``facts``, times ``seen_s``, ``heard_s`` and ``pairs_s``, ``seconds``
+and ``path``: its file, None if there is none to show."""
 
 
 def render_report(document: Mapping[str, Any], media: Path, measures: Sequence[Measure] | None = None) -> str:
@@ -258,31 +235,25 @@ def _cards(cards: Sequence[Card]) -> list[dict[str, Any]]:
     """Cards as the template shows them, the first few with the video itself, if it is small and browsers play it."""
     found, num_players = [], 0
     for card in cards:
-        clip = _clip(card)
-        video = _video(card.path) if card.path is not None and num_players < MAX_PLAYERS else ""
+        path, clip = card["path"], _clip(card)
+        video = _video(path) if path is not None and num_players < MAX_PLAYERS else ""
         num_players += bool(video)
-        found.append(
-            {
-                "title": card.title,
-                "verdict": card.verdict,
-                "style": card.style,
-                "facts": card.facts,
-                "raster": event_raster(card.seen_s, card.heard_s, card.pairs_s, seconds=card.seconds),
-                "video": video,
-                "poster": _jpeg(Image.fromarray(clip.frames[0])) if clip is not None else "",
-                "size": (clip.width, clip.height) if clip is not None else None,
-                "sheet": _jpeg(clip.sheet(title=printable(card.title))) if clip is not None else "",
-            }
-        )
+        times = (card[name] for name in ("seen_s", "heard_s", "pairs_s"))
+        pictures: dict[str, Any] = {"poster": "", "sheet": ""}
+        if clip is not None:
+            pictures = {"poster": _jpeg(Image.fromarray(clip.frames[0])), "size": (clip.width, clip.height)}
+            pictures["sheet"] = _jpeg(clip.sheet(title=printable(card["title"])))
+        raster = event_raster(*times, seconds=card["seconds"])
+        found.append({**card, **pictures, "video": video, "raster": raster})
     return found
 
 
 def _clip(card: Card) -> Clip | None:
     """The clip to be drawn; none where it is no whole clip, which its row says, or too long."""
-    if card.path is None or card.seconds > MAX_SHEET_SECONDS:
+    if card["path"] is None or card["seconds"] > MAX_SHEET_SECONDS:
         return None
     try:
-        return read_clip(card.path)
+        return read_clip(card["path"])
     except MovaError:
         return None
 

@@ -166,7 +166,8 @@ def read_results(path: Path) -> dict[str, Any]:
     """Results from a file.
 
     Raises:
-        MediaError: If it cannot be read or holds none, or was measured with another version of the metrics.
+        MediaError: If it cannot be read or holds none.
+        RequestError: If it was measured with another version of the metrics.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -183,7 +184,7 @@ def read_results(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MediaError(f"{path} holds no results of mova eval.", f"Give the {RESULTS} of a run.") from None
     if version != METRICS_VERSION:
-        raise MediaError(
+        raise RequestError(
             f"{path} was measured with version {version} of the metrics; this mova has version {METRICS_VERSION}.",
             "Measure again; rows of the other version are not taken over, so choose another folder.",
         )
