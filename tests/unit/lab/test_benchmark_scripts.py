@@ -63,7 +63,7 @@ def test_what_is_reached_is_said_of_every_line() -> None:
 
     def numbers(**values: float) -> dict[str, Any]:
         found = {name: {"value": value, "interval": [value, value], "chance": 0.1} for name, value in values.items()}
-        return {"scores": found, "adherence": {}}
+        return {"numbers": found}
 
     made = numbers(median_abs_ms=11.9, f1_80=0.9, colour=0.92, sequence=0.05)
     tracks = {"text": made, "text-bridge-off": numbers(f1_80=0.29, median_abs_ms=90.0)}

@@ -195,7 +195,7 @@ def _copy_streams(container: InputContainer, info: MediaInfo, target: Path) -> N
         for stream in (video_stream(container), audio_stream(container)):
             if stream is not None:
                 with _writing(target):
-                    copy = output.add_stream_from_template(stream)
+                    copy: Stream = output.add_stream_from_template(stream)
                 is_h264 = stream.codec_context.name == "h264"
                 copies[stream.index] = copy, BitStreamFilterContext(_WITHOUT_NOTES, stream, copy) if is_h264 else None
         end_s = Fraction(0)

@@ -114,7 +114,7 @@ def _track(track: ComparisonRow, document: Mapping[str, Any], measures: Sequence
         "note": _COLUMNS + (_CUT if track.cut else ""),
         "numbers": number_table(track, measures),
         "offsets": [(track.name + end, offset_histogram(list(map(offsets_ms, own)))) for end, own in rows.items() if own],
-        "kinds": Table(kinds.header, [(group[0][0], group) for group in groups]),
+        "kinds": {"header": kinds.header, "groups": [(group[0][0], group) for group in groups]},
         "of_kinds": [(kind, number_table(one, measures)) for kind, one in track.of_kinds().items()],
     }
 
