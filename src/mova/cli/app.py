@@ -10,6 +10,7 @@ import typer
 
 from mova.cli import console
 from mova.cli.evaluating import AsJson, arena_app, eval_app
+from mova.cli.request_options import request_options
 from mova.errors import MovaError
 
 app = typer.Typer(
@@ -17,7 +18,7 @@ app = typer.Typer(
     help="Video and its audio, made together.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     add_completion=False,
 )
 scenes_app = typer.Typer(help="The rendered world that mova-base learns from.", no_args_is_help=True)
@@ -25,146 +26,69 @@ app.add_typer(scenes_app, name="scenes")
 app.add_typer(arena_app, name="arena")
 app.add_typer(eval_app, name="eval")
 
-# options that several commands have
-Seconds = Annotated[float | None, typer.Option(help="Length; or give --num-frames.")]
-NumFrames = Annotated[int | None, typer.Option(help="Length; or give --seconds.")]
-Fps = Annotated[float | None, typer.Option(help="Frames per second.")]
-Size = Annotated[str | None, typer.Option(help="Picture, WIDTHxHEIGHT.")]
-Steps = Annotated[int | None, typer.Option("--steps", "--num-inference-steps", help="Sampler steps.")]
-GuidanceScale = Annotated[float | None, typer.Option(help="Strength of the text; 1 is its own.")]
-CrossGuidanceScale = Annotated[float | None, typer.Option(help="How far picture and audio are bound; 1 is their own.")]
-SelfGuidanceScale = Annotated[
-    float | None, typer.Option(help="How far the model is led away from its own weak side; 0 is off.")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")]
+OnFault = Annotated[
+    str, typer.Option(help="A clip with a fault: keep (write it and say so), repair (try again), fail (write nothing).")
 ]
+PLANNED = (
+    *("width", "height", "seconds", "num_frames", "fps", "num_inference_steps", "solver"),
+    *("guidance_scale", "cross_guidance_scale", "self_guidance_scale"),
+)
+"""Fields on which the cost of a clip depends."""
+RUNTIME = "How it runs"
+RECORDED = "From a clip that mova made"
 
 
 @app.command()
+@request_options()
 def generate(
-    prompt: Annotated[
-        str | None, typer.Argument(help="What to see and hear. '-' reads standard input, '@file' a file.")
-    ] = None,
+    request: dict[str, Any],
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Video: .mp4 .webm .mkv .mov; .gif picture only, .wav audio only. mova.mp4 if not given."
+            "--output", "-o", help="Video: .mp4 .webm .mkv .mov; .gif video only, .wav audio only. mova.mp4 if not given."
         ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, a hub id; or that of --from.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same clip. Drawn and shown if not given.")] = None,
-    audio_seed: Annotated[int | None, typer.Option(help="Of the audio; follows --seed if not given.")] = None,
-    seconds: Seconds = None,
-    num_frames: NumFrames = None,
-    fps: Fps = None,
-    size: Size = None,
-    steps: Steps = None,
-    guidance_scale: GuidanceScale = None,
-    cross_guidance_scale: CrossGuidanceScale = None,
-    self_guidance_scale: SelfGuidanceScale = None,
-    audio_guidance_scale: Annotated[float | None, typer.Option(help="--guidance-scale of the audio, if another.")] = None,
-    audio_cross_guidance_scale: Annotated[
-        float | None, typer.Option(help="--cross-guidance-scale of the audio, if another.")
-    ] = None,
-    audio_self_guidance_scale: Annotated[
-        float | None, typer.Option(help="--self-guidance-scale of the audio, if another.")
-    ] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
-    audio_negative_prompt: Annotated[
-        str | None, typer.Option(help="What the audio keeps away from, if not from --negative-prompt.")
-    ] = None,
-    shift: Annotated[float | None, typer.Option(help="Above 1: more steps at high noise.")] = None,
-    audio_shift: Annotated[float | None, typer.Option(help="The same for the audio.")] = None,
-    solver: Annotated[str | None, typer.Option(help="Method of the sampler: euler, heun, adams, dpmpp, unipc.")] = None,
-    audio_sample_rate: Annotated[int | None, typer.Option(help="Of the finished audio, in Hz.")] = None,
-    cue: Annotated[
-        list[str] | None,
-        typer.Option(help="What happens when, SECONDS or SECONDS=LABEL; may be repeated; 'none' plans nothing."),
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="Picture that the video begins with.")] = None,
-    last_image: Annotated[str | None, typer.Option(help="Picture that the video ends with.")] = None,
-    keyframe: Annotated[list[str] | None, typer.Option(help="Picture at a moment, SECONDS=FILE; may be repeated.")] = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="Picture that the video goes on from and does not show; may be repeated.")
-    ] = None,
-    video: Annotated[
-        str | None, typer.Option(help="Video whose audio is made; with --extend, --retake or --repaint, the clip to change.")
-    ] = None,
-    audio: Annotated[str | None, typer.Option(help="Audio to which a video is made.")] = None,
-    extend: Annotated[str | None, typer.Option(help="Add to --video: 2s at its end, start:2s before it.")] = None,
-    retake: Annotated[str | None, typer.Option(help="Make a span of --video anew: audio:0.8-1.6, video:..., both:...")] = None,
-    repaint: Annotated[str | None, typer.Option(help="Mask of --video, a picture: what is white is painted anew.")] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Write one alone, made with the other all the same: audio (.wav) or video.")
-    ] = None,
-    fit: Annotated[
-        str | None, typer.Option(help="A picture of another shape: exact (refuse it), crop, pad or stretch.")
-    ] = None,
-    text_only: Annotated[
-        str | None, typer.Option(help="Without --image, for a model that was trained with one: white or unmasked.")
-    ] = None,
-    truncate: Annotated[bool, typer.Option("--truncate", help="Cut a prompt that is too long.")] = False,
-    from_: Annotated[Path | None, typer.Option("--from", help="Begin with the request inside this video.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.")] = None,
-    reroll: Annotated[
-        str | None, typer.Option(help="Of the clip given as --from, make only the audio (audio) or the video (video) anew.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    offload: Annotated[str, typer.Option(help="What waits in host memory: none, component or block.")] = "none",
-    quantisation: Annotated[str, typer.Option(help="Weights of the video's blocks: none, fp8, fp8_scaled or int8.")] = "none",
-    attention_backend: Annotated[str, typer.Option(help="auto, sdpa, flash, flex or sage.")] = "auto",
     num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
-    on_fault: Annotated[
-        str, typer.Option(help="A clip with a fault: keep (write it and say so), repair (try again), fail (write nothing).")
-    ] = "keep",
-    lora: Annotated[list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; may be repeated.")] = None,
-    sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write request, maker and facts as CLIP.json.")] = False,
+    on_fault: OnFault = "keep",
     sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
+    sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write request, maker and facts as CLIP.json.")] = False,
     json: AsJson = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
+    dry_run: DryRun = False,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Begin with the request inside this video.", rich_help_panel=RECORDED)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Then set a field: guidance_scale=3; repeatable.", rich_help_panel=RECORDED),
+    ] = None,
+    reroll: Annotated[
+        str | None,
+        typer.Option(help="Modality of the clip --from to generate again: audio or video.", rich_help_panel=RECORDED),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.", rich_help_panel=RUNTIME)] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=RUNTIME)] = "auto",
+    offload: Annotated[
+        str, typer.Option(help="What waits in host memory: none, component or block.", rich_help_panel=RUNTIME)
+    ] = "none",
+    quantisation: Annotated[
+        str, typer.Option(help="Weights of the video's blocks: none, fp8, fp8_scaled or int8.", rich_help_panel=RUNTIME)
+    ] = "none",
+    attention_backend: Annotated[str, typer.Option(help="auto, sdpa, flash, flex or sage.", rich_help_panel=RUNTIME)] = "auto",
+    lora: Annotated[
+        list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; repeatable.", rich_help_panel=RUNTIME)
+    ] = None,
 ) -> None:
     """Make a clip and its audio from a prompt."""
     from mova.cli.generate import Choice, Output, run
-    from mova.cli.options import parse_cues, parse_extend, parse_keyframes, parse_loras, parse_retake
+    from mova.cli.options import parse_loras
     from mova.cli.recorded import loras_of_video, model_of_video, request_from_video
     from mova.runtime.options import RuntimeOptions
 
-    values = {
-        "prompt": prompt,
-        "seed": seed,
-        "audio_seed": audio_seed,
-        "seconds": seconds,
-        "num_frames": num_frames,
-        "fps": fps,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "cross_guidance_scale": cross_guidance_scale,
-        "self_guidance_scale": self_guidance_scale,
-        "audio_guidance_scale": audio_guidance_scale,
-        "audio_cross_guidance_scale": audio_cross_guidance_scale,
-        "audio_self_guidance_scale": audio_self_guidance_scale,
-        "negative_prompt": negative_prompt,
-        "audio_negative_prompt": audio_negative_prompt,
-        "shift": shift,
-        "audio_shift": audio_shift,
-        "solver": solver,
-        "audio_sample_rate": audio_sample_rate,
-        "cues": parse_cues(cue),
-        "image": image,
-        "last_image": last_image,
-        "keyframes": parse_keyframes(keyframe),
-        "references": reference,
-        "video": video,
-        "audio": audio,
-        **parse_extend(extend),
-        "retake": parse_retake(retake),
-        "repaint": repaint,
-        "only": only,
-        "fit": fit,
-        "text_only": text_only,
-        "truncate": truncate,
-    }
     runtime = RuntimeOptions(
         device=device,
         dtype=dtype,
@@ -172,11 +96,10 @@ def generate(
         quantisation=cast(Any, quantisation),
         attention_backend=attention_backend,
     )
-    given = {name: value for name, value in values.items() if value is not None and value is not False}
-    request, made_by = request_from_video(from_, given, set_ or (), reroll=reroll)
+    values, made_by = request_from_video(from_, request, set_ or (), reroll=reroll)
     loras = parse_loras(lora) or loras_of_video(made_by)
     wanted = Output(
-        path=output or Path("mova.wav" if request.get("only") == "audio" else "mova.mp4"),
+        path=output or Path("mova.wav" if values.get("only") == "audio" else "mova.mp4"),
         sheet=sheet,
         has_sidecar=sidecar,
         is_json=json,
@@ -184,7 +107,7 @@ def generate(
         num_clips=num_clips,
         on_fault=cast(Any, on_fault),  # checked by run
     )
-    run(request, Choice(model or model_of_video(made_by), runtime, loras), wanted, size=size)
+    run(values, Choice(model or model_of_video(made_by), runtime, loras), wanted)
 
 
 @app.command()
@@ -300,19 +223,13 @@ def inspect(
 
 
 @app.command()
+@request_options(*PLANNED)
 def plan(
+    request: dict[str, Any],
+    *,
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, or a folder; configuration files are enough.")
     ] = "mova-base",
-    size: Size = None,
-    seconds: Seconds = None,
-    num_frames: NumFrames = None,
-    fps: Fps = None,
-    steps: Steps = None,
-    guidance_scale: GuidanceScale = None,
-    cross_guidance_scale: CrossGuidanceScale = None,
-    self_guidance_scale: SelfGuidanceScale = None,
-    solver: Annotated[str | None, typer.Option(help="Method of the sampler.")] = None,
     gpu_memory: Annotated[str | None, typer.Option(help="Of the device, such as 24GB: which choices fit?")] = None,
     flops: Annotated[str | None, typer.Option(help="Speed of the device, such as 400TFLOPS: how long does it take?")] = None,
     json: AsJson = False,
@@ -320,18 +237,7 @@ def plan(
     """Show what a clip costs in operations, memory and time; read no weights."""
     from mova.cli.plan import Device, parse_bytes, parse_speed, run
 
-    values = {
-        "seconds": seconds,
-        "num_frames": num_frames,
-        "fps": fps,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "cross_guidance_scale": cross_guidance_scale,
-        "self_guidance_scale": self_guidance_scale,
-        "solver": solver,
-    }
-    device = Device(memory_bytes=parse_bytes(gpu_memory), speed=parse_speed(flops))
-    run(values, size=size, model=model, device=device, is_json=json)
+    run(request, model=model, device=Device(memory_bytes=parse_bytes(gpu_memory), speed=parse_speed(flops)), is_json=json)
 
 
 @app.command("tune-guidance")

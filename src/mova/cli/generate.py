@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.options import numbered, parse_size, read_prompt, with_flag_names
+from mova.cli.options import numbered, read_prompt, with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
 from mova.files import atomic_write
 from mova.runtime.options import RuntimeOptions
@@ -71,7 +71,7 @@ class Choice:
     loras: tuple[tuple[Path, float], ...] = ()
 
 
-def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | None = None) -> None:
+def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.checkpoints.tokens import TokenCounter
@@ -81,12 +81,10 @@ def run(values: dict[str, Any], choice: Choice, output: Output, *, size: str | N
     from mova.request.schema import make_request
 
     try:
-        width, height = parse_size(size)
-        given: dict[str, Any] = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
         if "prompt" in values:
-            given["prompt"] = read_prompt(values["prompt"])
+            values = values | {"prompt": read_prompt(values["prompt"])}
         check_on_fault(output.on_fault)
-        request = make_request(values | given)
+        request = make_request(values)
         folder = resolve_model(choice.model)
         capabilities = read_index(folder).capabilities
         prepared = prepare(request, capabilities, count_tokens=TokenCounter(folder))

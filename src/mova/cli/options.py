@@ -36,10 +36,13 @@ def with_flag_names(problem: RequestError) -> RequestError:
     message = problem.message
     if message.startswith(problem.field):
         message = message.removeprefix(problem.field).lstrip(":").strip()
-    # other fields that the message names; only those that cannot be ordinary words of it, and no names of other things
+    return RequestError(f"{flag(problem.field)}: {name_flags(message)}", problem.hint, field=problem.field)
+
+
+def name_flags(text: str) -> str:
+    """The text with the request's fields named as options; only those that cannot be ordinary words."""
     fields = GenerationRequest.model_fields
-    message = re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda found: flag(found[0]) if found[0] in fields else found[0], message)
-    return RequestError(f"{flag(problem.field)}: {message}", problem.hint, field=problem.field)
+    return re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda found: flag(found[0]) if found[0] in fields else found[0], text)
 
 
 def parse_size(text: str | None) -> tuple[int | None, int | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
 from mova.cli.inspect import local_model
-from mova.cli.options import parse_size, with_flag_names
+from mova.cli.options import with_flag_names
 from mova.errors import CheckpointError, RequestError
 from mova.runtime import costs
 from mova.runtime.codec_costs import codec_cost, video_scale
@@ -69,7 +69,7 @@ class CostEstimate:
         return sum(len(branches) for branches in self.velocities)
 
 
-def run(values: dict[str, Any], *, size: str | None, model: str, device: Device, is_json: bool) -> None:
+def run(values: dict[str, Any], *, model: str, device: Device, is_json: bool) -> None:
     """Settle the request for the model, count, show.
 
     Raises:
@@ -83,9 +83,7 @@ def run(values: dict[str, Any], *, size: str | None, model: str, device: Device,
     folder = local_model(model)
     index = read_index(folder)
     try:
-        width, height = parse_size(size)
-        given = {"prompt": "any", "width": width, "height": height}  # what a prompt says costs nothing
-        request = make_request({name: value for name, value in (values | given).items() if value is not None})
+        request = make_request({"prompt": "any", **values})  # what a prompt says costs nothing
         plan = resolve(request, index.capabilities)
     except RequestError as problem:
         raise with_flag_names(problem) from None

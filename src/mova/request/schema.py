@@ -99,7 +99,7 @@ class GenerationRequest(BaseModel):
     )
     seed: int | None = _field(None, WHAT, "Seed of the video; drawn if not given.", ge=0, le=MAX_SEED)
     audio_seed: int | None = _field(None, WHAT, "Seed of the audio; the video's if not given.", ge=0, le=MAX_SEED)
-    seconds: float | None = _field(None, SIZE, "Length; excludes num_frames.", unit="s", gt=0, le=86400)
+    seconds: float | None = _field(None, SIZE, "Length; excludes num_frames.", unit="seconds", gt=0, le=86400)
     num_frames: int | None = _field(None, SIZE, "Length; excludes seconds.", unit="frames", ge=1, le=10**7)
     fps: float | None = _field(None, SIZE, "Frame rate.", unit="frames per second", ge=1, le=240)
     width: int | None = _field(None, SIZE, "Width.", unit="pixels", ge=16, le=8192)
@@ -166,7 +166,7 @@ class GenerationRequest(BaseModel):
         max_length=MAX_PATH_CHARACTERS,
     )
     audio: str | None = _field(None, GIVEN, "Audio for which a video is made.", min_length=1, max_length=MAX_PATH_CHARACTERS)
-    extend_s: float | None = _field(None, GIVEN, "Length to add to the clip given as video.", unit="s", gt=0, le=3600)
+    extend_s: float | None = _field(None, GIVEN, "Length to add to the clip given as video.", unit="seconds", gt=0, le=3600)
     extend_at: Literal["end", "start"] = _field("end", GIVEN, "End of the clip at which extend_s is added.")
     retake: Retake | None = _field(None, GIVEN, "Span of the clip given as video to generate again.", strict=False)
     repaint: str | None = _field(
