@@ -25,7 +25,7 @@ def video_noise(seed: int, shape: Sequence[int], *, start: int = 0) -> Tensor:
     """Standard normal ``[C, T, H, W]`` float32 on the CPU.
 
     Args:
-        seed: Of the video, 0 to 2^63 - 1.
+        seed: Seed of the video, 0 to 2^63 - 1.
         shape: ``(C, T, H, W)``.
         start: Absolute index of the first latent frame.
 
@@ -41,7 +41,7 @@ def audio_noise(seed: int, shape: Sequence[int], *, start: int = 0) -> Tensor:
     """Standard normal ``[C, L]`` float32 on the CPU.
 
     Args:
-        seed: Of the audio, 0 to 2^63 - 1; the same number as the video's gives other noise.
+        seed: Seed of the audio, 0 to 2^63 - 1; the same number as the video's gives other noise.
         shape: ``(C, L)``.
         start: Absolute index of the first audio latent.
 

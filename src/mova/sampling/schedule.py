@@ -212,7 +212,7 @@ def schedule(
     Args:
         config: The checkpoint's values.
         num_steps: Steps, at least 1.
-        shift: In place of the configured shift.
+        shift: Shift in place of the configured one.
         denoising_strength: Share of the noise to begin at.
 
     Raises:
@@ -236,8 +236,8 @@ def schedule_pair(
     Args:
         config: The checkpoint's values.
         num_steps: Steps, at least 1.
-        shift: Of the video; ``None`` is the configured one.
-        audio_shift: Of the audio; ``None`` is the configured one, else the video's.
+        shift: Shift of the video; ``None`` is the configured one.
+        audio_shift: Shift of the audio; ``None`` is the configured one, else the video's.
         denoising_strength: Share of the noise to begin at.
     """
     video_shift = config.shift if shift is None else shift

@@ -78,10 +78,10 @@ def denoise_windows(
 
     Args:
         run: Denoises a window.
-        task: Of the whole clip; what it gives of a window is given to that.
+        task: Task of the whole clip; what it gives of a window is given to that.
         windows: In order.
-        noise: Of the whole clip: video ``[B, C, T, H, W]``, audio ``[B, C, L]``.
-        on_step: Told of every step of every window, with the clip so far: noise where nothing is made yet.
+        noise: Noise of the whole clip: video ``[B, C, T, H, W]``, audio ``[B, C, L]``.
+        on_step: Callback after every step of every window, with the clip so far: noise where nothing is made yet.
 
     Returns:
         float32 latents of the whole clip.
