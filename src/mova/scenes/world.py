@@ -75,7 +75,8 @@ def write_script(
     strange = sorted({event.label for event in plan.events}.difference(scene.labels))
     if strange:
         raise ValueError(f"{scene.name} has events labelled {', '.join(strange)}, which its labels do not name.")
-    return Script(scene.name, seed, seconds, caption, chosen, plan.events, plan.motion, scene)
+    definition = None if isinstance(kind, str) or KINDS.get(kind.name) is kind else kind
+    return Script(scene.name, seed, seconds, caption, chosen, plan.events, plan.motion, definition)
 
 
 def draw(
@@ -151,12 +152,12 @@ def sample_scripts(
     Raises:
         RequestError: If a kind is unknown or there are none.
     """
-    scenes = [find_kind(kind) for kind in (KINDS if kinds is None else kinds)]
-    if not scenes:
+    among = tuple(KINDS) if kinds is None else tuple(kinds)
+    if not among:
         raise RequestError("kinds is empty.", nearest_hint("", KINDS))
     for index in range(count):
         low, high = np.random.SeedSequence([seed, index]).generate_state(2)
-        yield write_script(scenes[index % len(scenes)], (int(high) << 31) ^ int(low), seconds=seconds)
+        yield write_script(among[index % len(among)], (int(high) << 31) ^ int(low), seconds=seconds)
 
 
 def example_prompts() -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def test_a_seed_names_the_same_script_for_ever(kind: str) -> None:
 def test_a_script_has_no_definition_of_another_kind() -> None:
     script = write_script("ball", 1)
     with pytest.raises(ValueError, match="kind 'piano' cannot have the definition of 'ball'"):
-        replace(script, kind="piano")
+        replace(script, kind="piano", definition=KINDS["ball"])
 
 
 @fast
