@@ -101,7 +101,7 @@ def count(folder: Path, plan: Plan) -> CostEstimate:
         CheckpointError: If they are missing or wrong.
     """
     from mova.checkpoints.layout import CONFIG, SCHEDULER_CONFIG, read_index, read_json
-    from mova.pipeline.passes import branches_of_run
+    from mova.pipeline.evaluations import branches_of_run
     from mova.sampling.schedule import ScheduleConfig
 
     index = read_index(folder)

@@ -1,4 +1,4 @@
-"""Given pictures, videos and sounds brought to a clip: its size, its clock, and latents that hold one picture each."""
+"""Fit given images, video and audio to a clip: to its size, its clock, and latents that hold one image each."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def check_places(plan: Plan, places: Sequence[Place], given: Given) -> None:
     """Refuse pictures of which two, or one and a part of a given clip, are in one latent: it holds one of them.
 
     Args:
-        plan: Of the clip.
-        places: Of its pictures.
+        plan: Plan of the clip.
+        places: Frames of its images.
         given: What else is given of it.
 
     Raises:

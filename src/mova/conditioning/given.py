@@ -1,7 +1,7 @@
 """What a user gives besides words, on the clip's own clock: frames and samples, and which of them are given.
 
 Every direction (a picture, a video, audio in; the rest made) is one :class:`Given`: two arrays and two masks. The
-sampler is told of it as latents and noise levels (:mod:`mova.pipeline.conditioning`); when the clip is made, what was given is
+sampler receives it as latents and noise levels (:mod:`mova.pipeline.conditioning`); when the clip is made, what was given is
 put back as it was (:func:`paste_back`), not as the codecs copy it.
 """
 
@@ -136,19 +136,19 @@ def given_end(canvas: Canvas, clip: Clip) -> Given:
 def temporal_inpaint_mask(
     canvas: Canvas, clip: Clip, *, frames: tuple[int, int] | None, samples: tuple[int, int] | None
 ) -> Given:
-    """A clip of which a span is made anew.
+    """Keep a clip except for a span, which is generated again.
 
     Args:
         canvas: As long as the clip.
         clip: At the model's sample rate, mono.
-        frames: First and last (excluded) frame to make anew; ``None`` keeps the picture.
+        frames: First and last (excluded) frame to generate again; ``None`` keeps the video.
         samples: The same for the audio.
 
     Raises:
         RequestError: If the clip does not fit the canvas, or nothing would be made.
     """
     if frames is None and samples is None:
-        raise RequestError("nothing is to be made anew.", "Name a span of the picture or of the audio.", field="retake")
+        raise RequestError("nothing is to be generated again.", "Name a span of the video or of the audio.", field="retake")
     _check_video(canvas, clip.frames, canvas.num_frames)
     keep_picture = np.ones((canvas.num_frames, 1, 1), np.bool_)
     keep_audio = np.ones(canvas.num_samples, np.bool_)
@@ -165,7 +165,7 @@ def temporal_inpaint_mask(
 
 
 def spatial_inpaint_mask(canvas: Canvas, clip: Clip, region: Mask) -> Given:
-    """A clip of which a region of the picture is painted anew; its audio is kept.
+    """Keep a clip except for a region of its frames, which is generated again; its audio is kept.
 
     Args:
         canvas: As long as the clip.

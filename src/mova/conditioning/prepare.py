@@ -66,7 +66,7 @@ ROUNDING_S = Fraction(1, 10**6)  # of times that are written as decimals
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Everything settled, before any weight is read.
+    """A request with everything resolved, before any weight is read.
 
     Args:
         plan: What will be made.
@@ -141,7 +141,7 @@ def given_edges(canvas: Canvas, batch: int, image: Any, last_image: Any, *, fit:
     """First and last frames of a batch of clips.
 
     Args:
-        canvas: Of every clip.
+        canvas: Size and length of every clip.
         batch: Clips.
         image: ``None``, one picture for all, or a list of one a clip; each a path, a PIL image or ``[H, W, 3]`` uint8.
         last_image: Likewise.
@@ -182,7 +182,7 @@ def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: M
 
 
 def given_around(plan: Plan, clip: Clip, retake: Retake) -> Given:
-    """A clip of which a span is made anew.
+    """Keep a clip except for a span, which is generated again.
 
     Args:
         plan: As long as the clip.
@@ -258,7 +258,7 @@ def _with_audio(prepared: Prepared, audio: Audio | AudioInput | None) -> Prepare
 
 
 def _room_for_references(request: GenerationRequest, capabilities: Capabilities) -> GenerationRequest:
-    """With references, the length is settled so that they and the clip fit the model: as long as can be made at once."""
+    """Set the length, unless it is given, to the longest that fits the model together with the references."""
     if not request.references:
         return request
     if any(value is not None for value in (request.num_frames, request.seconds, request.audio, request.video)):
@@ -312,7 +312,7 @@ def _video_in_memory(name: str, memory: MemoryInputs) -> Picture:
 
 
 def _prepare_edit(request: GenerationRequest, capabilities: Capabilities, fps: Fraction, memory: MemoryInputs) -> Prepared:
-    """A clip of which a part is made anew or to which something is added; without audio, one is made for all of it."""
+    """Prepare a clip that is extended, or of which a part is generated again; missing audio is generated for all of it."""
     assert request.video is not None
     source, has_audio = _read(request.video, capabilities, fps)
     if source.fps != fps:
@@ -324,7 +324,7 @@ def _prepare_edit(request: GenerationRequest, capabilities: Capabilities, fps: F
     is_retake_of_audio = request.retake is not None and request.retake.modality == "audio"
     if is_retake_of_audio and not has_audio:
         raise RequestError(
-            f"{request.video} has no audio of which a span could be made anew.",
+            f"{request.video} has no audio of which a span could be generated again.",
             "Leave retake out: audio is then made for all of it.",
             field="retake",
         )

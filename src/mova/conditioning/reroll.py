@@ -1,4 +1,4 @@
-"""A clip of which the audio or the video is made anew while the other stays as it is: the request that asks for it."""
+"""Requests that generate the audio or the video of a clip again, while the other modality is kept."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ _SHOWN = ("image", "last_image", "keyframes", "references", "cues")
 
 
 def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str, seed: int | None = None) -> dict[str, Any]:
-    """The fields of a request that makes one modality of a clip anew.
+    """Return the fields of a request that generates one modality of a clip again.
 
     New audio is made for the video that is there, and so needs nothing else that the video was made from. A new video is
     made to the audio that is there, and from the same pictures.
 
     Args:
         recorded: The clip's own request.
-        modality: What is made anew.
+        modality: Modality to generate again.
         kept: Name of the clip, of which the other modality is given.
-        seed: Of what is made anew; drawn if not given.
+        seed: Seed of that modality; drawn if not given.
 
     Raises:
         RequestError: If ``modality`` is none, the request is that of no single clip, or a new video would need pictures that
             are nowhere any more.
     """
     if modality not in ("audio", "video"):
-        raise RequestError(f"reroll takes audio or video; got {modality!r}.", "Say what is to be made anew.", field="reroll")
+        raise RequestError(
+            f"reroll takes audio or video; got {modality!r}.", "Name the modality to generate again.", field="reroll"
+        )
     if "prompt" not in recorded:
         raise RequestError(
             "the clip does not say how it was made.",
@@ -45,7 +47,7 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
         # unlike other pictures they are not in the clip, and without them the video would be another one
         raise RequestError(
             "the references of this clip were in memory, and no clip holds its references.",
-            "Generate it anew with references= and, for the same audio, audio=(clip.waveform, clip.sample_rate).",
+            "Generate it again with references= and, for the same audio, audio=(clip.waveform, clip.sample_rate).",
             field="reroll",
         )
     gone = _CHANGES if modality == "video" else (*_CHANGES, *_SHOWN)
@@ -55,12 +57,12 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
 
 
 def rerolled(clip: Clip, modality: Modality, *, seed: int | None = None) -> tuple[GenerationRequest, dict[str, Any]]:
-    """The request that makes one modality of a clip in memory anew, and what its names stand for.
+    """Return the request that generates one modality of a clip in memory again, and the arrays that its names stand for.
 
     Args:
         clip: With its request.
-        modality: What is made anew.
-        seed: Of what is made anew; drawn if not given.
+        modality: Modality to generate again.
+        seed: Seed of that modality; drawn if not given.
 
     Raises:
         RequestError: As :func:`reroll_values`.

@@ -61,7 +61,7 @@ def encode_shards(
         clips_per_shard: Clips per file.
         world: Size, rates and kinds.
         processes: Worker processes, one thread each.
-        on_shard: Told (clips done, clips in all) after each shard.
+        on_shard: Function called with (clips done, clips in all) after each shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     make_missing_shards(

@@ -120,7 +120,7 @@ def render_shards(
         clips_per_shard: Clips per folder.
         world: Size, rates and kinds.
         processes: Worker processes.
-        on_shard: Told (clips done, clips in all) after each shard.
+        on_shard: Function called with (clips done, clips in all) after each shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     make_missing_shards(

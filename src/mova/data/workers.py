@@ -48,7 +48,7 @@ def make_missing_shards(
         num_clips: Clips in all.
         clips_per_shard: Clips per shard; the last may have fewer.
         processes: Worker processes.
-        on_shard: Told (clips done, clips in all) after each shard.
+        on_shard: Function called with (clips done, clips in all) after each shard.
     """
     sizes = {first: min(clips_per_shard, num_clips - first) for first in range(0, num_clips, clips_per_shard)}
     remove_leftovers(path_of(0).parent)

@@ -1,4 +1,4 @@
-"""A clip that was checked before anybody sees it, and what is done about a faulty one.
+"""Generate a clip, check it, and repair it if it is faulty.
 
     checked = generate_checked(model, model.prepare(request), on_fault="repair")
     checked.clip, checked.health.verdict, checked.remedies
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OnRemedy = Callable[[Health, Remedy], None]
 MAX_ATTEMPTS = 3
-"""How often a faulty clip is made anew."""
+"""How often a faulty clip is generated again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class CheckedClip:
 
     Args:
         clip: None if what came out of the codecs was no clip at all (values that are not finite).
-        health: Of ``clip``.
+        health: Health of ``clip``.
         prepared: What made it: the one that was asked for, or the same with other seeds.
         remedies: What was tried, in order; empty for a clip that is as it was made first.
     """

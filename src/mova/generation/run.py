@@ -1,4 +1,4 @@
-"""Prepared clips made: the one run that library, command line, lab, tuning, films and benchmarks share."""
+"""Generate prepared clips: the run that library, command line, lab, tuning, ``film/`` and benchmarks share."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mova.conditioning.given import Given
 from mova.conditioning.prepare import Prepared
 from mova.pipeline.cues import Sheet
-from mova.pipeline.passes import guidance_of
+from mova.pipeline.evaluations import guidance_of
 from mova.pipeline.prompts import Prompts
 from mova.request.schema import TextOnly
 from mova.sampling.guidance import Guider

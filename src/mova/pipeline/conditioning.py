@@ -1,7 +1,7 @@
-"""From what is given, in frames and samples, to what the sampler is told: given latents and noise levels.
+"""Convert given frames and samples to the inputs of the sampler: given latents and noise levels.
 
-A latent is given (level 0) where all that it stands for is given, or where it holds a picture that is given alone.
-Checkpoints that condition by extra channels get them from the same pictures (:mod:`mova.models.conditions.image`).
+A latent is given (level 0) if everything that it represents is given, or if it holds a single given image. Checkpoints that
+condition by extra channels get them from the same images (:mod:`mova.models.conditions.image`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def build_task(
                 one, grid, timeline, codecs.video_vae, text_only=text_only, device=torch.device(codecs.device)
             )
         tasks.append(task_of(rest, grid, timeline, codecs, video_condition=condition))
-    return batched(tasks)
+    return stack_tasks(tasks)
 
 
 def task_of(
@@ -74,7 +74,7 @@ def task_of(
 
     Args:
         given: What is given.
-        grid: Of the clip's latents.
+        grid: Grid of the clip's latents.
         timeline: Its clock.
         codecs: Codecs of the model.
         video_condition: Extra channels for the network, if it takes any.
@@ -122,8 +122,8 @@ def channel_condition(
     return condition, replace(given, stills=inner) if inner or is_video else replace(given, frames=None, stills=())
 
 
-def batched(tasks: Sequence[Task]) -> Task:
-    """One task for a batch: the given latents of each, the levels that they share.
+def stack_tasks(tasks: Sequence[Task]) -> Task:
+    """Stack the tasks of a batch, which share their levels.
 
     Raises:
         ValueError: If the levels differ.
@@ -134,12 +134,12 @@ def batched(tasks: Sequence[Task]) -> Task:
         if not same or task.grid != first.grid:
             raise ValueError("the clips of one batch must be given the same parts.")
 
-    def stacked(name: str) -> Tensor | None:
+    def stack(name: str) -> Tensor | None:
         values = [getattr(task, name) for task in tasks]
         return None if values[0] is None else torch.stack(values)
 
-    condition = stacked("video_condition")
-    return replace(first, video=stacked("video"), audio=stacked("audio"), video_condition=condition)
+    condition = stack("video_condition")
+    return replace(first, video=stack("video"), audio=stack("audio"), video_condition=condition)
 
 
 def given_levels(given: Given, grid: Grid, timeline: Timeline) -> tuple[Tensor, Tensor]:

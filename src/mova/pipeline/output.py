@@ -26,7 +26,7 @@ class MOVAPipelineOutput(BaseOutput):
         audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
             L]``.
         fps: Frames per second, exact.
-        sample_rate: Of the audio, in Hz.
+        sample_rate: Sample rate of the audio in Hz.
         cues: What happens when, a list of (seconds, label) a clip: as given or planned; empty where it was left open.
         clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
     """

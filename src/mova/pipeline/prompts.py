@@ -1,4 +1,4 @@
-"""The prompts of a call and their embeddings: what is asked for, and what picture and audio keep away from."""
+"""The prompts of a call and their embeddings: the prompt, and the negative prompts of video and audio."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def embed_prompts_for(
     """Everything that the steps of a run read of the prompts.
 
     Args:
-        tokenizer: Of the text encoder.
+        tokenizer: Tokenizer of the text encoder.
         encoder: Text encoder.
         prompts: What the call says.
         max_tokens: Tokens that the model reads.

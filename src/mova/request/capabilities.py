@@ -43,7 +43,7 @@ class Capabilities:
         solver: Method of the sampler where none is asked.
         kinds: What the model knows, in a few words each; empty means anything.
         needs_first_frame: Whether the network was trained with a first frame as extra input channels.
-        cues: Labels of what can be told to happen at a moment, in the order of the network's channels; empty if nothing can.
+        cues: Labels of the events whose times can be given, in the order of the network's channels; empty without cues.
     """
 
     name: str = "this model"
@@ -188,7 +188,7 @@ def too_many_tokens(prompt: str, num_tokens: int, max_tokens: int) -> RequestErr
 
 def takes_no_cues(capabilities: Capabilities) -> RequestError:
     """The refusal of cues by a model that knows none."""
-    return RequestError(f"{capabilities.name} cannot be told when things happen.", "Say it in the prompt.", field="cues")
+    return RequestError(f"{capabilities.name} takes no cues.", "Describe the events in the prompt.", field="cues")
 
 
 def value_or(value: _T | None, otherwise: _T) -> _T:

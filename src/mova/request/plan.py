@@ -1,4 +1,4 @@
-"""From a request to a plan: every value settled for one model. No weights are read and no torch is imported."""
+"""Resolve a request to a plan: every value determined for one model. No weights are read and no torch is imported."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mova.timeline import Timeline
 
 @dataclass(frozen=True)
 class Canvas:
-    """The clip that is to be made.
+    """Size and length of the clip to generate.
 
     Args:
-        width: Of the picture in pixels.
-        height: Of the picture in pixels.
-        num_frames: Its length.
-        num_samples: Of its audio, at the model's own rate.
+        width: Width in pixels.
+        height: Height in pixels.
+        num_frames: Length in frames.
+        num_samples: Length of the audio in samples, at the model's own rate.
     """
 
     width: int
@@ -40,18 +40,18 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request with every value settled for one model.
+    """A request with every value resolved for one model.
 
     Args:
         request: The request, with seeds, length and all scales filled in: run again, it gives the same clip.
-        width: Of the picture in pixels.
-        height: Of the picture in pixels.
-        num_frames: Length of the finished clip.
-        grid_frames: Frames that the network makes, of which ``num_frames`` are kept.
-        seed: Of the video.
-        audio_seed: Of the audio.
+        width: Width in pixels.
+        height: Height in pixels.
+        num_frames: Length of the finished clip in frames.
+        grid_frames: Number of frames that the network generates, of which ``num_frames`` are kept.
+        seed: Seed of the video.
+        audio_seed: Seed of the audio.
         timeline: The clock, at the clip's frame rate.
-        sample_rate: Of the finished audio, in Hz.
+        sample_rate: Sample rate of the finished audio in Hz.
         num_inference_steps: Steps of the sampler.
         guidance_scale: Strength of the text.
         cross_guidance_scale: Strength of the bridge.
@@ -84,11 +84,11 @@ class Plan:
 
 
 def resolve(request: GenerationRequest, capabilities: Capabilities) -> Plan:
-    """Settle every value of a request for one model.
+    """Resolve every value of a request for one model.
 
     Raises:
-        RequestError: If the model cannot make what is asked; the message says what it can, the hint the
-            nearest.
+        RequestError: If the model cannot fulfil the request; the message states what is possible, the hint the nearest
+            valid value.
     """
     width, height = resolve_size(capabilities, request.width, request.height)
     fps = resolve_fps(capabilities, request.fps)
@@ -114,7 +114,7 @@ def resolve(request: GenerationRequest, capabilities: Capabilities) -> Plan:
         cross_guidance_scale=value_or(request.cross_guidance_scale, capabilities.cross_guidance_scale),
         solver=value_or(request.solver, capabilities.solver),
     )
-    settled = request.model_copy(
+    resolved = request.model_copy(
         update={
             "seed": seed,
             "audio_seed": audio_seed,
@@ -130,7 +130,7 @@ def resolve(request: GenerationRequest, capabilities: Capabilities) -> Plan:
             "audio_sample_rate": plan.sample_rate,
         }
     )
-    return replace(plan, request=settled)
+    return replace(plan, request=resolved)
 
 
 def check_seeds(plan: Plan, num_clips: int) -> None:

@@ -37,11 +37,11 @@ class Keyframe(BaseModel):
 
 
 class Retake(BaseModel):
-    """A span of a clip that is made anew."""
+    """A span of a clip to generate again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    modality: Literal["audio", "video", "both"] = Field(description="What is made anew.")
+    modality: Literal["audio", "video", "both"] = Field(description="Modality to generate again.")
     from_s: float = Field(ge=0, allow_inf_nan=False, description="Beginning of the span, in seconds.")
     to_s: float = Field(gt=0, allow_inf_nan=False, description="End of the span, in seconds.")
 
@@ -215,7 +215,7 @@ def make_request(values: Mapping[str, Any]) -> GenerationRequest:
 
 def explain(error: ValidationError, known: tuple[str, ...]) -> RequestError:
     """The first problem of a failed validation, in one error: the field and the nearest legal value."""
-    # an unknown name explains a missing one: it is told first
+    # an unknown name explains a missing one: it is reported first
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     field = ".".join(str(part) for part in problem["loc"]) or "request"
     if problem["type"] == "extra_forbidden":
@@ -311,9 +311,9 @@ def _check_beside_video(request: GenerationRequest, changes: list[str]) -> None:
     if not changes:
         contradicting, reason = pictures + sounds, "video: a video is given whole"
     elif retakes == "audio" and request.repaint is None:
-        contradicting, reason = pictures + sounds, "retake: of the clip given as video only audio is made anew"
+        contradicting, reason = pictures + sounds, "retake: only the audio of the given video is generated again"
     else:
-        contradicting, reason = sounds if retakes in ("audio", "both") else [], "retake: it makes audio anew"
+        contradicting, reason = sounds if retakes in ("audio", "both") else [], "retake: it generates the audio again"
     if contradicting:
         raise RequestError(f"{contradicting[0]} contradicts {reason}.", "Leave one of them out.", field=contradicting[0])
 

@@ -1,6 +1,6 @@
 """Noise levels of a run: which sigmas the sampler visits, for the video and for the audio.
 
-``sigma`` is the share of noise (1 = pure noise); the networks are told ``timestep = 1000 sigma``. The curve
+``sigma`` is the share of noise (1 = pure noise); the networks receive ``timestep = 1000 sigma``. The curve
 and all its options are those of the official ``scheduler_config.json`` (spec 3.8), so that a file from there
 is honoured whole.
 """
@@ -89,7 +89,7 @@ class Schedule:
     Args:
         sigmas: ``[n + 1]`` float32 on the CPU: the level before each step and the final one; the updates use
             these.
-        timesteps: ``[n + 1]`` float32: what the network is told at each, ``1000 sigma`` before any snapping.
+        timesteps: ``[n + 1]`` float32: input of the network at each, ``1000 sigma`` before any snapping.
     """
 
     sigmas: Tensor

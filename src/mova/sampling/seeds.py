@@ -29,11 +29,11 @@ def draw_seeds(
         if len(generators) != batch:
             raise RequestError(f"there are {len(generators)} generators for {batch} clips.", field="generator")
         seed = [int(torch.randint(2**32, (), generator=g, device=g.device if g else None)) for g in generators]
-    seeds = _spread(batch, seed, "seed")
-    return seeds, seeds if audio_seed is None else _spread(batch, audio_seed, "audio_seed")
+    seeds = _per_item(batch, seed, "seed")
+    return seeds, seeds if audio_seed is None else _per_item(batch, audio_seed, "audio_seed")
 
 
-def _spread(batch: int, seed: int | Sequence[int], field: str) -> list[int]:
+def _per_item(batch: int, seed: int | Sequence[int], field: str) -> list[int]:
     seeds = [seed + index for index in range(batch)] if isinstance(seed, int) else list(seed)
     if len(seeds) != batch:
         raise RequestError(f"there are {len(seeds)} values of {field} for {batch} clips.", field=field)

@@ -61,7 +61,7 @@ def plan_windows(num_video: int, num_audio: int, *, timeline: Timeline, max_vide
     step = Fraction(per_latent).denominator
     hop = (2 * max_video // 3) // step * step
     if hop < 1:
-        raise ValueError(f"picture and audio meet only every {step} latent frames; a window has {max_video}.")
+        raise ValueError(f"video and audio latents coincide only every {step} latent frames; a window has {max_video}.")
     last = num_video - max_video
     starts = [*range(0, last, hop), -(-last // step) * step]
     spans = [(start, min(start + max_video, num_video)) for start in starts]

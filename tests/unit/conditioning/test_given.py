@@ -144,7 +144,7 @@ def test_the_task_holds_latents_only_of_what_is_given() -> None:
         (lambda: given_video(CANVAS, some_clip(9).frames), "has 9 frames; the clip has 17"),
         (lambda: given_audio(CANVAS, some_clip(9).waveform), "shorter than the video"),
         (lambda: given_beginning(CANVAS, some_clip(17)), "nothing would be made"),
-        (lambda: temporal_inpaint_mask(CANVAS, some_clip(), frames=None, samples=None), "nothing is to be made"),
+        (lambda: temporal_inpaint_mask(CANVAS, some_clip(), frames=None, samples=None), "nothing is to be generated"),
         (lambda: spatial_inpaint_mask(CANVAS, some_clip(), np.zeros((4, 4), np.bool_)), "shape"),
         (lambda: spatial_inpaint_mask(CANVAS, some_clip(), np.zeros((16, 24), np.bool_)), "empty"),
         (lambda: combined(given_video(CANVAS, some_clip().frames), given_video(CANVAS, some_clip().frames)), "one moment"),

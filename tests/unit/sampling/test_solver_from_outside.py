@@ -12,7 +12,7 @@ from mova.checkpoints.load import Components
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.passes import branches_of_run
+from mova.pipeline.evaluations import branches_of_run
 from mova.request.plan import resolve
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import EVALUATIONS, evaluation_points, list_solvers

@@ -103,5 +103,5 @@ def test_steps_are_counted_over_all_windows_and_a_callback_may_replace_latents()
 
 def test_grids_that_do_not_meet_within_a_window_are_refused() -> None:
     odd = Timeline(fps=Fraction(24000, 1001), sample_rate=48000, video_stride=4, audio_hop=960)
-    with pytest.raises(ValueError, match="meet only every"):
+    with pytest.raises(ValueError, match="coincide only every"):
         plan_windows(100, 1000, timeline=odd, max_video=9)

@@ -1,4 +1,4 @@
-"""What a settled request asks of the network: its guidance, and the evaluations of every velocity of its run."""
+"""The guidance of a plan, and the evaluations of the network for every velocity of its run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mova.sampling.schedule import ScheduleConfig, schedule_pair
 
 
 def guidance_of(plan: Plan) -> Guidance:
-    """The guidance that a request asks for."""
+    """Return the guidance of a plan."""
     return Guidance(read_terms(dict(plan.request)), rescale=plan.request.guidance_rescale)
 
 
 def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, ...], ...]:
-    """The evaluations of each guided velocity of a run, in order; for a long clip, of each window's run.
+    """Return the evaluations of each guided velocity of a run, in order; for a long clip, of each window's run.
 
     Args:
-        plan: The settled request.
+        plan: Plan of the clip.
         config: The noise levels of the checkpoint, on which the intervals of guidance depend.
     """
     guidance = guidance_of(plan)
