@@ -61,11 +61,11 @@ class ComponentReport:
 
     Args:
         name: Its folder.
-        class_name: As ``model_index.json`` names it.
-        num_parameters: That its configuration asks for; 0 for the tokenizer and the scheduler.
-        files: Those that hold it, by name.
-        num_bytes: Of these files.
-        num_tensors: Stored.
+        class_name: Class, as ``model_index.json`` names it.
+        num_parameters: Parameters that its configuration asks for; 0 for the tokenizer and the scheduler.
+        files: Names of its files.
+        num_bytes: Size of these files.
+        num_tensors: Number of stored tensors.
         dtypes: Stored parameters of each number format.
         missing: Names of tensors (or of files) that are not there.
         extra: Names of tensors that do not belong there.
@@ -94,10 +94,10 @@ class CheckpointReport:
     """A checkpoint folder.
 
     Args:
-        folder: Where it is.
-        name: How the model is called.
+        folder: Its path.
+        name: Name of the model.
         boundary_ratio: Sigma below which the second expert works; ``None`` with one.
-        components: In the order of the index.
+        components: Reports in the order of the index.
         has_weights: False for configuration files alone.
     """
 
@@ -109,12 +109,12 @@ class CheckpointReport:
 
     @property
     def num_parameters(self) -> int:
-        """That the configurations ask for, of all components."""
+        """Parameters that the configurations ask for, of all components."""
         return sum(component.num_parameters for component in self.components)
 
     @property
     def num_bytes(self) -> int:
-        """Of all files."""
+        """Size of all files."""
         return sum(component.num_bytes for component in self.components)
 
     @property

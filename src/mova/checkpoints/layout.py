@@ -119,14 +119,14 @@ KNOWN_CLASSES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Index:
-    """What ``model_index.json`` says.
+    """Content of ``model_index.json``.
 
     Args:
         classes: Component to (module, class name), as written there.
         boundary_ratio: Sigma below which the second expert works; ``None`` with one expert.
-        capabilities: What the model can make.
+        capabilities: Capabilities of the model.
         other: Every other value, kept for writing back.
-        fingerprint: Of the folder's weights, see :func:`fingerprint`; not written back.
+        fingerprint: Fingerprint of the folder's weights, see :func:`fingerprint`; not written back.
     """
 
     classes: Mapping[str, tuple[str, str]]
@@ -194,7 +194,7 @@ def resolve_model(name_or_path: str | Path, *, may_download: bool = True) -> Pat
     Hugging Face hub.
 
     Args:
-        name_or_path: Which.
+        name_or_path: Name, folder or repository.
         may_download: Whether a repository that is not on this machine is fetched.
 
     Raises:
@@ -211,7 +211,7 @@ def resolve_model(name_or_path: str | Path, *, may_download: bool = True) -> Pat
     if path.exists():
         raise CheckpointError(f"{path} is a file; a model is a folder with a {INDEX}.", "Give the folder.")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name_or_path)):
-        return _downloaded(str(name_or_path), may_download=may_download)
+        return _download(str(name_or_path), may_download=may_download)
     raise CheckpointError(
         f"there is no model {str(name_or_path)!r}.",
         f"Give {BASE_NAME}, a folder, or a hub id such as OpenMOSS-Team/MOVA-360p.",
@@ -273,7 +273,7 @@ def _official_capabilities(folder: Path) -> dict[str, Any]:
     return {"name": folder.name, "sample_rate": audio.get("sample_rate", 48000), "audio_hop": hop}
 
 
-def _downloaded(repository: str, *, may_download: bool) -> Path:
+def _download(repository: str, *, may_download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 

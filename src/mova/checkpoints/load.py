@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import Index
-from mova.checkpoints.meta import MetaCheckpoint, Part, read_meta_checkpoint, untied
+from mova.checkpoints.meta import MetaCheckpoint, Part, drop_tied, read_meta_checkpoint
 from mova.checkpoints.tensors import fill, read_tensors
 from mova.errors import CheckpointError, RequestError
 from mova.models.bridge import BridgeConfig
 from mova.models.joint import JointModel
 from mova.runtime.experts import ExpertPair
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.quantise import make_quantiser, prepare_storage, quantised_on_arrival
-from mova.runtime.settle import ModelFacts, Runtime, resolve_runtime
+from mova.runtime.quantise import make_quantiser, prepare_storage, quantise_on_arrival
+from mova.runtime.resolve import ModelFacts, Runtime, resolve_runtime
 from mova.sampling.scheduler import FlowMatchPairScheduler
 
 EXPERTS = {"video_dit", "video_dit_2"}
@@ -38,8 +38,8 @@ class Components:
         text_encoder: The text encoder.
         tokenizer: Its tokenizer.
         scheduler: The noise levels.
-        cue_planner: What writes cue sheets from prompts, or ``None``.
-        index: What the folder said: classes, boundary, world.
+        cue_planner: Planner that writes cue sheets from prompts, or ``None``.
+        index: Content of ``model_index.json``.
     """
 
     transformer: JointModel
@@ -64,40 +64,40 @@ def load_checkpoint(
 
     Args:
         name_or_path: ``"mova-base"``, a folder, or a repository of the Hugging Face hub.
-        device: Where to put the modules.
-        dtype: Of the joint network and the text encoder; the codecs are float32.
+        device: Device of the modules.
+        dtype: Number format of the joint network and the text encoder; the codecs are float32.
         should_verify: Whether to compare the files with their checksums, where the folder has them.
 
     Raises:
         CheckpointError: If a file is missing or broken, or tensors do not fit the configuration; the message
             names them.
     """
-    skeleton = read_meta_checkpoint(name_or_path, should_verify=should_verify)
-    return _filled(skeleton, Runtime(device=torch.device(device), dtype=dtype))
+    checkpoint = read_meta_checkpoint(name_or_path, should_verify=should_verify)
+    return _fill_components(checkpoint, Runtime(device=torch.device(device), dtype=dtype))
 
 
 def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_verify: bool = True) -> tuple[Components, Runtime]:
     """Load a model to run as the options say; what is left of them to do, :func:`mova.runtime.apply.apply_runtime` does.
 
-    What does not fit, in the folder or in the options, is told before any weight is read.
+    What does not fit, in the folder or in the options, is reported before any weight is read.
 
     Args:
-        name_or_path: As for :func:`load_checkpoint`.
-        options: How the model is to run.
-        should_verify: As for :func:`load_checkpoint`.
+        name_or_path: See :func:`load_checkpoint`.
+        options: Runtime options.
+        should_verify: See :func:`load_checkpoint`.
 
     Returns:
-        The components, and the options settled.
+        The components, and the options resolved.
 
     Raises:
         CheckpointError: As for :func:`load_checkpoint`; an expert that is read later raises it then.
         RequestError: If the options cannot be had here, or the model does not fit in the device's memory.
         MissingExtraError: If they need a package that is not installed.
     """
-    skeleton = read_meta_checkpoint(name_or_path, should_verify=should_verify)
-    runtime = resolve_runtime(options, _facts(skeleton))
+    checkpoint = read_meta_checkpoint(name_or_path, should_verify=should_verify)
+    runtime = resolve_runtime(options, _facts(checkpoint))
     try:
-        return _filled(skeleton, runtime), runtime
+        return _fill_components(checkpoint, runtime), runtime
     except torch.OutOfMemoryError as error:
         raise RequestError(
             f"the model does not fit in the memory of {runtime.device}.",
@@ -106,8 +106,8 @@ def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_ver
         ) from error
 
 
-def _filled(skeleton: MetaCheckpoint, runtime: Runtime) -> Components:
-    parts = skeleton.parts
+def _fill_components(checkpoint: MetaCheckpoint, runtime: Runtime) -> Components:
+    parts = checkpoint.parts
     quantiser = make_quantiser(runtime.quantisation, runtime.dtype)
     for name, part in parts.items():
         _set_dtype(part.module, torch.float32 if name in ("video_vae", "audio_vae", "cue_planner") else runtime.dtype)
@@ -136,10 +136,10 @@ def _filled(skeleton: MetaCheckpoint, runtime: Runtime) -> Components:
         video_vae=parts["video_vae"].module,
         audio_vae=parts["audio_vae"].module,
         text_encoder=parts["text_encoder"].module,
-        tokenizer=skeleton.tokenizer,
-        scheduler=skeleton.scheduler,
+        tokenizer=checkpoint.tokenizer,
+        scheduler=checkpoint.scheduler,
         cue_planner=parts["cue_planner"].module if "cue_planner" in parts else None,
-        index=skeleton.index,
+        index=checkpoint.index,
     )
 
 
@@ -148,8 +148,8 @@ def _expert(part: Part) -> JointModel:
     return cast(JointModel, part.module)
 
 
-def _facts(skeleton: MetaCheckpoint) -> ModelFacts:
-    parts = skeleton.parts
+def _facts(checkpoint: MetaCheckpoint) -> ModelFacts:
+    parts = checkpoint.parts
     config = _expert(parts["video_dit"]).config
     widths = {config[tower]["dim"] // config[tower]["num_heads"] for tower in ("video", "audio")}
     widths.add(BridgeConfig.from_dict(config["bridge"]).head_dim)
@@ -159,7 +159,7 @@ def _facts(skeleton: MetaCheckpoint) -> ModelFacts:
         num_parameters=sum(states[name][key].numel() for name, part in parts.items() for key in part.expected),
         num_experts=2 if "video_dit_2" in parts else 1,
         head_dims=tuple(sorted(widths)),
-        video_vae=skeleton.index.classes["video_vae"][1],
+        video_vae=checkpoint.index.classes["video_vae"][1],
         has_tiling=hasattr(video_vae, "use_tiling"),
         has_slicing=hasattr(video_vae, "use_slicing"),
     )
@@ -173,12 +173,12 @@ def _set_dtype(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 class _Reader:
-    """Reads a component's files into its module, now or later; adapters may have wrapped its layers in between.
+    """Reader of a component's files into its module, now or later; adapters may have wrapped its layers in between.
 
     Args:
-        part: What to read.
-        runtime: Whether to pin.
-        quantiser: For the experts, see :mod:`mova.runtime.quantise`.
+        part: Component to read.
+        runtime: Resolved options, which say whether to pin memory.
+        quantiser: Quantiser of the experts, see :mod:`mova.runtime.quantise`.
     """
 
     def __init__(self, part: Part, runtime: Runtime, quantiser: Any) -> None:
@@ -202,9 +202,9 @@ class _Reader:
         names = {
             name: ".".join(filter(None, (prefixes[id(owner)], name.rpartition(".")[2]))) for name, owner in self.owners.items()
         }
-        tensors = self._converted(untied(read_tensors(part.folder), part.tied), names, device, is_copied)
+        tensors = self._convert(drop_tied(read_tensors(part.folder), part.tied), names, device, is_copied)
         if self.quantiser is not None and isinstance(module, JointModel):
-            tensors = quantised_on_arrival(module, tensors, quantiser=self.quantiser)
+            tensors = quantise_on_arrival(module, tensors, quantiser=self.quantiser)
         try:
             fill(module, tensors, dtype=None, source=str(part.folder), expected=set(names.values()))
         except RuntimeError as error:
@@ -217,7 +217,7 @@ class _Reader:
             owner, _, leaf = key.rpartition(".")
             setattr(module.get_submodule(owner), leaf, module.get_parameter(source))
 
-    def _converted(
+    def _convert(
         self, tensors: Iterable[tuple[str, Tensor]], names: Mapping[str, str], device: torch.device, is_copied: bool
     ) -> Iterator[tuple[str, Tensor]]:
         dtypes = {name: value.dtype for name, value in self.part.module.state_dict().items()}
@@ -225,6 +225,6 @@ class _Reader:
             try:
                 name = names.get(self.part.rename(stored), stored)
             except ValueError:
-                name = stored  # unknown: the one who fills will say so
+                name = stored  # unknown: fill() reports it
             converted = tensor.to(device, dtypes.get(name), copy=is_copied)
             yield name, converted.pin_memory() if self.is_pinned else converted

@@ -1,4 +1,4 @@
-"""A checkpoint folder of which everything is known but the weights: what is missing or does not fit is told here."""
+"""A checkpoint folder as modules on the meta device: what is missing or does not fit is reported before weights are read."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Part:
     """A component's files and the module that they fill; the audio tower and the bridge fill the first expert.
 
     Args:
-        module: What they fill.
-        folder: Where they are.
+        module: Module that the files fill.
+        folder: Folder of the files.
         expected: The module's names that they hold.
-        rename: From a name in the files to the module's.
+        rename: Function from a name in the files to the module's.
         tied: Names that are another's tensor, by name.
     """
 
@@ -64,9 +64,9 @@ class MetaCheckpoint:
     """A checkpoint without its weights.
 
     Args:
-        index: What its folder says: classes, boundary, world.
+        index: Content of ``model_index.json``.
         parts: Components by their folders' names, their modules on the meta device.
-        tokenizer: Of the text encoder.
+        tokenizer: Tokenizer of the text encoder.
         scheduler: The noise levels.
     """
 
@@ -91,7 +91,7 @@ def read_meta_checkpoint(name_or_path: str | Path, *, should_verify: bool) -> Me
     index = read_index(folder)
     for name in index.classes:
         if name not in ("tokenizer", "scheduler"):
-            weight_files(folder / name)  # what is missing is told before anything large is read
+            weight_files(folder / name)  # what is missing is reported before anything large is read
     if should_verify:
         verify_checksums(folder)
     tokenizer, scheduler = _load_tokenizer(folder / "tokenizer"), _load_scheduler(folder / "scheduler")
@@ -130,7 +130,7 @@ def build_module(folder: Path, name: str, index: Index) -> nn.Module:
         raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error
 
 
-def untied(tensors: Iterable[tuple[str, Tensor]], tied: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+def drop_tied(tensors: Iterable[tuple[str, Tensor]], tied: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
     """A tied tensor is stored under either of its names or under both; here it comes once, under its own."""
     given: set[str] = set()
     for key, value in tensors:
@@ -163,7 +163,7 @@ def _build_parts(folder: Path, index: Index) -> dict[str, Part]:
 
 
 def _check_cues(folder: Path, index: Index, parts: Mapping[str, Part]) -> None:
-    """What the index says of cues must fit the network's door, and a planner's labels must be the network's."""
+    """The cues of the index must fit the network's input channels, and a planner's labels must be the network's."""
     network: Any = parts["video_dit"].module
     labels, sizes = index.capabilities.cues, network.config["video"]
     needed = sizes["out_dim"] + num_cue_channels(len(labels), stride=index.capabilities.video_stride)
@@ -178,8 +178,8 @@ def _check_cues(folder: Path, index: Index, parts: Mapping[str, Part]) -> None:
 
 
 def _check_headers(part: Part) -> None:
-    """Names, shapes and number formats, from the first bytes of the files: what would not fill the module is told."""
-    headers = untied(_headers(part.folder), part.tied)
+    """Names, shapes and number formats, from the headers of the files: what would not fill the module is reported."""
+    headers = drop_tied(_headers(part.folder), part.tied)
     fill(part.module, headers, dtype=None, source=str(part.folder), rename=part.rename, expected=set(part.expected))
 
 

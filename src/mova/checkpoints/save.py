@@ -39,8 +39,8 @@ def save_checkpoint(
 
     Args:
         folder: Made new; a checkpoint that is there already is replaced when the new one is whole.
-        components: What to write.
-        dtype: To convert floating weights to; ``None`` keeps each as it is.
+        components: Components to write.
+        dtype: Number format of the written floating weights; ``None`` keeps each as it is.
         extra_files: File name to text, such as a model card and a licence.
 
     Returns:
@@ -84,7 +84,7 @@ def _write_all(folder: Path, components: Components, dtype: torch.dtype | None) 
     for name in ("video_vae", "audio_vae"):
         module = getattr(components, name)
         config = {key: value for key, value in module.config.items() if not key.startswith("_")}
-        _write_part(folder / name, config, _converted(module.state_dict(), dtype), components, name)
+        _write_part(folder / name, config, _convert(module.state_dict(), dtype), components, name)
     _write_transformers_part(folder / "text_encoder", components.text_encoder, dtype)
     if components.cue_planner is not None:
         _write_transformers_part(folder / "cue_planner", components.cue_planner, dtype)
@@ -100,7 +100,7 @@ def _write_all(folder: Path, components: Components, dtype: torch.dtype | None) 
 
 def _official_parts(expert: JointModel, dtype: torch.dtype | None) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in _converted(expert.state_dict(), dtype).items():
+    for name, tensor in _convert(expert.state_dict(), dtype).items():
         component, official = ours_to_official(name)
         parts.setdefault(component, {})[official] = tensor
     return parts
@@ -118,11 +118,11 @@ def _write_transformers_part(folder: Path, encoder: nn.Module, dtype: torch.dtyp
     folder.mkdir()
     tied = getattr(encoder, "_tied_weights_keys", None) or {}
     tensors = {name: value for name, value in encoder.state_dict().items() if name not in tied}
-    write_tensors(folder, _converted(tensors, dtype), name=TRANSFORMERS_WEIGHTS)
+    write_tensors(folder, _convert(tensors, dtype), name=TRANSFORMERS_WEIGHTS)
     encoder.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
 
 
-def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _convert(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {
         name: value.to(dtype) if dtype is not None and value.is_floating_point() else value for name, value in tensors.items()
     }

@@ -78,9 +78,9 @@ def fill(
     Args:
         module: Its parameters may be on the meta device.
         tensors: Names and values, as :func:`read_tensors` gives them.
-        dtype: To convert floating values to; ``None`` keeps the stored one.
-        source: Where they come from, for messages.
-        rename: From a stored name to the module's.
+        dtype: Number format of floating values; ``None`` keeps the stored one.
+        source: Origin of the tensors, for messages.
+        rename: Function from a stored name to the module's.
         expected: Names in the module that must come; all of its state by default.
 
     Raises:

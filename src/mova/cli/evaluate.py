@@ -131,7 +131,7 @@ def run_files(options: FileOptions) -> None:
         RequestError: If an option is wrong; before any work.
         MediaError: If there is no video, or the results cannot be written.
     """
-    from mova import __version__
+    from mova._version import __version__
     from mova.lab.suite import files
     from mova.lab.suite.results import METRICS_VERSION
 

@@ -69,7 +69,7 @@ def run(options: TuneOptions) -> None:
     wanted = _settings(options)
     if find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "eval")
-    from mova import __version__
+    from mova._version import __version__
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.lab import tuning
     from mova.scenes.kinds import KINDS

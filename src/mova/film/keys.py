@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mova import __version__
+from mova._version import __version__
 from mova.checkpoints.layout import CHECKSUMS, read_json
 from mova.conditioning.sources import content_hash
 from mova.film.cache import Ending, ShotCache

@@ -217,7 +217,7 @@ class MOVAModel:
         """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, their number format and
         quantisation, schedule, inputs, LoRAs, and the cues of the run on the clip's own clock.
         """
-        from mova import __version__
+        from mova._version import __version__
 
         pipeline, runtime = self.pipeline, self.pipeline.runtime
         lead_s = float(prepared.lead_frames / prepared.plan.timeline.fps)

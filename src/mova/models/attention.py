@@ -22,7 +22,7 @@ Sharding = Literal["none", "query_and_context", "context"]
 
 
 class AttentionProcessor:
-    """Projects, turns, attends. Backend and parallel configuration are set by diffusers.
+    """Projects, rotates, attends. Backend and parallel configuration are set by diffusers.
 
     Under context parallelism the video tokens are split over ranks and everything else is replicated. Video
     self-attention then runs diffusers' Ulysses or ring attention; a replicated reader of the video (the bridge towards
@@ -42,7 +42,7 @@ class AttentionProcessor:
         key_rope: Rope | None = None,
         key_value: KeyValue | None = None,
     ) -> Tensor:
-        """Returns ``[B, L, D]``; arguments as in :meth:`Attention.forward`."""
+        """``[B, L, D]``; arguments as in :meth:`Attention.forward`."""
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(-1, (attn.heads, -1))
         if key_value is None:
             key_value = attn.project(hidden_states if encoder_hidden_states is None else encoder_hidden_states)
@@ -52,7 +52,7 @@ class AttentionProcessor:
         if key_rope is not None:
             key = attn.rotate(key, key_rope)
 
-        out = self.attend(attn, query, attn.gathered(key), attn.gathered(value))
+        out = self.attend(attn, query, attn.gather_ranks(key), attn.gather_ranks(value))
         return attn.to_out(out.flatten(-2).to(query.dtype))  # type: ignore[no-any-return]
 
     def attend(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -73,10 +73,10 @@ class Attention(nn.Module, AttentionModuleMixin):
     Args:
         dim: Width of the reader.
         heads: Attention heads; must divide ``dim``.
-        context_dim: Width of what is read; the reader itself when None.
-        rotate: How positions turn queries and keys.
-        eps: Of the norms.
-        sharding: Which tokens context parallelism splits.
+        context_dim: Width of the context; the reader itself when None.
+        rotate: Function that rotates queries and keys by their positions.
+        eps: Epsilon of the norms.
+        sharding: Tokens that context parallelism splits.
 
     Raises:
         ValueError: If ``heads`` does not divide ``dim``.
@@ -118,12 +118,12 @@ class Attention(nn.Module, AttentionModuleMixin):
         key = self.norm_k(self.to_k(context))
         return key.unflatten(-1, (self.heads, -1)), self.to_v(context).unflatten(-1, (self.heads, -1))
 
-    def alone(self, hidden_states: Tensor) -> Tensor:
-        """``[B, L, D]``: what the tokens read when each attends to itself only (arXiv 2403.17377, section 4)."""
+    def identity_attention(self, hidden_states: Tensor) -> Tensor:
+        """``[B, L, D]``: output under the identity map, where each token reads itself only (arXiv 2403.17377, section 4)."""
         out: Tensor = self.to_out(self.to_v(hidden_states))
         return out
 
-    def gathered(self, x: Tensor) -> Tensor:
+    def gather_ranks(self, x: Tensor) -> Tensor:
         """All ranks' tokens of ``x [B, C, ...]`` where a replicated reader reads split tokens; else ``x``."""
         parallel = getattr(self.processor, "_parallel_config", None)
         if parallel is None or self.sharding != "context":
@@ -139,7 +139,7 @@ class Attention(nn.Module, AttentionModuleMixin):
         key_rope: Rope | None = None,
         key_value: KeyValue | None = None,
     ) -> Tensor:
-        """Returns what the tokens ``hidden_states [B, L, D]`` read, ``[B, L, D]``.
+        """Output ``[B, L, D]`` of the attention of ``hidden_states [B, L, D]``.
 
         Args:
             hidden_states: The reader's tokens.

@@ -73,7 +73,7 @@ class BridgeConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BridgeConfig:
-        """Reads a ``config.json``; unknown keys are ignored.
+        """Read a ``config.json``; unknown keys are ignored.
 
         Raises:
             ValueError: If a needed key is missing.
@@ -157,7 +157,7 @@ class CrossModalConditioner(nn.Module):
         """
         query = x
         if self.per_frame_pooling is not None and self.adaln is not None:
-            query = self.adaln(x, self.per_frame_pooling(self.attention.gathered(y), frames))
+            query = self.adaln(x, self.per_frame_pooling(self.attention.gather_ranks(y), frames))
         out: Tensor = self.attention(query, self.y_norm(y), x_rope, y_rope)
         if scale is None:
             return out if self.condition_scale is None else out * self.condition_scale
@@ -184,7 +184,7 @@ class FramePooling(nn.Module):
 
 
 class AdaLN(nn.Module):
-    """Modulates the reader's tokens by a sequence along time, resampled to their number."""
+    """Modulation of the reader's tokens by a sequence along time, resampled to their number."""
 
     def __init__(self, dim: int, context_dim: int, eps: float = 1e-5) -> None:
         super().__init__()

@@ -88,9 +88,9 @@ class DualTowerBlock(nn.Module):
         Args:
             hidden_states: ``[B, Lv, Dv]`` video tokens.
             encoder_hidden_states: ``[B, La, Da]`` audio tokens.
-            video_inputs: For the video block.
-            audio_inputs: For the audio block.
-            bridge_inputs: For both directions of the bridge.
+            video_inputs: Inputs of the video block.
+            audio_inputs: Inputs of the audio block.
+            bridge_inputs: Inputs of both directions of the bridge.
         """
         video, audio, cross = hidden_states, encoder_hidden_states, bridge_inputs
         from_audio = from_video = None
@@ -185,13 +185,13 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         return range(first, max(5 * depth // 8, first + 1))
 
     def encode_text(self, text_embeds: Tensor, audio_text_embeds: Tensor | None = None) -> TextContext:
-        """A keeper for a prompt ``[B, S, text_dim]``: pass it to every step of a run instead of ``text_embeds``.
+        """A text key/value cache: pass it to every step of a run instead of ``text_embeds``.
 
-        Nothing is computed yet; the first forward of each network fills in its part.
+        Nothing is computed yet; the first forward of each network fills its part of the cache.
 
         Args:
-            text_embeds: What the towers are told.
-            audio_text_embeds: What the audio tower is told, where that is something else.
+            text_embeds: ``[B, S, text_dim]`` prompt embeddings.
+            audio_text_embeds: Embeddings for the audio tower, where it reads another prompt.
         """
         return TextContext(text_embeds, audio_text_embeds)
 
@@ -225,7 +225,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
                 stored scale when None, which is 1 unless it was trained.
             v2a_scale: Strength of video on audio, likewise.
             bridge_scale: Both, where the specific one is None.
-            perturbed_layers: Layers in which self-attention's map is the identity, in both towers: a token reads itself only.
+            perturbed_layers: Layers with identity attention in both towers: a token reads itself only.
             return_dict: Whether to return a :class:`JointOutput` instead of a tuple.
 
         Raises:
@@ -235,7 +235,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             raise ValueError("give either text_embeds or text_context.")
         prompt = TextContext(text_embeds) if text_embeds is not None else text_context
         assert prompt is not None
-        audio_embeds = prompt.embeds if prompt.audio_embeds is None else prompt.audio_embeds
+        audio_embeds = prompt.text_embeds if prompt.audio_text_embeds is None else prompt.audio_text_embeds
         device = video_latents.device
         video, video_levels, video_time, video_index = self.video_embed(video_latents, video_timestep)
         audio, audio_levels, audio_time, audio_index = self.audio_embed(audio_latents, audio_timestep)
@@ -247,7 +247,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         video_inputs = TowerInputs(
             levels=video_levels,
             index=video_index,
-            text=prompt.tokens(self.video_embed.text_embedding, prompt.embeds, video.dtype),
+            text=prompt.tokens(self.video_embed.text_embedding, prompt.text_embeds, video.dtype),
             rope=self.video_rope(grid, device),
             context=text_context,
         )
@@ -267,10 +267,10 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             v2a_scale=choose_scale(v2a_scale, bridge_scale),
         )
 
-        usual = video_inputs, audio_inputs
-        alone = (replace(video_inputs, attends=False), replace(audio_inputs, attends=False)) if perturbed_layers else usual
+        inputs = video_inputs, audio_inputs
+        perturbed_inputs = tuple(replace(one, identity_attention=True) for one in inputs) if perturbed_layers else inputs
         for layer, block in enumerate(self.transformer_blocks):
-            video_inputs, audio_inputs = alone if layer in perturbed_layers else usual
+            video_inputs, audio_inputs = perturbed_inputs if layer in perturbed_layers else inputs
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 video, audio = self._gradient_checkpointing_func(block, video, audio, video_inputs, audio_inputs, bridge_inputs)
             else:
@@ -288,7 +288,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
 
 
 def share_audio_and_bridge(first: JointModel, second: JointModel) -> None:
-    """Makes ``second`` use the very audio tower and bridge of ``first``: two experts, one audio.
+    """Make ``second`` use the very audio tower and bridge of ``first``: two experts, one audio.
 
     Raises:
         ValueError: If their audio towers or bridges differ in size.

@@ -34,7 +34,7 @@ def feed_forward(dim: int, hidden: int) -> nn.Sequential:
 
 
 def sinusoid(timestep: Tensor, dim: int) -> Tensor:
-    """Embeds ``timestep [U]`` as ``[U, dim]`` in its dtype: cosines first, then sines (MOVA_SPEC 3.1)."""
+    """Embed ``timestep [U]`` as ``[U, dim]`` in its dtype: cosines first, then sines (MOVA_SPEC 3.1)."""
     half = dim // 2
     frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
     angles = timestep.double()[:, None] * frequency
@@ -52,7 +52,7 @@ def distinct_levels(timestep: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
-    """Picks rows ``[U, D]`` for every sample (index ``[B]`` to ``[B, 1, D]``) or token (``[B, L]`` to ``[B, L, D]``)."""
+    """Pick rows ``[U, D]`` for every sample (index ``[B]`` to ``[B, 1, D]``) or token (``[B, L]`` to ``[B, L, D]``)."""
     picked = F.embedding(index, rows)
     return picked if index.ndim == 2 else picked.unsqueeze(1)
 

@@ -117,12 +117,12 @@ def official_to_ours(component: str, key: str) -> str:
         if not (match := re.fullmatch(r"(\w+)\.(\d+)\.(.+)", key)) or match[1] not in _DIRECTIONS:
             raise ValueError(f"{key!r} is no weight of {component}.")
         part = re.sub(r"^inner\.", "attention.", match[3])
-        return f"transformer_blocks.{match[2]}.{_DIRECTIONS[match[1]]}.{_renamed(part, _PROJECTIONS)}"
+        return f"transformer_blocks.{match[2]}.{_DIRECTIONS[match[1]]}.{_rename(part, _PROJECTIONS)}"
     if component not in (*VIDEO_COMPONENTS, AUDIO_COMPONENT):
         raise ValueError(f"unknown component {component!r}.")
     tower = "audio" if component == AUDIO_COMPONENT else "video"
     if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", key):
-        return f"transformer_blocks.{match[1]}.{tower}.{_renamed(match[2], _PROJECTIONS)}"
+        return f"transformer_blocks.{match[1]}.{tower}.{_rename(match[2], _PROJECTIONS)}"
     if key.startswith("head."):
         return f"{tower}_head.{key.removeprefix('head.')}"
     if key.startswith(("patch_embedding.", "text_embedding.", "time_embedding.", "time_projection.")):
@@ -137,10 +137,10 @@ def ours_to_official(key: str) -> tuple[str, str]:
         ValueError: If the name is unknown.
     """
     if match := re.fullmatch(r"transformer_blocks\.(\d+)\.(video|audio)\.(.+)", key):
-        return f"{match[2]}_dit", f"blocks.{match[1]}.{_renamed(match[3], _OFFICIAL_PROJECTIONS)}"
+        return f"{match[2]}_dit", f"blocks.{match[1]}.{_rename(match[3], _OFFICIAL_PROJECTIONS)}"
     if match := re.fullmatch(r"transformer_blocks\.(\d+)\.(a2v|v2a)\.(.+)", key):
         direction = next(official for official, ours in _DIRECTIONS.items() if ours == match[2])
-        part = re.sub(r"^attention\.", "inner.", _renamed(match[3], _OFFICIAL_PROJECTIONS))
+        part = re.sub(r"^attention\.", "inner.", _rename(match[3], _OFFICIAL_PROJECTIONS))
         return BRIDGE_COMPONENT, f"{direction}.{match[1]}.{part}"
     if match := re.fullmatch(r"(video|audio)_head\.(.+)", key):
         return f"{match[1]}_dit", f"head.{match[2]}"
@@ -149,7 +149,7 @@ def ours_to_official(key: str) -> tuple[str, str]:
     raise ValueError(f"{key!r} is no weight of a JointModel.")
 
 
-def _renamed(part: str, names: dict[str, str]) -> str:
+def _rename(part: str, names: dict[str, str]) -> str:
     """``self_attn.q.weight`` to ``self_attn.to_q.weight``, and back."""
     return re.sub(
         r"^(self_attn|cross_attn|inner|attention)\.(\w+)\.",

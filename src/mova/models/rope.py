@@ -22,7 +22,7 @@ Rope = tuple[Tensor, Tensor]
 
 
 def rotate_adjacent(x: Tensor, rope: Rope) -> Tensor:
-    """Turns channel pairs (2k, 2k + 1) of ``x [B, L, N, H]`` by a table ``[1, L, 1, H/2]`` (RoFormer, arXiv 2104.09864)."""
+    """Rotate channel pairs (2k, 2k + 1) of ``x [B, L, N, H]`` by a table ``[1, L, 1, H/2]`` (RoFormer, arXiv 2104.09864)."""
     cos, sin = rope
     pairs = x.to(cos.dtype).unflatten(-1, (-1, 2))
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
@@ -35,7 +35,7 @@ def rotate_adjacent(x: Tensor, rope: Rope) -> Tensor:
 
 
 def rotate_half(x: Tensor, rope: Rope) -> Tensor:
-    """Turns channel pairs (k, k + H/2) of ``x [B, L, N, H]`` by a table ``[1, L, 1, H/2]``."""
+    """Rotate channel pairs (k, k + H/2) of ``x [B, L, N, H]`` by a table ``[1, L, 1, H/2]``."""
     cos, sin = rope
     first, second = x.to(cos.dtype).chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

@@ -19,7 +19,7 @@ def tokenise(tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncat
     """Token ids and mask, both int64 ``[B, max_length]``.
 
     Args:
-        tokenizer: Of the text encoder.
+        tokenizer: Tokenizer of the text encoder.
         prompts: Texts.
         max_length: Tokens that the model reads, the end-of-text token included.
         truncate: Cut what is too long, keeping the end-of-text token.

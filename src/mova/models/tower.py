@@ -38,7 +38,7 @@ class TowerConfig:
         patch_size: Latents per token: (frames, rows, columns) for video, (latents,) for audio.
         text_dim: Width of the prompt embedding.
         freq_dim: Width of the sinusoid of the timestep.
-        eps: Of all norms.
+        eps: Epsilon of all norms.
         vae_type: Audio only: which positions, ``"dac"`` or ``"oobleck"``.
     """
 
@@ -56,7 +56,7 @@ class TowerConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TowerConfig:
-        """Reads a ``config.json``; keys that this network does not use are ignored.
+        """Read a ``config.json``; keys that this network does not use are ignored.
 
         Raises:
             ValueError: If a needed key is missing, or the file describes a network with parts that we do not build.
@@ -78,33 +78,34 @@ class TowerConfig:
 
 @dataclass(frozen=True)
 class TextContext:
-    """A prompt, and what the towers have made of it: projections, and keys and values of every block.
+    """Text key/value cache: a prompt, its projections, and its keys and values in every block.
 
     They depend on the prompt and on the weights only, not on the step, so that one context serves all steps of a run.
     Each network adds what it needs at the first use, under its own modules: one context serves both experts.
 
     Attributes:
-        embeds: ``[B, S, text_dim]`` prompt embeddings.
-        audio_embeds: Those that the audio tower reads, where it is told something else.
+        text_embeds: ``[B, S, text_dim]`` prompt embeddings.
+        audio_text_embeds: Those of the audio tower, where it reads another prompt.
+        cache: What each module made of the prompt, by module.
     """
 
-    embeds: Tensor
-    audio_embeds: Tensor | None = None
-    kept: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
+    text_embeds: Tensor
+    audio_text_embeds: Tensor | None = None
+    cache: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     def tokens(self, projection: nn.Module, embeds: Tensor, dtype: torch.dtype) -> Tensor:
         """``[B, S, D]``: ``embeds``, which are those of this context, in a tower's width."""
-        if projection not in self.kept:
-            self.kept[projection] = projection(embeds.to(dtype))
-        kept: Tensor = self.kept[projection]
-        return kept
+        if projection not in self.cache:
+            self.cache[projection] = projection(embeds.to(dtype))
+        tokens: Tensor = self.cache[projection]
+        return tokens
 
     def key_value(self, attention: Attention, tokens: Tensor) -> KeyValue:
         """Keys and values of one block's text attention."""
-        if attention not in self.kept:
-            self.kept[attention] = attention.project(tokens)
-        kept: KeyValue = self.kept[attention]
-        return kept
+        if attention not in self.cache:
+            self.cache[attention] = attention.project(tokens)
+        key_value: KeyValue = self.cache[attention]
+        return key_value
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class TowerInputs:
         index: ``[B]`` or ``[B, L]``: which level a sample or token has.
         text: ``[B, S, D]`` the prompt.
         rope: Positions of the tokens.
-        context: Keeper of text keys and values over steps; None computes them at every call.
-        attends: False puts the identity in place of the map of self-attention: a token reads itself only.
+        context: Text key/value cache kept over steps; None computes keys and values at every call.
+        identity_attention: Whether the identity replaces the map of self-attention: a token reads itself only.
     """
 
     levels: Tensor
@@ -125,7 +126,7 @@ class TowerInputs:
     text: Tensor
     rope: Rope
     context: TextContext | None = None
-    attends: bool = True
+    identity_attention: bool = False
 
 
 class Float32Linear(nn.Linear):
@@ -207,15 +208,15 @@ class TowerBlock(nn.Module):
         self.ffn = feed_forward(dim, config.ffn_dim)
 
     def forward(self, hidden_states: Tensor, inputs: TowerInputs, text_key_value: KeyValue | None = None) -> Tensor:
-        """Tokens ``[B, L, D]`` one block later; ``text_key_value`` is :meth:`text_key_value` when kept over steps."""
+        """Tokens ``[B, L, D]`` one block later; ``text_key_value`` is :meth:`text_key_value` from the cache, if any."""
         x, rows = hidden_states, self.modulation.to(inputs.levels.dtype) + inputs.levels
 
         shift1, scale1, gate1 = gather_modulation(rows[:, :3], inputs.index)
         h = modulate(self.norm1(x), shift1, scale1)
-        if inputs.attends:
-            x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
+        if inputs.identity_attention:
+            x = x + gate1 * self.self_attn.identity_attention(h)
         else:
-            x = x + gate1 * self.self_attn.alone(h)
+            x = x + gate1 * self.self_attn(h, query_rope=inputs.rope, key_rope=inputs.rope)
 
         x = x + self.cross_attn(self.norm3(x), inputs.text, key_value=text_key_value)
 
@@ -224,9 +225,9 @@ class TowerBlock(nn.Module):
         return x + gate2 * self.ffn(h)  # type: ignore[no-any-return]
 
     def text_key_value(self, inputs: TowerInputs) -> KeyValue | None:
-        """Keys and values of the prompt from their keeper; None when there is none.
+        """Keys and values of the prompt from the cache; None without one.
 
-        Asked for outside :meth:`forward`, which stays free of dictionaries and compiles as one graph.
+        Called outside :meth:`forward`, which stays free of dictionaries and compiles as one graph.
         """
         return inputs.context.key_value(self.cross_attn, inputs.text) if inputs.context else None
 

@@ -29,7 +29,7 @@ from mova.request.capabilities import Capabilities
 from mova.runtime.apply import apply_runtime
 from mova.runtime.offload import frees_hooks, keep_shared_parts
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.settle import Runtime
+from mova.runtime.resolve import Runtime
 from mova.sampling.task import Grid
 
 

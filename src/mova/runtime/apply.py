@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from mova.runtime.attention import use_attention
 from mova.runtime.offload import offload_blocks
-from mova.runtime.settle import Runtime
+from mova.runtime.resolve import Runtime
 
 
 class Pipeline(Protocol):
@@ -28,8 +28,8 @@ def apply_runtime(pipeline: Pipeline, runtime: Runtime) -> None:
     see weights that are at rest.
 
     Args:
-        pipeline: With weights where ``runtime.home`` says.
-        runtime: What :func:`~mova.runtime.settle.settle` decided.
+        pipeline: The pipeline, its weights on ``runtime.home``.
+        runtime: Result of :func:`~mova.runtime.resolve.resolve_runtime`.
     """
     experts = [expert for expert in (pipeline.transformer, pipeline.transformer_2) if expert is not None]
     for expert in experts:

@@ -34,8 +34,8 @@ class AttentionChoice:
     """Backends by diffusers' names.
 
     Attributes:
-        video: Of the video tower's self-attention, which is nearly all of the work.
-        others: Of every other attention. Differs from ``video`` only where that one is approximate.
+        video: Backend of the video tower's self-attention, which is nearly all of the work.
+        others: Backend of every other attention. Differs from ``video`` only where that one is approximate.
         reason: Why.
     """
 
@@ -51,8 +51,8 @@ def choose_attention(
 
     Args:
         asked: ``"auto"``, a family (:data:`FAMILIES`), or a name of diffusers.
-        device: Where the run computes.
-        dtype: In which format.
+        device: Device of the run.
+        dtype: Number format of the run.
         head_dims: Widths of the model's attention heads.
 
     Raises:
@@ -60,7 +60,7 @@ def choose_attention(
         MissingExtraError: If its package is not installed.
     """
     if asked == "auto":
-        return _best_exact(device, dtype, head_dims)
+        return _choose_exact(device, dtype, head_dims)
     known = {backend.value for backend in AttentionBackendName}
     if asked not in FAMILIES and asked not in known:
         names = ", ".join(("auto", *FAMILIES, *sorted(known - set(FAMILIES))))
@@ -71,7 +71,7 @@ def choose_attention(
     for backend in FAMILIES.get(asked, (asked,)):
         problem = why_not(backend, device, dtype, head_dims)
         if problem is None:
-            return _asked_for(backend, device, dtype, head_dims)
+            return _choose_named(backend, device, dtype, head_dims)
         problems[backend] = problem
     missing = [package for package in map(_package, problems) if package and find_spec(package) is None]
     if len(missing) == len(problems):
@@ -120,7 +120,7 @@ def is_exact(backend: str) -> bool:
     return "sage" not in backend
 
 
-def _best_exact(device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
+def _choose_exact(device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
     passed_over: list[str] = []
     for backend in _exact_by_speed(device, dtype):
         problem = why_not(backend, device, dtype, head_dims)
@@ -145,9 +145,9 @@ def _exact_by_speed(device: torch.device, dtype: torch.dtype) -> tuple[str, ...]
     return ("flash", EXACT)
 
 
-def _asked_for(backend: str, device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
+def _choose_named(backend: str, device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
     if not is_exact(backend):
-        others = _best_exact(device, dtype, head_dims).video
+        others = _choose_exact(device, dtype, head_dims).video
         return AttentionChoice(backend, others, "asked for; 8 bits, so only where video reads video")
     if backend == AttentionBackendName.FLEX.value:
         return AttentionChoice(backend, backend, "asked for; holds all scores in memory unless the model is compiled")

@@ -41,8 +41,8 @@ def choose_dtype(options: RuntimeOptions, device: torch.device, *, num_parameter
 
     Args:
         options: ``dtype`` and ``quantisation`` have a say.
-        device: Where it runs.
-        num_parameters: Of the whole model; one that would fill the memory in float32 gets bfloat16.
+        device: Device of the run.
+        num_parameters: Parameters of the whole model; one that would fill the memory in float32 gets bfloat16.
     """
     if options.dtype_name != "auto":
         return getattr(torch, options.dtype_name), "asked for"

@@ -31,7 +31,7 @@ Read = Callable[[torch.device], None]
 
 
 class ExpertPair:
-    """Brings each of two experts into memory when it is to work.
+    """Loader of two experts: each comes into memory when it is to work.
 
     Args:
         first: The expert for high noise, with its weights.
@@ -40,7 +40,7 @@ class ExpertPair:
         read_second: Reads the second's own weights.
         is_prefetched: Whether the second is read in the background as soon as the first begins to work.
         drops: Whether an expert leaves memory when the other takes over.
-        device: Where own weights rest once they are read.
+        device: Device on which an expert's own weights rest once they are read.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class _OwnWeights:
 
     def _work(self, done: Future[None], device: torch.device) -> None:
         try:
-            with _beside_the_run(device):
+            with _use_copy_stream(device):
                 self._read(device)
         except BaseException as error:  # shown by whoever waits
             done.set_exception(error)
@@ -204,7 +204,7 @@ class _OwnWeights:
 
 
 @contextmanager
-def _beside_the_run(device: torch.device) -> Iterator[None]:
+def _use_copy_stream(device: torch.device) -> Iterator[None]:
     """Copies to a GPU take a stream of their own, so that the run's kernels do not wait for them."""
     if device.type != "cuda":
         yield

@@ -23,7 +23,7 @@ class Hooked(Protocol):
     """A pipeline of diffusers, whose components may wait in host memory."""
 
     def maybe_free_model_hooks(self) -> None:
-        """Moves every component out again, and forgets what step caches keep."""
+        """Move every component out again, and clear the step caches."""
         ...
 
 
@@ -50,7 +50,7 @@ def offload_blocks(
     Args:
         experts: One or two joint networks.
         others: Text encoder and codecs, in the order in which they work.
-        device: Where to compute.
+        device: Device that computes.
         is_streamed: Whether the next block is copied while one works. Needs CUDA.
     """
     for expert in experts:
@@ -69,7 +69,7 @@ def offload_blocks(
     if hooks:
         hooks[0].hook.prev_module_hook = hooks[-1]  # the last one of a run makes room for the first of the next
     for expert in experts:
-        expert.register_forward_pre_hook(_leaving(hooks))
+        expert.register_forward_pre_hook(_make_offload_hook(hooks))
 
 
 def refresh_blocks(model: nn.Module) -> None:
@@ -86,14 +86,14 @@ def refresh_blocks(model: nn.Module) -> None:
 
 
 def keep_shared_parts(first: nn.Module | None, second: nn.Module | None, after: nn.Module) -> None:
-    """Mend the chain of ``enable_model_cpu_offload`` for two experts.
+    """Fix the chain of ``enable_model_cpu_offload`` for two experts.
 
     By itself that chain moves audio and bridge out with the first expert and in again with the second, and leaves the
     first on the device through the decoding when a run has not come to the second.
 
     Args:
         first: The expert for high noise, hooked by accelerate.
-        second: The expert for low noise; ``None`` with one, which needs no mending.
+        second: The expert for low noise; ``None`` with one, which needs no fix.
         after: The component that works next, the video codec.
     """
     if first is None or second is None:
@@ -101,8 +101,8 @@ def keep_shared_parts(first: nn.Module | None, second: nn.Module | None, after: 
     inside = {id(module) for module in second.modules()}
     shared = [part for part in first.modules() if id(part) in inside and any(True for _ in part.parameters())]
     own = own_parts(first, second)
-    _hook_of(second).prev_module_hook = _Leaving(own[0], own)
-    _hook_of(after).prev_module_hook = _Leaving(shared[0], [first, second])
+    _get_hook(second).prev_module_hook = _Leaving(own[0], own)
+    _get_hook(after).prev_module_hook = _Leaving(shared[0], [first, second])
 
 
 def frees_hooks(
@@ -120,13 +120,13 @@ def frees_hooks(
     return freeing
 
 
-def _hook_of(module: nn.Module) -> Any:
+def _get_hook(module: nn.Module) -> Any:
     """accelerate's hook of a module."""
     return module._hf_hook
 
 
 class _Leaving(UserCpuOffloadHook):
-    """Moves parts to host memory. accelerate asks for it when ``model`` is seen to be elsewhere."""
+    """Hook that moves parts to host memory. accelerate calls it when ``model`` is seen to be elsewhere."""
 
     def __init__(self, model: nn.Module, parts: Sequence[nn.Module]) -> None:
         super().__init__(model, None)
@@ -137,7 +137,7 @@ class _Leaving(UserCpuOffloadHook):
             part.to("cpu")
 
 
-def _leaving(hooks: Sequence[UserCpuOffloadHook]) -> Callable[..., None]:
+def _make_offload_hook(hooks: Sequence[UserCpuOffloadHook]) -> Callable[..., None]:
     def leave(*_: Any) -> None:
         for hook in hooks:
             if next(hook.model.parameters()).device.type != "cpu":

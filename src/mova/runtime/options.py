@@ -33,14 +33,14 @@ class RuntimeOptions:
             encoder; the codecs are float32.
         offload: What waits in host memory while it does not work: ``"none"``; ``"component"``, whole parts of the
             model (most of the speed); ``"block"``, every block of the joint network (least memory).
-        quantisation: Of the video tower's blocks, weights only: ``"none"``; ``"fp8"`` (stored as float8 without
+        quantisation: Weight format of the video tower's blocks: ``"none"``; ``"fp8"`` (stored as float8 without
             scales, needs no package); ``"fp8_scaled"`` and ``"int8"`` (scales per row, need torchao). Audio, bridge,
             norms, embeddings and heads stay in ``dtype``.
         attention_backend: ``"auto"`` (the fastest exact one that works here), ``"sdpa"``, ``"flash"``, ``"flex"``,
             ``"sage"``, or a name that diffusers knows.
         vae_tiling: Whether the video codec works on tiles of the picture: less memory, seams possible.
         vae_slicing: Whether it takes the clips of a batch one by one: less memory, the same result.
-        second_expert: When the expert for low noise is read: ``"resident"``, with everything else; ``"prefetch"``,
+        second_expert: Time at which the expert for low noise is read: ``"resident"``, with everything else; ``"prefetch"``,
             in the background while the first works; ``"on_demand"``, when it is needed.
         drop_first_expert: Whether an expert leaves memory when the other takes over. It is read again when a run
             needs it.

@@ -1,7 +1,7 @@
 """Weights of the video tower's blocks in 8 bits; everything else stays in the run's number format.
 
 The video towers hold nearly nine tenths of an official joint network's weights. Audio, bridge, norms, embeddings and
-heads are small, and errors in them are heard and seen at once. Weights are quantised one by one as they arrive from the
+heads are small, and errors in them are audible and visible at once. Weights are quantised one by one as they arrive from the
 files, so that the whole tower is never in memory in 16 bits.
 """
 
@@ -40,7 +40,7 @@ def make_quantiser(kind: Quantisation, dtype: torch.dtype) -> Any:
 
     Args:
         kind: See :class:`~mova.runtime.options.RuntimeOptions`.
-        dtype: In which the weights are multiplied.
+        dtype: Number format of the products.
 
     Raises:
         MissingExtraError: If torchao is not installed.
@@ -76,8 +76,8 @@ def prepare_storage(model: JointModel, kind: Quantisation, dtype: torch.dtype, *
     Args:
         model: Its parameters may be on the meta device.
         kind: See :class:`~mova.runtime.options.RuntimeOptions`.
-        dtype: In which the weights are multiplied.
-        quantiser: What :func:`make_quantiser` gave.
+        dtype: Number format of the products.
+        quantiser: Result of :func:`make_quantiser`.
     """
     if quantiser is not None:
         quantiser.preprocess_model(model, device_map=None, keep_in_fp32_modules=[])
@@ -86,17 +86,17 @@ def prepare_storage(model: JointModel, kind: Quantisation, dtype: torch.dtype, *
             apply_layerwise_casting(block, STORAGE, dtype, skip_modules_pattern=("norm",))
 
 
-def quantised_on_arrival(
+def quantise_on_arrival(
     model: JointModel, tensors: Iterable[tuple[str, Tensor]], *, quantiser: Any = None
 ) -> Iterator[tuple[str, Tensor]]:
     """The same tensors by their names in the model; each is quantised in the model once the reader has put it there.
 
     Args:
-        model: Where the reader puts them.
+        model: Network that the reader fills.
         tensors: Names and values.
-        quantiser: What :func:`make_quantiser` gave; ``None`` changes nothing.
+        quantiser: Result of :func:`make_quantiser`; ``None`` changes nothing.
     """
-    chosen = quantised_weights(model) if quantiser is not None else set()
+    chosen = quantised_weight_names(model) if quantiser is not None else set()
     for name, tensor in tensors:
         yield name, tensor
         if name in chosen:
@@ -106,7 +106,7 @@ def quantised_on_arrival(
             model.get_parameter(name).requires_grad_(False)
 
 
-def quantised_weights(model: JointModel) -> set[str]:
+def quantised_weight_names(model: JointModel) -> set[str]:
     """Names of the weights that a quantisation changes: those of linear layers in the video tower's blocks."""
     inside = {id(linear) for block in _blocks(model) for linear in block.modules() if isinstance(linear, nn.Linear)}
     return {f"{name}.weight" for name, module in model.named_modules() if id(module) in inside}

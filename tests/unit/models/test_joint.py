@@ -110,7 +110,7 @@ def test_text_context_kept_over_steps_changes_nothing(model: JointModel) -> None
     context = model.encode_text(values.pop("text_embeds"))
     for step in range(2):
         for expert in (model, other):
-            fresh = run(expert, values, text_embeds=context.embeds, bridge_scale=1.0 - step)
+            fresh = run(expert, values, text_embeds=context.text_embeds, bridge_scale=1.0 - step)
             assert_equal(fresh, run(expert, values, text_context=context, bridge_scale=1.0 - step))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.runtime.quantise import KEPT, make_quantiser, prepare_storage, quantised_on_arrival, quantised_weights
+from mova.runtime.quantise import KEPT, make_quantiser, prepare_storage, quantise_on_arrival, quantised_weight_names
 
 
 class RowsOfInt8(nn.Module):
@@ -76,7 +76,7 @@ def video_linears(model: JointModel) -> set[str]:
 
 
 def test_quantised_are_the_linear_layers_of_the_video_towers_blocks(model: JointModel) -> None:
-    assert quantised_weights(model) == video_linears(model)
+    assert quantised_weight_names(model) == video_linears(model)
     for name in video_linears(model):
         # the record that goes to diffusers, by its rule, keeps none of them
         assert not any(f"{kept}." in name or kept == name for kept in KEPT), name
@@ -93,7 +93,7 @@ def test_every_weight_is_quantised_right_after_it_was_put_in_place(model: JointM
             yield name, value
 
     names = []
-    for name, _ in quantised_on_arrival(model, stream(), quantiser=quantiser):
+    for name, _ in quantise_on_arrival(model, stream(), quantiser=quantiser):
         names.append(name)
     assert names == list(values)
     assert [name for name, _ in quantiser.arrived] == [name for name in values if name in video_linears(model)]
@@ -107,14 +107,14 @@ def test_without_a_quantiser_tensors_pass_unchanged(model: JointModel) -> None:
     assert make_quantiser("none", torch.float32) is None
     assert make_quantiser("fp8", torch.bfloat16) is None
     values = model.state_dict()
-    passed = dict(quantised_on_arrival(model, values.items()))
+    passed = dict(quantise_on_arrival(model, values.items()))
     assert all(passed[name] is values[name] for name in values)
 
 
 def test_the_quantised_model_runs_near_the_plain_one(model: JointModel) -> None:
     plain, quantiser = run(model), Int8Quantiser()
     prepare_storage(model, "int8", torch.float32, quantiser=quantiser)
-    for _ in quantised_on_arrival(model, list(model.state_dict().items()), quantiser=quantiser):
+    for _ in quantise_on_arrival(model, list(model.state_dict().items()), quantiser=quantiser):
         pass
     for ours, exact in zip(run(model), plain, strict=True):
         assert 0 < (ours - exact).norm() / exact.norm() < 0.1
@@ -126,7 +126,7 @@ def test_torchao_keeps_the_model_near_the_plain_one(model: JointModel, kind: Any
     model.to(torch.bfloat16)
     plain, quantiser = run(model), make_quantiser(kind, torch.bfloat16)
     prepare_storage(model, kind, torch.bfloat16, quantiser=quantiser)
-    for _ in quantised_on_arrival(model, list(model.state_dict().items()), quantiser=quantiser):
+    for _ in quantise_on_arrival(model, list(model.state_dict().items()), quantiser=quantiser):
         pass
     for ours, exact in zip(run(model), plain, strict=True):
         assert 0 < (ours - exact).norm() / exact.norm() < 0.2

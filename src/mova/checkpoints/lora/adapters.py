@@ -33,8 +33,8 @@ def load_lora(experts: Experts, path: str | Path, *, name: str | None = None, sc
     Args:
         experts: The model's networks, one or two.
         path: A ``.safetensors`` file, or a folder that holds one.
-        name: To speak of it; made from the file's name if not given.
-        scale: Its strength; 0 is without it.
+        name: Name of the adapter; made from the file's name if not given.
+        scale: Strength of the LoRA; 0 is without it.
         pipeline: Around the experts, if its parts may be offloaded: the hooks are renewed.
 
     Returns:
@@ -58,9 +58,9 @@ def attach_lora(
     Args:
         experts: The model's networks, one or two.
         lora: What :func:`~mova.checkpoints.lora.file.read_lora` gave.
-        name: To speak of it; free.
-        scale: Its strength.
-        source: Where it comes from, for messages.
+        name: Unused name of the adapter.
+        scale: Strength of the LoRA.
+        source: Origin of the LoRA, for messages.
         pipeline: Around the experts, if its parts may be offloaded.
 
     Raises:

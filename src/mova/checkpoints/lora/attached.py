@@ -33,8 +33,8 @@ class LoraSet:
 
         Args:
             path: A ``.safetensors`` file, or a folder that holds one.
-            adapter_name: To speak of it; made from the file's name if not given.
-            scale: Its strength.
+            adapter_name: Name of the adapter; made from the file's name if not given.
+            scale: Strength of the LoRA.
 
         Returns:
             The name.
@@ -113,7 +113,7 @@ class LoraSet:
 
         Args:
             save_directory: Made if it is not there.
-            adapter_name: Which; may be left out if there is only one.
+            adapter_name: Name of the adapter; may be left out if there is only one.
             names: ``"diffusers"``, or ``"official"`` for the reference's tools.
 
         Returns:

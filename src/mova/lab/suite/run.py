@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mova import __version__
+from mova._version import __version__
 from mova.checkpoints.layout import Index, read_index
 from mova.lab.suite.clip_row import codec_floors
 from mova.lab.suite.clips import Maker, clip_rows

@@ -4,7 +4,7 @@ The encoder sees log magnitudes of a short-time Fourier transform, two frames a 
 and a phase back. A latent does not know the absolute phase of a steady tone, so that tones get their phase from the
 spectral peaks of the decoded magnitudes (``mova.models.codecs.phase``), and onsets from the decoder.
 
-The same door as ``mova.models.codecs.video``: ``encode(x).latent_dist``, ``decode(z).sample``, ``latents_mean/std``.
+The same interface as ``mova.models.codecs.video``: ``encode(x).latent_dist``, ``decode(z).sample``, ``latents_mean/std``.
 Shape suffixes: B batch, S samples, F transform frames, K frequency bins, L latents, D latent channels.
 """
 

@@ -1,7 +1,7 @@
 """The DAC variational autoencoder of the official checkpoints: mono audio to 50 latents a second, and back.
 
 Convolutions with snake activations (Kumar et al. 2023, arXiv 2306.06546, without its quantiser); MOVA_SPEC 1 and 3.11.
-Weight names are those of the official files. The same door as ``mova.models.codecs.audio``.
+Weight names are those of the official files. The same interface as ``mova.models.codecs.audio``.
 Shape suffixes: B batch, S samples, L latents, C channels.
 """
 

@@ -1,6 +1,6 @@
 """The small causal video codec of ``mova-base``: 4 x 8 x 8 pixels of video to one latent of 16 numbers, and back.
 
-The same door as diffusers' ``AutoencoderKLWan`` (``encode(x).latent_dist``, ``decode(z).sample``, ``latents_mean`` and
+The same interface as diffusers' ``AutoencoderKLWan`` (``encode(x).latent_dist``, ``decode(z).sample``, ``latents_mean`` and
 ``latents_std`` in the configuration), so that a pipeline cannot tell them apart. Time is folded into channels and every
 convolution is two-dimensional; frames talk to each other only through causal three-tap mixes over latent frames. Frame 0
 is latent 0 alone (repeated in its group), frames 4i-3 ... 4i are latent i.
@@ -33,7 +33,7 @@ class VideoCodec(ModelMixin, ConfigMixin):
         latent_channels: Numbers per latent.
         base_width: Channels at a quarter of the picture's size.
         width: Channels at an eighth of it.
-        patch: Pixels per side folded into channels at the door.
+        patch: Pixels per side folded into channels at the input.
         scale_factor_temporal: Frames per latent after the first.
         latents_mean: Mean of each latent channel over the training videos, for the pipeline's normalisation.
         latents_std: Standard deviation of each.
@@ -90,18 +90,18 @@ class VideoCodec(ModelMixin, ConfigMixin):
         """
         length, stride = latents.shape[2], self.config.scale_factor_temporal
         if length <= PART or torch.is_grad_enabled():
-            return DecoderOutput(sample=self._decoded(latents))
-        finished, done = self._decoded(latents[:, :, :PART]), 1 + stride * (PART - 1)
+            return DecoderOutput(sample=self._decode_part(latents))
+        finished, done = self._decode_part(latents[:, :, :PART]), 1 + stride * (PART - 1)
         whole = finished.new_empty(*finished.shape[:2], 1 + stride * (length - 1), *finished.shape[3:])
         whole[:, :, :done] = finished
         for first in range(PART, length, PART):
             start = max(0, first - DECODER_REACH)
-            finished = self._decoded(latents[:, :, start : first + PART])[:, :, 1 + stride * (first - start - 1) :]
+            finished = self._decode_part(latents[:, :, start : first + PART])[:, :, 1 + stride * (first - start - 1) :]
             whole[:, :, done : done + finished.shape[2]] = finished
             done += finished.shape[2]
         return DecoderOutput(sample=whole)
 
-    def _decoded(self, latents: Tensor) -> Tensor:
+    def _decode_part(self, latents: Tensor) -> Tensor:
         stride, patch = self.config.scale_factor_temporal, self.config.patch
         folded = self.decoder(rearrange(latents, "b c l h w -> b l c h w"))
         video = rearrange(folded, "b l (s c p q) h w -> b c (l s) (h p) (w q)", s=stride, c=3, p=patch, q=patch)

@@ -1,8 +1,8 @@
-"""Cues as extra channels at the video tower's door: what happens when, on the video's own clock.
+"""Cues as extra input channels of the video tower: what happens when, on the video's own clock.
 
 A prompt says what happens and how often, and leaves open when. A cue settles that: an instant and a label. Structured times
 beside the text are how audio generators are made to keep number and order (Make-An-Audio 2, arXiv 2305.18474; PicoAudio,
-arXiv 2407.02869). Only the video is told; the audio learns of it over the bridge, as of everything that is seen.
+arXiv 2407.02869). Only the video tower has these channels; they reach the audio over the bridge, as everything seen does.
 
 The channels are constant over the picture: one that says that cues are given (all else 0 means that none are); one per frame
 of the latent, with 1 shared by the two frames nearest to the instant; and one per label, likewise, without regard to the
@@ -34,8 +34,8 @@ def cue_condition(
     """``[1 + stride + labels, num_latents]`` float32.
 
     Args:
-        cues: In any order; ``None`` where nothing is said of when things happen, which is not the same as no cues.
-        labels: Those that the network knows, in its order.
+        cues: Cues in any order; ``None`` where the times of events are left open, which is not the same as no cues.
+        labels: Labels that the network knows, in its order.
         num_latents: Video latents of the clip.
         fps: Frames per second.
         stride: Frames per latent; the first latent stands for one frame, which fills all of its channels.

@@ -1,4 +1,4 @@
-"""First and last pictures as extra channels at the video tower's door: how the official checkpoints are conditioned.
+"""First and last pictures as extra input channels of the video tower: how the official checkpoints are conditioned.
 
 The channels are those of a mask, which pixel frames are given, with one channel for each frame of a latent (4), and the
 latents of a video that holds the given pictures and mid-grey elsewhere (MOVA_SPEC 3.7). They are the same at every step, so
@@ -48,12 +48,12 @@ def image_condition(
     2.1 GB in float32. On a CPU the result is bit-equal to that of the whole video.
 
     Args:
-        codec: The video codec, an ``AutoencoderKLWan`` or one with its door.
+        codec: The video codec, an ``AutoencoderKLWan`` or one with its interface.
         num_frames: Length of the clip: ``1 + stride k`` with the codec's stride.
         image: First frame, ``[B, 3, H, W]`` in [-1, 1].
         last_image: Last frame, likewise. Official MOVA was not trained with one, though its code can mark one; Wan's
             networks for first and last frames use just these channels.
-        device: Where the codec works; its own device when None (a pipeline that offloads knows better).
+        device: Device of the codec; its own device when None (a pipeline that offloads knows better).
 
     Returns:
         ``[B, stride + C, T, H / 8, W / 8]`` float32.
@@ -95,11 +95,11 @@ def text_only_condition(
 
     Args:
         codec: The video codec.
-        policy: Which of the two.
+        policy: ``"white"`` or ``"unmasked"``.
         num_frames: Length of the clip: ``1 + stride k`` with the codec's stride.
-        height: In pixels.
-        width: In pixels.
-        device: Where the codec works; its own device when None.
+        height: Height in pixels.
+        width: Width in pixels.
+        device: Device of the codec; its own device when None.
 
     Returns:
         ``[1, stride + C, T, height / 8, width / 8]`` float32.
@@ -141,7 +141,7 @@ def settled_latents(config: Mapping[str, Any]) -> int | None:
     """Latent frames of an ``AutoencoderKLWan`` that see the first pixel frame; all later ones of a video that does not change
     after it are equal. ``None`` where the configuration is of another network.
 
-    Counted in frames of the level at hand, from the door on: a causal convolution of three taps lets the first frame reach
+    Counted in frames of the level at hand, from the input on: a causal convolution of three taps lets the first frame reach
     two further; halving the rate (taps ``2 p - 2 ... 2 p``) brings a reach of n to ``ceil(n / 2) + 1``; attention and norms
     stay within a frame. The official codec: 29 latents, 113 frames.
     """
@@ -151,7 +151,7 @@ def settled_latents(config: Mapping[str, Any]) -> int | None:
     if len(config["temperal_downsample"]) != len(config["dim_mult"]) - 1:
         return None
     convolutions_per_block = 2
-    reach = 1 + 2  # the frame itself, then the convolution at the door
+    reach = 1 + 2  # the frame itself, then the convolution at the input
     for halves in (*config["temperal_downsample"], False):
         reach += 2 * convolutions_per_block * config["num_res_blocks"]
         if halves:
@@ -188,7 +188,7 @@ class _Video:
 def _condition(codec: Any, video: _Video, *, device: torch.device | None) -> Tensor:
     edges = {"has_first": video.first is not None, "has_last": video.last is not None}
     mask = given_frames_mask(video.num_frames, stride=video.stride, **edges)
-    latents = _normalised(codec, _encoded(codec, video, codec.device if device is None else device))
+    latents = _normalise(codec, _encode(codec, video, codec.device if device is None else device))
     batch, _, frames, height, width = latents.shape
     if frames != mask.shape[1]:
         raise ValueError(f"the codec made {frames} latents of {video.num_frames} frames; these channels need {mask.shape[1]}.")
@@ -196,28 +196,28 @@ def _condition(codec: Any, video: _Video, *, device: torch.device | None) -> Ten
     return torch.cat([shown, latents], dim=1)
 
 
-def _encoded(codec: Any, video: _Video, device: torch.device) -> Tensor:
+def _encode(codec: Any, video: _Video, device: torch.device) -> Tensor:
     """Latents of the video, of which no more is encoded than differs."""
     reach = settled_latents(codec.config)
     num_latents, tail = video_latents_in_frames(video.num_frames, video.stride), int(video.last is not None)
     if reach is None or num_latents <= reach + 2 + tail:
-        return _encoded_whole(codec, video, device)
+        return _encode_whole(codec, video, device)
     # two latents beyond the reach, so that they can be compared; and one that holds the last picture
-    latents = _encoded_whole(codec, video.cut_to(reach + 2 + tail), device)
+    latents = _encode_whole(codec, video.cut_to(reach + 2 + tail), device)
     one, other = latents[:, :, reach : reach + 1], latents[:, :, reach + 1 : reach + 2]
     if float((one - other).abs().max()) > SAME * float(other.abs().max()):
         _log.warning("the codec's latents have not settled after %d; the whole video is encoded.", reach)
-        return _encoded_whole(codec, video, device)
+        return _encode_whole(codec, video, device)
     grey = other.expand(-1, -1, num_latents - latents.shape[2], -1, -1)
     return torch.cat([latents[:, :, : reach + 2], grey, latents[:, :, reach + 2 :]], dim=2)
 
 
-def _encoded_whole(codec: Any, video: _Video, device: torch.device) -> Tensor:
+def _encode_whole(codec: Any, video: _Video, device: torch.device) -> Tensor:
     latents: Tensor = codec.encode(video.pixels(device, codec.dtype)).latent_dist.mode()
     return latents.float()
 
 
-def _normalised(codec: Any, latents: Tensor) -> Tensor:
+def _normalise(codec: Any, latents: Tensor) -> Tensor:
     mean, std = codec.config.get("latents_mean"), codec.config.get("latents_std")
     if mean is None or std is None:
         return latents

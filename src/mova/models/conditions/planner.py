@@ -1,7 +1,7 @@
 """From a prompt to a cue sheet: a tiny UMT5 encoder and decoder that writes what happens when, one token after the other.
 
 A prompt such as "three notes on the piano: C, E, G" leaves the times open; many sheets fit it, and the planner draws one. The
-diffusion network then need not settle number and order among noise, where it is weak (:mod:`mova.models.conditions.cues`).
+diffusion network then need not decide number and order among noise, where it is weak (:mod:`mova.models.conditions.cues`).
 
 Tokens: those of the prompt's tokenizer, then one per label, then one per step of time. A sheet is label, time, label, time
 and so on, then an end; times rise. What is not such a sheet is never drawn.
@@ -44,13 +44,13 @@ def build_cue_planner(
 
     Args:
         text_vocab: Tokens of the prompt's tokenizer.
-        labels: Of the cues.
+        labels: Labels of the cues.
         seconds: Longest clip.
         steps_per_s: Steps of time per second.
         min_gap_s: Cues are at least so far apart, within a step.
         left_open: Labels of what follows from a motion, of which no sheet is drawn: its times are the network's to find.
-        width: Of the network.
-        num_layers: Of encoder and decoder, each.
+        width: Width of the network.
+        num_layers: Layers of the encoder, and of the decoder.
     """
     from transformers import UMT5Config, UMT5ForConditionalGeneration
 
@@ -79,8 +79,8 @@ def sheet_tokens(cues: Sequence[Instant], config: Any) -> list[int]:
     """The tokens of a sheet, its end included.
 
     Args:
-        cues: In order of time, each with a label.
-        config: Of a planner.
+        cues: Cues in order of time, each with a label.
+        config: Configuration of a planner.
     """
     first_time = config.text_vocab + len(config.cue_labels)
     tokens = []
@@ -94,10 +94,10 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
     """Draw a sheet for one prompt; the same seed draws the same.
 
     Args:
-        planner: From :func:`build_cue_planner`, trained.
+        planner: Trained planner, see :func:`build_cue_planner`.
         input_ids: ``[S]`` tokens of the prompt.
         mask: ``[S]``.
-        seed: Of the draw, 0 to 2^63 - 1.
+        seed: Seed of the draw, 0 to 2^63 - 1.
         before_s: No cue is at or after this.
 
     Returns:
@@ -122,7 +122,7 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
             allowed[first_time:] = (steps >= now + gap) & ((steps + 0.5) / config.steps_per_s < before_s)
             if not allowed.any():
                 break
-        token = _drawn(np.where(allowed, np.exp(logits - logits[allowed].max()), 0.0), rng)
+        token = _draw(np.where(allowed, np.exp(logits - logits[allowed].max()), 0.0), rng)
         if token == END:
             break
         if len(sheet) == 1 and config.cue_labels[token - first_label] in config.left_open:
@@ -133,7 +133,7 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
     return [((time - first_time + 0.5) / config.steps_per_s, config.cue_labels[label - first_label]) for label, time in pairs]
 
 
-def _drawn(weights: NDArray[np.float64], rng: np.random.Generator) -> int:
+def _draw(weights: NDArray[np.float64], rng: np.random.Generator) -> int:
     """One token of the nucleus, by its weight."""
     order = np.argsort(-weights, kind="stable")
     total = weights[order].cumsum()

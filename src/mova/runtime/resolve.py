@@ -21,8 +21,8 @@ class ModelFacts:
     """What the decisions need to know of a model, from its configurations and the headers of its files.
 
     Attributes:
-        num_parameters: Of all components.
-        num_experts: One or two.
+        num_parameters: Parameters of all components.
+        num_experts: Number of experts, one or two.
         head_dims: Widths of its attention heads.
         video_vae: Class of the video codec, for messages.
         has_tiling: Whether that codec can work on tiles.
@@ -39,19 +39,19 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a model runs: every option settled.
+    """How a model runs: every option resolved.
 
     Attributes:
-        device: Where it computes.
-        dtype: Of the joint network and the text encoder.
-        offload: What waits in host memory.
-        quantisation: Of the video tower's blocks.
-        attention: Backends.
+        device: Device that computes.
+        dtype: Number format of the joint network and the text encoder.
+        offload: Weights that wait in host memory.
+        quantisation: Weight format of the video tower's blocks.
+        attention: Attention backends.
         vae_tiling: Whether the video codec works on tiles.
         vae_slicing: Whether it takes clips one by one.
-        second_expert: When the second expert is read.
+        second_expert: Time at which the second expert is read.
         drop_first_expert: Whether an expert leaves memory when the other takes over.
-        reasons: Why, one line a decision.
+        reasons: Reasons, one line a decision.
     """
 
     device: torch.device
@@ -82,8 +82,8 @@ def resolve_runtime(options: RuntimeOptions, facts: ModelFacts) -> Runtime:
     """Decide, and log the reasons.
 
     Args:
-        options: What was asked for.
-        facts: What it is asked of.
+        options: Requested options.
+        facts: Facts about the model.
 
     Raises:
         RequestError: If something asked for cannot be had on this machine or from this model.
