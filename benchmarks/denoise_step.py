@@ -33,7 +33,7 @@ from mova.files import atomic_write
 from mova.models.bridge import interaction_layers
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
-from mova.runtime.costs import Lengths, Network, step_flops
+from mova.runtime.estimate import Lengths, NetworkCost
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, cfg_batch, denoise
 from mova.sampling.guidance import Guidance
@@ -209,7 +209,9 @@ def measure(size: Size, repeats: int, *, branches_per_forward: int) -> Timing:
 
 def result_of(name: str, size: Size, timing: Timing) -> dict[str, Any]:
     """Medians, ratio and speed of one size."""
-    flops = step_flops(Network.from_configs(**size.config), size.lengths, Guidance.from_scales(SCALE).branches(1.0))
+    with torch.device("meta"):
+        network = NetworkCost(JointModel(**size.config))
+    flops = network.step_flops(size.lengths, Guidance.from_scales(SCALE).branches(1.0))
     device, dtype = (torch.device("cuda"), torch.bfloat16) if size.on_cuda else (torch.device("cpu"), torch.float32)
     peak = matmul_speed(device, dtype)
     ours, plain = statistics.median(timing.ours_s), statistics.median(timing.plain_s)

@@ -13,10 +13,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.errors import CheckpointError
+from mova.models.codecs.protocol import CODECS, build_codec
 from mova.request.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -53,30 +55,6 @@ OFFICIAL_CLASSES = {
 Builder = Callable[[Mapping[str, Any]], "nn.Module"]
 
 
-def _video_codec(config: Mapping[str, Any]) -> nn.Module:
-    from mova.models.codecs.video import VideoCodec
-
-    return _from_config(VideoCodec, config)
-
-
-def _wan_vae(config: Mapping[str, Any]) -> nn.Module:
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-
-    return _from_config(AutoencoderKLWan, config)
-
-
-def _audio_codec(config: Mapping[str, Any]) -> nn.Module:
-    from mova.models.codecs.audio import AudioCodec
-
-    return _from_config(AudioCodec, config)
-
-
-def _dac_vae(config: Mapping[str, Any]) -> nn.Module:
-    from mova.models.codecs.audio_vae import DacVae
-
-    return _from_config(DacVae, config)
-
-
 def _umt5_encoder(config: Mapping[str, Any]) -> nn.Module:
     from transformers.models.umt5.configuration_umt5 import UMT5Config
     from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
@@ -96,16 +74,10 @@ def _umt5_planner(config: Mapping[str, Any]) -> nn.Module:
     return planner
 
 
-def _from_config(cls: Any, config: Mapping[str, Any]) -> nn.Module:
-    # only what the constructor knows: a config.json may hold keys of other versions (spec 1)
-    accepted = set(cls._get_init_keys(cls)) - {"self"}
-    module: nn.Module = cls(**{name: value for name, value in config.items() if name in accepted})
-    return module
-
-
 BUILDERS: dict[str, dict[str, Builder]] = {
-    "video_vae": {"VideoCodec": _video_codec, "AutoencoderKLWan": _wan_vae},
-    "audio_vae": {"AudioCodec": _audio_codec, "DAC": _dac_vae},
+    **{
+        component: {name: partial(build_codec, entry) for name, entry in codecs.items()} for component, codecs in CODECS.items()
+    },
     "text_encoder": {"UMT5EncoderModel": _umt5_encoder},
     "cue_planner": {"UMT5ForConditionalGeneration": _umt5_planner},
 }

@@ -11,26 +11,24 @@ from mova.cli import console
 from mova.cli.inspect import local_model
 from mova.cli.options import with_flag_names
 from mova.errors import CheckpointError, RequestError
-from mova.runtime import costs
-from mova.runtime.codec_costs import codec_cost, video_scale
-from mova.runtime.memory import STAGES, Choice, Model, choices, first_that_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mova.request.capabilities import Capabilities
     from mova.request.plan import Plan
-
-COMPONENTS = ("video_dit", "audio_dit", "dual_tower_bridge", "text_encoder", "video_vae", "audio_vae")
+    from mova.runtime.estimate import Lengths
+    from mova.runtime.memory import Choice
+    from mova.sampling.guidance import Branch
 
 
 @dataclass(frozen=True)
 class Device:
-    """What is to run it.
+    """The accelerator.
 
     Args:
-        memory_bytes: Of the accelerator, if told.
-        speed: Operations a second that it reaches, if told.
+        memory_bytes: Its memory, if known.
+        speed: Operations a second that it reaches, if known.
     """
 
     memory_bytes: int | None = None
@@ -39,24 +37,24 @@ class Device:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What one clip costs.
+    """Cost of one clip.
 
     Args:
         lengths: Tokens of the whole clip.
         windows: Tokens of each window in which the network sees it; one unless the clip is long.
         velocities: Evaluations of each guided velocity of a run, in each window.
-        branches: Of these, the evaluations of the dearest.
+        branches: Evaluations of the most expensive of these.
         parts: Operations of one evaluation of the largest window, by part.
-        velocity_flops: Operations of the dearest guided velocity.
+        velocity_flops: Operations of the most expensive guided velocity.
         stage_flops: Operations of a run by stage: text, denoise, decode.
-        parameters: By component.
+        parameters: Parameters by component.
         ways: Ways of holding the weights.
     """
 
-    lengths: costs.Lengths
-    windows: tuple[costs.Lengths, ...]
-    velocities: tuple[tuple[costs.Branch, ...], ...]
-    branches: tuple[costs.Branch, ...]
+    lengths: Lengths
+    windows: tuple[Lengths, ...]
+    velocities: tuple[tuple[Branch, ...], ...]
+    branches: tuple[Branch, ...]
     parts: Mapping[str, int]
     velocity_flops: int
     stage_flops: Mapping[str, int]
@@ -65,12 +63,12 @@ class CostEstimate:
 
     @property
     def evaluations(self) -> int:
-        """Of a whole run, in each window."""
+        """Evaluations of a whole run, in each window."""
         return sum(len(branches) for branches in self.velocities)
 
 
 def run(values: dict[str, Any], *, model: str, device: Device, is_json: bool) -> None:
-    """Settle the request for the model, count, show.
+    """Resolve the request for the model, estimate its cost, show it.
 
     Raises:
         CheckpointError: If there is no such model, or its configurations are wrong.
@@ -87,73 +85,83 @@ def run(values: dict[str, Any], *, model: str, device: Device, is_json: bool) ->
         plan = resolve(request, index.capabilities)
     except RequestError as problem:
         raise with_flag_names(problem) from None
-    bill = count(folder, plan)
+    cost = estimate_cost(folder, plan)
     if is_json:
-        console.facts_json(_as_json(bill, plan, device))
+        console.facts_json(_as_json(cost, plan, device))
     else:
-        _show(bill, plan, index.capabilities, device)
+        _show(cost, plan, index.capabilities, device)
 
 
-def count(folder: Path, plan: Plan) -> CostEstimate:
-    """The bill of a settled request, from configuration files alone.
+def estimate_cost(folder: Path, plan: Plan) -> CostEstimate:
+    """The cost of a resolved request, from configuration files alone.
 
     Raises:
         CheckpointError: If they are missing or wrong.
     """
-    from mova.checkpoints.layout import CONFIG, SCHEDULER_CONFIG, read_index, read_json
+    from mova.checkpoints.layout import SCHEDULER_CONFIG, read_index, read_json
+    from mova.checkpoints.meta import build_joint, build_module
+    from mova.models.codecs.protocol import CODECS
     from mova.pipeline.evaluations import branches_of_run
+    from mova.runtime.estimate import NetworkCost, decode_cost, num_texts, text_encoder_cost
+    from mova.runtime.memory import ModelCost, choices
     from mova.sampling.schedule import ScheduleConfig
 
     index = read_index(folder)
-    configs = {name: read_json(folder / name / CONFIG) for name in COMPONENTS}
-    levels = read_json(folder / "scheduler" / SCHEDULER_CONFIG)
+    max_tokens = index.capabilities.max_tokens
+    network = NetworkCost(build_joint(folder, "video_dit"))
+    video_codec: Any = build_module(folder, "video_vae", index)
+    frames, audio = plan.timeline.video_latents(plan.grid_frames), plan.timeline.audio_latents(plan.grid_frames)
     try:
-        network = costs.Network.from_configs(*(configs[name] for name in COMPONENTS[:3]))
-        scale = video_scale(configs["video_vae"])
-        grid = (plan.timeline.video_latents(plan.grid_frames), plan.height // scale, plan.width // scale)
-        audio = plan.timeline.audio_latents(plan.grid_frames)
+        velocities = branches_of_run(plan, ScheduleConfig.from_values(read_json(folder / "scheduler" / SCHEDULER_CONFIG)))
+        scale = video_codec.config.scale_factor_spatial
+        grid = (frames, plan.height // scale, plan.width // scale)
         codecs = {
-            name: codec_cost(index.classes[name][1], configs[name], latents)
-            for name, latents in (("video_vae", grid), ("audio_vae", (audio,)))
+            name: decode_cost(
+                codec,
+                network.model.config[tower]["out_dim"],
+                latents,
+                steady_after=CODECS[name][index.classes[name][1]].steady_after,
+            )
+            for name, codec, tower, latents in (
+                ("video_vae", video_codec, "video", grid),
+                ("audio_vae", build_module(folder, "audio_vae", index), "audio", (audio,)),
+            )
         }
-        encoder = costs.text_encoder_weights(configs["text_encoder"])
-        encoding = costs.text_encoder_flops(configs["text_encoder"], index.capabilities.max_tokens)
-        velocities = branches_of_run(plan, ScheduleConfig.from_values(levels))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: {error}", "The configuration files are not those of a model.") from error
+    encoder = text_encoder_cost(build_module(folder, "text_encoder", index), max_tokens)
     experts = 2 if "video_dit_2" in index.classes else 1
-    lengths = _lengths(network, grid, audio, index.capabilities.max_tokens)
-    parts = _windows(plan, index.capabilities, grid[0], audio)
-    windows = tuple(_lengths(network, (frames, *grid[1:]), latents, lengths.text) for frames, latents in parts)
+    lengths = network.lengths(grid, audio, max_tokens)
+    parts = _windows(plan, index.capabilities, frames, audio)
+    windows = tuple(network.lengths((latents, *grid[1:]), length, max_tokens) for latents, length in parts)
     largest = max(windows, key=lambda window: window.video)
-    prices = {branches: sum(costs.step_flops(network, window, branches) for window in windows) for branches in set(velocities)}
-    dearest = max(prices, key=lambda branches: prices[branches])
-    widest = max(prices, key=lambda branches: (len(branches), costs.num_texts(branches)))
+    prices = {branches: sum(network.step_flops(window, branches) for window in windows) for branches in set(velocities)}
+    costliest = max(prices, key=lambda branches: prices[branches])
+    widest = max(prices, key=lambda branches: (len(branches), num_texts(branches)))
     asked = {branch for branches in velocities for branch in branches}
-    prompts = len(windows) * costs.prompt_flops(network, largest, asked, num_experts=experts)
-    expert = costs.tower_weights(network.video).total
-    model = Model(network, experts, encoder, configs["text_encoder"], codecs["video_vae"], codecs["audio_vae"])
+    prompts = len(windows) * network.prompt_flops(largest, asked, num_experts=experts)
+    parameters = network.parameters
     return CostEstimate(
         lengths=lengths,
         windows=windows,
         velocities=velocities,
-        branches=dearest,
-        parts=costs.forward_flops(network, largest),
-        velocity_flops=prices[dearest],
+        branches=costliest,
+        parts=network.forward_flops(largest),
+        velocity_flops=prices[costliest],
         stage_flops={
-            "text": costs.num_texts(asked) * encoding,
+            "text": num_texts(asked) * encoder.flops,
             "denoise": sum(prices[branches] for branches in velocities) + prompts,
-            "decode": sum(codec.decode_flops for codec in codecs.values()),
+            "decode": sum(codec.flops for codec in codecs.values()),
         },
         parameters={
-            "video_dit": expert,
-            **({"video_dit_2": expert} if experts == 2 else {}),
-            "audio_dit": costs.tower_weights(network.audio).total,
-            "dual_tower_bridge": costs.bridge_weights(network).total,
-            "text_encoder": encoder.total,
+            "video_dit": parameters["video_dit"],
+            **({"video_dit_2": parameters["video_dit"]} if experts == 2 else {}),
+            "audio_dit": parameters["audio_dit"],
+            "dual_tower_bridge": parameters["dual_tower_bridge"],
+            "text_encoder": encoder.parameters,
             **{name: codec.parameters for name, codec in codecs.items()},
         },
-        ways=choices(model, largest, widest),
+        ways=choices(ModelCost(network, experts, encoder, codecs["video_vae"], codecs["audio_vae"]), largest, widest),
     )
 
 
@@ -189,13 +197,6 @@ def parse_speed(text: str | None) -> float | None:
     return float(found[1]) * 1000.0**power
 
 
-def _lengths(network: costs.Network, grid: tuple[int, ...], audio: int, text: int) -> costs.Lengths:
-    video = 1
-    for latents, patch in zip(grid, network.video.patch_size, strict=True):
-        video *= latents // patch
-    return costs.Lengths(video=video, audio=audio // network.audio.patch, text=text, frames=grid[0])
-
-
 def _windows(plan: Plan, capabilities: Capabilities, num_video: int, num_audio: int) -> list[tuple[int, int]]:
     """Latents of video and audio in each window."""
     from mova.sampling.windows import plan_windows
@@ -205,7 +206,7 @@ def _windows(plan: Plan, capabilities: Capabilities, num_video: int, num_audio: 
     return [(window.video[1] - window.video[0], window.audio[1] - window.audio[0]) for window in windows]
 
 
-def _show(bill: CostEstimate, plan: Plan, capabilities: Capabilities, device: Device) -> None:
+def _show(cost: CostEstimate, plan: Plan, capabilities: Capabilities, device: Device) -> None:
     fps = float(plan.timeline.fps)
     console.fact(
         f"{capabilities.name}: {plan.width}x{plan.height}, {plan.num_frames} frames ({plan.num_frames / fps:.3f} s) "
@@ -213,31 +214,31 @@ def _show(bill: CostEstimate, plan: Plan, capabilities: Capabilities, device: De
         f"guidance {plan.guidance_scale:g}, cross guidance {plan.cross_guidance_scale:g}"
         + (f", self-guidance {plan.request.self_guidance_scale:g}" if plan.request.self_guidance_scale else "")
     )
-    split = f" in {len(bill.windows)} windows" if len(bill.windows) > 1 else ""
+    split = f" in {len(cost.windows)} windows" if len(cost.windows) > 1 else ""
     console.fact(
-        f"tokens: {bill.lengths.video:,} video, {bill.lengths.audio:,} audio{split}, {bill.lengths.text:,} text; "
-        f"parameters: {_billions(sum(bill.parameters.values()))}"
+        f"tokens: {cost.lengths.video:,} video, {cost.lengths.audio:,} audio{split}, {cost.lengths.text:,} text; "
+        f"parameters: {_billions(sum(cost.parameters.values()))}"
     )
     console.fact("")
-    _show_operations(bill, plan, device)
+    _show_operations(cost, plan, device)
     console.fact("")
-    _show_memory(bill, device)
+    _show_memory(cost, device)
 
 
-def _show_operations(bill: CostEstimate, plan: Plan, device: Device) -> None:
-    total = sum(bill.parts.values())
-    shares = [(name, _flop(value), f"{100 * value / total:.1f} %") for name, value in bill.parts.items()]
+def _show_operations(cost: CostEstimate, plan: Plan, device: Device) -> None:
+    total = sum(cost.parts.values())
+    shares = [(name, _flop(value), f"{100 * value / total:.1f} %") for name, value in cost.parts.items()]
     console.table(("one evaluation", "operations", ""), [*shares, ("sum", _flop(total), "")])
     console.fact("")
-    run_flops = sum(bill.stage_flops.values())
-    evaluations = "1 evaluation" if len(bill.branches) == 1 else f"{len(bill.branches)} evaluations"
-    if len(set(bill.velocities)) > 1:
+    run_flops = sum(cost.stage_flops.values())
+    evaluations = "1 evaluation" if len(cost.branches) == 1 else f"{len(cost.branches)} evaluations"
+    if len(set(cost.velocities)) > 1:
         evaluations = f"at most {evaluations}"
     rows = [
-        ("text encoder", bill.stage_flops["text"]),
-        (f"guided velocity, {evaluations}", bill.velocity_flops),
-        (f"{plan.num_inference_steps} steps, {len(bill.velocities)} velocities", bill.stage_flops["denoise"]),
-        ("decoding", bill.stage_flops["decode"]),
+        ("text encoder", cost.stage_flops["text"]),
+        (f"guided velocity, {evaluations}", cost.velocity_flops),
+        (f"{plan.num_inference_steps} steps, {len(cost.velocities)} velocities", cost.stage_flops["denoise"]),
+        ("decoding", cost.stage_flops["decode"]),
         ("run", run_flops),
     ]
     if device.speed is None:
@@ -247,10 +248,12 @@ def _show_operations(bill: CostEstimate, plan: Plan, device: Device) -> None:
     console.table(head, [(name, _flop(value), _seconds(value / device.speed)) for name, value in rows])
 
 
-def _show_memory(bill: CostEstimate, device: Device) -> None:
+def _show_memory(cost: CostEstimate, device: Device) -> None:
+    from mova.runtime.memory import STAGES, first_that_fits
+
     head = ["offload", "video blocks", *(f"{stage}: weights + tensors" for stage in STAGES), "peak", "host"]
     rows = []
-    for way in bill.ways:
+    for way in cost.ways:
         cells = [f"{_bytes(way.stages[stage].weights)} + {_bytes(way.stages[stage].tensors)}" for stage in STAGES]
         row = [way.offload, way.stored, *cells, _bytes(way.peak_bytes), _bytes(way.host_bytes)]
         if device.memory_bytes is not None:
@@ -261,29 +264,31 @@ def _show_memory(bill: CostEstimate, device: Device) -> None:
     console.fact("memory of an accelerator in bfloat16, codecs in float32")
     console.table(head, rows, left=(0, 1))
     console.fact("weights are exact, tensors estimated; the peak has 1 GB for the driver and workspace")
-    _show_streaming(bill, device)
+    _show_streaming(cost, device)
     if device.memory_bytes is None:
         return
-    best = first_that_fits(bill.ways, device.memory_bytes)
+    best = first_that_fits(cost.ways, device.memory_bytes)
     if best is None:
-        least = min(bill.ways, key=lambda way: way.peak_bytes)
+        least = min(cost.ways, key=lambda way: way.peak_bytes)
         console.fact(f"nothing fits in {_bytes(device.memory_bytes)}; the least is {_bytes(least.peak_bytes)}: {_named(least)}")
     else:
         console.fact(f"recommended for {_bytes(device.memory_bytes)}: {_named(best)}")
 
 
-def _show_streaming(bill: CostEstimate, device: Device) -> None:
-    streamed = max(way.streamed_bytes for way in bill.ways)
+def _show_streaming(cost: CostEstimate, device: Device) -> None:
+    streamed = max(way.streamed_bytes for way in cost.ways)
     if device.speed is None or not streamed:
         return
-    seconds = bill.velocity_flops / len(bill.branches) / len(bill.windows) / device.speed
+    seconds = cost.velocity_flops / len(cost.branches) / len(cost.windows) / device.speed
     console.fact(
         f"offload block copies {_bytes(streamed)} for each evaluation of {_seconds(seconds)}: "
         f"free if the link moves {_bytes(streamed / seconds)}/s"
     )
 
 
-def _as_json(bill: CostEstimate, plan: Plan, device: Device) -> dict[str, Any]:
+def _as_json(cost: CostEstimate, plan: Plan, device: Device) -> dict[str, Any]:
+    from mova.runtime.memory import first_that_fits
+
     request = {"width": plan.width, "height": plan.height, "num_frames": plan.num_frames, "fps": float(plan.timeline.fps)}
     sampling = {
         "num_inference_steps": plan.num_inference_steps,
@@ -291,33 +296,33 @@ def _as_json(bill: CostEstimate, plan: Plan, device: Device) -> dict[str, Any]:
         "guidance_scale": plan.guidance_scale,
         "cross_guidance_scale": plan.cross_guidance_scale,
     }
-    run_flops = sum(bill.stage_flops.values())
+    run_flops = sum(cost.stage_flops.values())
     facts: dict[str, Any] = {
         "request": request | sampling,
-        "tokens": asdict(bill.lengths),
-        "windows": [asdict(window) for window in bill.windows],
-        "parameters": dict(bill.parameters),
-        "evaluations_per_velocity": len(bill.branches),
-        "evaluations_per_run": bill.evaluations,
+        "tokens": asdict(cost.lengths),
+        "windows": [asdict(window) for window in cost.windows],
+        "parameters": dict(cost.parameters),
+        "evaluations_per_velocity": len(cost.branches),
+        "evaluations_per_run": cost.evaluations,
         "flops": {
-            "evaluation": dict(bill.parts),
-            "evaluation_total": sum(bill.parts.values()),
-            "velocity": bill.velocity_flops,
-            "stages": dict(bill.stage_flops),
+            "evaluation": dict(cost.parts),
+            "evaluation_total": sum(cost.parts.values()),
+            "velocity": cost.velocity_flops,
+            "stages": dict(cost.stage_flops),
             "run": run_flops,
         },
-        "memory": [asdict(way) | {"peak_bytes": way.peak_bytes} for way in bill.ways],
+        "memory": [asdict(way) | {"peak_bytes": way.peak_bytes} for way in cost.ways],
     }
     if device.speed is not None:
         facts["seconds"] = {
-            "velocity": bill.velocity_flops / device.speed,
-            **{stage: value / device.speed for stage, value in bill.stage_flops.items()},
+            "velocity": cost.velocity_flops / device.speed,
+            **{stage: value / device.speed for stage, value in cost.stage_flops.items()},
             "run": run_flops / device.speed,
         }
     if device.memory_bytes is not None:
-        best = first_that_fits(bill.ways, device.memory_bytes)
-        for way, told in zip(bill.ways, facts["memory"], strict=True):
-            told["fits"] = way.peak_bytes <= device.memory_bytes
+        best = first_that_fits(cost.ways, device.memory_bytes)
+        for way, entry in zip(cost.ways, facts["memory"], strict=True):
+            entry["fits"] = way.peak_bytes <= device.memory_bytes
         facts["recommended"] = None if best is None else {"offload": best.offload, "stored": best.stored}
     return facts
 

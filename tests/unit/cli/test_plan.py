@@ -1,4 +1,4 @@
-"""The bill of a clip counts the passes that a run of the same request makes."""
+"""The cost of a clip counts the passes that a run of the same request makes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
-from mova.cli.plan import CostEstimate, count
+from mova.cli.plan import CostEstimate, estimate_cost
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 from mova.request.plan import resolve
@@ -25,8 +25,8 @@ def request(**values: Any) -> GenerationRequest:
     return GenerationRequest(prompt="a ball", seed=1, num_frames=5, num_inference_steps=4, **values)
 
 
-def bill_of(folder: Path, components: Components, **values: Any) -> CostEstimate:
-    return count(folder, resolve(request(**values), components.index.capabilities))
+def cost_of(folder: Path, components: Components, **values: Any) -> CostEstimate:
+    return estimate_cost(folder, resolve(request(**values), components.index.capabilities))
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,16 @@ def test_the_passes_of_a_plan_are_those_of_the_run(folder: Path, tiny_components
         MOVAModel(MOVAPipeline.from_components(tiny_components)).run(request(**values))
     finally:
         hook.remove()
-    bill = bill_of(folder, tiny_components, **values)
-    assert bill.evaluations == sum(passes)
-    assert bill.branches in bill.velocities
+    cost = cost_of(folder, tiny_components, **values)
+    assert cost.evaluations == sum(passes)
+    assert cost.branches in cost.velocities
 
 
 def test_a_perturbed_pass_and_a_step_outside_the_intervals_cost_less(folder: Path, tiny_components: Components) -> None:
-    plain, text = bill_of(folder, tiny_components, guidance_scale=1.0), bill_of(folder, tiny_components)
-    own = bill_of(folder, tiny_components, guidance_scale=1.0, self_guidance_scale=1.0)
+    plain, text = cost_of(folder, tiny_components, guidance_scale=1.0), cost_of(folder, tiny_components)
+    own = cost_of(folder, tiny_components, guidance_scale=1.0, self_guidance_scale=1.0)
     assert plain.velocity_flops < own.velocity_flops < text.velocity_flops == 2 * plain.velocity_flops
-    late = bill_of(folder, tiny_components, guidance_from=0.5)
+    late = cost_of(folder, tiny_components, guidance_from=0.5)
     assert late.velocity_flops == text.velocity_flops and late.evaluations < text.evaluations
     assert plain.stage_flops["denoise"] < late.stage_flops["denoise"] < text.stage_flops["denoise"]
     assert late.ways == text.ways  # memory is that of the widest step
