@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -75,8 +76,8 @@ class NetworkCost:
     """
 
     def __init__(self, model: JointModel, dtype: torch.dtype = torch.bfloat16) -> None:
-        nn.Module.to(model, META, dtype)  # diffusers' own warns of layers that stay float32
-        self.model = model.eval()
+        self.model = model
+        _prepare(model, dtype)
         self.dtype = dtype
         self._layers: dict[tuple[_Layer, Lengths, int], Measurement] = {}
 
@@ -148,8 +149,8 @@ class NetworkCost:
             blocks = [block for block in (getattr(block, tower) for block in self._blocks) if block is not None]
             prompt = self._empty(batch, lengths.text, embed.text_embedding[0].in_features)
             tokens = self._empty(batch, lengths.text, embed.text_embedding[2].out_features)
-            embedding = measure(lambda embed=embed, prompt=prompt: embed.text_embedding(prompt))
-            projection = measure(lambda block=blocks[0], tokens=tokens: block.cross_attn.project(tokens))
+            embedding = measure(partial(embed.text_embedding, prompt))
+            projection = measure(partial(blocks[0].cross_attn.project, tokens))
             flops[tower] = embedding.flops + len(blocks) * projection.flops
         return flops
 
@@ -184,11 +185,11 @@ class NetworkCost:
         # noise, latents, the step's result, and one velocity a branch and their sum, all float32; and the network's input
         channels = (4 + len(branches)) * torch.float32.itemsize * video["out_dim"] + width * video["in_dim"]
         latents = lengths.video * prod(self.model.video_embed.patch_size) * channels
-        return came_in + block + text + positions + latents
+        return int(came_in + block + text + positions + latents)
 
     @property
     def _blocks(self) -> list[DualTowerBlock]:
-        return list(self.model.transformer_blocks)  # type: ignore[arg-type]
+        return list(self.model.transformer_blocks)
 
     def _count_layers(self, *, has_bridge: bool, is_perturbed: bool) -> Counter[_Layer]:
         middle = self.model.middle_layers if is_perturbed else ()
@@ -213,9 +214,14 @@ class NetworkCost:
             context = TextContext(video)
             video_inputs = self._inputs(block.video, video, lengths.text, model.video_rope.head_dim, layer, context)
             audio_inputs = self._inputs(block.audio, audio, lengths.text, model.audio_rope.head_dim, layer, context)
-            tables = [self._rope(length, model.bridge_rope.head_dim) for length in (lengths.video, lengths.audio)]
-            scale = None if layer.has_bridge else 0.0
-            bridge_inputs = BridgeInputs(lengths.frames, *(tables if model.has_cross_rope else (None, None)), scale, scale)
+            head_dim, scale = model.bridge_rope.head_dim, None if layer.has_bridge else 0.0
+            bridge_inputs = BridgeInputs(
+                lengths.frames,
+                video_rope=self._rope(lengths.video, head_dim) if model.has_cross_rope else None,
+                audio_rope=self._rope(lengths.audio, head_dim) if model.has_cross_rope else None,
+                a2v_scale=scale,
+                v2a_scale=scale,
+            )
             given = [video, audio, *block.parameters(), *context.cache.values(), video_inputs.levels, audio_inputs.levels]
             self._layers[key] = measure(
                 lambda: block(video, audio, video_inputs, audio_inputs, bridge_inputs),
@@ -271,7 +277,7 @@ def text_encoder_cost(encoder: nn.Module, num_tokens: int, dtype: torch.dtype = 
         num_tokens: Tokens of the prompt, padding included.
         dtype: Number format of the run.
     """
-    encoder.to(META, dtype).eval()
+    _prepare(encoder, dtype)
     ids = torch.zeros(1, num_tokens, dtype=torch.long, device=META)
     cost = measure(lambda: encoder(input_ids=ids), given=encoder.parameters())
     return ComponentCost(count_parameters(encoder), cost.flops, cost.peak_bytes)
@@ -287,7 +293,7 @@ def decode_cost(codec: Any, num_channels: int, grid: tuple[int, ...], *, steady_
         steady_after: Number of latents after which each further one costs the same, where the codec decodes one after the
             other; 0 measures the whole clip.
     """
-    codec.to(META).eval()
+    _prepare(codec, torch.float32)
     length, sides = grid[0], grid[1:]
 
     def decode(number: int) -> Measurement:
@@ -310,3 +316,8 @@ def count_parameters(module: nn.Module) -> int:
     """Parameters of a module; a tensor that has two names counts once."""
     tied = getattr(module, "_tied_weights_keys", None) or {}
     return sum(parameter.numel() for name, parameter in module.named_parameters() if name not in tied)
+
+
+def _prepare(module: nn.Module, dtype: torch.dtype) -> None:
+    nn.Module.to(module, META, dtype)  # diffusers' own method warns of layers that stay float32
+    module.eval().requires_grad_(False)
