@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -147,8 +147,9 @@ class NetworkCost:
         flops = {}
         for tower, embed in (("video", self.model.video_embed), ("audio", self.model.audio_embed)):
             blocks = [block for block in (getattr(block, tower) for block in self._blocks) if block is not None]
-            prompt = self._empty(batch, lengths.text, embed.text_embedding[0].in_features)
-            tokens = self._empty(batch, lengths.text, embed.text_embedding[2].out_features)
+            config = self.model.config[tower]
+            prompt = self._empty(batch, lengths.text, config["text_dim"])
+            tokens = self._empty(batch, lengths.text, config["dim"])
             embedding = measure(partial(embed.text_embedding, prompt))
             projection = measure(partial(blocks[0].cross_attn.project, tokens))
             flops[tower] = embedding.flops + len(blocks) * projection.flops
@@ -189,7 +190,7 @@ class NetworkCost:
 
     @property
     def _blocks(self) -> list[DualTowerBlock]:
-        return list(self.model.transformer_blocks)
+        return [cast(DualTowerBlock, block) for block in self.model.transformer_blocks]
 
     def _count_layers(self, *, has_bridge: bool, is_perturbed: bool) -> Counter[_Layer]:
         middle = self.model.middle_layers if is_perturbed else ()
