@@ -26,7 +26,7 @@ from mova.lab.documents import machine, plain, write_json
 from mova.lab.suite.clips import Maker
 from mova.lab.suite.run import measure_model
 from mova.lab.suite.tables import number_of, tracks_of, value_of
-from mova.lab.suite.tracks import checked_tracks
+from mova.lab.suite.tracks import check_tracks
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import sample_scripts
@@ -67,7 +67,7 @@ def main() -> None:
     unseen = {kind: sum(one.caption not in known for one in scripts if one.kind == kind) for kind in KINDS}
     maker = Maker(resolve_model(asked.checkpoint), asked.steps, None, asked.folder / "clips")
     maker.clips.mkdir(parents=True, exist_ok=True)
-    tracks, rows = checked_tracks(("text",), has_bridge_off=asked.bridge_off), asked.folder / "rows.jsonl"
+    tracks, rows = check_tracks(("text",), has_bridge_off=asked.bridge_off), asked.folder / "rows.jsonl"
     with worker_pool(asked.processes) as pool:
         document = measure_model(maker, scripts, tracks, rows, seed=TEST_SEED, processes=asked.processes, pool=pool)
     lines, console = acceptance(document), Console(width=160)

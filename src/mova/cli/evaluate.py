@@ -92,8 +92,8 @@ def run_model(options: ModelOptions) -> None:
     from mova.lab.suite.run import measure_model
 
     with _in_typed_words():
-        suite = tracks.checked_suite(options.suite)
-        wanted = tracks.checked_tracks(options.tracks, has_bridge_off=options.has_bridge_off)
+        suite = tracks.check_suite(options.suite)
+        wanted = tracks.check_tracks(options.tracks, has_bridge_off=options.has_bridge_off)
     baseline = _baseline(options, suite, wanted[0])
     folder = resolve_model(options.model)
     capabilities = read_index(folder).capabilities
@@ -136,7 +136,7 @@ def run_files(options: FileOptions) -> None:
     from mova.lab.suite.results import METRICS_VERSION
 
     with _in_typed_words():
-        metrics = files.checked_metrics(options.metrics)
+        metrics = files.check_metrics(options.metrics)
     if files.FIDELITY in options.metrics and options.reference is None:
         raise RequestError("--metric fidelity compares with a reference.", "Give --reference FOLDER.")
     if options.weights is not None and not options.weights.is_dir():
@@ -148,7 +148,7 @@ def run_files(options: FileOptions) -> None:
     run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
     processes = min(options.processes, len(listing.jobs))
     rows = _rows(listing.jobs, files.video_row, options.output / ROWS, run=run, processes=processes, label="films")
-    learned = files.learned_results(
+    learned = files.score_learned(
         listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
     )
     facts = {**run, "folder": str(options.folder), "made": datetime.now(UTC).isoformat(timespec="seconds")}

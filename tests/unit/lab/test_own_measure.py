@@ -12,7 +12,7 @@ from mova.checkpoints.save import save_checkpoint
 from mova.lab.documents import plain
 from mova.lab.suite.clips import Maker
 from mova.lab.suite.compare import compare_results
-from mova.lab.suite.measures import Measure, Subject, known_measures, share_floor_of
+from mova.lab.suite.measures import Measure, Subject, list_measures, share_floor_of
 from mova.lab.suite.report import render_report
 from mova.lab.suite.run import measure_model
 from mova.lab.suite.tables import kind_table, number_table, tracks_of
@@ -34,7 +34,7 @@ def test_a_measure_of_its_own_is_in_rows_tables_report_and_comparison(tiny_compo
     )
     (tmp_path / "clips").mkdir()
     scripts = [write_script("ball", seed, seconds=1.0625) for seed in (3, 8)]
-    measures = (*known_measures(), BRIGHTNESS)
+    measures = (*list_measures(), BRIGHTNESS)
     maker, rows = Maker(tmp_path / "tiny", 1, "cpu", tmp_path / "clips"), tmp_path / "rows.jsonl"
     document = measure_model(maker, scripts, ("text",), rows, seed=0, measures=measures)
 

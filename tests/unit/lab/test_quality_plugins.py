@@ -19,7 +19,7 @@ from mova.lab.quality.learned.fad import VGGish, VGGishFAD, log_mel_examples
 from mova.lab.quality.learned.inputs import frame_indices
 from mova.lab.quality.learned.lse import LipSync, SyncNet, agreement, cepstra
 from mova.lab.quality.metric import Sample
-from mova.lab.quality.plugins import known_metrics, measure, weights_in, weights_sha256
+from mova.lab.quality.plugins import list_metrics, measure, weights_in, weights_sha256
 from mova.media.clip import Clip
 from mova.timeline import samples_in_frames
 
@@ -55,9 +55,9 @@ def saved(module: nn.Module, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(known_metrics()))
+@pytest.mark.parametrize("name", sorted(list_metrics()))
 def test_a_metric_without_weights_is_skipped_and_says_where_they_are(name: str) -> None:
-    result = measure(known_metrics()[name], [Sample(clip_of(0.2), "a dog")])
+    result = measure(list_metrics()[name], [Sample(clip_of(0.2), "a dog")])
     assert result.status == "skipped"
     assert result.reason
     assert not result.values

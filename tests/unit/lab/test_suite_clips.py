@@ -41,7 +41,7 @@ def model(components: Components) -> MOVAModel:
 def test_the_codecs_give_back_a_clip_of_the_same_length(model: MOVAModel) -> None:
     capabilities = replace(model.capabilities, default_frames=16)  # not a length that the codec can make
     (script,) = tracks.scripts_for(capabilities, 1, seed=5)
-    truth = tracks.rendered(script, capabilities)
+    truth = tracks.render_truth(script, capabilities)
     clip = clips.through_codecs(model.pipeline.codecs, capabilities.timeline(truth.fps), truth)
     assert clip.frames.shape == truth.frames.shape and clip.waveform.shape == truth.waveform.shape
 
@@ -50,7 +50,7 @@ def test_the_truth_itself_leaves_a_floor_of_one_event_at_most(components: Compon
     capabilities = replace(components.index.capabilities, default_size=(96, 96), default_frames=33)
     scripts = tracks.scripts_for(capabilities, 4, seed=5)
     jobs = tracks.clip_jobs(scripts, ())
-    rows = [row_of(job, tracks.rendered(job.script, capabilities).clip()) for job in jobs.values()]
+    rows = [row_of(job, tracks.render_truth(job.script, capabilities).clip()) for job in jobs.values()]
     by_kind = codec_floors(scripts, rows)
     assert set(by_kind) == {"all", "ball"} and by_kind["all"] == by_kind["ball"]
     floors = by_kind["all"]
@@ -104,7 +104,7 @@ def test_without_the_bridge_guidance_is_that_of_the_text_alone() -> None:
 @pytest.mark.parametrize("track", tracks.TRACKS)
 def test_a_clip_of_a_batch_is_what_its_request_alone_gives(model: MOVAModel, track: str) -> None:
     jobs = list(tracks.clip_jobs(tracks.scripts_for(model.capabilities, 3, seed=5), (track,)).values())[3:]
-    together = clips.made_clips(model, jobs, steps=2)
+    together = clips.make_clips(model, jobs, steps=2)
     for job, clip in zip(jobs, together, strict=True):
         request, memory = tracks.request_of(job.script, track, model.capabilities, steps=2)
         alone = model.run(request, memory=memory)
@@ -117,7 +117,7 @@ def test_a_clip_of_a_batch_is_what_its_request_alone_gives(model: MOVAModel, tra
 def test_with_the_bridge_off_the_clip_is_another_and_says_of_no_request(model: MOVAModel) -> None:
     scripts = tracks.scripts_for(model.capabilities, 1, seed=5)
     with_bridge, without = (
-        clips.made_clips(model, [tracks.ClipJob("", track, scripts[0])], steps=2)[0] for track in ("text", "text" + BRIDGE_OFF)
+        clips.make_clips(model, [tracks.ClipJob("", track, scripts[0])], steps=2)[0] for track in ("text", "text" + BRIDGE_OFF)
     )
     assert not np.array_equal(with_bridge.waveform, without.waveform)
     assert with_bridge.request is not None and without.request is None

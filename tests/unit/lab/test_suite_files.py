@@ -27,7 +27,7 @@ from mova.lab.quality.learned.fad import VGGish
 from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
 from mova.lab.suite import faces
-from mova.lab.suite.files import WholeVideos, checked_metrics, list_jobs, video_row
+from mova.lab.suite.files import WholeVideos, check_metrics, list_jobs, video_row
 from mova.lab.suite.plots import Plot, event_raster, offset_histogram
 from mova.lab.suite.report import MAX_PLAYERS, render_report
 from mova.lab.suite.results import read_results
@@ -140,11 +140,11 @@ def test_prompts_are_text_too_and_only_few_videos_are_put_inside(videos: Path) -
 
 def test_a_metric_that_does_not_exist_names_the_nearest_before_any_work(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no metric 'clop'"):
-        checked_metrics(["clop"])
+        check_metrics(["clop"])
     done = CliRunner().invoke(app, ["eval", "files", str(videos), "-o", str(tmp_path / "out"), "--metric", "sinc"])
     assert isinstance(done.exception, RequestError) and "'sync'" in done.exception.hint
     assert not (tmp_path / "out").exists()
-    assert checked_metrics(["audio", "sync"]) == ("sync", "audio")
+    assert check_metrics(["audio", "sync"]) == ("sync", "audio")
 
 
 @pytest.mark.parametrize(("package", "metric"), [("cv2", "video"), ("skimage", "fidelity"), ("librosa", "avalign")])
@@ -153,9 +153,9 @@ def test_a_package_that_a_metric_needs_and_that_is_not_there_is_named_before_any
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=package) as caught:
-        checked_metrics([metric])
+        check_metrics([metric])
     assert "mova-av[eval]" in caught.value.hint
-    assert checked_metrics(["audio", "sync", "health"]) == ("sync", "health", "audio")  # these need no more than mova itself
+    assert check_metrics(["audio", "sync", "health"]) == ("sync", "health", "audio")  # these need no more than mova itself
 
 
 def test_fidelity_without_a_reference_and_a_folder_without_videos_are_refused(videos: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mova.lab.quality.audio import AudioQuality
 from mova.lab.quality.video import VideoQuality
 from mova.lab.suite.measures import MEASURES
 from mova.lab.suite.report import render_report
-from mova.lab.suite.words import counted, label
+from mova.lab.suite.words import label, pluralise
 from mova.lab.sync.scores import HEADLINE, NAMES
 from mova.scenes.world import write_script
 
@@ -102,7 +102,7 @@ def test_the_headline_stands_first_with_its_interval_and_what_it_means(text: str
 @pytest.mark.parametrize(
     ("headline", "low", "words"),
     [
-        (0.02, -0.1, "cannot be told from ones that have nothing to do with each other"),
+        (0.02, -0.1, "cannot be distinguished from unrelated ones"),
         (None, None, "Not measured: chance takes"),
     ],
 )
@@ -143,7 +143,7 @@ def test_every_number_that_is_shown_has_words_and_keeps_its_name(text: str) -> N
     videos += [f"sync.{name}" for name in ("offset_ms", "abs_offset_ms", "mad_ms", "drift_ms_per_s")]
     assert all(label(name) != name for name in (*(one.name for one in MEASURES), *videos))
     assert "in step, 0 by chance and 1 if all is <code>f1_corrected</code>" in text
-    assert (counted(1, "clip"), counted(2, "clip"), counted(0, "clip")) == ("1 clip", "2 clips", "0 clips")
+    assert (pluralise(1, "clip"), pluralise(2, "clip"), pluralise(0, "clip")) == ("1 clip", "2 clips", "0 clips")
 
 
 def test_lines_of_a_kind_stand_under_one_head_and_text_stays_text(tmp_path: Path) -> None:

@@ -39,16 +39,16 @@ def folder(components: Components, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_tracks_are_in_their_own_order_and_a_wrong_name_names_the_nearest() -> None:
-    assert tracks.checked_tracks(()) == ("text", "v2a", "a2v")
-    assert tracks.checked_tracks(("a2v", "text"), has_bridge_off=True) == (
+    assert tracks.check_tracks(()) == ("text", "v2a", "a2v")
+    assert tracks.check_tracks(("a2v", "text"), has_bridge_off=True) == (
         "text", "text-bridge-off", "a2v", "a2v-bridge-off",
     )  # fmt: skip
-    assert tracks.checked_tracks(("counterfactual", "v2a"), has_bridge_off=True) == ("v2a", "v2a-bridge-off", "counterfactual")
+    assert tracks.check_tracks(("counterfactual", "v2a"), has_bridge_off=True) == ("v2a", "v2a-bridge-off", "counterfactual")
     with pytest.raises(RequestError, match="no track 'v2s'") as caught:
-        tracks.checked_tracks(("v2s",))
+        tracks.check_tracks(("v2s",))
     assert "'v2a'" in caught.value.hint
     with pytest.raises(RequestError, match="no suite 'claper'") as caught:
-        tracks.checked_suite("claper")
+        tracks.check_suite("claper")
     assert "'clapper'" in caught.value.hint
 
 
@@ -74,7 +74,7 @@ def test_a_pair_is_of_one_seed_and_of_two_prompts_and_no_other_track_has_one(com
 def test_what_is_given_is_the_truth_and_nothing_else(components: Components) -> None:
     capabilities = components.index.capabilities
     (script,) = tracks.scripts_for(capabilities, 1, seed=5)
-    truth = tracks.rendered(script, capabilities)
+    truth = tracks.render_truth(script, capabilities)
     found = []
     for track in tracks.TRACKS:
         request, memory = tracks.request_of(script, track, capabilities)
@@ -152,7 +152,7 @@ def test_a_baseline_of_another_version_or_track_is_refused_before_any_work(folde
 def test_controls_are_given_what_should_be_answered_with_nothing(components: Components) -> None:
     capabilities = components.index.capabilities
     scripts = tracks.scripts_for(capabilities, 3, seed=5)
-    assert tracks.checked_tracks(("controls", "text", "counterfactual")) == ("text", "counterfactual", "controls")
+    assert tracks.check_tracks(("controls", "text", "counterfactual")) == ("text", "counterfactual", "controls")
     jobs = [job for job in tracks.clip_jobs(scripts, ("controls",)).values() if job.track == "controls"]
     assert [job.control for job in jobs] == ["silent_motion", "off_screen"] * 3
     assert all(len({job.control for job in batch}) == 1 for batch in tracks.clip_batches(jobs, capabilities, processes=1))

@@ -46,9 +46,9 @@ class Video:
 
     Args:
         path: The file.
-        suffix: Of the container that its copy gets, ``.mp4`` or ``.webm``.
+        suffix: Suffix of the container that its copy gets, ``.mp4`` or ``.webm``.
         prompt: From the request that the video carries; None if it carries none.
-        loudness_lufs: Of its audio; None if it has none, or is silent or shorter than 0.4 s.
+        loudness_lufs: Loudness of its audio; None if it has none, or is silent or shorter than 0.4 s.
         decoded_bytes: Roughly what all of its frames take in memory.
         seconds: Length as stated, 0 if it is not.
     """
@@ -118,7 +118,7 @@ def inspect_video(path: Path, *, needs_audio: bool) -> Video:
 
 
 def copy_blind(source: Path, target: Path) -> None:
-    """Copy picture and audio of a video packet by packet; nothing else of the file comes along.
+    """Copy the video and audio streams of a file packet by packet; nothing else of the file comes along.
 
     Tags, chapters, further streams, names of tracks and the notes that encoders leave inside H.264 are gone. Times,
     edit lists and priming stay: the copy plays the same frames and samples at the same moments.
@@ -151,7 +151,7 @@ def volumes(left_lufs: float | None, right_lufs: float | None) -> tuple[float, f
 
     Args:
         left_lufs: Loudness of the video on the left; None if it has none to state.
-        right_lufs: Of the other.
+        right_lufs: Loudness of the other.
     """
     if left_lufs is None or right_lufs is None:
         return 1.0, 1.0
@@ -180,7 +180,7 @@ def _played_suffix(info: MediaInfo, *, needs_audio: bool) -> str:
 
 
 def _copy_streams(container: InputContainer, info: MediaInfo, target: Path) -> None:
-    """Copy every packet of picture and audio, and the end of what the filters still hold."""
+    """Copy every packet of video and audio, and the end of what the filters still hold."""
     # bitexact: no version of the writer and no random identifiers in the file
     options = {"fflags": "+bitexact"}
     if target.suffix == ".mp4":
@@ -246,5 +246,5 @@ def _check_times(before: MediaInfo, after: MediaInfo, source: Path) -> None:
                 raise MediaError(
                     f"{source} cannot be copied in step: the {what.removesuffix('_s')} of its {name} would move from "
                     f"{float(was):.4f} s to {float(now):.4f} s.",
-                    "Encode it again with mova, or with any encoder that starts picture and audio at 0 s.",
+                    "Encode it again with mova, or with any encoder that starts video and audio at 0 s.",
                 )

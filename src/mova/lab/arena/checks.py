@@ -1,4 +1,4 @@
-"""Attention checks: pairs whose right answer is known before anybody votes."""
+"""Attention checks: pairs whose right answer is known before the first vote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mova.media.clip import Clip
 from mova.media.decode import read_clip
 
 LATE_S = 1.0
-"""How late the audio of a ``late`` check comes: far beyond what anybody takes for in step."""
+"""How late the audio of a ``late`` check comes: far beyond what passes for in step."""
 _MIN_SECONDS = 1.5
 _MAX_DECODED_BYTES = 2**30
 
@@ -28,13 +28,13 @@ class Check:
     """A pair that asks for attention.
 
     ``same``: one video twice; it must be a tie. ``late``: a video against itself with the audio ``LATE_S`` later; the
-    video in step is better with picture and audio, and nobody can tell them apart by the picture. By the audio alone
+    video in step is better where both are judged, and nobody can tell them apart by the picture. By the audio alone
     there is no right answer.
 
     Args:
         kind: Which.
         video: What it is made from.
-        is_better_left: Of ``late``: whether the video in step is on the left.
+        is_better_left: Whether the video in step is on the left; for ``late``.
     """
 
     kind: Kind
@@ -54,13 +54,13 @@ def plan_checks(videos: Sequence[Video], number: int, *, modes: Sequence[Mode], 
     """``late`` and ``same`` in turn, each from another video where there are enough.
 
     Where no video can serve for ``late`` (none is heard, lasts 1.5 s and fits into memory), and where no mode has both
-    picture and audio, all are ``same``.
+    video and audio, all are ``same``.
 
     Args:
         videos: To choose from; the order does not matter.
         number: How many.
         modes: That the page offers.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
     """
     generator = np.random.default_rng((seed, 1))
     ordered = sorted(videos, key=lambda video: str(video.path))

@@ -22,7 +22,7 @@ from mova.lab import documents
 from mova.lab.arena.blind import Video, copy_blind, same_times, volumes
 from mova.lab.arena.checks import Check, plan_checks, write_late
 from mova.lab.arena.pairs import Pair, plan_pairs
-from mova.lab.arena.systems import inspected, shown_prompts, videos_of_systems
+from mova.lab.arena.systems import collect_prompts, inspect_videos, videos_of_systems
 from mova.lab.arena.votes import MODES, Key, KeyPair, Mode
 
 MAX_TITLE_CHARACTERS = 200
@@ -39,8 +39,8 @@ class ArenaPage:
         num_prompts: Prompts with at least one pair.
         num_pairs: Pairs of different systems.
         num_checks: Attention checks among them.
-        num_late: Of these, videos against themselves with late audio.
-        size_bytes: Of the folder.
+        num_late: Checks that show a video against itself with late audio.
+        size_bytes: Size of the folder.
         notes: What could not be done as usual.
     """
 
@@ -72,10 +72,10 @@ def make_page(
     Args:
         folders: One for each system, with videos of the same stems; the folder's name is the system's name.
         output: Folder to write; the key goes beside it, as ``<output>-key.json``.
-        seed: Of pairs, sides, order and opaque names.
-        num_pairs: Of different systems. Default: every two systems on every prompt.
+        seed: Seed of pairs, sides, order and opaque names.
+        num_pairs: Number of pairs of different systems. Default: every two systems on every prompt.
         num_checks: Attention checks besides. Default: one for ten pairs, at least two.
-        modes: What raters may judge: picture and audio, audio alone, picture alone.
+        modes: What raters may judge: both together, audio alone, picture alone.
         title: Over the page; it must not give the systems away.
         matches_loudness: Play the louder video of a pair as quietly as the other.
         on_progress: Called with the videos done and all videos.
@@ -107,8 +107,8 @@ def make_page(
         if on_progress is not None:
             on_progress(next(done), total)
 
-    videos = inspected({place: listed[place[0]][place[1]] for place in places}, modes, on_video=step)
-    prompts = shown_prompts(videos)
+    videos = inspect_videos({place: listed[place[0]][place[1]] for place in places}, modes, on_video=step)
+    prompts = collect_prompts(videos)
     checks = plan_checks(list(videos.values()), wanted_checks, modes=modes, seed=seed)
     try:
         with atomic_write(output) as folder:

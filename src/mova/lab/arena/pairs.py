@@ -36,7 +36,7 @@ def plan_pairs(systems: Sequence[str], names: Sequence[str], *, seed: int, num_p
     Args:
         systems: Two or more.
         names: Prompts, by the stem of their videos.
-        seed: Of everything that is drawn.
+        seed: Seed of everything that is drawn.
         num_pairs: Take only this many. Default: every couple on every prompt.
 
     Raises:

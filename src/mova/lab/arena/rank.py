@@ -71,7 +71,7 @@ class PairResult:
         wins: Votes for ``first``.
         ties: Votes without a winner.
         losses: Votes for ``second``.
-        net_win_rate: Of ``first``, in percent of the votes between the two; None if they never met.
+        net_win_rate: Net wins of ``first``, in percent of the votes between the two; None if they never met.
         net_win_interval: 95 % of it.
         chance_above: Share of the resamples in which ``first`` has the higher rating.
     """
@@ -98,7 +98,7 @@ class Ranking:
         num_prompts: Prompts that they are about.
         num_raters: Raters that they are from.
         num_resamples: Resamples behind the intervals.
-        left_share: Of the votes with a winner, the share for the video on the left; near 0.5 unless raters lean to a
+        left_share: Share of the votes with a winner for the video on the left; near 0.5 unless raters lean to a
             side. None if every vote is a tie.
         notes: What to keep in mind when reading the numbers.
     """
@@ -119,8 +119,8 @@ def rank(comparisons: Sequence[Comparison], *, num_resamples: int = 1000, seed: 
 
     Args:
         comparisons: Votes of one mode, with the systems named.
-        num_resamples: Of the bootstrap; 0 for no intervals.
-        seed: Of the bootstrap: the same votes and seed give the same intervals.
+        num_resamples: Number of resamples of the bootstrap; 0 for no intervals.
+        seed: Seed of the bootstrap: the same votes and seed give the same intervals.
 
     Raises:
         RequestError: If there are no votes, or two groups of systems were never compared with each other.

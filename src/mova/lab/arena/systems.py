@@ -37,17 +37,17 @@ def videos_of_systems(folders: Sequence[Path]) -> dict[str, dict[str, Path]]:
     every = set().union(*listed.values())
     lacking = {system: sorted(every - set(videos)) for system, videos in listed.items() if every - set(videos)}
     if lacking:
-        told = "; ".join(f"{system} lacks {_few(names)}" for system, names in lacking.items())
+        named = "; ".join(f"{system} lacks {_few(names)}" for system, names in lacking.items())
         raise RequestError(
-            f"the systems do not have videos of the same names: {told}.", "Make these, or move the others aside."
+            f"the systems do not have videos of the same names: {named}.", "Make these, or move the others aside."
         )
     return listed
 
 
-def inspected(
+def inspect_videos(
     paths: Mapping[tuple[str, str], Path], modes: Sequence[Mode], *, on_video: Callable[[], None]
 ) -> dict[tuple[str, str], Video]:
-    """All videos by system and stem; all that cannot be judged are told at once.
+    """All videos by system and stem; all that cannot be judged are reported at once.
 
     Args:
         paths: By system and stem.
@@ -67,13 +67,13 @@ def inspected(
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        told = " ".join(fault.message for fault in faults[:_NAMED_AT_MOST])
+        named = " ".join(fault.message for fault in faults[:_NAMED_AT_MOST])
         more = f" And {len(faults) - _NAMED_AT_MOST} more." if len(faults) > _NAMED_AT_MOST else ""
-        raise MediaError(f"{len(faults)} videos cannot be judged: {told}{more}", faults[0].hint)
+        raise MediaError(f"{len(faults)} videos cannot be judged: {named}{more}", faults[0].hint)
     return videos
 
 
-def shown_prompts(videos: Mapping[tuple[str, str], Video]) -> dict[str, str]:
+def collect_prompts(videos: Mapping[tuple[str, str], Video]) -> dict[str, str]:
     """What is shown over each pair: the prompt that its videos carry, or else their stem.
 
     Raises:

@@ -1,7 +1,7 @@
 """What comes back from raters: votes as JSON lines, made into comparisons with the key, and held against the checks.
 
 A vote knows opaque names only; the key, which raters never get, says what they stand for. A line that is no vote is
-told by file and line number and left out: one broken line does not spoil an evening of judging.
+reported by file and line number and left out: one broken line does not spoil the rest.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class RaterChecks:
         rater: Name.
         num_votes: Comparisons from this rater, checks not counted.
         answered: Checks answered.
-        right: Of these, right.
+        right: Number of right answers among these.
     """
 
     rater: str

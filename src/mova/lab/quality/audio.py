@@ -33,7 +33,7 @@ class AudioQuality:
         bandwidth_hz: Highest frequency whose mean power is within 60 dB of the strongest.
         snr_db: Loud frames (95th percentile) over quiet ones (10th): a bound on how far sounds stand above the noise, too low
             where no frame is quiet.
-        stereo_correlation: Of left and right, 1 for mono in two channels; None for one channel.
+        stereo_correlation: Correlation of left and right, 1 for mono in two channels; None for one channel.
     """
 
     loudness_lufs: float | None

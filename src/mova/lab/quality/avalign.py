@@ -61,7 +61,7 @@ def av_align(
         fps: Frames per second.
         sample_rate: In Hz.
         num_shifts: Random turns of the audio for the chance level.
-        seed: Of the turns.
+        seed: Seed of the turns.
 
     Raises:
         MissingExtraError: If librosa or OpenCV is not installed.

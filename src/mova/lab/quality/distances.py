@@ -59,7 +59,7 @@ def kernel_distance(
         reference: ``[M, D]``.
         subset_size: At most; smaller sets are used whole.
         num_subsets: How many; one if both sets are used whole.
-        seed: Of the subsets.
+        seed: Seed of the subsets.
 
     Raises:
         ValueError: If a set has fewer than two samples, is not finite, or the widths differ.

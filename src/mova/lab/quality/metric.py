@@ -60,7 +60,7 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """Key in :func:`mova.lab.quality.plugins.known_metrics` and in reports."""
+        """Key in :func:`mova.lab.quality.plugins.list_metrics` and in reports."""
         ...
 
     @property

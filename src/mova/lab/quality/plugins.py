@@ -2,7 +2,7 @@
 
 Weights come from a path the user gives; nothing is downloaded.
 
-    result = measure(known_metrics()["clap"], samples, weights=Path("clap-htsat-unfused"))
+    result = measure(list_metrics()["clap"], samples, weights=Path("clap-htsat-unfused"))
     result.status            # "ok", "skipped" (and why) or "failed" (and why)
     result.values["clap"]    # the mean; result.interval, result.num_scored, result.num_failed, result.weights_sha256
 
@@ -38,15 +38,15 @@ class MetricResult:
     """One metric on a set of videos.
 
     Args:
-        name: Of the metric.
-        version: Of the metric.
+        name: Name of the metric.
+        version: Version of the metric.
         status: ``"ok"``, ``"skipped"`` or ``"failed"``.
         reason: Why it was skipped or failed, or samples that could not be scored; empty if all is well.
         values: Mean by column; empty unless ``"ok"``.
         intervals: 95 % interval of each mean over samples; missing for a metric of sets.
         num_scored: Samples behind the means.
         num_failed: Samples that could not be scored.
-        weights_sha256: Of what was read.
+        weights_sha256: Hash of what was read.
     """
 
     name: str
@@ -69,7 +69,7 @@ class ExternalMetric:
     """A metric that is known but whose network is not in this package: always skipped, with the way to add it.
 
     Args:
-        name: Of the metric.
+        name: Name of the metric.
         source: Where its code and weights are.
     """
 
@@ -101,7 +101,7 @@ def measure(
     """Score videos with a metric, or say why not.
 
     Args:
-        metric: One of :func:`known_metrics`.
+        metric: One of :func:`list_metrics`.
         samples: What to score.
         references: Real videos to compare with; for metrics that require them.
         weights: File or folder with the weights.
@@ -152,7 +152,7 @@ def weights_in(folder: Path) -> dict[str, Path]:
         folder: May be missing; then there is nothing.
     """
     found = {}
-    for name in known_metrics():
+    for name in list_metrics():
         matches = [folder / name, *sorted(folder.glob(f"{name}.*"))]
         present = [path for path in matches if path.exists()]
         if present:
@@ -160,7 +160,7 @@ def weights_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def known_metrics() -> dict[str, Metric]:
+def list_metrics() -> dict[str, Metric]:
     """Every metric by name: those of this package, and those that installed packages add by entry point."""
     own: tuple[Metric, ...] = (DeSync(), LipSync(), VGGishFAD(), ClapScore(), *_ELSEWHERE)
     known: dict[str, Metric] = {metric.name: metric for metric in own}

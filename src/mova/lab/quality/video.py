@@ -68,7 +68,7 @@ def video_quality(frames: Frames, fps: float) -> VideoQuality:
     if frames.ndim != 4 or frames.dtype != np.uint8 or len(frames) < 2:
         raise ValueError(f"video_quality needs at least two frames [T, H, W, 3] uint8; got {list(frames.shape)}.")
     grey = grey_pictures(frames)
-    small = pooled(grey)
+    small = pool_pictures(grey)
     motion_px_s, jerk_px_s3 = motion(small, fps)
     change = np.abs(np.diff(small, axis=0)).mean((1, 2))
     return VideoQuality(
@@ -158,7 +158,7 @@ def grey_pictures(frames: Frames) -> Floats:
     return grey
 
 
-def pooled(grey: Floats) -> Floats:
+def pool_pictures(grey: Floats) -> Floats:
     """``[T, h, w]`` means over whole squares, so that the short side has 128 pixels or a little more."""
     pool = max(1, min(grey.shape[1:]) // _SHORT_SIDE)
     height, width = (size // pool * pool for size in grey.shape[1:])

@@ -9,7 +9,7 @@ import numpy as np
 
 from mova.lab.read.events import Detection
 from mova.lab.read.readers import Reading
-from mova.lab.suite.measures import Measure, Subject, known_measures, values_of
+from mova.lab.suite.measures import Measure, Subject, list_measures, values_of
 from mova.lab.suite.results import ALL
 from mova.lab.suite.rows import Row
 from mova.lab.suite.tracks import ClipJob
@@ -37,9 +37,9 @@ def row_of(
         clip: The clip, as the model gave it and not as a file holds it.
         file: Where it was written, beside the results.
         seconds_taken: Time that making it took.
-        measures: What is measured; :func:`~mova.lab.suite.measures.known_measures` if None.
+        measures: What is measured; :func:`~mova.lab.suite.measures.list_measures` if None.
     """
-    measures = known_measures() if measures is None else measures
+    measures = list_measures() if measures is None else measures
     script, subject = job.script, Subject(job.script, clip)
     events = subject.verdict.events
     return {
@@ -61,11 +61,11 @@ def row_of(
 
 
 def chance_values(script: Script, clip: Clip, measures: Sequence[Measure] | None = None) -> dict[str, float]:
-    """What the clip is worth to somebody who asked for another scene of its kind, or with that scene's audio.
+    """What the clip is worth if another scene of its kind was asked for, or with that scene's audio.
 
     The other scene follows from the script, so that the number of a clip does not depend on which others were made.
     """
-    measures = known_measures() if measures is None else measures
+    measures = list_measures() if measures is None else measures
     other = next(sample_scripts(script.seed, 1, [script.kind], seconds=script.seconds))
     found = values_of([one for one in measures if one.chance == "script"], Subject(other, clip))
     by_audio = [one for one in measures if one.chance == "audio" and one.is_of(script.kind)]
@@ -82,10 +82,10 @@ def codec_floors(
 
     Args:
         scripts: What was rendered.
-        rows: Of the track ``floor``, in the order of the scripts.
-        measures: What was measured; :func:`~mova.lab.suite.measures.known_measures` if None.
+        rows: Rows of the track ``floor``, in the order of the scripts.
+        measures: What was measured; :func:`~mova.lab.suite.measures.list_measures` if None.
     """
-    measures = known_measures() if measures is None else measures
+    measures = list_measures() if measures is None else measures
     pairs = list(zip(scripts, rows, strict=True))
     kinds = dict.fromkeys(script.kind for script in scripts)
     by_kind = {kind: _floors([pair for pair in pairs if pair[0].kind == kind], measures) for kind in kinds}

@@ -18,7 +18,7 @@ from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene, 
 from mova.lab.suite.measures import Measure
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.lab.suite.rows import Row
-from mova.lab.suite.tracks import FLOOR, ClipJob, rendered, request_of
+from mova.lab.suite.tracks import FLOOR, ClipJob, render_truth, request_of
 from mova.media.clip import Clip
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import Branch
@@ -36,7 +36,7 @@ class Maker:
 
     Args:
         model: Folder.
-        steps: Of the sampler; the model's own if None.
+        steps: Steps of the sampler; the model's own if None.
         device: Where to run; what suits if None.
         clips: Folder that every clip is written to.
     """
@@ -76,7 +76,7 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob], *, measures: Sequence[Measu
     Args:
         maker: The model.
         jobs: All of one track, and of one kind of control.
-        measures: What is measured; :func:`~mova.lab.suite.measures.known_measures` if None.
+        measures: What is measured; :func:`~mova.lab.suite.measures.list_measures` if None.
     """
     if multiprocessing.parent_process() is not None:
         import torch
@@ -88,7 +88,7 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob], *, measures: Sequence[Measu
     if track == CONTROLS:
         return control_rows(model, jobs, maker)
     began = time.monotonic()
-    clips = _codec_clips(model, jobs) if track == FLOOR else made_clips(model, jobs, steps=maker.steps)
+    clips = _codec_clips(model, jobs) if track == FLOOR else make_clips(model, jobs, steps=maker.steps)
     seconds_taken = (time.monotonic() - began) / len(jobs)
     rows = []
     for job, clip in zip(jobs, clips, strict=True):
@@ -97,7 +97,7 @@ def clip_rows(maker: Maker, jobs: Sequence[ClipJob], *, measures: Sequence[Measu
     return rows
 
 
-def made_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) -> list[Clip]:
+def make_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) -> list[Clip]:
     """The clips of jobs of one track, made by the product's own run; each is what its request alone would give."""
     from mova.generation.run import run_many
 
@@ -113,12 +113,12 @@ def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[R
 
     Args:
         model: Loaded.
-        jobs: Of the track ``counterfactual``.
+        jobs: Jobs of the track ``counterfactual``.
         maker: Steps, and where the clips are written.
     """
     began, rows = time.monotonic(), []
     others = [replace(job, script=job.pair.second) for job in jobs if job.pair is not None]
-    firsts, seconds = (made_clips(model, part, steps=maker.steps) for part in (jobs, others))
+    firsts, seconds = (make_clips(model, part, steps=maker.steps) for part in (jobs, others))
     seconds_taken = (time.monotonic() - began) / len(jobs)
     truths = zip(_codec_clips(model, jobs), _codec_clips(model, others), strict=True)
     for job, other, made, truth in zip(jobs, others, zip(firsts, seconds, strict=True), truths, strict=True):
@@ -144,11 +144,11 @@ def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> lis
 
     Args:
         model: Loaded.
-        jobs: Of the track ``controls``.
+        jobs: Jobs of the track ``controls``.
         maker: Steps, and where the clips are written.
     """
     began, rows = time.monotonic(), []
-    clips = made_clips(model, jobs, steps=maker.steps)
+    clips = make_clips(model, jobs, steps=maker.steps)
     seconds_taken = (time.monotonic() - began) / len(jobs)
     for job, clip in zip(jobs, clips, strict=True):
         assert job.control is not None
@@ -216,7 +216,9 @@ def _moves(job: ClipJob, first: Clip, second: Clip) -> dict[str, float]:
 
 
 def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:
-    return [through_codecs(model.pipeline.codecs, _timeline(model), rendered(job.script, model.capabilities)) for job in jobs]
+    return [
+        through_codecs(model.pipeline.codecs, _timeline(model), render_truth(job.script, model.capabilities)) for job in jobs
+    ]
 
 
 def _timeline(model: MOVAModel) -> Timeline:

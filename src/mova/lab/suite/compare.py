@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import RequestError
-from mova.lab.suite.measures import Measure, known_measures
+from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL, check_alike, times_of
 from mova.lab.suite.rows import Row
 from mova.lab.sync.scores import compare as compare_times
@@ -22,7 +22,7 @@ from mova.lab.sync.scores import measure
 from mova.lab.sync.summary import Interval, mean_interval
 
 FEWEST_PAIRS = 6
-"""With fewer pairs no difference can be told from chance: five signs agree in one case of sixteen."""
+"""With fewer pairs no difference can be distinguished from chance: five signs agree in one case of sixteen."""
 SIGNIFICANT = 0.05
 
 
@@ -31,15 +31,15 @@ class Line:
     """One number in two results.
 
     Args:
-        track: Of a model's clips, or ``"videos"``.
-        name: Of the number.
+        track: Track of a model's clips, or ``"videos"``.
+        name: Name of the number.
         first: Its value.
         second: Its value.
         change: Second less first.
         interval: 95 % of the change, the same clips drawn for both.
         floor: Changes up to this the meter cannot tell; nan if it was not measured.
         num_pairs: Clips behind it.
-        p_value: Of no change; nan if there are too few pairs.
+        p_value: Probability of the change if there were none; nan if there are too few pairs.
         p_holm: The same, corrected for the number of lines.
     """
 
@@ -101,20 +101,20 @@ def compare_results(
     Args:
         first: The one.
         second: The other.
-        measures: Those of the clips of models; :func:`~mova.lab.suite.measures.known_measures` if None.
+        measures: Those of the clips of models; :func:`~mova.lab.suite.measures.list_measures` if None.
 
     Raises:
         RequestError: If they were measured with different versions, are of different suites, or share no clip.
     """
     check_alike(first, second)
-    wanted = [one for one in (known_measures() if measures is None else measures) if one.is_compared]
+    wanted = [one for one in (list_measures() if measures is None else measures) if one.is_compared]
     before, after = ({row["key"]: row for row in document["clips"]} for document in (first, second))
     shared = [key for key in before if key in after]
     if not shared:
         raise RequestError("the two results share no clip.", "Make both with the same --seed, or of files of the same names.")
     lines: list[Line] = []
-    for track in dict.fromkeys(before[key].get("track", "films") for key in shared):
-        keys = [key for key in shared if before[key].get("track", "films") == track]
+    for track in dict.fromkeys(before[key].get("track", "videos") for key in shared):
+        keys = [key for key in shared if before[key].get("track", "videos") == track]
         pairs = [(before[key], after[key]) for key in keys]
         floors = [_floors_of(document, track) for document in (first, second)]
         if "video_s" in pairs[0][0]:

@@ -23,9 +23,9 @@ class Control:
     """One way to ask for nothing.
 
     Args:
-        family: Of its scenes, in :data:`mova.scenes.clapper.families.FAMILIES`.
+        family: Family of its scenes, in :data:`mova.scenes.clapper.families.FAMILIES`.
         track: What is given: as on ``"v2a"`` the picture, as on ``"a2v"`` the audio.
-        name: Of the number: events per clip that should not be there.
+        name: Name of the number: events per clip that should not be there.
     """
 
     family: str

@@ -30,7 +30,7 @@ def read_faces(video: Path, *, num_frames: int, width: int, height: int) -> npt.
     Args:
         video: Its file.
         num_frames: Frames that it has.
-        width: Of its picture.
+        width: Width of its picture.
         height: Likewise.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Videos of anybody: each measured by what needs no reference, against a reference of its name, and by what weights are given.
+"""Arbitrary videos: each measured by what needs no reference, against a reference of its name, and by what weights are given.
 
 A video that cannot be read, is silent or has no picture is measured as far as it goes, named, and counted against coverage;
 whatever is wrong with one video, the others are measured.
@@ -22,7 +22,7 @@ from mova.lab.quality import fidelity
 from mova.lab.quality.audio import audio_quality
 from mova.lab.quality.avalign import av_align
 from mova.lab.quality.metric import Sample
-from mova.lab.quality.plugins import MetricResult, known_metrics, weights_in
+from mova.lab.quality.plugins import MetricResult, list_metrics, weights_in
 from mova.lab.quality.plugins import measure as measure_learned
 from mova.lab.quality.video import video_quality
 from mova.lab.suite.faces import faces_path, read_faces
@@ -53,7 +53,7 @@ class VideoJob:
     """A video to be measured.
 
     Args:
-        key: Of its row: name, size and time of change of video, reference and document of faces.
+        key: Key of its row: name, size and time of change of video, reference and document of faces.
         path: The video.
         reference: What it is compared with.
         metrics: Names in :data:`METRICS`, and ``"fidelity"`` if there is a reference.
@@ -66,7 +66,7 @@ class VideoJob:
 
 
 class WholeVideos(Sequence[Sample]):
-    """The videos that are whole, decoded anew each time one is asked for: a set of videos need not fit into memory.
+    """The videos that are whole, decoded again each time one is asked for: a set of videos need not fit into memory.
 
     The rows say of the others what is wrong with them.
 
@@ -111,14 +111,14 @@ class Listing:
     unpaired: tuple[str, ...]
 
 
-def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
+def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Metrics by name, in their own order; all but :data:`ON_REQUEST` if none is named.
 
     Raises:
         RequestError: If there is none of a name; the nearest is named.
         MissingExtraError: If a package that one of them needs is not installed.
     """
-    known = (*METRICS, FIDELITY, *known_metrics())
+    known = (*METRICS, FIDELITY, *list_metrics())
     for name in names:
         if name not in known:
             raise RequestError(f"there is no metric {name!r}.", nearest_hint(name, known), field="metric")
@@ -135,7 +135,7 @@ def list_jobs(folder: Path, *, reference: Path | None, metrics: Sequence[str]) -
     Args:
         folder: The videos.
         reference: Folder of videos of the same names; of the same stems, where no name is the same.
-        metrics: From :func:`checked_metrics`.
+        metrics: From :func:`check_metrics`.
 
     Raises:
         MediaError: If a folder cannot be read, or there is no video in it.
@@ -192,13 +192,13 @@ def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequenc
 
     Args:
         facts: What was run.
-        rows: Of every video.
+        rows: Row of every video.
         learned: Metrics with weights.
     """
     # by name, so that two folders of videos can be compared; what a file was at the time is of no use there
     rows = [{**row, "key": row["file"]} for row in rows]
     covered = [float(row["status"] == "ok") for row in rows]
-    told = [row["sync"]["verdict"] for row in rows if "sync" in row]
+    verdicts = [row["sync"]["verdict"] for row in rows if "sync" in row]
     return {
         "metrics_version": METRICS_VERSION,
         "suite": SUITE,
@@ -208,7 +208,7 @@ def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequenc
         "not_covered": [
             {"file": row["file"], "status": row["status"], "why": row["why"]} for row in rows if row["status"] != "ok"
         ],
-        "verdicts": dict(Counter(told)),
+        "verdicts": dict(Counter(verdicts)),
         "num_faulty": sum(bool(row["faults"]) for row in rows),
         "values": means_of([row["values"] for row in rows]),
         "learned": [result.as_dict() for result in learned],
@@ -216,16 +216,16 @@ def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequenc
     }
 
 
-def learned_results(listing: Listing, names: Sequence[str], *, weights: Path | None, device: str = "cpu") -> list[MetricResult]:
+def score_learned(listing: Listing, names: Sequence[str], *, weights: Path | None, device: str = "cpu") -> list[MetricResult]:
     """Metrics with weights on all videos that are whole; without weights they are skipped, and no video is read.
 
     Args:
         listing: The videos.
-        names: Of metrics; others are passed over.
+        names: Names of metrics; others are passed over.
         weights: Folder with the weights of each under its name.
         device: Where to run.
     """
-    known, found = known_metrics(), weights_in(weights) if weights is not None else {}
+    known, found = list_metrics(), weights_in(weights) if weights is not None else {}
     wanted = [known[name] for name in names if name in known]
     samples = references = WholeVideos(())
     if any(metric.name in found for metric in wanted):
@@ -359,7 +359,7 @@ def _faces(path: Path, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]
 
 def _files(folder: Path) -> list[Path]:
     try:
-        # a link to nothing is a video that cannot be read, and is told as one
+        # a link to nothing is a video that cannot be read, and is reported as one
         return sorted(path for path in folder.iterdir() if path.is_file() or (path.is_symlink() and not path.exists()))
     except OSError as problem:
         reason = problem.strerror or problem

@@ -1,7 +1,7 @@
 """The measures of a run: one table, from which rows, results, tables, the report and comparisons follow.
 
     mine = Measure("brightness", of=brightness, floor=share_floor_of, chance=None, words="brightness, share")
-    measure_model(..., measures=(*known_measures(), mine))
+    measure_model(..., measures=(*list_measures(), mine))
 
 An installed package adds measures of its own by entry points in the group ``mova.measures``.
 """
@@ -76,7 +76,7 @@ class Measure:
         chance: What the clip is held against for its value by chance: another scene's script (``"script"``), or its own with
             another scene's audio (``"audio"``). None where chance has no say.
         words: What it is, with its unit, for people.
-        heading: Of its column in the table of kinds, which lacks it if this is None.
+        heading: Heading of its column in the table of kinds; None for no column.
         kinds: Kinds of scene that have it; None for all.
         is_compared: Whether two runs are compared by it; not, if it follows from others.
     """
@@ -101,7 +101,7 @@ def values_of(measures: Sequence[Measure], subject: Subject) -> dict[str, float]
     return {name: float(value) for name, value in values.items() if value is not None and np.isfinite(value)}
 
 
-def known_measures() -> tuple[Measure, ...]:
+def list_measures() -> tuple[Measure, ...]:
     """The measures of this package, and those that installed packages add by entry point."""
     return (*MEASURES, *(point.load() for point in entry_points(group=ENTRY_POINTS)))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.suite.words import counted
+from mova.lab.suite.words import pluralise
 from mova.lab.sync.summary import WINDOWS_MS
 
 DETECTABLE_MS, ACCEPTABLE_MS = WINDOWS_MS["bt1359_detectability"], WINDOWS_MS["bt1359_acceptability"]
@@ -23,9 +23,9 @@ class Plot:
     """What is drawn, in this order: boxes, lines, texts. All coordinates are in units of the plot, from its top left.
 
     Args:
-        height: Of the plot.
+        height: Height of the plot.
         label: What it shows, in words.
-        width: Of the plot.
+        width: Width of the plot.
         boxes: Left, top, width, height and style.
         lines: Both ends and style.
         texts: Place, words and anchor (``"start"``, ``"middle"``, ``"end"``).
@@ -54,11 +54,11 @@ class Plot:
 def offset_histogram(clips_ms: Sequence[Sequence[float]]) -> Plot:
     """How far pairs of events are apart, against the two windows of ITU-R BT.1359, and the median of each clip below.
 
-    The median of all pairs is a line only where pairs are: between two groups it would mark what no pair has, so it is told.
+    The median of all pairs is a line only where pairs are: between two groups it would mark what no pair has.
 
     Args:
-        clips_ms: Of each clip, heard less seen of its pairs, positive if the audio is late; what lies beyond 400 ms is drawn
-            at the ends.
+        clips_ms: Offsets of each clip, heard less seen of its pairs, positive if the audio is late; those beyond 400 ms are
+            drawn at the ends.
     """
     edges = np.arange(-_HALF_MS, _HALF_MS + _BIN_MS, _BIN_MS)
     clips = [own for offsets in clips_ms if (own := [offset for offset in offsets if math.isfinite(offset)])]
@@ -74,15 +74,15 @@ def offset_histogram(clips_ms: Sequence[Sequence[float]]) -> Plot:
         if count:
             height = int(count) / highest * (_PLOT - 8)
             plot.box(_offset_x(left_ms), bottom - height, _offset_x(left_ms + _BIN_MS) - 1.0, bottom, "bar")
-    told = ""
+    middle = ""
     if known:
         middle_ms = float(np.median(known))
-        told = f"median {middle_ms:+.0f} ms"
+        middle = f"median {middle_ms:+.0f} ms"
         drawn_ms = float(_inside([middle_ms])[0])
         if counts[int((drawn_ms + _HALF_MS) // _BIN_MS)]:
             plot.upright(_offset_x(drawn_ms), top, bottom, "median")
         else:
-            told += ", between groups: no pair is there"
+            middle += ", between groups: no pair is there"
     for one_ms in _inside([float(np.median(own)) for own in clips]):
         plot.upright(_offset_x(one_ms), bottom + 3, bottom + _RUG - 3, "rug")
     for mark_ms in (-300.0, *ACCEPTABLE_MS, *DETECTABLE_MS, 0.0, 300.0):
@@ -90,9 +90,9 @@ def offset_histogram(clips_ms: Sequence[Sequence[float]]) -> Plot:
     plot.text(_LEFT - 8, top + 12, str(highest), anchor="end")
     plot.text(_LEFT - 8, bottom + 13, "clips", anchor="end")
     plot.text(_LEFT, top - 7, "green: nobody notices; brown: acceptable (BT.1359)")
-    plot.text(_RIGHT, top - 7, told, anchor="end")
+    plot.text(_RIGHT, top - 7, middle, anchor="end")
     plot.text(_LEFT, bottom + _RUG + 33, "audio after picture, ms (+ is late); ticks below the bars: the median of each clip")
-    plot.label = ", ".join(part for part in (f"histogram of {counted(len(known), 'offset')}", told) if part)
+    plot.label = ", ".join(part for part in (f"histogram of {pluralise(len(known), 'offset')}", middle) if part)
     return plot
 
 
@@ -112,7 +112,7 @@ def event_raster(
     def across(time_s: float) -> float:
         return round(_LEFT + (_RIGHT - _LEFT) * min(max(time_s / length, 0.0), 1.0), 1)
 
-    plot = Plot(_RASTER, f"{counted(len(seen_s), 'event')} seen, {len(heard_s)} heard, {counted(len(pairs_s), 'pair')}")
+    plot = Plot(_RASTER, f"{pluralise(len(seen_s), 'event')} seen, {len(heard_s)} heard, {pluralise(len(pairs_s), 'pair')}")
     for times_s, style, top in ((seen_s, "seen", 4), (heard_s, "heard", 52)):
         plot.box(_LEFT, top, _RIGHT, top + 26, "panel")
         plot.text(_LEFT - 8, top + 17, style, anchor="end")

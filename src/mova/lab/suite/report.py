@@ -19,12 +19,12 @@ from PIL import Image
 from mova.errors import MovaError
 from mova.lab.documents import printable, render_page
 from mova.lab.suite.files import SUITE as FILES
-from mova.lab.suite.measures import Measure, known_measures
+from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.plots import event_raster, offset_histogram
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1, offsets_ms
 from mova.lab.suite.rows import Row
 from mova.lab.suite.tables import ComparisonRow, Table, control_table, kind_table, number_table, pair_table, tracks_of
-from mova.lab.suite.words import MISSING, counted, label, number, span
+from mova.lab.suite.words import MISSING, label, number, pluralise, span
 from mova.lab.sync.scores import HEADLINE_WINDOW
 from mova.lab.sync.summary import WINDOWS_MS, aligned_pairs
 from mova.media.clip import Clip
@@ -51,7 +51,7 @@ _COLUMNS = (
     "Codec: of rendered clips, in step, after the model's own codecs: what the model can reach. "
     "Floor: how far that is from perfect; a difference below it says nothing."
 )
-_CUT = " Bridge off: of the same clips made with picture and audio cut apart."
+_CUT = " Bridge off: of the same clips made without the bridge between video and audio."
 
 
 Card = dict[str, Any]
@@ -65,9 +65,9 @@ def render_report(document: Mapping[str, Any], media: Path, measures: Sequence[M
     Args:
         document: Its results.
         media: The folder that the rows' file names are in.
-        measures: Those of the clips of models; :func:`~mova.lab.suite.measures.known_measures` if None.
+        measures: Those of the clips of models; :func:`~mova.lab.suite.measures.list_measures` if None.
     """
-    measures = known_measures() if measures is None else measures
+    measures = list_measures() if measures is None else measures
     if document["suite"] == FILES:
         # the name alone: a page is passed on, and the path to it is nobody's business
         name = Path(document["folder"]).name
@@ -110,7 +110,7 @@ def _track(track: ComparisonRow, document: Mapping[str, Any], measures: Sequence
     groups = [kinds.rows[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
     return {
         "name": track.name,
-        "title": f"{track.name}: {counted(track.made['num_clips'], 'clip')}",
+        "title": f"{track.name}: {pluralise(track.made['num_clips'], 'clip')}",
         "note": _COLUMNS + (_CUT if track.cut else ""),
         "numbers": number_table(track, measures),
         "offsets": [(track.name + end, offset_histogram(list(map(offsets_ms, own)))) for end, own in rows.items() if own],
@@ -130,7 +130,9 @@ def _headline(found: Mapping[str, Any] | None) -> dict[str, str] | None:
     if value is None:
         words = "Not measured: chance takes at least two clips of a kind."
     elif low is not None and low <= 0.0:
-        words = f"Audio and picture of the clips of {found['track']} cannot be told from ones that have nothing to do with "
+        words = (
+            f"Audio and video of the clips of {found['track']} cannot be distinguished from ones that have nothing to do with "
+        )
         words += f"each other. {counts}"
     else:
         words = f"The clips of {found['track']} are {100.0 * value:.0f} % of the way from chance (0) to every audio in step "

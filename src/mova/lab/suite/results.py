@@ -41,7 +41,7 @@ class Headline:
 
     Args:
         track: Whose.
-        name: Of the score.
+        name: Name of the score.
         value: nan if it could not be measured.
     """
 
@@ -55,9 +55,9 @@ def model_results(facts: Mapping[str, Any], rows: Sequence[Row], truths: Sequenc
 
     Args:
         facts: What was run: model, weights, seed and so on.
-        rows: Of all tracks but the floor.
-        truths: Of the floor: the truth through the model's codecs, which gets the same numbers.
-        floors: Of every number, from the truths.
+        rows: Rows of all tracks but the floor.
+        truths: Rows of the floor: the truth through the model's codecs, which gets the same numbers.
+        floors: Floors of every number, from the truths.
     """
     tracks = {
         name: track_results([row for row in rows if row["track"] == name], floors=floors)
@@ -82,8 +82,8 @@ def track_results(rows: Sequence[Row], *, floors: Floors) -> dict[str, Any]:
     """The numbers of one track, and the same of each kind in ``by_kind``.
 
     Args:
-        rows: Of its clips, at least one.
-        floors: Of every number; those of the truths themselves are left out.
+        rows: Rows of its clips, at least one.
+        floors: Floors of every number; those of the truths themselves are left out.
     """
     kinds = dict.fromkeys(row["kind"] for row in rows)
     return {
@@ -99,7 +99,7 @@ def pair_results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Of each quantity, the share of the pairs of clips in which it moves the right way; none if there are no pairs.
 
     Args:
-        rows: Of the track ``counterfactual``.
+        rows: Rows of the track ``counterfactual``.
     """
     made, truth = (
         directional_accuracy([{name: value == 1.0 for name, value in row[column].items()} for row in rows])
@@ -122,7 +122,7 @@ def control_results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Of each control, how many events per clip were made that should not be there; none if there are no controls.
 
     Args:
-        rows: Of the track ``controls``.
+        rows: Rows of the track ``controls``.
     """
     floors = means_of([row["codec"] for row in rows])
     made = means_of([row["values"] for row in rows])

@@ -39,7 +39,7 @@ def run_missing(
         path: As in :func:`run_batches`, and so the others.
         run: What all rows of the file share.
         pool: Where to work.
-        on_row: Told (rows there, rows in all).
+        on_row: Called with (rows there, rows in all).
     """
     return run_batches(jobs, partial(_each, work), path, run=run, batches=_singles, pool=pool, on_row=on_row)
 
@@ -63,7 +63,7 @@ def run_batches(
         run: What all rows of the file share; plain JSON values.
         batches: Sorts jobs into those that are done together; their rows are written together, too.
         pool: Where to work; here, one after the other, if not given. It is shut down if the run is interrupted.
-        on_row: Told (rows there, rows in all), first for those that were there.
+        on_row: Called with (rows there, rows in all), first for those that were there.
 
     Raises:
         RequestError: If the file holds rows of another run.

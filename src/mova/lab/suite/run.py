@@ -13,7 +13,7 @@ from mova._version import __version__
 from mova.checkpoints.layout import Index, read_index
 from mova.lab.suite.clip_row import codec_floors
 from mova.lab.suite.clips import Maker, clip_rows
-from mova.lab.suite.measures import Measure, known_measures
+from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.results import METRICS_VERSION, model_results
 from mova.lab.suite.rows import OnRow, run_batches
 from mova.lab.suite.tracks import SUITES, clip_batches, clip_jobs
@@ -37,21 +37,21 @@ def measure_model(
     Args:
         maker: The model; its folder of clips must exist.
         scripts: What is asked for, on every track.
-        tracks: Names, from :func:`mova.lab.suite.tracks.checked_tracks`.
+        tracks: Names, from :func:`mova.lab.suite.tracks.check_tracks`.
         rows: File of the rows; what is in it is not made again.
-        seed: Of the scripts: a file holds rows of one.
+        seed: Seed of the scripts: a file holds rows of one.
         processes: How many share the work.
         pool: Them; here, one batch after the other, if not given.
-        on_row: Told (rows there, rows in all).
+        on_row: Called with (rows there, rows in all).
         measures: What is measured of each clip, picklable if there is a pool;
-            :func:`~mova.lab.suite.measures.known_measures` if None.
+            :func:`~mova.lab.suite.measures.list_measures` if None.
 
     Raises:
         RequestError: If the file holds rows of another run, or the model cannot make what is asked.
         MediaError: If a file cannot be read or written.
     """
     index = read_index(maker.model)
-    measures = known_measures() if measures is None else measures
+    measures = list_measures() if measures is None else measures
     run = {**run_facts(index, seed=seed, steps=maker.steps), "measures": [one.name for one in measures]}
     found = run_batches(
         clip_jobs(scripts, tracks),
@@ -71,9 +71,9 @@ def run_facts(index: Index, *, seed: int, steps: int | None) -> dict[str, Any]:
     """What all rows of a run share.
 
     Args:
-        index: Of the model.
-        seed: Of the scripts.
-        steps: Of the sampler; the model's own if None.
+        index: Index of the model.
+        seed: Seed of the scripts: a file holds rows of one.
+        steps: Steps of the sampler; the model's own if None.
     """
     return {
         "suite": SUITES[0],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mova.lab.suite.measures import Measure, known_measures
+from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.lab.suite.words import MISSING, number, span
 
@@ -26,10 +26,10 @@ class ComparisonRow:
     """A set of clips, and what its numbers are held against.
 
     Args:
-        name: Of its track.
+        name: Name of its track.
         made: Numbers of the clips.
-        codec: Of the truth through the model's codecs.
-        cut: Of the same clips made with the bridge off; None if there are none.
+        codec: Numbers of rendered clips after the model's codecs.
+        cut: Numbers of the same clips made with the bridge off; None if there are none.
     """
 
     name: str
@@ -60,11 +60,11 @@ def number_table(track: ComparisonRow, measures: Sequence[Measure] | None = None
 
     Args:
         track: The clips and what they are held against.
-        measures: In their order; :func:`~mova.lab.suite.measures.known_measures` if None.
+        measures: In their order; :func:`~mova.lab.suite.measures.list_measures` if None.
     """
     header = ["score", "value", "95 %", "chance", "codec", *(["bridge off"] if track.cut else []), "floor", "clips"]
     rows = []
-    for name in [one.name for one in (known_measures() if measures is None else measures)]:
+    for name in [one.name for one in (list_measures() if measures is None else measures)]:
         found = number_of(track.made, name)
         if found is None:
             continue
@@ -90,7 +90,7 @@ def kind_table(track: ComparisonRow, measures: Sequence[Measure] | None = None) 
     """
     rows, kinds = [], track.of_kinds()
     sides = [side for one in kinds.values() for side in (one.made, one.codec)]
-    headings = {one.name: one.heading for one in (known_measures() if measures is None else measures) if one.heading}
+    headings = {one.name: one.heading for one in (list_measures() if measures is None else measures) if one.heading}
     names = [name for name in headings if any(number_of(side, name) for side in sides)]
     for kind, one in kinds.items():
         chance = {name: found["chance"] for name in names if (found := number_of(one.made, name))}

@@ -44,7 +44,7 @@ class ClipJob:
     """A clip to be made and measured.
 
     Args:
-        key: Of its row: track, kind and seed. Rows of two runs with one key are of the same scene.
+        key: Key of its row: track, kind and seed. Rows of two runs with one key are of the same scene.
         track: As above.
         script: What is asked for.
         pair: It and what differs from it in one thing, on the track ``counterfactual``.
@@ -58,7 +58,7 @@ class ClipJob:
     control: str | None = None
 
 
-def checked_suite(name: str) -> str:
+def check_suite(name: str) -> str:
     """The name of a suite.
 
     Raises:
@@ -69,7 +69,7 @@ def checked_suite(name: str) -> str:
     return name
 
 
-def checked_tracks(names: Sequence[str], *, has_bridge_off: bool = False) -> tuple[str, ...]:
+def check_tracks(names: Sequence[str], *, has_bridge_off: bool = False) -> tuple[str, ...]:
     """Tracks in their own order, each followed by the one with the bridge off if that is wanted.
 
     If none is named they are :data:`TRACKS`; the :data:`NAMED` come last, and always with the bridge.
@@ -121,7 +121,7 @@ def clip_batches(jobs: Sequence[ClipJob], capabilities: Capabilities, *, process
 
     Args:
         jobs: In any order.
-        capabilities: Of the model: the size of its clips.
+        capabilities: Capabilities of the model: size, rate and length of its clips.
         processes: Between which the batches are shared.
     """
     width, height = capabilities.default_size
@@ -142,8 +142,8 @@ def request_of(
     Args:
         script: What is asked for; its rendering is what is given.
         track: One of :data:`TRACKS`, or that with the bridge off; ``controls`` with a control.
-        capabilities: Of the model: size, rate and length of its clips.
-        steps: Of the sampler.
+        capabilities: Capabilities of the model: size, rate and length of its clips.
+        steps: Steps of the sampler.
         control: Family of a scene that takes the script's place.
     """
     scene = None if control is None else control_scene(control, script.seed, capabilities)
@@ -157,7 +157,7 @@ def request_of(
     given = track.removesuffix(BRIDGE_OFF) if control is None else CONTROL_KINDS[control].track
     if given not in ("v2a", "a2v") and not capabilities.needs_first_frame:
         return GenerationRequest.model_validate(values), memory
-    truth = rendered(script, capabilities) if scene is None else control_clip(scene, capabilities)
+    truth = render_truth(script, capabilities) if scene is None else control_clip(scene, capabilities)
     if given == "v2a":
         values["video"] = PREFIX + hashlib.sha256(truth.frames.tobytes()).hexdigest()[:16]
         memory[values["video"]] = truth.frames
@@ -181,7 +181,7 @@ def check_requests(script: Script, tracks: Sequence[str], capabilities: Capabili
             prepare(request, capabilities, memory)
 
 
-def rendered(script: Script, capabilities: Capabilities) -> SceneClip:
+def render_truth(script: Script, capabilities: Capabilities) -> SceneClip:
     """The truth at a model's own size, rates and length."""
     width, height = capabilities.default_size
     fps, num_frames = exact_fps(capabilities.default_fps), capabilities.default_frames

@@ -58,14 +58,14 @@ def label(name: str, measures: Sequence[Measure] = MEASURES) -> str:
     """A number's name in words; one that nobody put into words, such as a learned metric's, stays as it is.
 
     Args:
-        name: Of the number; sync of videos goes by the name behind the dot.
+        name: Name of the number; sync of videos goes by the name behind the dot.
         measures: Whose words are known.
     """
     words = {**WORDS, **{one.name: one.words for one in measures}}
     return words.get(name) or words.get(name.removeprefix("sync."), name)
 
 
-def counted(count: int, one: str) -> str:
+def pluralise(count: int, one: str) -> str:
     """So many of a thing, in the plural where it is one: ``1 clip``, ``2 clips``."""
     return f"{count} {one}{'' if count == 1 else 's'}"
 

@@ -1,4 +1,4 @@
-"""DeSync: by how much Synchformer says that audio and picture are out of step (Iashin et al. 2024, arXiv 2401.16423).
+"""DeSync: by how much Synchformer says that audio and video are out of step (Iashin et al. 2024, arXiv 2401.16423).
 
 The protocol is that of av-benchmark: the first and the last 14 segments of a video (4.8 s each) are judged, each over 21
 offsets from -2 to 2 s in steps of 0.2 s, and DeSync is the mean size of the likeliest. What that can and cannot say:
@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError
-from mova.lab.quality.learned.inputs import audio_at, frame_indices, pictures, resized
+from mova.lab.quality.learned.inputs import audio_at, frame_indices, pictures, resize_square
 from mova.lab.quality.learned.synchformer import NUM_FRAMES as SEGMENT_FRAMES
 from mova.lab.quality.learned.synchformer import NUM_MELS, NUM_OFFSETS, NUM_SEGMENTS, SIDE, read_synchformer
 from mova.lab.quality.learned.synchformer import NUM_STEPS as MEL_STEPS
@@ -108,7 +108,7 @@ def segments(clip: Clip) -> tuple[Tensor, Tensor]:
     count = min((len(indices) - SEGMENT_FRAMES) // 8 + 1, (waveform.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1)
     if count < NUM_SEGMENTS:
         raise UnscorableError(f"it lasts {float(clip.seconds):.2f} s; DeSync needs 4.8 s.")
-    frames = resized(pictures(clip.frames[indices]), SIDE) * 2.0 - 1.0
+    frames = resize_square(pictures(clip.frames[indices]), SIDE) * 2.0 - 1.0
     video = torch.stack([frames[8 * number : 8 * number + SEGMENT_FRAMES] for number in range(count)])
     half = SEGMENT_SAMPLES // 2
     audio = [_log_mel(waveform[half * number : half * number + SEGMENT_SAMPLES]) for number in range(count)]

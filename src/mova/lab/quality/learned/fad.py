@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mova.lab.quality.distances import FEWEST, frechet_distance, kernel_distance
-from mova.lab.quality.learned.inputs import audio_at, filled
+from mova.lab.quality.learned.inputs import audio_at, load_weights
 from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError
 
 SAMPLE_RATE = 16000
@@ -30,9 +30,9 @@ class VGGish(nn.Module):
     """``[N, 1, 96, 64]`` log-mel examples of 0.96 s to ``[N, width]`` embeddings.
 
     Args:
-        width: Of the embedding, 128 in the published network.
-        channels: Of the first convolution, 64; the others are multiples of it.
-        hidden: Of the two layers before the embedding, 4096.
+        width: Width of the embedding, 128 in the published network.
+        channels: Channels of the first convolution, 64; the others are multiples of it.
+        hidden: Width of the two layers before the embedding, 4096.
     """
 
     def __init__(self, width: int = 128, channels: int = 64, hidden: int = 4096) -> None:
@@ -100,7 +100,7 @@ class VGGishFAD:
             CheckpointError: If the weights do not fit.
         """
         network = self.network if self.network is not None else VGGish()
-        return _FadScorer(filled(network, weights, device=device), device, self.fewest)
+        return _FadScorer(load_weights(network, weights, device=device), device, self.fewest)
 
 
 @dataclass(frozen=True, eq=False)

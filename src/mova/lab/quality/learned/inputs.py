@@ -36,7 +36,7 @@ def pictures(frames: npt.NDArray[np.uint8]) -> Tensor:
     return rearrange(torch.from_numpy(np.ascontiguousarray(frames)).float() / 255.0, "t h w c -> t c h w")
 
 
-def resized(images: Tensor, side: int) -> Tensor:
+def resize_square(images: Tensor, side: int) -> Tensor:
     """``[T, C, side, side]`` of ``[T, C, H, W]``: the short side scaled (bicubic, smoothed), the middle cut out."""
     height, width = images.shape[-2:]
     scale = side / min(height, width)
@@ -46,7 +46,7 @@ def resized(images: Tensor, side: int) -> Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-def filled(module: nn.Module, weights: Path, *, device: str) -> nn.Module:
+def load_weights(module: nn.Module, weights: Path, *, device: str) -> nn.Module:
     """A module with weights from a safetensors file, for evaluation.
 
     Args:

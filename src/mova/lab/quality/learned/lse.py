@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from mova.lab.quality.learned.inputs import audio_at, filled, frame_indices
+from mova.lab.quality.learned.inputs import audio_at, frame_indices, load_weights
 from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
 
 FPS, SAMPLE_RATE, SIDE = 25.0, 16000, 224
@@ -34,8 +34,8 @@ class SyncNet(nn.Module):
     """Embeds five frames of lips and 0.2 s of speech into one space.
 
     Args:
-        width: Of the embedding, 1024.
-        share: Of the published numbers of channels, 1; smaller for tests.
+        width: Width of the embedding, 1024.
+        share: Share of the published numbers of channels, 1; smaller for tests.
     """
 
     def __init__(self, width: int = 1024, share: float = 1.0) -> None:
@@ -128,7 +128,7 @@ class LipSync:
         Raises:
             CheckpointError: If the weights do not fit.
         """
-        network = filled(self.network if self.network is not None else SyncNet(), weights, device=device)
+        network = load_weights(self.network if self.network is not None else SyncNet(), weights, device=device)
         assert isinstance(network, SyncNet)
         return _LipSyncScorer(network, device)
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from mova.lab.quality.learned.inputs import filled
+from mova.lab.quality.learned.inputs import load_weights
 
 SIDE, NUM_FRAMES, NUM_MELS, NUM_STEPS, NUM_SEGMENTS, NUM_OFFSETS = 224, 16, 128, 66, 14, 21
 _PATCH, _TUBE, _STRIDE = 16, 2, 10  # pixels or bands, frames, bands and steps between patches of audio
@@ -36,11 +36,11 @@ class Sizes:
     """Of the three transformers; the defaults are the published ones.
 
     Args:
-        width: Of every token.
-        num_layers: Of the towers of picture and audio.
-        num_heads: Of their attention.
-        num_sync_layers: Of the transformer over both.
-        num_sync_heads: Of its attention.
+        width: Width of every token.
+        num_layers: Layers of the towers of video and audio.
+        num_heads: Heads of their attention.
+        num_sync_layers: Layers of the transformer over both.
+        num_sync_heads: Heads of its attention.
     """
 
     width: int = 768
@@ -51,7 +51,7 @@ class Sizes:
 
 
 class Synchformer(nn.Module):
-    """Says by how much picture and audio are apart.
+    """Says by how much video and audio are apart.
 
     Args:
         sizes: Smaller ones are for tests.
@@ -87,7 +87,7 @@ def read_synchformer(weights: Path, *, sizes: Sizes | None = None) -> Synchforme
     Raises:
         CheckpointError: If the file is pickled or broken, or its tensors do not fit.
     """
-    network = filled(Synchformer(sizes), weights, device="cpu")
+    network = load_weights(Synchformer(sizes), weights, device="cpu")
     assert isinstance(network, Synchformer)
     return network
 
@@ -116,7 +116,7 @@ class VideoTower(nn.Module):
         first = repeat(self.cls_token + self.pos_embed[:, :1], "1 1 d -> b 1 d", b=len(video))
         for block in self.blocks:
             first, patches = block(first, patches)
-        pooled = self.spatial_attn_agg.pooled(rearrange(self.norm(patches), "b t n d -> (b t) n d"))
+        pooled = self.spatial_attn_agg.pool(rearrange(self.norm(patches), "b t n d -> (b t) n d"))
         return rearrange(pooled, "(b t) d -> b t d", b=len(video))
 
 
@@ -175,7 +175,7 @@ class PoolingLayer(nn.TransformerEncoderLayer):
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
 
-    def pooled(self, tokens: Tensor) -> Tensor:
+    def pool(self, tokens: Tensor) -> Tensor:
         """``[B, L, D]`` to ``[B, D]``."""
         first = repeat(self.cls_token, "1 1 d -> b 1 d", b=len(tokens))
         out: Tensor = self(torch.cat((first, tokens), dim=1))
@@ -193,7 +193,7 @@ class AudioTower(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """A token for every 0.1 s."""
         tokens = self.ast(audio)[:, 2:]  # without the tokens for the class and for its teacher
-        pooled = self.freq_attn_agg.pooled(rearrange(tokens, "b (f t) d -> (b t) f d", f=_BANDS))
+        pooled = self.freq_attn_agg.pool(rearrange(tokens, "b (f t) d -> (b t) f d", f=_BANDS))
         return rearrange(pooled, "(b t) d -> b t d", b=len(audio))
 
 
@@ -274,10 +274,10 @@ class SyncTransformer(nn.Module):
         self.ln_f = nn.LayerNorm(width)
         self.off_head = nn.Linear(width, NUM_OFFSETS)
 
-    def forward(self, seen: Tensor, heard: Tensor) -> Tensor:
+    def forward(self, video: Tensor, audio: Tensor) -> Tensor:
         """Logits of offsets."""
-        offset, between = (repeat(token, "1 1 d -> b 1 d", b=len(seen)) for token in (self.OFF_tok, self.MOD_tok))
-        x = torch.cat((offset, self.vis_in_lnorm(seen), between, self.aud_in_lnorm(heard)), dim=1)
+        offset, between = (repeat(token, "1 1 d -> b 1 d", b=len(video)) for token in (self.OFF_tok, self.MOD_tok))
+        x = torch.cat((offset, self.vis_in_lnorm(video), between, self.aud_in_lnorm(audio)), dim=1)
         x = x + self.pos_emb_cfg["pos_emb"]
         for block in self.blocks:
             x = block(x)
