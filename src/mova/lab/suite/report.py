@@ -130,10 +130,7 @@ def _headline(found: Mapping[str, Any] | None) -> dict[str, str] | None:
     if value is None:
         words = "Not measured: chance takes at least two clips of a kind."
     elif low is not None and low <= 0.0:
-        words = (
-            f"Audio and video of the clips of {found['track']} cannot be distinguished from ones that have nothing to do with "
-        )
-        words += f"each other. {counts}"
+        words = f"Audio and video of the clips of {found['track']} cannot be distinguished from unrelated ones. {counts}"
     else:
         words = f"The clips of {found['track']} are {100.0 * value:.0f} % of the way from chance (0) to every audio in step "
         words += f"with its picture (1). {counts}"
