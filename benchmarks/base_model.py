@@ -30,8 +30,10 @@ from mova.lab.suite.tracks import check_tracks
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import sample_scripts
-from mova.training.recipe import JointRecipe, LatentsRecipe, load_recipe
-from mova.training.stages import phrasings
+from mova.training.objectives.joint import JointRecipe
+from mova.training.recipe import load_recipe
+from mova.training.stages import LatentsRecipe
+from mova.training.text import phrasings
 
 TEST_SEED = 990_000
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,10 @@ import logging
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, resolve_model
 from mova.checkpoints.load import Components
@@ -20,15 +21,39 @@ from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.request.capabilities import Capabilities
+from mova.request.solver_names import SolverName
 from mova.sampling.scheduler import FlowMatchPairScheduler
 from mova.scenes.kinds import load_kinds
 from mova.training.labels import read_labels
-from mova.training.recipe import ExportRecipe
+from mova.training.recipe import OnStep, Recipe
 
 logger = logging.getLogger(__name__)
 
 
-def run_export(recipe: ExportRecipe) -> None:
+class ExportRecipe(Recipe):
+    """The finished checkpoint folder."""
+
+    stage: Literal["export"] = "export"
+    output: Path
+    codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to ship instead of this run's.")
+    video_codec: str | None = Field(
+        default=None, description="Stage whose video codec to ship; else that of the checkpoint, or of the stage video_codec."
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")
+    num_inference_steps: int = Field(default=16, ge=1)
+    guidance_scale: float = Field(default=2.0, ge=0)
+    solver: SolverName = "adams"
+    max_tokens: int = Field(default=32, ge=8)
+    max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip, made window after window; 0 for none.")
+    licence: str = "apache-2.0"
+
+    def run(self, on_step: OnStep | None = None) -> None:
+        """Put the averaged weights of every stage into one checkpoint folder."""
+        export(self)
+
+
+def export(recipe: ExportRecipe) -> None:
     """Put the averaged weights of every stage into one checkpoint folder.
 
     Raises:

@@ -15,7 +15,7 @@ from mova.errors import CheckpointError, RequestError
 from mova.files import atomic_write
 from mova.scenes.kind import Kind
 from mova.scenes.kinds import labels_of
-from mova.training.processes import process_rank
+from mova.training.parallel import process_rank
 
 
 def choose_labels(run: Path, kinds: Iterable[Kind], *, start_from: str | None = None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from mova.training.processes import process_rank, sum_over_processes
+from mova.training.parallel import process_rank, sum_over_processes
 
 Named = dict[str, torch.nn.Parameter]
 

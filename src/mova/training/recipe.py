@@ -2,22 +2,47 @@
 
 A run of several recipes in order makes a model from nothing: render, train both codecs, encode, train the joint network,
 export. Each stage writes below ``folder`` and is skipped when it is done, so the same command resumes.
+
+A stage is one class: its fields are those of the document, and :meth:`Recipe.run` does the work. A stage that trains derives
+from :class:`TrainRecipe` and says only what it trains (:meth:`TrainRecipe.build`). Packages add stages by the entry point
+``mova.recipes``.
 """
 
 from __future__ import annotations
 
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
+import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mova.data.shards import World
 from mova.errors import RequestError
-from mova.request.solver_names import SolverName
 from mova.scenes.kinds import load_kinds
-from mova.training.noise_maps import NoiseSettings
-from mova.training.trainer import OptimSettings
+from mova.training.objective import Objective
+from mova.training.parallel import choose_device, choose_processes, process_rank, run_in_processes
+from mova.training.trainer import OptimSettings, StepReport, run_training
+
+STAGES = {
+    "render": "mova.training.stages:RenderRecipe",
+    "audio_codec": "mova.training.objectives.audio_codec:AudioCodecRecipe",
+    "video_codec": "mova.training.objectives.video_codec:VideoCodecRecipe",
+    "latents": "mova.training.stages:LatentsRecipe",
+    "joint": "mova.training.objectives.joint:JointRecipe",
+    "planner": "mova.training.objectives.planner:PlannerRecipe",
+    "export": "mova.training.export:ExportRecipe",
+}
+"""The stages of this package: name to module and class."""
+
+ENTRY_POINTS = "mova.recipes"
+
+OnStep = Callable[[StepReport], None]
 
 
 class Strict(BaseModel):
@@ -46,128 +71,63 @@ class WorldSettings(Strict):
         return kinds
 
     def world(self) -> World:
-        """As the value that the renderers take."""
+        """The same as the value that the renderers take."""
         return World(**(self.model_dump() | {"kinds": tuple(self.kinds) if self.kinds else None}))
 
 
-class Stage(Strict):
+class Recipe(Strict, ABC):
     """What every stage has."""
 
-    folder: Path = Field(description="Everything that the run makes goes here.")
+    stage: str
+    folder: Path = Field(description="Folder of the run, for everything that it makes.")
     world: WorldSettings = WorldSettings()
     processes: int | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    @property
+    def key(self) -> str:
+        """Name of the stage within its run."""
+        return self.stage
 
-class RenderRecipe(Stage):
-    """Rendered clips for the codecs."""
+    @abstractmethod
+    def run(self, on_step: OnStep | None = None) -> None:
+        """Do the work, or what is left of it.
 
-    stage: Literal["render"]
-    seed: int = 1
-    num_clips: int = Field(ge=8)
-    num_held_out: int = Field(default=96, ge=8)
-    clips_per_shard: int = Field(default=100, ge=8)
-
-
-class VideoCodecRecipe(Stage):
-    """The video codec."""
-
-    stage: Literal["video_codec"]
-    codec: dict[str, Any] = {}
-    optim: OptimSettings
-    batch_size: int = Field(default=4, ge=1, description="Crops per process.")
-    num_frames: int = Field(default=17, ge=5)
-    crop: int = Field(default=64, ge=32, multiple_of=8)
-    kl_weight: float = 3e-4
-    decoder_only_from: float = Field(default=0.8, ge=0, le=1)
-    latent_noise: float = Field(default=0.0, ge=0)
-    start_from: str | None = Field(default=None, description="Stage of this run, or checkpoint, whose weights to start from.")
-    name: str = "video_codec"
+        Args:
+            on_step: Receives progress, in this process.
+        """
 
 
-class AudioCodecRecipe(Stage):
-    """The audio codec."""
+class TrainRecipe(Recipe):
+    """A stage that trains something."""
 
-    stage: Literal["audio_codec"]
-    codec: dict[str, Any] = {}
-    optim: OptimSettings
-    batch_size: int = Field(default=6, ge=1, description="Sounds per process.")
-    kl_weight: float = 5e-4
-
-
-class LatentsRecipe(Stage):
-    """Latents of many clips."""
-
-    stage: Literal["latents"]
-    seed: int = 2
-    num_clips: int = Field(ge=8)
-    num_held_out: int = Field(default=96, ge=8)
-    clips_per_shard: int = Field(default=250, ge=8)
-    codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to use; else those of this run.")
-
-
-class JointRecipe(Stage):
-    """The joint network and its text encoder."""
-
-    stage: Literal["joint"]
-    joint: dict[str, Any] = Field(default={}, description="Overrides of the base preset: video, audio, bridge.")
-    text_width: int = Field(default=128, ge=32, multiple_of=32)
-    text_layers: int = Field(default=2, ge=1)
-    vocab_size: int = Field(default=768, ge=300)
-    max_tokens: int = Field(default=32, ge=8)
-    optim: OptimSettings
-    noise: NoiseSettings = NoiseSettings()
-    batch_size: int = Field(default=12, ge=1, description="Samples per process.")
-    audio_weight: float = Field(default=1.0, gt=0)
-    cues: bool = Field(default=True, description="Whether the video's tower is told when things happen, where it is known.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="In which matrices are multiplied; auto: bfloat16 where the machine has it in hardware."
-    )
-    phrasings: int = Field(default=1, ge=1, description="Captions per clip to choose from at every draw, its own the first.")
-    compile: bool = Field(default=False, description="Fuse the blocks (torch.compile); on a CPU this needs a C++ compiler.")
-    start_from: str | None = Field(
-        default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
-    )
-
-
-class PlannerRecipe(Stage):
-    """What writes cue sheets from prompts."""
-
-    stage: Literal["planner"]
-    tokenizer_from: str | None = Field(default=None, description="Checkpoint whose tokenizer to use; else that of this run.")
-    width: int = Field(default=128, ge=32, multiple_of=32)
-    layers: int = Field(default=2, ge=1)
-    steps_per_s: int = Field(default=64, ge=8, description="Steps of time per second.")
-    left_open: list[str] = Field(default=[], description="Labels of what follows from a motion, of which no sheet is drawn.")
-    max_tokens: int = Field(default=32, ge=8)
-    batch_size: int = Field(default=128, ge=1, description="Prompts per process.")
     optim: OptimSettings
 
+    @abstractmethod
+    def build(self, device: str) -> Objective:
+        """What is trained, with fresh weights; called once in each process, with the same random numbers.
 
-class ExportRecipe(Stage):
-    """The finished checkpoint folder."""
+        Args:
+            device: Device of the process.
+        """
 
-    stage: Literal["export"]
-    output: Path
-    codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to ship instead of this run's.")
-    video_codec: str | None = Field(
-        default=None, description="Stage whose video codec to ship; else that of the checkpoint, or of the stage video_codec."
-    )
-    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
-    shift: float = Field(default=1.0, gt=0, description="Default of the sampler's schedule.")
-    num_inference_steps: int = Field(default=16, ge=1)
-    guidance_scale: float = Field(default=2.0, ge=0)
-    solver: SolverName = "adams"
-    max_tokens: int = Field(default=32, ge=8)
-    max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip, made window after window; 0 for none.")
-    licence: str = "apache-2.0"
+    def run(self, on_step: OnStep | None = None) -> None:
+        """Train in as many processes as the recipe says, from the newest checkpoint if there is one."""
+        device = choose_device(self.device)
+        run_in_processes(self.train, choose_processes(self.processes, device), device, on_step)
 
+    def train(self, device: str, on_step: OnStep | None) -> None:
+        """Do the work of one process; the first saves the averaged weights.
 
-Recipe = Annotated[
-    RenderRecipe | VideoCodecRecipe | AudioCodecRecipe | LatentsRecipe | JointRecipe | PlannerRecipe | ExportRecipe,
-    Field(discriminator="stage"),
-]
-_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+        Args:
+            device: Device of the process.
+            on_step: Receives every step.
+        """
+        torch.manual_seed(self.optim.seed)
+        objective = self.build(device)
+        averaged = run_training(objective, self.optim, self.folder / self.key, on_step=on_step)
+        if process_rank()[0] == 0:
+            objective.save(averaged, self.folder / self.key)
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -189,13 +149,36 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     for override in overrides:
         _apply(document, override)
     try:
-        return _ADAPTER.validate_python(document)
+        return find_stage(str(document.get("stage", ""))).model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{path}: {where}: {message}.", "Fix the field and run again.", field=where) from error
+
+
+def find_stage(name: str) -> type[Recipe]:
+    """The recipe class of a stage, of this package or of one that adds it by the entry point ``mova.recipes``.
+
+    Raises:
+        RequestError: If no such stage is installed, or what is installed is no recipe.
+    """
+    added = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in STAGES:
+        module, _, attribute = STAGES[name].partition(":")
+        found = getattr(import_module(module), attribute)
+    elif name in added:
+        found = added[name].load()
+    else:
+        known = (*STAGES, *added)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"Use {close[0]}, the nearest." if close else f"Known are {', '.join(known)}."
+        raise RequestError(f"there is no stage {name!r}.", hint, field="stage")
+    if not (isinstance(found, type) and issubclass(found, Recipe)):
         raise RequestError(
-            f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}.", "Fix the field and run again.", field=where
-        ) from error
+            f"the stage {name!r} is no recipe: {found!r}.", "Let its class derive from TrainRecipe.", field="stage"
+        )
+    return found
 
 
 def _apply(document: dict[str, Any], override: str) -> None:

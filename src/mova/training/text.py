@@ -1,11 +1,16 @@
-"""The small text side of ``mova-base``: a byte-level BPE tokenizer learnt from captions, and a tiny UMT5 encoder."""
+"""The text side of ``mova-base``: captions of a clip, a byte-level BPE tokenizer learnt from them, and a small UMT5 encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
+
+from mova.scenes.captions import write_caption
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import find_kind
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int) -> Any:
@@ -56,3 +61,16 @@ def build_text_encoder(vocab_size: int, width: int, num_layers: int) -> nn.Modul
     )
     encoder: nn.Module = UMT5EncoderModel(config)
     return encoder
+
+
+def phrasings(script: Mapping[str, Any], count: int, kinds: Sequence[Kind] = ()) -> list[str]:
+    """``count`` captions of a described script: its own, then others, the same ones every time.
+
+    Args:
+        script: From :func:`mova.data.shards.describe`.
+        count: Captions, at least 1.
+        kinds: Those that are not found by their name.
+    """
+    rng = np.random.default_rng(script["seed"])
+    kind = next((one for one in kinds if one.name == script["kind"]), script["kind"])
+    return [script["caption"], *(write_caption(find_kind(kind), script["attributes"], rng) for _ in range(count - 1))]

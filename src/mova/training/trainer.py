@@ -1,7 +1,8 @@
-"""The training loop: one function for every stage, resumable after ``kill -9``, the same on one process or several.
+"""The training loop: one function for every stage, resumable after ``kill -9``.
 
 Randomness is counter based: batch, noise and dropout of a step depend on (seed, step, rank) only, so that a resumed run
-goes on exactly as it would have. Processes hold equal weights and average their gradients; rank 0 writes.
+goes on exactly as it would have. Processes hold equal weights and average their gradients (``DistributedDataParallel``);
+rank 0 writes.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mova.errors import CheckpointError, MovaError
 from mova.files import atomic_write, remove_leftovers
+from mova.training.objective import Objective, is_matrix
 from mova.training.optimizer import MuonAdamW
-from mova.training.processes import process_rank, sum_over_processes
+from mova.training.parallel import process_rank
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +52,6 @@ class OptimSettings(BaseModel):
     save_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     validate_every: int = Field(default=500, ge=1, description="Steps between validations.")
     seed: int = 0
-
-
-class Objective(Protocol):
-    """What a stage trains: the modules, and the loss of one step."""
-
-    modules: nn.ModuleDict
-
-    def is_matrix(self, name: str) -> bool:
-        """Whether Muon takes the parameter of that name (see :class:`MuonAdamW`)."""
-
-    def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one batch drawn with ``generator``, and numbers to log."""
-
-    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
-        """Numbers on held-out data with the averaged weights; may draw sheets into ``folder``."""
 
 
 @dataclass(frozen=True)
@@ -97,22 +86,27 @@ def run_training(
     folder.mkdir(parents=True, exist_ok=True)
     if rank == 0:
         remove_leftovers(folder)
-    parameters = {n: p for n, p in objective.modules.named_parameters() if p.requires_grad}
+    modules = objective.modules
+    parameters = {n: p for n, p in modules.named_parameters() if p.requires_grad}
     optimizer = MuonAdamW(
         parameters,
-        is_matrix=objective.is_matrix,
+        is_matrix=lambda name: is_matrix(name, objective),
         muon_lr=settings.muon_lr,
         adam_lr=settings.adam_lr,
         weight_decay=settings.weight_decay,
     )
-    ema = {n: p.detach().clone() for n, p in objective.modules.state_dict().items()}
+    averaged = AveragedModel(modules, multi_avg_fn=warm_up_ema(settings.ema_decay)).eval()
     state_file = folder / "state.safetensors"
-    start = _load_state(state_file, objective.modules, ema, optimizer) if state_file.exists() else 0
+    start = _load_state(state_file, modules, averaged, optimizer) if state_file.exists() else 0
+    loss_of: nn.Module = _Loss(objective)
+    if world > 1:
+        # parameters that a step leaves out are named by each process; buckets then keep their order, which exact resume needs
+        loss_of = DistributedDataParallel(loss_of, find_unused_parameters=True, broadcast_buffers=False)
     device = next(iter(parameters.values())).device
     clock = _Clock()
     for step in range(start, settings.num_steps):
         generator = torch.Generator(device=device).manual_seed(step_seed(settings.seed, step, rank))
-        loss, values = objective.loss(step, settings.num_steps, generator)
+        loss, values = loss_of(step, settings.num_steps, generator)
         if not math.isfinite(loss.item()):
             raise MovaError(
                 f"the loss is {loss.item()} at step {step}.",
@@ -120,10 +114,9 @@ def run_training(
             )
         optimizer.zero_grad()
         loss.backward()
-        _average_gradients(parameters, world)
         norm = nn.utils.clip_grad_norm_(list(parameters.values()), settings.grad_clip)
         optimizer.step(learning_rate_factor(step, settings))
-        _update_ema(ema, objective.modules, min(settings.ema_decay, (1 + step) / (10 + step)))
+        averaged.update_parameters(modules)
         if rank != 0:
             continue
         values = {"loss": loss.item(), "grad_norm": float(norm), **values}
@@ -134,28 +127,14 @@ def run_training(
         if done % 20 == 0 or done == settings.num_steps:
             _append(folder / "metrics.jsonl", {"step": done, "seconds_per_step": report.seconds_per_step, **values})
         if done % settings.save_every == 0 or done == settings.num_steps:
-            _save_state(state_file, done, objective.modules, ema, optimizer)
+            _save_state(state_file, done, modules, averaged, optimizer)
         if done % settings.validate_every == 0 or done == settings.num_steps:
-            numbers = objective.validate(done, _averaged(objective.modules, ema), folder)
+            numbers = objective.validate(done, _modules_of(averaged), folder)
             _append(folder / "validation.jsonl", {"step": done, **numbers})
             logger.info("step %d: %s", done, numbers)
     if world > 1:
         dist.barrier()
-    return _averaged(objective.modules, ema)
-
-
-def load_averaged(modules: nn.ModuleDict, folder: Path) -> int:
-    """Load the averaged weights of a stage's newest checkpoint into ``modules``; returns its step.
-
-    Raises:
-        CheckpointError: If there is no checkpoint in ``folder``.
-    """
-    state_file = folder / "state.safetensors"
-    if not state_file.exists():
-        raise CheckpointError(f"no training state in {folder}.", "Run the stage that makes it first.")
-    tensors = load_file(state_file)
-    modules.load_state_dict({n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")})
-    return int(tensors["step"])
+    return _modules_of(averaged)
 
 
 def learning_rate_factor(step: int, settings: OptimSettings) -> float:
@@ -173,36 +152,41 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return (seed * 1_000_003 + step) * 1_009 + rank
 
 
-def _average_gradients(parameters: dict[str, nn.Parameter], world: int) -> None:
-    if world == 1:
-        return
-    for parameter in parameters.values():
-        if parameter.grad is None:  # unused in this process's batch only: zeros keep the exchange aligned
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
-    sum_over_processes(gradients)
-    torch._foreach_div_(gradients, world)
+def warm_up_ema(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Update of an exponential moving average that forgets the first weights fast.
+
+    Args:
+        decay: Decay of each step once ``(1 + n) / (10 + n)``, with n steps averaged, is above it.
+    """
+
+    def update(averaged: Any, current: Any, num_averaged: Any) -> None:
+        steps = int(num_averaged)
+        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(averaged, current, num_averaged)
+
+    return update
 
 
-@torch.no_grad()
-def _update_ema(ema: dict[str, Tensor], modules: nn.Module, decay: float) -> None:
-    current = modules.state_dict()
-    floats = [n for n, t in ema.items() if t.is_floating_point()]
-    torch._foreach_lerp_([ema[n] for n in floats], [current[n] for n in floats], 1.0 - decay)
+class _Loss(nn.Module):
+    """The loss of an objective as a module's forward: what averages the gradients of processes wraps a module."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.trained = objective.modules
+        self.objective = objective
+
+    def forward(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        return self.objective.loss(step, num_steps, generator)
 
 
-def _averaged(modules: nn.ModuleDict, ema: dict[str, Tensor]) -> nn.ModuleDict:
-    import copy
-
-    twin = copy.deepcopy(modules)
-    twin.load_state_dict(ema)
-    twin.zero_grad(set_to_none=True)
-    return twin.eval()
+def _modules_of(averaged: AveragedModel) -> nn.ModuleDict:
+    modules = averaged.module
+    assert isinstance(modules, nn.ModuleDict)
+    return modules
 
 
-def _save_state(path: Path, step: int, modules: nn.Module, ema: dict[str, Tensor], optimizer: MuonAdamW) -> None:
+def _save_state(path: Path, step: int, modules: nn.Module, averaged: nn.Module, optimizer: MuonAdamW) -> None:
     tensors = {f"model.{n}": t for n, t in modules.state_dict().items()}
-    tensors |= {f"ema.{n}": t for n, t in ema.items()}
+    tensors |= {f"averaged.{n}": t for n, t in averaged.state_dict().items()}
     tensors |= {f"optimizer.{n}": t for n, t in optimizer.state_tensors().items()}
     tensors["step"] = torch.tensor(step)
     with atomic_write(path) as beside:
@@ -211,7 +195,7 @@ def _save_state(path: Path, step: int, modules: nn.Module, ema: dict[str, Tensor
             os.fsync(handle.fileno())
 
 
-def _load_state(path: Path, modules: nn.Module, ema: dict[str, Tensor], optimizer: MuonAdamW) -> int:
+def _load_state(path: Path, modules: nn.Module, averaged: nn.Module, optimizer: MuonAdamW) -> int:
     tensors = load_file(path)
 
     def part(prefix: str) -> dict[str, Tensor]:
@@ -219,14 +203,13 @@ def _load_state(path: Path, modules: nn.Module, ema: dict[str, Tensor], optimize
 
     try:
         modules.load_state_dict(part("model."))
+        averaged.load_state_dict(part("averaged."))
         optimizer.load_state_tensors(part("optimizer."))
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"the training state {path} belongs to another model: {error}",
             "Choose another folder, or remove it to start anew.",
         ) from error
-    for name, tensor in part("ema.").items():
-        ema[name].copy_(tensor)
     return int(tensors["step"])
 
 

@@ -8,8 +8,8 @@ import torch
 from mova.models.joint import JointModel
 from mova.scenes.kinds import KINDS, labels_of
 from mova.scenes.world import sample_scripts
+from mova.training.cues import cues_of, with_channels
 from mova.training.precision import PlainAttention, choose_precision
-from mova.training.stages import cues_of, with_channels
 
 
 @pytest.fixture

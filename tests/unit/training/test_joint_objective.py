@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mova.training.cues import sample_cue_mask
+from mova.training.losses import as_map, masked_mean, total_error
 from mova.training.noise_maps import NoiseSettings
-from mova.training.objectives.joint import as_map, masked_mean, sample_cue_mask, total_error
 
 VIDEO = (64, 16, 9, 12, 12)
 

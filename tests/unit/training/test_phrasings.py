@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mova.data.shards import describe
 from mova.scenes.world import sample_scripts
-from mova.training.stages import phrasings
+from mova.training.text import phrasings
 
 
 def test_phrasings_begin_with_the_clips_own_caption_and_never_change() -> None:

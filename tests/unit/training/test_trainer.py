@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError, MovaError
-from mova.training.trainer import OptimSettings, learning_rate_factor, load_averaged, run_training
+from mova.training.objective import Objective
+from mova.training.parallel import device_of_rank, run_in_processes
+from mova.training.trainer import OptimSettings, learning_rate_factor, run_training, step_seed, warm_up_ema
 
 
-class Line:
+class Line(Objective):
     """Fits y = x W to a fixed W: an objective small enough to run hundreds of times."""
 
     def __init__(self, width: int = 3, broken_at: int | None = None) -> None:
         torch.manual_seed(0)
-        self.modules = nn.ModuleDict({"line": nn.Linear(width, 2)})
+        # the second module takes part in every third step only
+        self.modules = nn.ModuleDict({"line": nn.Linear(width, 2), "now_and_then": nn.Linear(width, 2)})
         self.width, self.broken_at = width, broken_at
-
-    def is_matrix(self, name: str) -> bool:
-        return name.endswith("weight")
 
     def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         x = torch.randn(8, self.width, generator=generator)
         loss = (self.modules["line"](x) - x[:, :2]).square().mean()
+        if step % 3 == 0:
+            loss = loss + (self.modules["now_and_then"](x) - x[:, 1:3]).square().mean()
         return (loss * float("nan") if step == self.broken_at else loss), {}
 
-    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
-        return {"norm": float(ema["line"].weight.norm())}
+    def validate(self, step: int, averaged: nn.ModuleDict, folder: Path) -> dict[str, float]:
+        return {"norm": float(averaged["line"].weight.detach().norm())}
 
 
 def settings(num_steps: int = 20) -> OptimSettings:
@@ -57,11 +60,29 @@ def test_a_finished_run_trains_no_further(tmp_path: Path) -> None:
     assert steps == []
 
 
-def test_averaged_weights_load_into_fresh_modules(tmp_path: Path) -> None:
+def test_a_finished_run_gives_its_averaged_weights_again(tmp_path: Path) -> None:
     averaged = run_training(Line(), settings(), tmp_path)
-    fresh = Line().modules
-    assert load_averaged(fresh, tmp_path) == 20
-    assert torch.equal(fresh["line"].weight, averaged["line"].weight)
+    again = run_training(Line(), settings(), tmp_path)
+    assert torch.equal(again["line"].weight, averaged["line"].weight)
+    assert not torch.equal(averaged["line"].weight, Line().modules["line"].weight)
+
+
+def test_the_average_forgets_the_first_weights_and_follows_the_decay_later(tmp_path: Path) -> None:
+    update = warm_up_ema(0.5)
+    values = [torch.tensor([10.0])]
+    update(values, [torch.tensor([0.0])], torch.tensor(1))
+    assert values[0].item() == pytest.approx(10 * 2 / 11)
+    values = [torch.tensor([10.0])]
+    update(values, [torch.tensor([0.0])], torch.tensor(1000))
+    assert values[0].item() == pytest.approx(5.0)
+
+
+def test_what_needs_no_gradient_stays_as_it_is(tmp_path: Path) -> None:
+    objective = Line()
+    objective.modules["now_and_then"].requires_grad_(False)
+    before = objective.modules["now_and_then"].weight.clone()
+    averaged = run_training(objective, settings(), tmp_path)
+    assert torch.equal(averaged["now_and_then"].weight, before)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path: Path) -> None:
@@ -84,18 +105,41 @@ def test_the_rate_warms_up_holds_and_falls_to_zero() -> None:
     assert all(a >= b for a, b in zip(factors[50:], factors[51:], strict=False))
 
 
-def _two(rank: int, store: str, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    averaged = run_training(Line(), settings(), Path(folder))
-    from safetensors.torch import save_file
-
-    save_file({"weight": averaged["line"].weight.detach().clone()}, f"{folder}-{rank}.safetensors")
-    torch.distributed.destroy_process_group()
+def _train_in_two(folder: Path, broken_at: int | None, device: str, on_report: object) -> None:
+    averaged = run_training(Line(broken_at=broken_at), settings(), folder)
+    save_file(averaged.state_dict(), f"{folder}-{torch.distributed.get_rank()}.safetensors")
 
 
-def test_two_processes_keep_equal_weights(tmp_path: Path) -> None:
-    mp.start_processes(_two, args=(str(tmp_path / "store"), str(tmp_path / "run")), nprocs=2, start_method="spawn")
-    from safetensors.torch import load_file
+def test_two_processes_keep_equal_weights_and_resume_bit_for_bit(tmp_path: Path) -> None:
+    run_in_processes(partial(_train_in_two, tmp_path / "whole", None), 2, "cpu", None)
+    with pytest.raises(Exception, match="nan at step 13"):
+        run_in_processes(partial(_train_in_two, tmp_path / "cut", 13), 2, "cpu", None)
+    run_in_processes(partial(_train_in_two, tmp_path / "cut", None), 2, "cpu", None)
+    first, *others = (load_file(f"{tmp_path / name}-{rank}.safetensors") for name in ("whole", "cut") for rank in (0, 1))
+    for other in others:
+        assert first.keys() == other.keys() and all(torch.equal(first[name], other[name]) for name in first)
 
-    first, second = (load_file(tmp_path / f"run-{rank}.safetensors")["weight"] for rank in (0, 1))
-    assert torch.equal(first, second)
+
+def test_two_processes_train_on_the_mean_of_their_gradients(tmp_path: Path) -> None:
+    run_in_processes(partial(_take_one_step, tmp_path), 2, "cpu", None)
+    gradients = []
+    for rank in (0, 1):
+        line = Line()
+        loss, _ = line.loss(0, 20, torch.Generator().manual_seed(step_seed(0, 0, rank)))
+        loss.backward()
+        gradients.append(line.modules["line"].weight.grad)
+    found = load_file(tmp_path / "gradient.safetensors")["gradient"]
+    assert torch.allclose(found, (gradients[0] + gradients[1]) / 2, atol=1e-7)
+
+
+def _take_one_step(folder: Path, device: str, on_report: object) -> None:
+    line = Line()
+    # no clipping, so that the gradient that is left is the mean itself
+    run_training(line, settings(1).model_copy(update={"grad_clip": 1e9}), folder / "run")
+    if torch.distributed.get_rank() == 0:
+        save_file({"gradient": line.modules["line"].weight.grad}, folder / "gradient.safetensors")
+
+
+def test_processes_take_the_gpus_in_order() -> None:
+    assert [device_of_rank("cuda", rank) for rank in (0, 1)] == ["cuda:0", "cuda:1"]
+    assert device_of_rank("cpu", 1) == "cpu"

@@ -7,20 +7,36 @@ Captions, cues and the bridge are dropped for some samples: a network that can d
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from mova.data.latents import LatentSet
-from mova.models.text_encoder import encode_tokens
+from mova.checkpoints.load import load_checkpoint
+from mova.data.latents import LatentSet, open_latents, read_timeline
+from mova.errors import RequestError
+from mova.models.conditions.cues import num_cue_channels
+from mova.models.joint import JointModel
+from mova.models.presets import BASE
+from mova.models.text_encoder import encode_tokens, tokenise
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.network_input import build_input, predict_velocity, timesteps_of
+from mova.sampling.task import Grid
+from mova.scenes.kinds import load_kinds
+from mova.timeline import Timeline
+from mova.training.cues import cue_channels, sample_cue_mask, with_channels
+from mova.training.labels import check_labels, choose_labels, save_labels
+from mova.training.losses import as_map, modality_losses
 from mova.training.noise_maps import ClipShape, NoiseSettings, draw_levels
-
-# embeddings and doors are no hidden weight matrices: AdamW takes them (Jordan et al. 2024)
-NOT_MATRICES = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
+from mova.training.objective import Objective
+from mova.training.precision import PlainAttention, choose_precision
+from mova.training.recipe import TrainRecipe
+from mova.training.text import build_text_encoder, phrasings, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -41,17 +57,132 @@ class Normaliser:
         return (latents - self.audio_mean[:, None]) / self.audio_std[:, None]
 
 
-class JointObjective:
+class JointRecipe(TrainRecipe):
+    """The joint network and its text encoder."""
+
+    stage: Literal["joint"] = "joint"
+    joint: dict[str, Any] = Field(default={}, description="Overrides of the base preset: video, audio, bridge.")
+    text_width: int = Field(default=128, ge=32, multiple_of=32)
+    text_layers: int = Field(default=2, ge=1)
+    vocab_size: int = Field(default=768, ge=300)
+    max_tokens: int = Field(default=32, ge=8)
+    train_text_encoder: bool = Field(default=True, description="Whether the text encoder is trained along, or kept as it is.")
+    noise: NoiseSettings = NoiseSettings()
+    batch_size: int = Field(default=12, ge=1, description="Samples per process.")
+    audio_weight: float = Field(default=1.0, gt=0)
+    cues: bool = Field(default=True, description="Whether the video tower reads when things happen, where it is known.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Number format of matrix products; auto: bfloat16 where the machine has it in hardware."
+    )
+    phrasings: int = Field(default=1, ge=1, description="Captions per clip to choose from at every draw, its own the first.")
+    compile: bool = Field(default=False, description="Fuse the blocks (torch.compile); on a CPU this needs a C++ compiler.")
+    start_from: str | None = Field(
+        default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
+    )
+
+    def build(self, device: str) -> JointObjective:
+        """The network and its text side, fresh or those of a checkpoint, on the encoded clips of the run."""
+        source = self.folder / "latents"
+        latents, held_out = open_latents(source / "train"), open_latents(source / "held_out")
+        timeline, kinds = read_timeline(source), load_kinds(self.world.kinds)
+        captions = [caption for script in latents.scripts for caption in phrasings(script, self.phrasings, kinds)]
+        labels = choose_labels(self.folder, kinds, start_from=self.start_from) if self.cues else ()
+        joint, text_encoder, tokenizer = self._parts(captions, timeline, labels)
+        save_labels(self.folder, labels)
+        text_encoder.requires_grad_(self.train_text_encoder)
+        dtype = choose_precision(self.precision, device)
+        if device == "cpu" and dtype == torch.bfloat16:
+            joint.set_attn_processor(PlainAttention())
+        if self.compile:
+            torch._dynamo.config.recompile_limit = 64  # two towers, levels per sample or per token, their numbers
+            joint.compile_repeated_blocks()
+        ids, masks = tokenise(tokenizer, [*captions, ""], self.max_tokens)
+        held_out_ids, held_out_masks = tokenise(tokenizer, [s["caption"] for s in held_out.scripts], self.max_tokens)
+        return JointObjective(
+            joint,
+            text_encoder,
+            tokenizer,
+            latents,
+            held_out,
+            input_ids=ids,
+            masks=masks,
+            cues=self._cues(latents, timeline, labels),
+            held_out_ids=held_out_ids,
+            held_out_masks=held_out_masks,
+            held_out_cues=self._cues(held_out, timeline, labels),
+            normaliser=read_normaliser(source / "statistics.json"),
+            noise=self.noise,
+            batch_size=self.batch_size,
+            clip=clip_shape(joint, latents, timeline),
+            audio_weight=self.audio_weight,
+            dtype=dtype,
+            device=device,
+        )
+
+    def _parts(self, captions: list[str], timeline: Timeline, labels: tuple[str, ...]) -> tuple[JointModel, nn.Module, Any]:
+        """Network, text encoder and tokenizer."""
+        channels = num_cue_channels(len(labels), stride=timeline.video_stride) if self.cues else 0
+        if self.start_from is not None:
+            parts = load_checkpoint(self.start_from)  # frozen, as for inference
+            if needs_picture(parts.transformer, parts.index.capabilities.cues):
+                raise RequestError(
+                    f"{self.start_from} reads pictures as extra channels, which this stage cannot train.",
+                    "Start from a checkpoint with cue channels, or with none.",
+                    field="start_from",
+                )
+            network = with_channels(parts.transformer, channels)
+            return network.requires_grad_(True).train(), parts.text_encoder, parts.tokenizer
+        tokenizer = train_tokenizer(captions, self.vocab_size)
+        config = {part: {**BASE[part], **self.joint.get(part, {})} for part in ("video", "audio", "bridge")}
+        config["video"]["in_dim"] = config["video"]["out_dim"] + channels
+        config["bridge"] |= {
+            "video_stride": timeline.video_stride,
+            "audio_fps": float(timeline.audio_latents_per_second),
+        }
+        text_encoder = build_text_encoder(len(tokenizer), self.text_width, self.text_layers)
+        return JointModel(**config), text_encoder, tokenizer
+
+    def _cues(self, latents: LatentSet, timeline: Timeline, labels: tuple[str, ...]) -> Tensor | None:
+        """Cue channels of a set of clips ``[N, C', T]``; ``None`` for a network that takes none."""
+        if not self.cues:
+            return None
+        check_labels(latents.scripts, labels)
+        return cue_channels(latents.scripts, labels, num_latents=latents.video.shape[2], timeline=timeline)
+
+
+def needs_picture(network: JointModel, labels: Sequence[str]) -> bool:
+    """Whether a network has condition channels that are no cue channels."""
+    sizes = network.config["video"]
+    return bool(sizes["in_dim"] > sizes["out_dim"] and not labels)
+
+
+def clip_shape(joint: JointModel, latents: LatentSet, timeline: Timeline) -> ClipShape:
+    """The size of the clips of a set of latents, in the tokens of a network."""
+    frames, height, width = latents.video.shape[2:]
+    _, *patch = joint.config["video"]["patch_size"]
+    grid = Grid(frames=frames, height=height, width=width, audio_length=latents.audio.shape[2])
+    return ClipShape(grid, timeline, patch=(patch[0], patch[1]))
+
+
+def read_normaliser(path: Path) -> Normaliser:
+    """Latent statistics as tensors."""
+    statistics = json.loads(path.read_text(encoding="utf-8"))
+    tensors: dict[str, Tensor] = {name: torch.tensor(values) for name, values in statistics.items()}
+    return Normaliser(**tensors)
+
+
+class JointObjective(Objective):
     """Flow matching on cached latents.
 
     Args:
         joint: The dual-tower network.
-        text: The text encoder, trained along.
+        text_encoder: The text encoder; it is trained along if its parameters need a gradient.
+        tokenizer: The tokenizer of the captions, saved beside the network.
         latents: Training latents.
         held_out: Latents for validation.
         input_ids: Token ids ``[N K + 1, S]`` of the training captions, K of each clip together; the last is the empty prompt.
         masks: Their masks.
-        cues: Cue channels of the training clips ``[N, C', T]``; C' is 0 for a network that takes none.
+        cues: Cue channels of the training clips ``[N, C', T]``; ``None`` for a network that takes none.
         held_out_ids: Token ids of the validation captions, likewise.
         held_out_masks: Their masks.
         held_out_cues: Their cue channels.
@@ -64,19 +195,22 @@ class JointObjective:
         device: Where to train.
     """
 
+    not_matrices = ("embedding", "embed", "modulation", "head", "shared", "relative_attention_bias", "patch")
+
     def __init__(
         self,
         joint: nn.Module,
-        text: nn.Module,
+        text_encoder: nn.Module,
+        tokenizer: Any,
         latents: LatentSet,
         held_out: LatentSet,
         *,
         input_ids: Tensor,
         masks: Tensor,
-        cues: Tensor,
+        cues: Tensor | None,
         held_out_ids: Tensor,
         held_out_masks: Tensor,
-        held_out_cues: Tensor,
+        held_out_cues: Tensor | None,
         normaliser: Normaliser,
         noise: NoiseSettings,
         batch_size: int,
@@ -85,17 +219,13 @@ class JointObjective:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> None:
-        self.modules = nn.ModuleDict({"joint": joint, "text": text}).to(device)
-        self.latents, self.held_out = latents, held_out
+        self.modules = nn.ModuleDict({"joint": joint, "text_encoder": text_encoder}).to(device)
+        self.tokenizer, self.latents, self.held_out = tokenizer, latents, held_out
         self.ids, self.masks, self.cues = input_ids, masks, cues
         self.held_out_ids, self.held_out_masks, self.held_out_cues = held_out_ids, held_out_masks, held_out_cues
         self.normaliser, self.noise = normaliser, noise
         self.batch_size, self.clip, self.audio_weight, self.device = batch_size, clip, audio_weight, device
         self.dtype = dtype
-
-    def is_matrix(self, name: str) -> bool:
-        """Muon takes the inner weights; embeddings, modulation and doors go to AdamW."""
-        return not any(part in name for part in NOT_MATRICES)
 
     def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch."""
@@ -111,32 +241,43 @@ class JointObjective:
         levels = draw_levels(self.batch_size, self.clip, self.noise, generator)
         bridge = (torch.rand(self.batch_size, generator=generator, device=self.device) >= self.noise.drop_bridge).float()
         noise = self._noise(AVTensors(video, audio), generator)
-        cues = self.cues[index] * sample_cue_mask(self.batch_size, self.cues.shape[2], self.noise, generator)[:, None].cpu()
+        cues = None
+        if self.cues is not None:
+            cues = self.cues[index] * sample_cue_mask(self.batch_size, self.cues.shape[2], self.noise, generator)[:, None].cpu()
         embeds = self._embeds(self.modules, self.ids[rows], self.masks[rows])
         errors = self._errors(self.modules, AVTensors(video, audio), noise, embeds, cues, levels, bridge)
-        losses = _losses(errors, levels, temporal_sum_weight=self.noise.temporal_sum_weight)
+        losses = modality_losses(errors, levels, temporal_sum_weight=self.noise.temporal_sum_weight)
         total = losses.video + self.audio_weight * losses.audio
         return total, {"video": losses.video.item(), "audio": losses.audio.item()}
 
     @torch.no_grad()
-    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
+    def validate(self, step: int, averaged: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Losses on held-out clips at fixed noise levels, same noise every time."""
         numbers: dict[str, float] = {}
         count = min(64, len(self.held_out.scripts))
         video = self.normaliser.video(self.held_out.video[:count].float()).to(self.device)
         audio = self.normaliser.audio(self.held_out.audio[:count].float()).to(self.device)
         bridge = torch.ones(count, device=self.device)
-        embeds, cues = self._embeds(ema, self.held_out_ids[:count], self.held_out_masks[:count]), self.held_out_cues[:count]
+        embeds = self._embeds(averaged, self.held_out_ids[:count], self.held_out_masks[:count])
+        cues = None if self.held_out_cues is None else self.held_out_cues[:count]
         for sigma in (0.5, 0.8, 0.95):
             noise = self._noise(AVTensors(video, audio), torch.Generator(device=self.device).manual_seed(1234))
             level = torch.full((count,), sigma, device=self.device)
-            errors = self._errors(ema, AVTensors(video, audio), noise, embeds, cues, AVTensors(level, level), bridge)
-            losses = _losses(errors, AVTensors(level, level), temporal_sum_weight=0.0)
+            errors = self._errors(averaged, AVTensors(video, audio), noise, embeds, cues, AVTensors(level, level), bridge)
+            losses = modality_losses(errors, AVTensors(level, level), temporal_sum_weight=0.0)
             numbers |= {f"video@{sigma}": losses.video.item(), f"audio@{sigma}": losses.audio.item()}
         return numbers
 
+    def save(self, averaged: nn.ModuleDict, folder: Path) -> None:
+        """Save the network and the text encoder, and the tokenizer beside them."""
+        super().save(averaged, folder)
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+
     def _embeds(self, modules: nn.ModuleDict, ids: Tensor, masks: Tensor) -> Tensor:
-        embeds: Tensor = encode_tokens(modules["text"], ids.to(self.device), masks.to(self.device))
+        encoder = modules["text_encoder"]
+        needs_gradient = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
+        with torch.set_grad_enabled(needs_gradient):
+            embeds: Tensor = encode_tokens(encoder, ids.to(self.device), masks.to(self.device))
         return embeds
 
     def _noise(self, latents: AVTensors, generator: torch.Generator) -> AVTensors:
@@ -148,7 +289,7 @@ class JointObjective:
         latents: AVTensors,
         noise: AVTensors,
         embeds: Tensor,
-        cues: Tensor,
+        cues: Tensor | None,
         levels: AVTensors,
         bridge: Tensor,
     ) -> AVTensors:
@@ -162,61 +303,10 @@ class JointObjective:
             timesteps_of(levels),
             text=embeds,
             video_fps=float(self.clip.timeline.fps),
-            video_condition=cues[..., None, None] if cues.shape[1] else None,
+            video_condition=None if cues is None else cues[..., None, None],
             a2v_scale=bridge,
             v2a_scale=bridge,
         )
         with torch.autocast(noisy.video.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             velocity = predict_velocity(modules["joint"], network_input)
         return AVTensors(velocity.video - (noise.video - latents.video), velocity.audio - (noise.audio - latents.audio))
-
-
-def sample_cue_mask(batch: int, num_latents: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
-    """``[B, T]`` bool: the latents whose cues are told: none, all, or those of a beginning."""
-    device = generator.device
-    dice, partial = torch.rand(2, batch, generator=generator, device=device)
-    cut = torch.randint(1, num_latents, (batch,), generator=generator, device=device)
-    length = torch.where(partial < noise.partial_cues, cut, num_latents)
-    length = torch.where(dice < noise.drop_cues, 0, length)
-    return torch.arange(num_latents, device=device) < length[:, None]
-
-
-def as_map(level: Tensor, latents: Tensor) -> Tensor:
-    """Noise levels shaped to multiply latents: ``[B]`` or a map ``[B, ...]`` gains the missing axes."""
-    if level.ndim == 1:
-        return level.view(-1, *[1] * (latents.ndim - 1))
-    return level[:, None]
-
-
-def _losses(errors: AVTensors, levels: AVTensors, *, temporal_sum_weight: float) -> AVTensors:
-    """Mean square of what is made, by modality."""
-    return AVTensors(
-        *(_weighed(error, as_map(level, error) > 0, temporal_sum_weight) for error, level in zip(errors, levels, strict=True))
-    )
-
-
-def _weighed(error: Tensor, made: Tensor, temporal_sum_weight: float) -> Tensor:
-    squares = masked_mean(error.square(), made)
-    return squares + temporal_sum_weight * total_error(error, made) if temporal_sum_weight else squares
-
-
-def total_error(error: Tensor, made: Tensor) -> Tensor:
-    """Mean square of ``error [B, C, T, ...]`` summed over time, per token of that time: for errors that are independent from
-    token to token it is as large as their mean square.
-
-    How many events there are is a total: the times of the events are open at high noise and make nearly all of the error of
-    each token, but the sum over time is known from the prompt. Both errors have their least at the same prediction.
-
-    Args:
-        error: Predicted less true velocity.
-        made: Where something is made, broadcast to ``error``; given tokens count for nothing.
-    """
-    weight = made.to(error.dtype).expand_as(error)
-    tokens = weight.sum(dim=2)
-    return masked_mean((error * weight).sum(dim=2).square() / tokens.clamp(min=1.0), tokens > 0)
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values [B, C, ...]`` where ``mask`` (broadcast) holds; 0 where it holds nowhere."""
-    weight = mask.to(values.dtype).expand_as(values)
-    return (values * weight).sum() / weight.sum().clamp(min=1.0)

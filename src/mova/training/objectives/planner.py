@@ -1,30 +1,66 @@
-"""What the cue planner is trained for: the sheets of scripts, from their captions. Nothing is drawn or sounded, so that every
-batch is new.
-"""
+"""The cue planner: the cue sheets of scripts, from their captions. Nothing is drawn or sounded, so that every batch is new."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mova.checkpoints.layout import resolve_model
 from mova.data.shards import World
-from mova.models.conditions.planner import START, plan_cues, sheet_tokens
+from mova.models.conditions.planner import START, build_cue_planner, plan_cues, sheet_tokens
 from mova.models.text_encoder import tokenise
 from mova.scenes.kinds import load_kinds
-from mova.scenes.script import Script
+from mova.scenes.script import MIN_GAP_S, Script
 from mova.scenes.world import write_script
+from mova.training.labels import choose_labels
+from mova.training.objective import Objective
+from mova.training.recipe import TrainRecipe
 
 IGNORED = -100  # torch's own for cross entropy
-NOT_MATRICES = ("shared", "embed_tokens", "relative_attention_bias", "layer_norm", "lm_head")
 HELD_OUT = 2**40
 """Scripts of seeds from here on are for validation."""
 
 
-class PlannerObjective:
+class PlannerRecipe(TrainRecipe):
+    """What writes cue sheets from prompts."""
+
+    stage: Literal["planner"] = "planner"
+    tokenizer_from: str | None = Field(default=None, description="Checkpoint whose tokenizer to use; else that of this run.")
+    width: int = Field(default=128, ge=32, multiple_of=32)
+    layers: int = Field(default=2, ge=1)
+    steps_per_s: int = Field(default=64, ge=8, description="Steps of time per second.")
+    left_open: list[str] = Field(default=[], description="Labels of what follows from a motion, of which no sheet is drawn.")
+    max_tokens: int = Field(default=32, ge=8)
+    batch_size: int = Field(default=128, ge=1, description="Prompts per process.")
+
+    def build(self, device: str) -> PlannerObjective:
+        """A fresh planner for the tokenizer and the labels of the run."""
+        from transformers import PreTrainedTokenizerFast
+
+        folder = self.folder / "joint" if self.tokenizer_from is None else resolve_model(self.tokenizer_from)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+        world = self.world.world()
+        planner = build_cue_planner(
+            text_vocab=len(tokenizer),
+            labels=choose_labels(self.folder, load_kinds(world.kinds), start_from=self.tokenizer_from),
+            seconds=world.seconds,
+            steps_per_s=self.steps_per_s,
+            min_gap_s=MIN_GAP_S,
+            left_open=self.left_open,
+            width=self.width,
+            num_layers=self.layers,
+        )
+        return PlannerObjective(
+            planner, tokenizer, world, batch_size=self.batch_size, max_tokens=self.max_tokens, device=device
+        )
+
+
+class PlannerObjective(Objective):
     """Next tokens of cue sheets.
 
     Args:
@@ -36,16 +72,14 @@ class PlannerObjective:
         device: Where to train.
     """
 
+    not_matrices = ("shared", "embed_tokens", "relative_attention_bias", "layer_norm", "lm_head")
+
     def __init__(
         self, planner: nn.Module, tokenizer: Any, world: World, *, batch_size: int, max_tokens: int, device: str = "cpu"
     ) -> None:
         self.modules = nn.ModuleDict({"planner": planner}).to(device)
         self.tokenizer, self.batch_size, self.max_tokens, self.device = tokenizer, batch_size, max_tokens, device
         self.kinds, self.seconds = load_kinds(world.kinds), world.seconds
-
-    def is_matrix(self, name: str) -> bool:
-        """Muon takes the inner weights; embeddings, tables of positions and norms go to AdamW."""
-        return not any(part in name for part in NOT_MATRICES)
 
     def loss(self, step: int, num_steps: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean cross entropy of a label (or end) and of a time, in nats, summed."""
@@ -54,13 +88,13 @@ class PlannerObjective:
         return labels + times, {"labels": labels.item(), "times": times.item()}
 
     @torch.no_grad()
-    def validate(self, step: int, ema: nn.ModuleDict, folder: Path) -> dict[str, float]:
+    def validate(self, step: int, averaged: nn.ModuleDict, folder: Path) -> dict[str, float]:
         """Cross entropy on other scripts, and how often a drawn sheet has as many cues as the script that it was told of.
 
         One caption in ten does not say how many.
         """
         scripts = self._scripts(range(HELD_OUT, HELD_OUT + 160))
-        planner = ema["planner"].eval()
+        planner = averaged["planner"]
         input_ids, masks = tokenise(self.tokenizer, [script.caption for script in scripts], self.max_tokens)
         sheets = [
             plan_cues(planner, ids, mask, seed=index, before_s=self.seconds)
