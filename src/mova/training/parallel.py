@@ -93,6 +93,8 @@ def run_in_processes(work: Work, processes: int, device: str, on_report: Report 
         return
     context = mp.get_context("spawn")
     reports: Any = context.Queue()
+    # without this, every process warns that a step left no parameter out, which is usual
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with tempfile.TemporaryDirectory() as folder:
         workers = start_processes(
             _run_worker,

@@ -101,7 +101,7 @@ def run_training(
     loss_of: nn.Module = _Loss(objective)
     if world > 1:
         # parameters that a step leaves out are named by each process; buckets then keep their order, which exact resume needs
-        loss_of = DistributedDataParallel(loss_of, find_unused_parameters=True, broadcast_buffers=False)
+        loss_of = DistributedDataParallel(loss_of, find_unused_parameters=True)
     device = next(iter(parameters.values())).device
     clock = _Clock()
     for step in range(start, settings.num_steps):
