@@ -23,9 +23,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from rich.console import Console
 
 from mova.files import atomic_write
-from mova.lab.adherence.families import adherence_floors, score_adherence
+from mova.lab.adherence.judge import adherence_floors, score_adherence
 from mova.lab.adherence.physics import ball_physics, physics_floors
-from mova.lab.read.traits import Traits, read_traits
+from mova.lab.read.events import Reading
+from mova.lab.read.readers import read_all
 from mova.lab.suite.results import means_of
 from mova.lab.sync.floors import LIMITS_MS, floor_of, measure_directions, score_floors, through_mp4
 from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
@@ -64,8 +65,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """All numbers, ready for JSON."""
     rows = {}
     for name in arguments.families.split(","):
-        scenes, traits, physics = videos_of(name, arguments)
-        rows[name] = {**row_of(scenes, traits), "physics": physics_of(scenes, physics)}
+        scenes, readings, physics = videos_of(name, arguments)
+        rows[name] = {**row_of(scenes, readings), "physics": physics_of(scenes, physics)}
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -80,22 +81,22 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def videos_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Traits], list[dict[str, float]]]:
+def videos_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperScene], list[Reading], list[dict[str, float]]]:
     """Scenes of a family, what is read from their videos and, of balls, their physics."""
     places = range(arguments.seed, arguments.seed + arguments.per_family)
     scenes = [make_scene(family, seed, fps=arguments.fps, seconds=arguments.seconds) for seed in places]
-    traits, physics = [], []
+    readings, physics = [], []
     for scene in scenes:
         video = through_mp4(render_scene(scene, width=arguments.size, height=arguments.size))
-        traits.append(read_traits(video, family=family))
-        physics.append(ball_physics(video, traits[-1].reading).values() if family == "bounce" else {})
-    return scenes, traits, physics
+        readings.append(read_all(video, scene))
+        physics.append(ball_physics(video, readings[-1], shutter=scene.shutter).values() if family == "bounce" else {})
+    return scenes, readings, physics
 
 
-def row_of(scenes: list[ClapperScene], traits: list[Traits]) -> dict[str, Any]:
+def row_of(scenes: list[ClapperScene], readings: list[Reading]) -> dict[str, Any]:
     """What is kept of a family: its floor, and how far its true videos are what their captions ask for."""
-    floor = floor_of(scenes, [one.reading for one in traits])
-    asked, floors = score_adherence(scenes, traits), adherence_floors(scenes, traits)
+    floor = floor_of(scenes, readings)
+    asked, floors = score_adherence(scenes, readings), adherence_floors(scenes, readings)
     return {
         "num_clips": floor.num_clips,
         "num_events": floor.num_video,

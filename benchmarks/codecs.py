@@ -88,10 +88,8 @@ def readings(checkpoint: str, folders: Sequence[Path] | None, scripts: Sequence[
     strides = codecs.video_vae.config.scale_factor_temporal, codecs.audio_vae.config.hop_length
     timeline, found = Timeline(FPS, RATE, *strides), []
     for script in scripts:
-        truth = render(script, fps=FPS, sample_rate=RATE)
-        back = through_codecs(codecs, timeline, truth)
-        pair = (truth.frames, truth.waveform), (back.frames, back.waveform)
-        found.append((script.kind, compare(script, *pair, fps=float(FPS), sample_rate=RATE)))
+        truth = render(script, fps=FPS, sample_rate=RATE).clip()
+        found.append((script.kind, compare(script, truth, through_codecs(codecs, timeline, truth))))
     return found
 
 

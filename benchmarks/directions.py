@@ -46,12 +46,13 @@ from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.reroll import rerolled
 from mova.generation.model import MOVAModel
 from mova.generation.run import run_many
-from mova.lab.adherence.judge import Verdict, judge
+from mova.lab.adherence.judge import Verdict, judge_clip
 from mova.lab.documents import machine, write_json
 from mova.lab.suite.clips import BridgeOff
 from mova.media.clip import Clip
 from mova.request.plan import Canvas, resolve
 from mova.request.schema import GenerationRequest
+from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import render, sample_scripts
@@ -256,7 +257,7 @@ def canvas(num_frames: int = 33) -> Canvas:
 
 def judged(case: Case, clip: Clip) -> Reading:
     """The clip against its script."""
-    return {"verdict": judge(case.script, clip.frames, clip.waveform, fps=16.0, sample_rate=RATE)}
+    return {"verdict": judge_clip(clip, as_scene(case.script))}
 
 
 def motion(case: Case, clip: Clip, seams: Sequence[int]) -> Reading:
@@ -328,7 +329,7 @@ def retake(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
         differs = not np.array_equal(clip.waveform[:, slice(*span)], case.truth.waveform[:, slice(*span)])
         whole = judged(case, clip)
         span_s = (span[0] / RATE, span[1] / RATE)
-        anew = Verdict(events_in(whole["verdict"].events, span_s), {})
+        anew = Verdict(events_in(whole["verdict"].times, span_s), {})
         yield {**whole, "span": anew, "rest equal": kept, "new differs": differs}
 
 

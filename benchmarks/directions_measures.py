@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mova.lab.read import ball_track
-from mova.lab.sync.summary import ClipEvents, match
+from mova.lab.read.ball_track import follow_balls
+from mova.lab.sync.pairing import match
+from mova.lab.sync.scores import ClipTimes
 from mova.media.clip import Clip
 from mova.sampling.windows import plan_windows
 from mova.timeline import Timeline
@@ -136,14 +137,14 @@ def jumps(video: Pixels, order: int) -> Floats:
 
 def strides(video: Pixels, order: int) -> Floats:
     """How far the balls of a video go, or how much their velocity changes, from frame to frame: that of the ball with most."""
-    ways = [np.diff(path, n=order, axis=0) for path in ball_track.paths(video).values()]
+    ways = [np.diff(path, n=order, axis=0) for path in follow_balls(video).values()]
     if not ways:
         return np.full(len(video) - order, np.nan)
     farthest: Floats = np.linalg.norm(ways, axis=-1).max(axis=0)
     return farthest
 
 
-def events_in(events: ClipEvents, span_s: tuple[float, float], *, within_ms: float = 45.0) -> ClipEvents:
+def events_in(events: ClipTimes, span_s: tuple[float, float], *, within_ms: float = 45.0) -> ClipTimes:
     """The events whose audio belongs into a span: what is heard in it, what is seen in it, and what either is paired with.
 
     Args:
@@ -156,7 +157,7 @@ def events_in(events: ClipEvents, span_s: tuple[float, float], *, within_ms: flo
         return (times_s >= span_s[0]) & (times_s < span_s[1])
 
     seen, heard = inside(np.asarray(events.video_s) + events.lag_s), inside(np.asarray(events.audio_s))
-    for first, second in match(events.video_s, events.audio_without_lag_s, low_ms=-within_ms, high_ms=within_ms):
+    for first, second in match(events.video_s, np.asarray(events.audio_s) - events.lag_s, low_ms=-within_ms, high_ms=within_ms):
         seen[first] = heard[second] = seen[first] or heard[second]
     return replace(
         events,

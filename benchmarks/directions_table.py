@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mova.lab.adherence.judge import Verdict, summarise
+from mova.lab.adherence.judge import Verdict
+from mova.lab.numbers import average
+from mova.lab.sync.scores import measure
 
 VERDICTS = {"verdict": "", "bridge_off": "bridge off ", "span": "span "}
 """What a reading may hold besides numbers, and how the names of what is summed up of it begin."""
@@ -79,12 +81,15 @@ def summary(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         verdicts: list[Verdict] = [reading[key] for reading in readings if key in reading]
         if not verdicts:
             continue
-        found = summarise(verdicts)
-        result[f"{prefix}F1@45"] = found.sync.windows["45"].f1
-        result[f"{prefix}F1@80"] = found.sync.windows["80"].f1
-        result[f"{prefix}median ms"] = found.sync.median_abs_ms
+        found = measure([verdict.times for verdict in verdicts])
+        result |= {
+            f"{prefix}F1@45": found["f1_45"],
+            f"{prefix}F1@80": found["f1_80"],
+            f"{prefix}median ms": found["median_abs_ms"],
+        }
         if key == "verdict":
-            result |= {name: found.means[name].value for name in ("colour", "count") if name in found.means}
+            means = average([verdict.values for verdict in verdicts])
+            result |= {name: means[name].value for name in ("colour", "count") if name in means}
     for name in sorted({name for reading in readings for name in reading} - set(VERDICTS)):
         values = [float(reading[name]) for reading in readings if name in reading]
         result[name] = float(np.mean(values))

@@ -24,8 +24,8 @@ from rich.console import Console
 from scipy.ndimage import gaussian_filter, shift
 
 from mova.lab.quality.fidelity import mel_distance
-from mova.lab.sync.flow import farneback
-from mova.lab.sync.summary import match
+from mova.lab.read.flow import farneback
+from mova.lab.sync.pairing import match
 from mova.media.loudness import loudness_lufs
 
 ROOT = Path(__file__).parents[1]

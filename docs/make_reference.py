@@ -75,7 +75,7 @@ PAGES = (
         "Sync in milliseconds, faults of clips, quality with and without learned weights.",
         (
             "mova.lab.sync.measure",
-            "mova.lab.sync.summary",
+            "mova.lab.sync.pairing",
             "mova.lab.clapper",
             "mova.media.health.gate",
             "mova.lab.quality.video",

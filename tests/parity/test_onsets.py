@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mova.lab.sync.summary import match
+from mova.lab.sync.pairing import match
 
 onset = pytest.importorskip("mir_eval.onset", reason="mir_eval is not installed; it is in the dev extra")
 

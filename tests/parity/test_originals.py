@@ -12,7 +12,7 @@ from skimage import color, metrics
 from mova.lab.quality import fidelity
 from mova.lab.quality.spectra import magnitudes
 from mova.lab.read.colour import ciede2000, lab
-from mova.lab.sync.flow import farneback
+from mova.lab.read.flow import farneback
 
 
 @pytest.mark.parametrize("seed", [0, 1])

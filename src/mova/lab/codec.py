@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.read.audio_events import hear
-from mova.lab.read.video_events import see
-from mova.lab.sync.summary import Interval, interval, match, mean_interval
+from mova.lab.numbers import Interval, interval, mean_interval, median
+from mova.lab.read.readers import read_events
+from mova.lab.sync.pairing import match
+from mova.media.clip import Clip
+from mova.scenes.clapper.scene import as_scene
 from mova.scenes.script import Script
 
 Floats = npt.NDArray[np.float64]
-Frames = npt.NDArray[np.uint8]
-Waveform = npt.NDArray[np.float32]
 WINDOW_MS = 80.0
 
 
@@ -31,7 +31,7 @@ class CodecReading:
         num_events: True events.
         num_heard: Events heard.
         num_seen: Events seen.
-        names_right: Events heard that audio like what they are, where the kind's sounds tell (see ``hear``); else None.
+        names_right: Events heard that sound like what they are, where the kind's sounds tell (see ``hear``); else None.
     """
 
     psnr_db: float
@@ -58,7 +58,7 @@ class CodecSummary:
         sight_error_ms: Median size of the error of sights.
         seen: As ``heard``.
         seen_extra: As ``heard_extra``.
-        names_right: Share of true events that audio like what they are; nan where sounds have no names.
+        names_right: Share of true events that sound like what they are; nan where sounds have no names.
         names_interval: Of it.
     """
 
@@ -75,37 +75,30 @@ class CodecSummary:
     names_interval: Interval
 
 
-def compare(
-    script: Script, truth: tuple[Frames, Waveform], decoded: tuple[Frames, Waveform], *, fps: float, sample_rate: int
-) -> CodecReading:
+def compare(script: Script, truth: Clip, decoded: Clip) -> CodecReading:
     """Compare a clip that went through codecs with the clip and the script that it was.
 
     Args:
-        script: The true events.
-        truth: Frames ``[T, H, W, 3]`` and audio ``[channels, S]`` as rendered.
+        script: Script with the true events.
+        truth: Clip as rendered.
         decoded: The same after the codecs.
-        fps: Frames per second.
-        sample_rate: Samples per second.
     """
-    frames, audio = decoded
-    error = np.square(frames.astype(np.float64) - truth[0])
-    still = np.median(truth[0], axis=0)
-    moving = (np.abs(truth[0] - still) > 8.0).any(axis=-1)
-    seen, heard = see(frames, fps, kind=script.kind), hear(audio, sample_rate, kind=script.kind)
-    sights = match([event.time_s for event in script.events], [one.time_s for one in seen], low_ms=-80.0, high_ms=80.0)
-    sounds = match(
-        [event.audio_time_s for event in script.events], [one.time_s for one in heard], low_ms=-WINDOW_MS, high_ms=WINDOW_MS
-    )
+    error = np.square(decoded.frames.astype(np.float64) - truth.frames)
+    still = np.median(truth.frames, axis=0)
+    moving = (np.abs(truth.frames - still) > 8.0).any(axis=-1)
+    reading, limits = read_events(decoded, as_scene(script)), {"low_ms": -WINDOW_MS, "high_ms": WINDOW_MS}
+    sights = match([event.time_s for event in script.events], reading.seen_s, **limits)
+    sounds = match([event.audio_time_s for event in script.events], reading.heard_s, **limits)
     named = script.kind not in ("metronome", "fireworks")
     return CodecReading(
         psnr_db=_psnr_db(error),
         moving_psnr_db=_psnr_db(error[moving]) if moving.any() else float("nan"),
-        onset_errors_ms=tuple(1000 * (heard[j].time_s - script.events[i].audio_time_s) for i, j in sounds),
-        sight_errors_ms=tuple(1000 * (seen[j].time_s - script.events[i].time_s) for i, j in sights),
+        onset_errors_ms=tuple(1000 * (reading.heard_s[j] - script.events[i].audio_time_s) for i, j in sounds),
+        sight_errors_ms=tuple(1000 * (reading.seen_s[j] - script.events[i].time_s) for i, j in sights),
         num_events=len(script.events),
-        num_heard=len(heard),
-        num_seen=len(seen),
-        names_right=sum(heard[j].label == script.events[i].label for i, j in sounds) if named else None,
+        num_heard=len(reading.heard),
+        num_seen=len(reading.seen),
+        names_right=sum(reading.heard[j].label == script.events[i].label for i, j in sounds) if named else None,
     )
 
 
@@ -127,11 +120,11 @@ def summarise_codec(readings: Sequence[CodecReading], *, num_resamples: int = 10
     return CodecSummary(
         psnr_db=float(np.mean([reading.psnr_db for reading in readings])),
         moving_psnr_db=float(np.nanmean([reading.moving_psnr_db for reading in readings])),
-        onset_error_ms=_median(np.concatenate(onsets)),
-        onset_interval=interval(np.array([_median(np.concatenate([onsets[i] for i in pick])) for pick in picks])),
+        onset_error_ms=median(np.concatenate(onsets)),
+        onset_interval=interval(np.array([median(np.concatenate([onsets[i] for i in pick])) for pick in picks])),
         heard=num_matched / events,
         heard_extra=(sum(reading.num_heard for reading in readings) - num_matched) / events,
-        sight_error_ms=_median(sights),
+        sight_error_ms=median(sights),
         seen=sights.size / events,
         seen_extra=(sum(reading.num_seen for reading in readings) - sights.size) / events,
         names_right=float(np.mean(shares)) if shares else float("nan"),
@@ -142,7 +135,3 @@ def summarise_codec(readings: Sequence[CodecReading], *, num_resamples: int = 10
 def _psnr_db(squared_error: Floats) -> float:
     # half a grey level is the best that 8 bits can show
     return float(10.0 * np.log10(255.0**2 / max(float(squared_error.mean()), 0.25)))
-
-
-def _median(values: Floats) -> float:
-    return float(np.median(values)) if values.size else float("nan")

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.adherence.families import score_adherence
+from mova.lab.adherence.judge import score_adherence
 from mova.lab.faults import INJECTORS
-from mova.lab.read.readers import Reading, hear_events, read_clip_events, see_events
-from mova.lab.read.traits import Traits, read_traits
+from mova.lab.read.audio_events import hear
+from mova.lab.read.events import Reading
+from mova.lab.read.readers import read_all, read_events
+from mova.lab.read.video_events import see
 from mova.lab.sync.floors import LIMITS_MS, floor_of, measure_directions, through_mp4
 from mova.lab.sync.scores import HEADLINE, ClipTimes, clip_times, measure, true_times
 from mova.media.clip import Clip
@@ -32,7 +34,9 @@ from mova.media.health.gate import KINDS as FAULTS
 from mova.media.health.gate import check_arrays
 from mova.media.remux.edits import Edit, read_edits, set_edits
 from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene, sample_scenes
-from mova.scenes.clapper.scene import ClapperScene
+from mova.scenes.clapper.scene import SHUTTER, ClapperScene
+from mova.scenes.clapper.stages import PICTURES
+from mova.scenes.kinds import KINDS
 from mova.scenes.world import render, sample_scripts
 from mova.timeline import Number
 
@@ -79,12 +83,7 @@ class _Tried:
 
     scene: ClapperScene
     clip: Clip
-    traits: Traits
-
-    @property
-    def reading(self) -> Reading:
-        """Events seen and heard."""
-        return self.traits.reading
+    reading: Reading
 
 
 def self_test(
@@ -123,7 +122,7 @@ def self_test(
         for index in range(num_clips):
             scene = make_scene(name, seed + index, fps=fps, seconds=seconds)
             clip = through_mp4(render_scene(scene, width=size, height=size))
-            tried.append(_Tried(scene, clip, read_traits(clip, family=name)))
+            tried.append(_Tried(scene, clip, read_all(clip, scene)))
     plans = [true_times(one) for one in sample_scenes(seed + 1, num_plans, families=families, fps=fps, seconds=seconds)]
     return [
         *floor_checks(tried),
@@ -157,7 +156,7 @@ def offset_checks(tried: Sequence[_Tried]) -> list[Check]:
     before = measure([clip_times(one.scene, one.reading) for one in tried])["offset_ms"]
     checks = []
     for offset_ms in OFFSETS_MS:
-        found = measure([_heard_again(one, partial(_euler_step, offset_ms=offset_ms)) for one in tried])
+        found = measure([_hear_again(one, partial(_shift, offset_ms=offset_ms)) for one in tried])
         value = found["offset_ms"] - before
         checks.append(Check(f"offset {offset_ms:+g} ms", value, offset_ms - 3.0, offset_ms + 3.0, "ms"))
     return checks
@@ -165,7 +164,7 @@ def offset_checks(tried: Sequence[_Tried]) -> list[Check]:
 
 def drift_check(tried: Sequence[_Tried]) -> Check:
     """Audio that runs slow is found to run slow."""
-    stretched = [_heard_again(one, partial(_stretched, ms_per_s=DRIFT_MS_PER_S)) for one in tried]
+    stretched = [_hear_again(one, partial(_stretch, ms_per_s=DRIFT_MS_PER_S)) for one in tried]
     before = measure([clip_times(one.scene, one.reading) for one in tried])["drift_ms_per_s"]
     value = measure(stretched)["drift_ms_per_s"] - before
     return Check("drift", value, DRIFT_MS_PER_S - 1.5, DRIFT_MS_PER_S + 1.5, "ms/s")
@@ -179,8 +178,8 @@ def shuffle_check(plans: Sequence[ClipTimes], seed: int) -> Check:
     order = np.random.default_rng(seed).permutation(len(plans))
     pictures = [plans[index] for index in order]
     others: list[ClipTimes] = []
-    for family in dict.fromkeys(clip.family for clip in pictures):
-        members = [clip for clip in pictures if clip.family == family]
+    for kind in dict.fromkeys(clip.kind for clip in pictures):
+        members = [clip for clip in pictures if clip.kind == kind]
         others += [
             replace(clip, audio_s=members[place - 1].audio_s, lag_s=members[place - 1].lag_s)
             for place, clip in enumerate(members)
@@ -213,7 +212,7 @@ def edit_list_check(one: _Tried) -> Check:
         # the audio now ends early: leave out the end of the picture
         clip = read_clip(path, num_frames=one.clip.num_frames - round(0.2 * float(one.clip.fps)))
     before = measure([clip_times(one.scene, one.reading)])["offset_ms"]
-    value = measure([clip_times(one.scene, read_clip_events(clip, family=one.scene.family))])["offset_ms"] - before
+    value = measure([clip_times(one.scene, read_events(clip, one.scene))])["offset_ms"] - before
     return Check("edit list honoured", value, -EDIT_MS - 3.0, -EDIT_MS + 3.0, "ms")
 
 
@@ -221,20 +220,18 @@ def control_checks(seed: int, size: int, fps: Number, seconds: Number) -> list[C
     """Nothing is heard where nothing sounds, and nothing is seen where nothing moves."""
     silent = render_scene(make_scene("silent_motion", seed, fps=fps, seconds=seconds), width=size, height=size)
     empty = render_scene(make_scene("off_screen", seed, fps=fps, seconds=seconds), width=size, height=size)
-    black = np.zeros_like(empty.frames)
-    rate = float(empty.fps)
-    return [
-        Check("heard in silence", float(len(hear_events(silent.waveform, 48_000, family="silent_motion"))), 0.0, 0.0),
-        Check("seen in an empty room", float(len(see_events(empty.frames, rate, family="off_screen"))), 0.0, 0.0),
-        Check(
-            "seen in a black video", float(sum(len(see_events(black, rate, family=name)) for name in SYNC_FAMILIES)), 0.0, 0.0
-        ),
-    ]
+    black, rate = np.zeros_like(empty.frames), float(empty.fps)
+    numbers = {
+        "heard in silence": len(hear(silent.waveform, silent.sample_rate, kind="ball")),
+        "seen in an empty room": len(see(empty.frames, rate, kind="ball", shutter=SHUTTER)),
+        "seen in a black video": sum(len(see(black, rate, kind=kind, shutter=SHUTTER)) for kind in (*KINDS, *PICTURES)),
+    }
+    return [Check(name, float(number), 0.0, 0.0) for name, number in numbers.items()]
 
 
 def adherence_checks(tried: Sequence[_Tried]) -> list[Check]:
     """True videos are what their captions ask for."""
-    found = score_adherence([one.scene for one in tried], [one.traits for one in tried], num_resamples=1)
+    found = score_adherence([one.scene for one in tried], [one.reading for one in tried], num_resamples=1)
     return [Check(f"adherence: {name}", number.value, 0.9, 1.0) for name, number in found.items()]
 
 
@@ -274,18 +271,18 @@ def fault_checks(num_clips: int, seed: int) -> list[Check]:
 Audio = npt.NDArray[np.float32]
 
 
-def _heard_again(one: _Tried, change: Callable[[Audio, int], Audio]) -> ClipTimes:
+def _hear_again(one: _Tried, change: Callable[[Audio, int], Audio]) -> ClipTimes:
     """The clip with its audio changed; its picture need not be read again."""
-    heard = hear_events(change(one.clip.waveform, one.clip.sample_rate), one.clip.sample_rate, family=one.scene.family)
+    heard = hear(change(one.clip.waveform, one.clip.sample_rate), one.clip.sample_rate, kind=one.scene.audio.kind)
     return clip_times(one.scene, replace(one.reading, heard=tuple(heard)))
 
 
-def _euler_step(audio: Audio, sample_rate: int, *, offset_ms: float) -> Audio:
+def _shift(audio: Audio, sample_rate: int, *, offset_ms: float) -> Audio:
     """Later by ``offset_ms``; what leaves one end comes in at the other, where the margins are quiet."""
     return np.roll(audio, round(1e-3 * offset_ms * sample_rate), axis=1)
 
 
-def _stretched(audio: Audio, sample_rate: int, *, ms_per_s: float) -> Audio:
+def _stretch(audio: Audio, sample_rate: int, *, ms_per_s: float) -> Audio:
     """Audio that falls behind by ``ms_per_s`` every second."""
     times_s = np.arange(audio.shape[1]) / sample_rate
     slow = [np.interp(times_s / (1.0 + 1e-3 * ms_per_s), times_s, channel) for channel in audio]

@@ -20,12 +20,14 @@ import numpy as np
 
 from mova.errors import MediaError, RequestError
 from mova.generation.model import MOVAModel
-from mova.lab.adherence.judge import Verdict, constraints_of, judge, summarise
+from mova.lab.adherence.judge import Verdict, constraints_of, judge_clip
 from mova.lab.documents import plain, put, write_json
-from mova.lab.sync.summary import mean_interval
+from mova.lab.numbers import average, mean_interval
+from mova.lab.sync.scores import score
 from mova.progress import OnProgress
 from mova.request.schema import GenerationRequest
 from mova.sampling.guidance import Guidance
+from mova.scenes.clapper.scene import as_scene
 from mova.scenes.script import Script
 from mova.scenes.world import sample_scripts
 
@@ -79,7 +81,7 @@ class Row:
         num_clips: Clips made.
         seconds_per_clip: It took.
         columns: ``sync_ms`` (median distance of picture and audio), ``f1_80`` (events paired within 80 ms), ``asked`` (share
-            of what the prompts ask for that is there), and the means of :func:`mova.lab.adherence.judge.summarise`.
+            of what the prompts ask for that is there), and the mean of every value of a verdict.
     """
 
     setting: Setting
@@ -125,10 +127,7 @@ def try_setting(
     clips = model.run_many(
         [request_of(script, setting, num_inference_steps) for script in scripts], batch_size=batch_size, on_progress=on_progress
     )
-    verdicts = [
-        judge(script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
-        for script, clip in zip(scripts, clips, strict=True)
-    ]
+    verdicts = [judge_clip(clip, as_scene(script)) for script, clip in zip(scripts, clips, strict=True)]
     return row_of(setting, verdicts, seconds_per_clip=(time.monotonic() - began) / len(scripts))
 
 
@@ -147,15 +146,15 @@ def request_of(script: Script, setting: Setting, num_inference_steps: int) -> Ge
 
 def row_of(setting: Setting, verdicts: Sequence[Verdict], *, seconds_per_clip: float) -> Row:
     """The numbers of judged clips."""
-    summary = summarise(verdicts)
-    sync, near = summary.sync, summary.sync.windows["80"]
+    sync = score([verdict.times for verdict in verdicts]).numbers
+    means = average([verdict.values for verdict in verdicts])
     asked = [[verdict.values[name] for name in ASKED if name in verdict.values] for verdict in verdicts]
     shares = [float(np.mean(values)) for values in asked if values]
     columns = {
-        "sync_ms": Measured(sync.median_abs_ms, *sync.median_abs_interval),
-        "f1_80": Measured(near.f1, *near.f1_interval),
+        "sync_ms": Measured(sync["median_abs_ms"].value, *sync["median_abs_ms"].interval),
+        "f1_80": Measured(sync["f1_80"].value, *sync["f1_80"].interval),
         "asked": Measured(float(np.mean(shares)) if shares else math.nan, *mean_interval(shares)),
-        **{name: Measured(mean.value, *mean.interval) for name, mean in summary.means.items()},
+        **{name: Measured(mean.value, *mean.interval) for name, mean in sorted(means.items())},
     }
     return Row(setting, len(verdicts), round(seconds_per_clip, 3), columns)
 

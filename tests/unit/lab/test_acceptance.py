@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mova.lab.adherence.judge import constraints_of, judge, summarise
+from mova.lab.adherence.judge import constraints_of, judge, judge_clip
 from mova.lab.codec import compare, summarise_codec
+from mova.lab.numbers import average
+from mova.lab.read.events import Detection, Reading
+from mova.lab.sync.scores import measure
+from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import render, sample_scripts, write_script
-
-RATES = {"fps": 16.0, "sample_rate": 16000}
 
 
 def with_caption(script: Script, caption: str) -> Script:
@@ -23,12 +25,12 @@ def test_the_renderer_s_own_clips_are_in_step_and_as_asked(kind: str) -> None:
     verdicts = []
     for script in sample_scripts(990_000, 3, [kind]):
         clip = render(script)
-        verdicts.append(judge(script, clip.frames, clip.waveform, **RATES))
-    summary = summarise(verdicts)
-    assert summary.sync.windows["45"].f1 == 1.0
-    assert summary.sync.median_abs_ms < 8.0
-    assert all(mean.value == 1.0 for mean in summary.means.values())
-    assert summary.means
+        verdicts.append(judge_clip(clip.clip(), as_scene(script)))
+    sync = measure([verdict.times for verdict in verdicts])
+    assert sync["f1_45"] == 1.0
+    assert sync["median_abs_ms"] < 8.0
+    means = average([verdict.values for verdict in verdicts])
+    assert means and all(mean.value == 1.0 for mean in means.values())
 
 
 def test_only_what_the_caption_says_is_asked_for() -> None:
@@ -55,7 +57,7 @@ def test_the_audio_of_other_keys_is_found_out() -> None:
     script = with_caption(write_script("piano", 3, attributes={"sequence": "C E G"}), "piano notes: c, e, g")
     played = render(script)
     other = replace(script, events=tuple(replace(event, label="B") for event in script.events))
-    wrong = judge(script, played.frames, render(other).waveform, **RATES).values
+    wrong = judge_clip(replace(played.clip(), waveform=render(other).waveform), as_scene(script)).values
     assert (wrong["key_pitch"], wrong["key_asked"], wrong["sequence"], wrong["sequence_heard"]) == (0.0, 0.0, 1.0, 0.0)
     assert wrong["count"] == 1.0
 
@@ -65,18 +67,36 @@ def test_a_clip_with_another_number_or_colour_is_found_out() -> None:
         write_script("mouth", 3, attributes={"colour": "green", "count": 3, "vowel": "ah"}), "a green face says ah three times"
     )
     made = render(write_script("mouth", 3, attributes={"colour": "pink", "count": 2, "vowel": "ee"}))
-    values = judge(asked, made.frames, made.waveform, **RATES).values
+    values = judge_clip(made.clip(), as_scene(asked)).values
     assert (values["colour"], values["count"], values["count_seen"], values["count_heard"]) == (0.0, 0.0, 0.0, 0.0)
     assert values["sound"] == 0.0
 
 
 def test_a_codec_that_changes_nothing_has_the_best_numbers_and_noise_lowers_them() -> None:
     script = write_script("piano", 7)
-    clip = render(script)
-    truth = (clip.frames, clip.waveform)
-    noisy = np.clip(clip.frames + np.random.default_rng(0).normal(0, 8, clip.frames.shape), 0, 255).astype(np.uint8)
-    best = summarise_codec([compare(script, truth, truth, **RATES)])
-    worse = summarise_codec([compare(script, truth, (noisy, clip.waveform), **RATES)])
+    truth = render(script).clip()
+    noisy = np.clip(truth.frames + np.random.default_rng(0).normal(0, 8, truth.frames.shape), 0, 255).astype(np.uint8)
+    best = summarise_codec([compare(script, truth, truth)])
+    worse = summarise_codec([compare(script, truth, replace(truth, frames=noisy))])
     assert best.psnr_db > 50.0 > worse.psnr_db > 25.0
     assert (best.heard, best.seen, best.names_right, best.heard_extra) == (1.0, 1.0, 1.0, 0.0)
     assert best.onset_error_ms < 0.5
+
+
+def test_a_beat_is_asked_for_by_its_word_and_one_missed_tick_is_still_that_beat() -> None:
+    slow = with_caption(write_script("metronome", 3, attributes={"tempo": "slow"}), "a slow metronome ticks")
+    assert constraints_of(slow).rates_hz == pytest.approx((0.0, np.sqrt(1.6 * 2.4)))
+    medium = with_caption(write_script("metronome", 3, attributes={"tempo": "medium"}), "a medium metronome ticks")
+    scene, times_s = as_scene(medium), [event.time_s for event in medium.events]
+    ticks = tuple(Detection(time_s, "", 1.0) for time_s in times_s)
+    assert judge(scene, Reading(ticks, ticks)).values == {"rate": 1.0, "rate_seen": 1.0, "rate_heard": 1.0}
+    faster = tuple(replace(one, time_s=one.time_s / 1.5) for one in ticks)
+    assert judge(scene, Reading(ticks, faster)).values == {"rate": 0.0, "rate_seen": 1.0, "rate_heard": 0.0}
+    assert judge(scene, Reading((*ticks[:1], *ticks[2:]), ticks)).values["rate"] == 1.0
+
+
+def test_thunder_is_late_as_asked_or_else_as_it_sounds() -> None:
+    far = write_script("storm", 3, attributes={"distance": "far", "count": 2})
+    near_sounds = Reading(heard=(Detection(1.0, "near", 1.0),))
+    assert judge(as_scene(with_caption(far, "far lightning, then thunder")), near_sounds).times.lag_s == 0.5
+    assert judge(as_scene(with_caption(far, "lightning strikes twice in a storm")), near_sounds).times.lag_s == 0.0

@@ -15,7 +15,7 @@ import pytest
 from mova.checkpoints.load import Components
 from mova.lab.documents import machine
 from mova.lab.suite.clips import through_codecs
-from mova.lab.sync.summary import ClipEvents
+from mova.lab.sync.scores import ClipTimes
 from mova.pipeline import MOVAPipeline
 from mova.scenes.world import render, sample_scripts, write_script
 from mova.timeline import Timeline
@@ -113,10 +113,10 @@ def test_a_ball_that_fades_within_a_latent_is_not_there_still() -> None:
 
 def test_events_of_a_span_are_judged_with_those_that_they_are_paired_with() -> None:
     measures = script("directions_measures")
-    whole = ClipEvents("storm", (0.3, 0.79, 1.2, 1.7), (0.4, 0.92, 1.5, 1.85), lag_s=0.1)
+    whole = ClipTimes("storm", (0.3, 0.79, 1.2, 1.7), (0.4, 0.92, 1.5, 1.85), lag_s=0.1)
     inside = measures.events_in(whole, (0.8, 1.6))
     assert inside.video_s == (0.79, 1.2) and inside.audio_s == (0.92, 1.5)
-    late = measures.events_in(ClipEvents("ball", (0.79,), (0.81,)), (0.8, 1.6))
+    late = measures.events_in(ClipTimes("ball", (0.79,), (0.81,)), (0.8, 1.6))
     assert late.video_s == (0.79,) and late.audio_s == (0.81,)
 
 

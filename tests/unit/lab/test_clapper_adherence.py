@@ -5,41 +5,36 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mova.lab.adherence.families import ADHERENCE, adherence_floors, adherence_of, request_from_video, score_adherence
-from mova.lab.read.events import Detection
-from mova.lab.read.readers import Reading
-from mova.lab.read.traits import Traits, nearest_voice, read_traits
+from mova.lab.adherence.judge import adherence_floors, constraints_of, judge, score_adherence
+from mova.lab.read.events import Detection, Reading
+from mova.lab.read.readers import read_all
+from mova.lab.read.timbre import nearest_voice
 from mova.lab.sync.floors import through_mp4
 from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
 from mova.scenes.clapper.scene import ClapperScene
 
-COUNTS = {"count_seen", "count_heard"}
+COUNTS = {"count", "count_seen", "count_heard"}
+RATES = {"rate", "rate_seen", "rate_heard"}
 ASKS = {
-    "bounce": COUNTS | {"colour", "material"},
-    "flash_beep": COUNTS | {"colour", "pitch", "tempo_seen", "tempo_heard"},
-    "keys": COUNTS | {"pitch", "order_seen", "order_heard"},
-    "drum": COUNTS | {"order_seen", "order_heard"},
-    "mouth": COUNTS | {"colour", "pitch"},
+    "bounce": COUNTS | {"colour", "sound"},
+    "flash_beep": COUNTS | RATES | {"colour", "sound"},
+    "keys": COUNTS | {"sequence", "sequence_heard", "key_asked", "key_pitch"},
+    "drum": COUNTS | {"sequence", "sequence_heard", "drum_sound"},
+    "mouth": COUNTS | {"colour", "sound", "voice"},
     "collision": COUNTS | {"colour"},
     "far_flash": COUNTS | {"colour"},
-    "moving_source": COUNTS | {"colour", "pitch"},
+    "moving_source": COUNTS | {"colour", "sound"},
     "scrape": COUNTS | {"colour"},
 }
 
 
-def true_traits(scene: ClapperScene) -> Traits:
+def true_reading(scene: ClapperScene) -> Reading:
     """What a perfect reader finds in a perfect video."""
-    seen, heard = (
-        tuple(Detection(one.time_s, one.label, 1.0) for one in scene.events if one.modality == modality)
-        for modality in ("video", "audio")
-    )
+    seen = tuple(Detection(one.time_s, one.label, 1.0) for one in scene.picture.events)
+    heard = tuple(Detection(one.audio_time_s, one.label, 1.0) for one in scene.audio.events)
     given = scene.attributes
     colours = frozenset(str(given[name]) for name in ("colour", "colour2") if name in given)
-    return Traits(Reading(seen, heard), colours, (str(given["voice"]),) * len(heard) if "voice" in given else ())
-
-
-def said(scene: ClapperScene) -> set[str]:
-    return {name for name, value in adherence_of(scene, true_traits(scene)).items() if value is not None}
+    return Reading(seen, heard, colours, (str(given["voice"]),) * len(heard) if "voice" in given else ())
 
 
 @pytest.mark.parametrize("family", SYNC_FAMILIES)
@@ -48,76 +43,70 @@ def test_a_true_video_through_a_codec_is_right_in_all_that_its_caption_asks(fami
     for seed in (3, 4):
         scene = make_scene(family, seed, seconds=2.5)
         clip = through_mp4(render_scene(scene, width=96, height=96))
-        values = adherence_of(scene, read_traits(clip, family=family))
-        wrong += [f"{name}: {value} of {scene.caption!r}" for name, value in values.items() if value not in (None, 1.0)]
+        values = judge(scene, read_all(clip, scene)).values
+        wrong += [f"{name}: {value} of {scene.caption!r}" for name, value in values.items() if value != 1.0]
     assert wrong == []
 
 
 @pytest.mark.parametrize("family", SYNC_FAMILIES)
 def test_each_family_is_asked_for_what_its_captions_name(family: str) -> None:
-    asked = [said(make_scene(family, seed)) for seed in range(8)]
-    assert set().union(*asked) == ASKS[family]
-    assert ASKS[family] <= set(ADHERENCE)
+    scenes = [make_scene(family, seed) for seed in range(8)]
+    assert {name for scene in scenes for name in judge(scene, true_reading(scene)).values} == ASKS[family]
 
 
 def test_what_a_caption_leaves_out_is_not_asked_for() -> None:
     scene = make_scene("bounce", 1)
     brief = replace(scene.picture, caption="a small ball bounces on a wooden floor")
     brief = replace(brief, attributes={**brief.attributes, "size": "small", "floor": "wood"})
-    short = replace(scene, caption=brief.caption, attributes=brief.attributes, picture=brief)
-    assert request_from_video(short).material == "wood"
-    assert request_from_video(short).count is None and request_from_video(short).colours is None
-    values = adherence_of(short, true_traits(short))
-    assert set(values) == set(ADHERENCE)
-    assert {name for name, value in values.items() if value is not None} == {"material"}
+    asked = constraints_of(brief)
+    assert asked.sound == "wood" and asked.count is None and asked.colours is None
+    assert set(judge(replace(scene, picture=brief), true_reading(scene)).values) == {"sound"}
 
 
 def test_a_clip_in_which_nothing_can_be_read_is_wrong_in_all_that_is_asked() -> None:
     for family in SYNC_FAMILIES:
-        values = adherence_of(make_scene(family, 2), Traits(Reading((), ())))
-        assert {value for value in values.values() if value is not None} == {0.0}, family
+        assert set(judge(make_scene(family, 2), Reading()).values.values()) == {0.0}, family
 
 
-def test_a_pad_left_out_costs_its_share_of_the_order_and_a_note_its_place() -> None:
-    drum = next(scene for seed in range(9) if request_from_video(scene := make_scene("drum", seed)).order is not None)
-    traits = true_traits(drum)
-    fewer = replace(traits, reading=Reading(traits.reading.seen[1:], traits.reading.heard))
-    values = adherence_of(drum, fewer)
-    asked = len(drum.times_s("video"))
-    assert values["order_seen"] == pytest.approx((asked - 1) / asked)
-    assert (values["order_heard"], values["count_seen"], values["count_heard"]) == (1.0, 0.0, 1.0)
-    beep = make_scene("flash_beep", 2)
-    traits = true_traits(beep)
-    first, *rest = traits.reading.heard
-    other = replace(traits, reading=Reading(traits.reading.seen, (replace(first, label="nothing"), *rest)))
-    assert adherence_of(beep, other)["pitch"] == pytest.approx(len(rest) / (len(rest) + 1))
+def test_a_pad_left_out_is_another_order_and_a_wrong_note_costs_its_place() -> None:
+    drum = next(scene for seed in range(9) if constraints_of((scene := make_scene("drum", seed)).picture).sequence is not None)
+    reading = true_reading(drum)
+    values = judge(drum, replace(reading, seen=reading.seen[1:])).values
+    assert (values["sequence"], values["sequence_heard"], values["drum_sound"]) == (0.0, 1.0, 1.0)
+    assert (values["count_seen"], values["count_heard"], values["count"]) == (0.0, 1.0, 0.0)
+    keys = next(scene for seed in range(9) if constraints_of((scene := make_scene("keys", seed)).picture).sequence is not None)
+    for scene, column in ((keys, "key_asked"), (make_scene("flash_beep", 2), "sound")):
+        reading = true_reading(scene)
+        first, *rest = reading.heard
+        other = replace(reading, heard=(replace(first, label="nothing"), *rest))
+        assert judge(scene, other).values[column] == pytest.approx(len(rest) / (len(rest) + 1))
 
 
 def test_half_the_tempo_and_another_colour_are_wrong() -> None:
     scene = make_scene("flash_beep", 2)
-    traits = true_traits(scene)
-    slow = tuple(replace(one, time_s=2.0 * one.time_s) for one in traits.reading.seen)
-    values = adherence_of(scene, replace(traits, reading=Reading(slow, traits.reading.heard), colours=frozenset({"blue"})))
-    assert (values["tempo_seen"], values["tempo_heard"], values["colour"]) == (0.0, 1.0, 0.0)
+    reading = true_reading(scene)
+    slow = tuple(replace(one, time_s=2.0 * one.time_s) for one in reading.seen)
+    values = judge(scene, replace(reading, seen=slow, colours=frozenset({"blue"}))).values
+    assert (values["rate_seen"], values["rate_heard"], values["rate"], values["colour"]) == (0.0, 1.0, 0.0, 0.0)
 
 
 def test_means_have_intervals_chance_and_floors() -> None:
     scenes = [make_scene(family, seed) for family in ("keys", "flash_beep") for seed in range(6)]
-    traits = [true_traits(scene) for scene in scenes]
-    floors = adherence_floors(scenes, traits)
-    found = score_adherence(scenes, traits, floors=floors, num_resamples=50)
+    readings = [true_reading(scene) for scene in scenes]
+    floors = adherence_floors(scenes, readings)
+    found = score_adherence(scenes, readings, floors=floors, num_resamples=50)
     assert set(found) == ASKS["keys"] | ASKS["flash_beep"]
     for name, number in found.items():
         assert number.value == 1.0 and number.interval == (1.0, 1.0), name
         assert number.chance < 0.8, name
         assert 1.0 / len(scenes) <= number.floor <= 1.0 / 2.0, name
-    blind = [traits[0], *[Traits(Reading((), ()))] * (len(scenes) - 1)]
+    blind = [readings[0], *[Reading()] * (len(scenes) - 1)]
     seen = score_adherence(scenes, blind, num_resamples=200)["count_seen"]
     assert seen.value == pytest.approx(1.0 / len(scenes))
     assert seen.interval[0] == 0.0 < seen.value < seen.interval[1]
-    assert np.isnan(score_adherence(scenes[:1], traits[:1], num_resamples=2)["count_seen"].chance)
+    assert np.isnan(score_adherence(scenes[:1], readings[:1], num_resamples=2)["count_seen"].chance)
     with pytest.raises(ValueError, match="scenes of all"):
-        score_adherence(scenes, traits[1:])
+        score_adherence(scenes, readings[1:])
     with pytest.raises(ValueError, match="needs clips"):
         score_adherence([], [])
 

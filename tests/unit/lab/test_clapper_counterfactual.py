@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,18 +14,21 @@ from mova.lab.adherence.counterfactual import (
     counterfactual_scripts,
     directional_accuracy,
     judge_pair,
+    measure_quantities,
     moves,
-    quantities,
-    script_measures,
 )
-from mova.lab.read.readers import Reading, hear_events
+from mova.lab.read.audio_events import hear
+from mova.lab.read.events import Reading
+from mova.lab.read.readers import read_all
 from mova.lab.read.timbre import body_hz, centroid_hz, ring_s
+from mova.media.clip import Clip
+from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kinds.ball import BallMotion
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import render, write_script
 
-SILENT = np.zeros((33, 96, 96, 3), np.uint8), np.zeros((1, 33000), np.float32)
+SILENT = Clip(np.zeros((33, 96, 96, 3), np.uint8), np.zeros((1, 33000), np.float32), Fraction(16), 16000)
 NAMES = {
     "ball": {"metal", "size", "count", "colour"},
     "drums": {"count"},
@@ -35,6 +39,10 @@ NAMES = {
     "storm": {"count"},
     "fireworks": {"count", "colour"},
 }
+
+
+def measures_of(script: Script, clip: Clip) -> Measures:
+    return measure_quantities(read_all(clip, as_scene(script)), clip.waveform, clip.sample_rate)
 
 
 def full(kind: str) -> Script:
@@ -82,23 +90,22 @@ def test_where_no_more_events_fit_there_is_one_fewer() -> None:
 @pytest.mark.parametrize("kind", ["ball", "piano", "mouth", "fireworks"])
 def test_true_clips_differ_the_right_way_and_swapped_or_equal_ones_do_not(kind: str) -> None:
     script = full(kind)
-    rates = {"fps": 16.0, "sample_rate": 16000}
-    first = render(script)
-    before = script_measures(first.frames, first.waveform, kind=kind, **rates)
+    first = render(script).clip()
+    before = measures_of(script, first)
     for pair in counterfactual_scripts(script):
-        second = render(pair.second)
-        after = script_measures(second.frames, second.waveform, kind=kind, **rates)
+        second = render(pair.second).clip()
+        after = measures_of(script, second)
         right = moves(pair, before, after)
         assert len(right) == len(pair.directions)
         assert all(right.values()), (pair.first.caption, pair.second.caption, right)
         assert not any(moves(pair, after, before).values())
         assert not any(moves(pair, before, before).values())
-    assert judge_pair(pair, (first.frames, first.waveform), (second.frames, second.waveform), **rates) == right
+    assert judge_pair(pair, first, second) == right
 
 
 def test_clips_in_which_nothing_can_be_read_do_not_move() -> None:
     for pair in counterfactual_scripts(full("ball")):
-        assert not any(judge_pair(pair, SILENT, SILENT, fps=16.0, sample_rate=16000).values())
+        assert not any(judge_pair(pair, SILENT, SILENT).values())
 
 
 def test_measuring_scenes_differ_in_one_thing_and_audio_like_it() -> None:
@@ -121,8 +128,8 @@ def test_measuring_scenes_differ_in_one_thing_and_audio_like_it() -> None:
             measures = []
             for scene in (pair.first, pair.second):
                 audio = synthesise(scene.audio, sample_rate=24_000, num_samples=96_000)
-                reading = Reading((), tuple(hear_events(audio, 24_000, family="bounce")))
-                measures.append(Measures(quantities(reading, audio, 24_000)))
+                reading = Reading(heard=tuple(hear(audio, 24_000, kind="ball")))
+                measures.append(measure_quantities(reading, audio, 24_000))
             outcomes.append(moves(pair, *measures))
     found = directional_accuracy(outcomes)
     # nothing was looked at here

@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 
 from mova.lab.adherence.physics import ball_physics
-from mova.lab.read import sight
-from mova.lab.read.readers import hear_events, read_clip_events, see_events
+from mova.lab.read.audio_events import hear
+from mova.lab.read.light import find_switches
+from mova.lab.read.readers import read_events
+from mova.lab.read.trajectories import find_turns, fit_gravities
+from mova.lab.read.video_events import see
 from mova.lab.sync.floors import floor_of, measure_floor, score_floors
 from mova.lab.sync.scores import NAMES
-from mova.scenes.clapper.families import FAMILIES, SYNC_FAMILIES, make_scene, render_scene
+from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
+from mova.scenes.clapper.stages import PICTURES
+from mova.scenes.kinds import KINDS
 
 
 @pytest.mark.parametrize("family", SYNC_FAMILIES)
 def test_every_event_of_a_small_picture_is_read_once_and_on_time(family: str) -> None:
     scene = make_scene(family, 1, seconds=2.5)
     clip = render_scene(scene, width=96, height=96, sample_rate=24_000)
-    floor = floor_of([scene], [read_clip_events(clip, family=family)])
+    floor = floor_of([scene], [read_events(clip, scene)])
     assert (floor.seen, floor.heard, floor.extra) == (1.0, 1.0, 0)
     # pixels three times as large as in the benchmark
     assert np.abs(floor.video_ms).max() < 5.0
@@ -25,21 +30,22 @@ def test_every_event_of_a_small_picture_is_read_once_and_on_time(family: str) ->
 
 
 def test_nothing_is_seen_in_black_and_nothing_heard_in_silence() -> None:
-    for family in FAMILIES:
-        assert see_events(np.zeros((30, 32, 32, 3), np.uint8), 24.0, family=family) == []
-        assert hear_events(np.zeros((1, 16_000), np.float32), 16_000, family=family) == []
+    for picture in (*KINDS, *PICTURES):
+        assert see(np.zeros((30, 32, 32, 3), np.uint8), 24.0, kind=picture, shutter=1.0) == []
+    for sound in (*KINDS, "scrape"):
+        assert hear(np.zeros((1, 16_000), np.float32), 16_000, kind=sound) == []
 
 
 def test_a_shorter_shutter_is_taken_into_account() -> None:
     light = np.array([0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     for shutter, time_s in ((1.0, 4.5 / 10.0), (0.5, 4.25 / 10.0)):
-        assert [one.time_s for one in sight.steps(light, 10.0, shutter=shutter, least=0.2)] == pytest.approx([time_s])
+        assert find_switches(light, 10.0, shutter=shutter, least=0.2)[0].time_s == pytest.approx(time_s)
 
 
 def test_a_way_that_turns_back_between_two_frames_is_placed_between_them() -> None:
     meets = 0.51
     times = (np.arange(24) + 0.5) / 24.0
-    (turn,) = sight.turns(np.abs(times - meets) * 0.8, 24.0, shutter=1.0)
+    (turn,) = find_turns(np.abs(times - meets) * 0.8, 24.0, shutter=1.0)
     # the frame that holds the turn shows the mean of both ways; it is left out
     assert turn.time_s == pytest.approx(meets, abs=1e-4)
     assert turn.strength == pytest.approx(1.6, abs=1e-3)
@@ -56,30 +62,21 @@ def test_gravity_is_read_from_each_flight_and_its_change_is_seen() -> None:
         ]
         return (floor + arcs[0] + arcs[1]).mean(axis=1)
 
-    assert sight.gravities(video(6.0, 6.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 6.0], rel=1e-3)
-    assert sight.gravities(video(6.0, 3.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 3.0], rel=1e-3)
+    assert fit_gravities(video(6.0, 6.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 6.0], rel=1e-3)
+    assert fit_gravities(video(6.0, 3.0), fps, impacts, shutter=shutter) == pytest.approx([6.0, 3.0], rel=1e-3)
     hidden = video(6.0, 3.0)
     hidden[8:22] = np.nan  # one frame of the first flight is left
-    assert sight.gravities(hidden, fps, impacts, shutter=shutter) == pytest.approx([3.0], rel=1e-3)
-    assert sight.gravities(hidden, fps, impacts[:1], shutter=shutter).size == 0
+    assert fit_gravities(hidden, fps, impacts, shutter=shutter) == pytest.approx([3.0], rel=1e-3)
+    assert fit_gravities(hidden, fps, impacts[:1], shutter=shutter).size == 0
 
 
 def test_a_clapper_ball_keeps_its_restitution_and_its_gravity() -> None:
     scene = make_scene("bounce", 3, seconds=2.5)
     clip = render_scene(scene, width=96, height=96, sample_rate=24_000)
-    found = ball_physics(clip, read_clip_events(clip, family="bounce"))
+    found = ball_physics(clip, read_events(clip, scene), shutter=scene.shutter)
     assert found.restitution_seen == pytest.approx(float(scene.attributes["restitution"]), abs=0.02)
     assert found.restitution_difference < 0.02 and found.energy_gain_rate == 0.0 and found.g_cv < 0.03
     assert found.loudness_speed_rho > 0.9
-
-
-def test_an_unknown_family_and_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="family must be one of"):
-        see_events(np.zeros((8, 8, 8, 3), np.uint8), 24.0, family="flute")
-    with pytest.raises(ValueError, match="frames must be"):
-        see_events(np.zeros((8, 8, 8), np.uint8), 24.0, family="keys")
-    with pytest.raises(ValueError, match="shutter"):
-        see_events(np.zeros((8, 8, 8, 3), np.uint8), 24.0, family="keys", shutter=0.0)
 
 
 def test_the_floor_of_another_codec_is_measured_the_same_way() -> None:

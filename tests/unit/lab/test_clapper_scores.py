@@ -7,8 +7,8 @@ import pytest
 
 from mova.lab.adherence.physics import PHYSICS, Physics, physics_floors, rank_correlation, restitution, restitutions
 from mova.lab.selftest import self_test
+from mova.lab.sync.pairing import drift_ms_per_s, match_aligned
 from mova.lab.sync.scores import HEADLINE, NAMES, ClipTimes, compare, measure, score, true_times
-from mova.lab.sync.summary import aligned_pairs, drift_ms_per_s
 from mova.scenes.clapper.families import sample_scenes
 
 PLANS = [true_times(scene) for scene in sample_scenes(5, 45)]
@@ -82,8 +82,8 @@ def test_a_difference_that_the_meter_cannot_tell_is_called_so() -> None:
 
 def test_alignment_finds_pairs_under_an_offset_and_drift_is_the_slope() -> None:
     video = np.array([0.3, 0.65, 1.4, 1.9])
-    assert aligned_pairs(video, video + 0.4) == [(0, 0), (1, 1), (2, 2), (3, 3)]
-    assert aligned_pairs(video, []) == []
+    assert match_aligned(video, video + 0.4) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+    assert match_aligned(video, []) == []
     assert drift_ms_per_s(video, 20.0 + 5.0 * video) == pytest.approx(5.0)
     assert np.isnan(drift_ms_per_s(video[:2], [1.0, 2.0]))
 

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from mova.lab.quality.fidelity import psnr_db, ssim
 from mova.lab.quality.video import blockiness, motion, optical_flow, temporal_flicker, video_quality
-from mova.lab.sync.flow import farneback
+from mova.lab.read.flow import farneback
 from mova.scenes.world import render, write_script
 
 

@@ -17,7 +17,7 @@ from mova.cli.app import app
 from mova.errors import MediaError, RequestError
 from mova.generation.model import MOVAModel
 from mova.lab.adherence.judge import Verdict
-from mova.lab.sync.summary import ClipEvents
+from mova.lab.sync.scores import ClipTimes
 from mova.lab.tuning import Row, Setting, draw_rows, frontier, prompts, read_rows, row_of, try_setting, write_rows
 from mova.pipeline import MOVAPipeline
 from mova.sampling.guidance import Guidance
@@ -28,7 +28,7 @@ TRIAL = {"model": "tiny", "prompts": ["a ball"]}
 
 
 def verdict(late_s: float, values: dict[str, float]) -> Verdict:
-    return Verdict(ClipEvents("ball", (0.5, 1.0), (0.5 + late_s, 1.0 + late_s)), values)
+    return Verdict(ClipTimes("ball", (0.5, 1.0), (0.5 + late_s, 1.0 + late_s)), values)
 
 
 def row(text: float, late_s: float, colour: float) -> Row:
@@ -49,7 +49,7 @@ def test_a_row_holds_sync_and_the_share_of_what_was_asked_that_is_there() -> Non
     columns = row_of(Setting(2.0), verdicts, seconds_per_clip=1.0).columns
     assert columns["asked"].value == 0.75  # a half and a whole; how it was counted is not asked for
     assert columns["f1_80"].value == 0.5
-    assert columns["sync_ms"].value == pytest.approx(20.0)
+    assert columns["sync_ms"].value == pytest.approx(160.0)  # late is not missing
     assert columns["colour"].value == 1.0 and columns["count"].value == 0.0
     assert columns["asked"].low <= 0.75 <= columns["asked"].high
 
@@ -62,9 +62,7 @@ def test_the_frontier_is_what_no_other_row_beats() -> None:
 
 
 def test_rows_come_back_as_they_were_written_and_only_for_the_same_trial(tmp_path: Path) -> None:
-    silent = row_of(
-        Setting(3.0, 1.0, 0.5, 2.0), [Verdict(ClipEvents("ball", (0.5,), ()), {"count": 0.0})], seconds_per_clip=2.0
-    )
+    silent = row_of(Setting(3.0, 1.0, 0.5, 2.0), [Verdict(ClipTimes("ball", (0.5,), ()), {"count": 0.0})], seconds_per_clip=2.0)
     path = tmp_path / "rows.json"
     assert read_rows(path, TRIAL) == []
     write_rows(path, [silent, row(1.0, 0.0, 1.0)], TRIAL)

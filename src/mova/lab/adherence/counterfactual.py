@@ -1,7 +1,7 @@
 """Does a clip change the right way when one thing in its prompt does? Pairs with one seed and one factor changed.
 
     for pair in counterfactual_scripts(script):            # of the rendered world, for a model: the first is the script itself
-        judge_pair(pair, clip_of(pair.first), clip_of(pair.second), fps=16, sample_rate=16000)
+        judge_pair(pair, clip_of(pair.first), clip_of(pair.second))
     directional_accuracy(outcomes)["metal_decay_s"]        # value, Wilson interval, number of pairs
 
 Only the direction counts, so nothing has to be calibrated: metal rings longer and brighter than wood, a ball from higher up is
@@ -22,22 +22,19 @@ from scipy.stats import binomtest
 
 from mova.errors import RequestError
 from mova.lab.adherence.physics import loudness_db
-from mova.lab.read.attributes import COLOURED, read_colours
-from mova.lab.read.audio_events import hear
-from mova.lab.read.readers import Reading
+from mova.lab.numbers import Interval, median
+from mova.lab.read.attributes import COLOURED
+from mova.lab.read.events import Reading
+from mova.lab.read.readers import read_all
 from mova.lab.read.timbre import body_hz, centroid_hz, ring_s
-from mova.lab.read.video_events import see
-from mova.lab.sync.summary import Interval
-from mova.scenes.clapper.families import make_scene, scene_of
-from mova.scenes.clapper.plans import Plan
-from mova.scenes.clapper.scene import MARGIN_S, ClapperScene
+from mova.media.clip import Clip
+from mova.scenes.clapper.families import make_scene
+from mova.scenes.clapper.scene import MARGIN_S, ClapperScene, as_scene
 from mova.scenes.kinds import KINDS, ball
 from mova.scenes.script import Event, Script, Value
 from mova.scenes.world import write_script
 from mova.timeline import Number
 
-Frames = npt.NDArray[np.uint8]
-Waveform = npt.NDArray[np.float32]
 Scene = TypeVar("Scene")
 CHANCE = 0.5
 HIGHER = 1.6
@@ -139,66 +136,44 @@ def counterfactual_scenes(seed: int, *, fps: Number = 24, seconds: Number = 4) -
     ]
 
 
-def judge_pair(
-    pair: Counterfactual[Script],
-    first: tuple[Frames, Waveform],
-    second: tuple[Frames, Waveform],
-    *,
-    fps: float,
-    sample_rate: int,
-) -> dict[str, bool]:
-    """Whether two clips, made of a pair's two captions with one seed, differ the right way.
+def judge_pair(pair: Counterfactual[Script], first: Clip, second: Clip) -> dict[str, bool]:
+    """Judge whether two clips, made of a pair's two captions with one seed, differ the right way.
 
     Args:
         pair: From :func:`counterfactual_scripts`.
-        first: ``[T, H, W, 3]`` uint8 and ``[channels, S]`` of the first.
-        second: Likewise of the second.
-        fps: Frames per second of both.
-        sample_rate: Samples per second of both.
+        first: Clip of the first.
+        second: Clip of the second.
 
     Returns:
         By the pair's name and the quantity, ``metal_decay_s`` and so on; ``colour`` alone.
     """
-    kind = pair.first.kind
-    found = [script_measures(*clip, kind=kind, fps=fps, sample_rate=sample_rate) for clip in (first, second)]
-    return moves(pair, *found)
+    scene = as_scene(pair.first)
+    return moves(
+        pair, *(measure_quantities(read_all(clip, scene), clip.waveform, clip.sample_rate) for clip in (first, second))
+    )
 
 
-def script_measures(frames: Frames, waveform: Waveform, *, kind: str, fps: float, sample_rate: int) -> Measures:
-    """What is measured of a clip of the rendered world.
-
-    Args:
-        frames: ``[T, H, W, 3]`` uint8.
-        waveform: ``[channels, S]``.
-        kind: Of its script.
-        fps: Frames per second.
-        sample_rate: Samples per second.
-    """
-    reading = Reading(tuple(see(frames, fps, kind=kind)), tuple(hear(waveform, sample_rate, kind=kind)))
-    colours = read_colours(frames, kind=kind) if kind in COLOURED else frozenset()
-    return Measures(quantities(reading, waveform, sample_rate), colours)
-
-
-def quantities(reading: Reading, waveform: Waveform, sample_rate: int) -> dict[str, float]:
-    """All that may have to change, of a clip as it was read; of several sounds the median.
+def measure_quantities(reading: Reading, waveform: npt.NDArray[np.float32], sample_rate: int) -> Measures:
+    """Measure all that may have to change in a clip; of several sounds the median.
 
     Args:
-        reading: Of the clip.
+        reading: Reading of the clip.
         waveform: ``[channels, S]``, its audio.
         sample_rate: Samples per second.
     """
-    times_s = [one.time_s for one in reading.heard]
+    sound, times_s = (waveform, sample_rate), reading.heard_s
     spans = list(pairwise([*times_s, waveform.shape[1] / sample_rate]))
-    return {
+    values = {
         "events_seen": float(len(reading.seen)),
         "events_heard": float(len(reading.heard)),
-        "first_interval_seen_s": _first_interval([one.time_s for one in reading.seen]),
+        "first_interval_seen_s": _first_interval(reading.seen_s),
         "first_interval_heard_s": _first_interval(times_s),
-        "first_level_db": loudness_db(waveform, sample_rate, times_s[0]) if times_s else float("nan"),
-        "decay_s": _median([ring_s(waveform, sample_rate, one, until_s=end) for one, end in spans]),
-        "centroid_hz": _median([centroid_hz(waveform, sample_rate, one, until_s=end) for one, end in spans]),
-        "body_hz": _median([body_hz(waveform, sample_rate, one, until_s=end) for one, end in spans]),
+        "first_level_db": loudness_db(*sound, times_s[0]) if times_s else float("nan"),
+        "decay_s": median([ring_s(*sound, one, until_s=end) for one, end in spans]),
+        "centroid_hz": median([centroid_hz(*sound, one, until_s=end) for one, end in spans]),
+        "body_hz": median([body_hz(*sound, one, until_s=end) for one, end in spans]),
     }
+    return Measures(values, reading.colours)
 
 
 def moves(pair: Counterfactual[Scene], first: Measures, second: Measures) -> dict[str, bool]:
@@ -321,15 +296,8 @@ def _variant(
     caption = f"a {given['size']} {given['colour']} ball falls{drop} and bounces on {given['floor']}"
     motion = replace(motion, flights=(flight,), radius=ball.SIZES[str(given["size"])], floor=str(given["floor"]))
     script = replace(scene.picture, caption=caption, attributes=given, events=events, motion=motion)
-    return scene_of(
-        Plan(script, script, given), family=scene.family, seed=scene.seed, fps=scene.fps, num_frames=scene.num_frames
-    )
+    return replace(scene, picture=script, audio=script)
 
 
 def _first_interval(times_s: Sequence[float]) -> float:
     return times_s[1] - times_s[0] if len(times_s) > 1 else float("nan")
-
-
-def _median(values: Sequence[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.median(finite)) if finite else float("nan")

@@ -1,33 +1,43 @@
-"""Is a clip what its prompt asked for, and is its audio in step? Scores for scripts of the rendered world.
+"""Is a clip what its prompt asked for? One value for each thing that a caption can name.
 
-Where a clip comes from does not matter: the renderer (what the detectors can see at best), a codec (what a model can
-reach at best) or a model. Only what the prompt says is asked for: a prompt that names no colour is not scored for it.
+    reading = read_all(clip, scene)
+    judge(scene, reading).values            # {"count": 1.0, "count_seen": 1.0, "colour": 1.0, "sound": 0.75, ...}
+
+Where a clip comes from does not matter: the renderer (what the detectors can read at best), a codec (what a model can reach at
+best) or a model. Only what the prompt says is asked for: a prompt that names no colour is not scored for it, and what could
+not be read is 0. Chance is what another scene's clip is worth against this scene's caption; the floor is what the meter takes
+off true clips.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from mova.lab.read.attributes import COLOURED, read_colours
-from mova.lab.read.audio_events import hear
-from mova.lab.read.events import Detection
-from mova.lab.read.video_events import see
-from mova.lab.sync.summary import ClipEvents, Interval, SyncScore, match, mean_interval, score_clips
+from mova.lab.numbers import Interval, Number, average, share_floors
+from mova.lab.read.attributes import COLOURED
+from mova.lab.read.events import Detection, Reading
+from mova.lab.read.readers import read_all
+from mova.lab.sync.pairing import match
+from mova.lab.sync.scores import ClipTimes, choose_others, clip_times
+from mova.media.clip import Clip
 from mova.scenes.captions import NUMBERS, times
-from mova.scenes.kinds import metronome, siren, storm
+from mova.scenes.clapper import stages
+from mova.scenes.clapper.scene import ClapperScene
+from mova.scenes.kind import ReadingHints
+from mova.scenes.kinds import definition_of
 from mova.scenes.script import Script
 
-Frames = npt.NDArray[np.uint8]
-Waveform = npt.NDArray[np.float32]
-COUNTED = ("ball", "drums", "piano", "mouth", "storm", "fireworks")
-"""The kinds whose prompts say how many events there are."""
+BETWEEN = ("key_pitch", "drum_sound")
+"""Columns that hold what is seen against what is heard, and neither against the prompt."""
 SAME_MS = 80.0
 """An event seen and one heard this near to each other are taken for the same."""
+RATE = 1.15
+"""A mean rate off by at most this factor is right; captions round to 5 a minute."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +45,20 @@ class PromptConstraints:
     """What a prompt says of a clip; None where it says nothing.
 
     Args:
-        colours: Of the subject.
+        colours: Colours of the subject.
         count: Number of events.
         sequence: Pads or keys in order.
-        audio: What every event sounds like: floor, vowel, near or far.
-        rate_hz: Events per second, by a word for tempo or speed.
+        sound: Label of every sound: floor, vowel, note, near or far.
+        voice: Voice of every sound: low or high.
+        rates_hz: Range of the rate of events, by a word for tempo or speed or by a number.
     """
 
     colours: frozenset[str] | None
     count: int | None
     sequence: tuple[str, ...] | None
     sound: str | None
-    rate_hz: float | None
+    voice: str | None
+    rates_hz: Interval | None
 
 
 @dataclass(frozen=True)
@@ -54,139 +66,178 @@ class Verdict:
     """One clip against its prompt. A value is 1 or 0, or a share; a missing one was not asked for.
 
     Args:
-        events: Times seen and heard, for the sync score.
-        values: By column: ``colour``, ``count`` (seen and heard), ``count_seen``, ``count_heard``, ``sequence`` (seen),
-            ``sequence_heard``, ``key_pitch`` (of keys seen lit, the share that sounds at that moment with its own
-            pitch), ``key_asked`` (share of the asked keys that are heard in their place), ``drum_audio`` (as
-            ``key_pitch``, for pads), ``audio`` (share of events heard that audio as asked), ``rate``.
+        times: Times seen and heard, for the scores of sync.
+        values: By column: ``colour``; ``count`` (seen and heard), ``count_seen``, ``count_heard``; ``sequence`` (seen),
+            ``sequence_heard``; ``key_asked`` (share of the asked keys that are heard in their place); ``key_pitch`` (of keys
+            seen lit, the share that sounds at that moment with its own pitch), ``drum_sound`` (the same of pads); ``sound``
+            (share of the sounds that are as asked), ``voice`` (share of the sounds with the voice asked); ``rate`` (seen and
+            heard), ``rate_seen``, ``rate_heard``.
     """
 
-    events: ClipEvents
+    times: ClipTimes
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean over clips and its 95 % interval."""
-
-    value: float
-    interval: Interval
-    num_clips: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A set of clips: their sync, and the mean of every column over the clips that were asked for it."""
-
-    sync: SyncScore
-    means: Mapping[str, Mean]
-
-
-def judge(script: Script, frames: Frames, waveform: Waveform, *, fps: float, sample_rate: int) -> Verdict:
-    """Look at and listen to a clip that was made for a script's caption.
+def judge(scene: ClapperScene, reading: Reading) -> Verdict:
+    """Judge a clip that was made for a scene's caption.
 
     Args:
-        script: What was asked for. Of its events only the lag of thunder is used, and only if the caption speaks of it.
-        frames: ``[T, H, W, 3]`` uint8.
-        waveform: ``[channels, S]`` or ``[S]``.
-        fps: Frames per second.
-        sample_rate: Samples per second.
+        scene: Scene that was asked for. Of its truth only the lag it means is used; of thunder only if the caption says it.
+        reading: Reading of the clip.
     """
-    wish = constraints_of(script)
-    seen, heard = see(frames, fps, kind=script.kind), hear(waveform, sample_rate, kind=script.kind)
-    events = ClipEvents(script.kind, _times(seen), _times(heard), lag_s=_lag_s(script, wish, heard))
+    asked, kind = constraints_of(scene.picture), scene.picture.kind
+    seen, heard = _labels(reading.seen), _labels(reading.heard)
     values: dict[str, float] = {}
-    if wish.colours is not None:
-        values["colour"] = float(read_colours(frames, kind=script.kind) == wish.colours)
-    if wish.count is not None:
-        values["count_seen"], values["count_heard"] = float(len(seen) == wish.count), float(len(heard) == wish.count)
-        values["count"] = values["count_seen"] * values["count_heard"]
-    if wish.sequence is not None:
-        values["sequence"] = float(_labels(seen) == wish.sequence)
-        values["sequence_heard"] = float(_labels(heard) == wish.sequence)
-    if script.kind == "piano" and wish.sequence is not None:
-        values["key_asked"] = _share_in_place(_labels(heard), wish.sequence)
-    if script.kind in ("piano", "drums") and seen:
-        values["key_pitch" if script.kind == "piano" else "drum_sound"] = _agreement(seen, heard)
-    if wish.sound is not None:
-        values["sound"] = float(np.mean([one.label == wish.sound for one in heard])) if heard else 0.0
-    if wish.rate_hz is not None:
-        values["rate"] = float(_nearest_rate(script.kind, seen) == _nearest_rate(script.kind, heard) == wish.rate_hz)
-    return Verdict(events, values)
+    if asked.colours is not None:
+        values["colour"] = float(reading.colours == asked.colours)
+    if asked.count is not None:
+        values |= _both("count", *(len(found) == asked.count for found in (seen, heard)))
+    if asked.sequence is not None:
+        values |= {"sequence": float(seen == asked.sequence), "sequence_heard": float(heard == asked.sequence)}
+        if kind == "piano":
+            right = sum(one == other for one, other in zip(heard, asked.sequence, strict=False))
+            values["key_asked"] = right / max(len(heard), len(asked.sequence))
+    if kind in ("piano", "drums") and seen:
+        values["key_pitch" if kind == "piano" else "drum_sound"] = _agreement(reading)
+    if asked.sound is not None:
+        values["sound"] = _share(heard, asked.sound)
+    if asked.voice is not None:
+        values["voice"] = _share(reading.voices, asked.voice)
+    if asked.rates_hz is not None:
+        low, high = asked.rates_hz
+        is_even = bool(hints_of(scene.picture).rates_hz)
+        rates = (_rate_hz(times_s, is_even=is_even) for times_s in (reading.seen_s, reading.heard_s))
+        values |= _both("rate", *(low <= rate <= high for rate in rates))
+    return Verdict(replace(clip_times(scene, reading), lag_s=_lag_s(scene, asked, heard)), values)
 
 
-def summarise(verdicts: Sequence[Verdict]) -> Summary:
-    """Scores of a set of clips.
+def judge_clip(clip: Clip, scene: ClapperScene) -> Verdict:
+    """Read a clip that was made for a scene's caption, and judge it."""
+    return judge(scene, read_all(clip, scene))
+
+
+def score_adherence(
+    scenes: Sequence[ClapperScene],
+    readings: Sequence[Reading],
+    *,
+    floors: Mapping[str, float] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Number]:
+    """Average every value over the clips that were asked for it.
+
+    Args:
+        scenes: Scenes that were asked for.
+        readings: Reading of the clip of each.
+        floors: By name, from :func:`adherence_floors`.
+        num_resamples: Draws of the bootstrap over clips.
+        seed: Seed of the bootstrap and of the choice of other clips.
+
+    Returns:
+        By the columns of a :class:`Verdict`. The chance level is that of some other clips of the family for each caption; nan
+        where there are none.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are no clips, or not as many of the one as of the other.
     """
-    columns = sorted({name for verdict in verdicts for name in verdict.values})
-    means = {}
-    for name in columns:
-        values = [verdict.values[name] for verdict in verdicts if name in verdict.values]
-        means[name] = Mean(float(np.mean(values)), mean_interval(values), len(values))
-    return Summary(score_clips([verdict.events for verdict in verdicts]), means)
+    if not scenes or len(scenes) != len(readings):
+        raise ValueError(f"adherence needs clips and the scenes of all; got {len(scenes)} scenes and {len(readings)} clips.")
+    families = [scene.family for scene in scenes]
+    own = [judge(scene, reading).values for scene, reading in zip(scenes, readings, strict=True)]
+    by_chance = []
+    for index, (scene, reading) in enumerate(zip(scenes, readings, strict=True)):
+        for other in (readings[place] for place in choose_others(families, index, seed)):
+            mixed = judge(scene, replace(reading, heard=other.heard)).values
+            alone = {name: value for name, value in judge(scene, other).values.items() if name not in BETWEEN}
+            by_chance.append(alone | {name: mixed[name] for name in BETWEEN if name in mixed})
+    return average(own, by_chance=by_chance, floors=floors, num_resamples=num_resamples, seed=seed)
+
+
+def adherence_floors(scenes: Sequence[ClapperScene], readings: Sequence[Reading]) -> dict[str, float]:
+    """What the meter takes off true clips: 1 less their mean, but at least one clip of all.
+
+    Args:
+        scenes: Scenes that were asked for.
+        readings: Reading of the true clip of each, through a codec if that is what is to be measured.
+    """
+    return share_floors([judge(scene, reading).values for scene, reading in zip(scenes, readings, strict=True)])
 
 
 def constraints_of(script: Script) -> PromptConstraints:
     """What a script's caption says; its attributes tell how to read the words."""
-    caption, given = script.caption, script.attributes
-    words = set(re.findall(r"[a-z]+", caption))
+    caption, given, hints = script.caption, script.attributes, hints_of(script)
+    words = set(re.findall(r"[a-z0-9]+", caption))
+
+    def said(name: str) -> str | None:
+        value = str(given.get(name, "?"))
+        return value if {value.lower(), f"{value}en"} & words else None
+
     colours = frozenset(str(given[name]) for name in ("colour", "colour2") if name in given)
     sequence = tuple(str(given["sequence"]).split()) if "sequence" in given else None
     if sequence is not None and ", ".join(sequence).lower() not in caption:
         sequence = None
-    count = None
-    if script.kind in COUNTED and (sequence is not None or _says_count(caption, int(given["count"]))):
-        count = int(given["count"])
-    sound = {"ball": "floor", "mouth": "vowel", "storm": "distance"}.get(script.kind)
-    audio_said = sound is not None and bool(words & {str(given[sound]), str(given[sound]) + "en"})
-    pace = {"metronome": ("tempo", metronome.TEMPI), "siren": ("speed", siren.SPEEDS)}.get(script.kind)
+    is_counted = "count" in given and (sequence is not None or _says_count(caption, int(given["count"])))
     return PromptConstraints(
         colours=colours if script.kind in COLOURED and colours <= words else None,
-        count=count,
+        count=int(given["count"]) if is_counted else None,
         sequence=sequence,
-        sound=str(given[sound]) if sound is not None and audio_said else None,
-        rate_hz=pace[1][str(given[pace[0]])] if pace is not None and given[pace[0]] in words else None,
+        sound=said(hints.label_attribute) if hints.label_attribute else None,
+        voice=said("voice") if script.kind == "mouth" else None,
+        rates_hz=_rates_hz(hints, said),
     )
 
 
-_COUNTED_NOUNS = r"(?:bounce|drum hit|hit|piano note|piano key|note|(?:near|far) flash|(?:[a-z]+ )?firework)(?:e?s)?"
+def hints_of(script: Script) -> ReadingHints:
+    """How the events of a script's kind are read; the lamps of Clapper's own pictures go with the note they name."""
+    return ReadingHints(label_attribute="note") if script.kind in stages.PICTURES else definition_of(script).reading
+
+
+_COUNTED_NOUNS = r"(?:bounce|drum hit|hit|piano note|piano key|note|stroke|(?:near|far) flash|(?:[a-z]+ )?firework)(?:e?s)?"
 
 
 def _says_count(caption: str, count: int) -> bool:
     return bool(re.search(rf"\b(?:{times(count)}|{NUMBERS[count]} {_COUNTED_NOUNS})\b", caption))
 
 
-def _lag_s(script: Script, wish: PromptConstraints, heard: Sequence[Detection]) -> float:
-    """How late thunder is meant to be: as asked, or else as it sounds."""
-    if script.kind != "storm":
-        return 0.0
-    labels = [wish.sound] if wish.sound is not None else [one.label for one in heard]
-    return storm.THUNDER_LAG_S["far" if labels.count("far") > len(labels) / 2 else "near"]
+def _rates_hz(hints: ReadingHints, said: Callable[[str], str | None]) -> Interval | None:
+    """Rates that are nearest to the one that is named, or near to the number that is given."""
+    if per_minute := said("per_minute"):
+        return int(per_minute) / 60.0 / RATE, int(per_minute) / 60.0 * RATE
+    for name, named in hints.rates_hz.items():
+        if pace := said(name):
+            slower = max((rate for rate in named.values() if rate < named[pace]), default=0.0)
+            faster = min((rate for rate in named.values() if rate > named[pace]), default=float("inf"))
+            return float(np.sqrt(slower * named[pace])), float(np.sqrt(named[pace] * faster))
+    return None
 
 
-def _agreement(seen: Sequence[Detection], heard: Sequence[Detection]) -> float:
+def _rate_hz(times_s: Sequence[float], *, is_even: bool) -> float:
+    """Events per second: of an even beat by the median gap, which one missed event does not change; nan for fewer than 2."""
+    if len(times_s) < 2:
+        return float("nan")
+    gaps = [after - before for before, after in pairwise(times_s)]
+    return 1.0 / max(float(np.median(gaps) if is_even else np.mean(gaps)), 1e-3)
+
+
+def _lag_s(scene: ClapperScene, asked: PromptConstraints, heard: Sequence[str]) -> float:
+    """How late the audio is meant to be; of a kind whose labels tell, as asked, or else as it sounds."""
+    lags_s = hints_of(scene.picture).lags_s
+    labels = [asked.sound] if asked.sound is not None else list(heard)
+    return lags_s[max(lags_s, key=labels.count)] if lags_s else scene.lag_s
+
+
+def _agreement(reading: Reading) -> float:
     """Of what is seen, the share that is heard at the same time with the same label."""
-    pairs = match(_times(seen), _times(heard), low_ms=-SAME_MS, high_ms=SAME_MS)
-    return sum(seen[first].label == heard[second].label for first, second in pairs) / len(seen)
+    pairs = match(reading.seen_s, reading.heard_s, low_ms=-SAME_MS, high_ms=SAME_MS)
+    return sum(reading.seen[first].label == reading.heard[second].label for first, second in pairs) / len(reading.seen)
 
 
-def _share_in_place(labels: Sequence[str], asked: Sequence[str]) -> float:
-    return sum(given == wanted for given, wanted in zip(labels, asked, strict=False)) / max(len(asked), len(labels))
+def _both(name: str, is_seen: bool, is_heard: bool) -> dict[str, float]:
+    return {name: float(is_seen and is_heard), f"{name}_seen": float(is_seen), f"{name}_heard": float(is_heard)}
 
 
-def _nearest_rate(kind: str, events: Sequence[Detection]) -> float | None:
-    if len(events) < 2:
-        return None
-    rates = metronome.TEMPI if kind == "metronome" else siren.SPEEDS
-    rate_hz = 1.0 / max(float(np.median(np.diff(_times(events)))), 1e-3)
-    return min(rates.values(), key=lambda named: abs(np.log(named / rate_hz)))
-
-
-def _times(events: Sequence[Detection]) -> tuple[float, ...]:
-    return tuple(event.time_s for event in events)
+def _share(labels: Sequence[str], asked: str) -> float:
+    return sum(label == asked for label in labels) / len(labels) if labels else 0.0
 
 
 def _labels(events: Sequence[Detection]) -> tuple[str, ...]:

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from mova.lab.read import sight
-from mova.lab.read.ball_track import balls
-from mova.lab.read.readers import Reading
-from mova.lab.sync.scores import share_floor
-from mova.lab.sync.summary import aligned_pairs, mean_interval
+from mova.lab.numbers import columns_of, mean_interval, median, share_floor
+from mova.lab.read.ball_track import follow_balls
+from mova.lab.read.events import Reading
+from mova.lab.read.trajectories import fit_gravities
+from mova.lab.sync.pairing import match_aligned
 from mova.media.clip import Clip
-from mova.scenes.clapper.scene import SHUTTER
 
 Floats = npt.NDArray[np.float64]
 GAIN = 1.02
@@ -34,9 +33,6 @@ PHYSICS = (
     "loudness_speed_rho",
 )
 """Every value of :class:`Physics`."""
-BY_CHANCE = ("restitution_difference", "loudness_speed_rho")
-"""Those that hold audio against picture: with another clip's audio they are what chance is worth. Of the others chance has
-no say."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +64,25 @@ class Physics:
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def ball_physics(clip: Clip, reading: Reading, *, shutter: float = SHUTTER) -> Physics:
-    """Physics of a clip of a ball.
+def ball_physics(clip: Clip, reading: Reading, *, shutter: float) -> Physics:
+    """Measure the physics of a clip of a ball.
 
     Args:
         clip: The clip.
         reading: Of the same clip; the strength of what is seen is the jump of the speed, and its label tells balls apart.
-        shutter: As in :func:`~mova.lab.read.readers.read_clip_events`.
+        shutter: Share of a frame that is exposed.
     """
-    video_s, audio_s = ([one.time_s for one in found] for found in (reading.seen, reading.heard))
-    pairs = aligned_pairs(video_s, audio_s)
+    video_s, audio_s = reading.seen_s, reading.heard_s
+    pairs = match_aligned(video_s, audio_s)
     speeds = [reading.seen[first].strength for first, _ in pairs]
     levels = [loudness_db(clip.waveform, clip.sample_rate, audio_s[second]) for _, second in pairs]
     # whose impact audio is cannot be heard, and a flight is between two impacts of one ball
     is_one = len({one.label for one in reading.seen}) == 1
     seen, heard = (restitutions(times_s if is_one else ()) for times_s in (video_s, audio_s))
-    gravity = sight.gravities(_heights(clip.frames), float(clip.fps), video_s, shutter=shutter) if is_one else np.zeros(0)
+    gravity = fit_gravities(_heights(clip.frames), float(clip.fps), video_s, shutter=shutter) if is_one else np.zeros(0)
     return Physics(
-        restitution_seen=_median(seen),
-        restitution_heard=_median(heard),
+        restitution_seen=median(seen),
+        restitution_heard=median(heard),
         energy_gain_rate=float(np.mean(seen > GAIN)) if seen.size else float("nan"),
         g_cv=float(gravity.std() / abs(gravity.mean())) if gravity.size > 1 else float("nan"),
         loudness_speed_rho=rank_correlation(levels, speeds),
@@ -103,22 +99,22 @@ def physics_floors(found: Sequence[Mapping[str, float]], true_restitutions: Sequ
         found: :meth:`Physics.values` of true clips, through a codec if that is what is to be told.
         true_restitutions: Of the ball in each; nan if there is not one ball with one.
     """
-    columns = {name: [row[name] for row in found if name in row] for name in PHYSICS}
-    floors = {name: float(np.mean(values)) for name, values in columns.items() if values}
+    columns = columns_of(found)
+    floors = {name: float(np.mean(columns[name])) for name in PHYSICS if name in columns}
     for name in ("restitution_seen", "restitution_heard"):
         errors = [row.get(name, np.nan) - truth for row, truth in zip(found, true_restitutions, strict=True)]
         if errors := [error for error in errors if np.isfinite(error)]:
             floors[name] = max(abs(end) for end in mean_interval(errors))
-    if gains := columns["energy_gain_rate"]:
+    if gains := columns.get("energy_gain_rate"):
         floors["energy_gain_rate"] = share_floor([1.0 - gain for gain in gains])
-    if rhos := columns["loudness_speed_rho"]:
+    if rhos := columns.get("loudness_speed_rho"):
         floors["loudness_speed_rho"] = share_floor(rhos)
     return floors
 
 
 def restitution(times_s: Sequence[float]) -> float:
     """Median of :func:`restitutions`; nan for fewer than 3 impacts."""
-    return _median(restitutions(times_s))
+    return median(restitutions(times_s))
 
 
 def restitutions(times_s: Sequence[float]) -> Floats:
@@ -147,12 +143,5 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
 
 def _heights(frames: npt.NDArray[np.uint8]) -> Floats:
     """``[T]`` height of the middle of the larger ball in each frame, upward, in picture heights; nan where it is not seen."""
-    cover = next(iter(balls(frames).values()), np.zeros((len(frames), 1, 1))).sum(axis=2)
-    rows = (np.arange(cover.shape[1]) + 0.5) / frames.shape[1]
-    total = cover.sum(axis=1)
-    is_seen = (total > 0.25 * np.median(total)) & (total > 0.0)
-    return np.where(is_seen, -(cover @ rows) / np.maximum(total, 1e-9), np.nan)
-
-
-def _median(values: Floats) -> float:
-    return float(np.median(values)) if values.size else float("nan")
+    paths = list(follow_balls(frames).values())
+    return -paths[0][:, 1] if paths else np.full(len(frames), np.nan)

@@ -22,12 +22,12 @@ from typing import Any, Literal
 import numpy as np
 
 from mova.errors import CheckpointError, MovaError
+from mova.lab.numbers import mean_interval
 from mova.lab.quality.learned.clap import ClapScore
 from mova.lab.quality.learned.desync import DeSync
 from mova.lab.quality.learned.fad import VGGishFAD
 from mova.lab.quality.learned.lse import LipSync
 from mova.lab.quality.metric import Metric, Sample, Scorer, Scores
-from mova.lab.sync.summary import mean_interval
 
 Status = Literal["ok", "skipped", "failed"]
 ENTRY_POINTS = "mova.metrics"

@@ -11,9 +11,9 @@ What is left of a constant delay on ground-truth renders is taken off (``OnsetCo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,10 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal import find_peaks
 
 from mova.lab.read.events import Detection
-from mova.scenes.script import Event, Script, Value
+from mova.scenes.clapper.stages import STROKE_S
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import find_kind
+from mova.scenes.script import Event, Script
 from mova.scenes.sound import synthesise
 
 Floats = npt.NDArray[np.float64]
@@ -56,78 +59,80 @@ class OnsetConfig:
     bias_s: float = 0.0
 
 
-EARS: Mapping[str, OnsetConfig] = {
-    "ball": OnsetConfig(),
-    "drums": OnsetConfig(),
-    "piano": OnsetConfig(low_hz=400.0),
-    "mouth": OnsetConfig(gap_s=0.15, masked=0.0, bias_s=0.0006),
-    "metronome": OnsetConfig(),
-    "storm": OnsetConfig(low_hz=40.0, high_hz=400.0, window_s=0.04, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028),
-    "fireworks": OnsetConfig(gap_s=0.15),
-}
 ANY = OnsetConfig()
 """For audio of which nothing is known."""
 
 SIREN_BIAS_S = 0.002
+_MOUTH = {"masked": 0.0, "bias_s": 0.0006}  # a voice that sets in softly is not a blow
+_STORM = OnsetConfig(low_hz=40.0, high_hz=400.0, window_s=0.04, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028)
 
 
-def hear(waveform: Waveform, sample_rate: int, *, kind: str) -> list[Detection]:
-    """What is heard in a clip of a known kind.
+def hear(waveform: Waveform, sample_rate: int, *, kind: str | Kind) -> list[Detection]:
+    """Hear what happens in a clip of a known kind.
 
     Args:
         waveform: ``[S]`` or ``[channels, S]`` in [-1, 1]; channels are averaged.
         sample_rate: Samples per second, at least 8000.
-        kind: A scene kind; its events' labels are given where the audio tells them (drums, piano, ball, mouth, siren,
-            storm) and are empty elsewhere.
+        kind: Kind of scene or its name, or ``"scrape"``. Labels are given where the audio tells them (drums, piano, ball,
+            mouth, siren, storm) and are empty elsewhere.
 
     Returns:
         In order of time.
 
     Raises:
-        ValueError: If the kind is not one of ``EARS`` or ``"siren"``.
+        RequestError: If there is no such kind.
     """
-    if kind == "siren":
-        return tone_switches(waveform, sample_rate)
-    if kind not in EARS:
-        raise ValueError(f"kind must be one of {', '.join(EARS)}, siren; got {kind!r}.")
-    found = onsets(waveform, sample_rate, ear=EARS[kind])
-    if kind in ("metronome", "fireworks") or not found:
+    if kind == "scrape":
+        return find_swells(waveform, sample_rate, length_s=STROKE_S)
+    definition = find_kind(kind)
+    if definition.name == "siren":
+        return find_tone_switches(waveform, sample_rate)
+    found, labels = find_onsets(waveform, sample_rate, config=_onset_config(definition)), definition.reading.heard_labels
+    if not labels:
         return found
     audio = _mono(waveform)
-    times = [onset.time_s for onset in found]
-    name = nearest_key if kind == "piano" else _nearest_voice
-    spans = zip(times, [*times[1:], audio.size / sample_rate], strict=True)
-    labels = [name(_cut(audio, sample_rate, *span), sample_rate, kind) for span in spans]
-    return [Detection(onset.time_s, label, onset.strength) for onset, label in zip(found, labels, strict=True)]
+    ends = [*(onset.time_s for onset in found[1:]), audio.size / sample_rate]
+    pieces = [_cut(audio, sample_rate, onset.time_s, end) for onset, end in zip(found, ends, strict=False)]
+    name = nearest_key if definition.name == "piano" else partial(_nearest_label, kind=definition)
+    return [replace(onset, label=name(piece, sample_rate)) for onset, piece in zip(found, pieces, strict=True)]
 
 
-def onsets(waveform: Waveform, sample_rate: int, *, ear: OnsetConfig = ANY) -> list[Detection]:
-    """Onsets of audio, without labels, in order of time.
+def _onset_config(kind: Kind) -> OnsetConfig:
+    if kind.name == "storm":
+        return _STORM
+    config = OnsetConfig(low_hz=kind.reading.low_hz, gap_s=kind.reading.gap_s)
+    return replace(config, **_MOUTH) if kind.name == "mouth" else config
+
+
+def find_onsets(waveform: Waveform, sample_rate: int, *, config: OnsetConfig = ANY) -> list[Detection]:
+    """Find the onsets of audio, without labels, in order of time.
 
     Args:
         waveform: ``[S]`` or ``[channels, S]`` in [-1, 1]; channels are averaged.
         sample_rate: Samples per second, at least 8000.
-        ear: What to listen for.
+        config: What to listen for.
     """
     audio = _mono(waveform)
-    if audio.size < 4 * ear.window_s * sample_rate or np.abs(audio).max() < _SILENT:
+    if audio.size < 4 * config.window_s * sample_rate or np.abs(audio).max() < _SILENT:
         return []
-    levels = _band_levels(audio, sample_rate, ear)
-    novelty, loudness = _novelty(levels, ear)
-    peaks, _ = find_peaks(novelty, height=ear.rise_db, distance=max(1, round(ear.gap_s / _STEP_S)))
+    levels = _band_levels(audio, sample_rate, config)
+    novelty, loudness = _novelty(levels, config)
+    peaks, _ = find_peaks(novelty, height=config.rise_db, distance=max(1, round(config.gap_s / _STEP_S)))
     if not peaks.size:
         return []
     loud = loudness[peaks]
     found = []
     last = audio.size / sample_rate - _TAIL_S
-    for peak in peaks[(loud > loud.max() - ear.range_db) & (peaks * _STEP_S < last)]:
-        time_s = _pick(audio, sample_rate, around_s=peak * _STEP_S, ear=ear)
-        found.append(Detection(time_s - ear.bias_s, "", float(novelty[peak])))
+    for peak in peaks[(loud > loud.max() - config.range_db) & (peaks * _STEP_S < last)]:
+        time_s = _pick(audio, sample_rate, around_s=peak * _STEP_S, config=config)
+        found.append(Detection(time_s - config.bias_s, "", float(novelty[peak])))
     return found
 
 
-def tone_switches(waveform: Waveform, sample_rate: int, *, high_hz: float = 960.0, low_hz: float = 720.0) -> list[Detection]:
-    """When a two-tone siren changes to its other tone, labelled ``high`` or ``low``, in order of time.
+def find_tone_switches(
+    waveform: Waveform, sample_rate: int, *, high_hz: float = 960.0, low_hz: float = 720.0
+) -> list[Detection]:
+    """Find when a two-tone siren changes to its other tone, labelled ``high`` or ``low``, in order of time.
 
     The first three harmonics of both tones are demodulated with a 16 ms Hann window; a state must hold for 60 ms.
     """
@@ -151,13 +156,44 @@ def tone_switches(waveform: Waveform, sample_rate: int, *, high_hz: float = 960.
     return _state_changes(contrast, hop / sample_rate, labels=("high", "low"), hold_s=0.06)
 
 
-def nearest_key(audio: Floats, sample_rate: int, kind: str = "piano") -> str:
+def find_swells(waveform: Waveform, sample_rate: int, *, length_s: float) -> list[Detection]:
+    """Find the centres of swells of noise, by their power, in order of time.
+
+    Args:
+        waveform: ``[S]`` or ``[channels, S]`` in [-1, 1]; channels are averaged.
+        sample_rate: Samples per second.
+        length_s: Length of a swell.
+    """
+    hop = max(1, sample_rate // 1000)
+    power = np.square(_mono(waveform))
+    power = power[: power.size // hop * hop].reshape(-1, hop).mean(axis=1)
+    step = hop / sample_rate
+    if power.size * step < 2 * length_s or power.max() < 1e-6:
+        return []
+    half = round(0.5 * length_s / step)
+    level = np.sqrt(np.convolve(power, np.ones(half) / half, mode="same"))
+    peaks = [
+        index
+        for index in range(1, level.size - 1)
+        if level[index] == level[max(0, index - half) : index + half + 1].max() and level[index] > max(0.08 * level.max(), 2e-3)
+    ]
+    fresh = np.clip(power - np.quantile(power, 0.1), 0.0, None)
+    found = []
+    for peak in peaks:
+        centre = float(peak)
+        for _ in range(5):
+            span = np.arange(max(0, round(centre) - half), min(fresh.size, round(centre) + half + 1))
+            centre = float(span @ fresh[span] / max(float(fresh[span].sum()), 1e-12))
+        found.append(Detection((centre + 0.5) * step, "", float(level[peak])))
+    return found
+
+
+def nearest_key(audio: Floats, sample_rate: int) -> str:
     """The key from C5 to B5 whose harmonics hold most of the spectrum of a note.
 
     Args:
         audio: ``[S]`` from the onset on.
         sample_rate: Samples per second.
-        kind: Not used; keys are the piano's.
     """
     piece = audio[round(0.004 * sample_rate) : round(0.25 * sample_rate)]
     if piece.size < 64:
@@ -190,26 +226,26 @@ def _mono(waveform: Waveform) -> Floats:
     return audio.mean(axis=0) if audio.ndim == 2 else audio
 
 
-def _band_levels(audio: Floats, sample_rate: int, ear: OnsetConfig) -> Floats:
+def _band_levels(audio: Floats, sample_rate: int, config: OnsetConfig) -> Floats:
     """``[bands, frames]`` levels in dB; frame ``i`` is centred on ``i`` milliseconds."""
-    window = round(ear.window_s * sample_rate)
+    window = round(config.window_s * sample_rate)
     size = 1 << (2 * window - 1).bit_length()
     padded = np.pad(audio, (window // 2, window), mode="reflect")
     starts = np.round(np.arange(int(audio.size / sample_rate / _STEP_S)) * _STEP_S * sample_rate).astype(np.int64)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), size)) ** 2 / window
     frequencies = np.fft.rfftfreq(size, 1.0 / sample_rate)
-    edges = np.geomspace(ear.low_hz, min(ear.high_hz, 0.475 * sample_rate), _NUM_BANDS + 1)
+    edges = np.geomspace(config.low_hz, min(config.high_hz, 0.475 * sample_rate), _NUM_BANDS + 1)
     centres = np.sqrt(edges[1:] * edges[:-1])
-    widths = np.maximum(edges[1:] - edges[:-1], 1.0 / ear.window_s)
+    widths = np.maximum(edges[1:] - edges[:-1], 1.0 / config.window_s)
     weights = np.maximum(0.0, 1.0 - np.abs(frequencies[None] - centres[:, None]) / widths[:, None])
     energy = weights @ power.T
     return np.asarray(10.0 * np.log10(energy + max(energy.max() * 1e-6, 1e-9)))
 
 
-def _novelty(levels: Floats, ear: OnsetConfig) -> tuple[Floats, Floats]:
+def _novelty(levels: Floats, config: OnsetConfig) -> tuple[Floats, Floats]:
     """Rise in dB of the quarter of bands that rise most, and the level of the loudest band after it; ``[frames]``."""
-    look = max(round(_LOOK_S / _STEP_S), round(0.5 * ear.window_s / _STEP_S))
+    look = max(round(_LOOK_S / _STEP_S), round(0.5 * config.window_s / _STEP_S))
     num_frames = levels.shape[1]
     held = maximum_filter1d(levels, 2 * look, axis=1, origin=look - 1)  # the loudest of frames i - 2 look + 1 ... i
     rise = np.zeros_like(levels)
@@ -219,13 +255,13 @@ def _novelty(levels: Floats, ear: OnsetConfig) -> tuple[Floats, Floats]:
     return uniform_filter1d(top, 3), maximum_filter1d(levels.max(axis=0), 30, origin=-14)
 
 
-def _pick(audio: Floats, sample_rate: int, *, around_s: float, ear: OnsetConfig) -> float:
+def _pick(audio: Floats, sample_rate: int, *, around_s: float, config: OnsetConfig) -> float:
     """Where the variance of ``audio`` changes, in seconds."""
-    first = max(0, round((around_s - ear.search_s) * sample_rate))
-    last = min(audio.size, round((around_s + ear.search_s) * sample_rate))
+    first = max(0, round((around_s - config.search_s) * sample_rate))
+    last = min(audio.size, round((around_s + config.search_s) * sample_rate))
     power = audio[first:last] ** 2
     loudest = np.sort(power)[-max(1, power.size // 4) :].mean()
-    energy = np.cumsum(power + ear.masked * loudest + 1e-9)
+    energy = np.cumsum(power + config.masked * loudest + 1e-9)
     count = np.arange(1, energy.size + 1)
     edge = max(4, round(0.0005 * sample_rate))
     split = slice(edge, -edge)
@@ -263,33 +299,24 @@ def _cut(audio: Floats, sample_rate: int, start_s: float, end_s: float) -> Float
     return audio[max(0, round(start_s * sample_rate)) : max(0, round((end_s - 0.005) * sample_rate))]
 
 
-_VOICES: Mapping[str, tuple[tuple[str, ...], Sequence[Mapping[str, Value]]]] = {
-    "ball": (("wood", "metal", "glass", "stone"), ({"size": "small"}, {"size": "large"})),
-    "drums": (("red", "yellow", "green", "blue"), ({},)),
-    "mouth": (("ah", "oh", "ee"), ({"voice": "low"}, {"voice": "high"})),
-    "storm": (("near", "far"), ({},)),
-}
 _STRENGTHS = (0.35, 0.6, 1.0)
 
 
-def _nearest_voice(audio: Floats, sample_rate: int, kind: str) -> str:
+def _nearest_label(audio: Floats, sample_rate: int, *, kind: Kind) -> str:
     """The label whose own rendered audio is closest, by shape of the spectrum early and late after the onset."""
     portrait = _portrait(audio, sample_rate)
     return min(_prototypes(kind, sample_rate), key=lambda pair: float(np.mean((pair[1] - portrait) ** 2)))[0]
 
 
 @lru_cache(maxsize=16)
-def _prototypes(kind: str, sample_rate: int) -> list[tuple[str, Floats]]:
-    """Portraits of every label of a kind, rendered by the scenes' own voices."""
-    labels, variants = _VOICES[kind]
+def _prototypes(kind: Kind, sample_rate: int) -> list[tuple[str, Floats]]:
+    """Portraits of every label of a kind, rendered by its own sound."""
     found = []
-    for label in labels:
-        for attributes in variants:
-            for strength in _STRENGTHS:
-                event = Event(0.0, 0.0, "", label, (0.5, 0.5), strength)
-                script = Script(kind, 0, 0.25, "", attributes, (event,), None)
-                audio = synthesise(script, sample_rate=sample_rate, num_samples=sample_rate // 4)
-                found.append((label, _portrait(audio[0].astype(np.float64), sample_rate)))
+    for label, variant, strength in product(kind.reading.heard_labels, kind.reading.variants, _STRENGTHS):
+        event = Event(0.0, 0.0, "", label, (0.5, 0.5), strength)
+        script = Script(kind.name, 0, 0.25, "", variant, (event,), None, kind)
+        audio = synthesise(script, sample_rate=sample_rate, num_samples=sample_rate // 4)
+        found.append((label, _portrait(audio[0].astype(np.float64), sample_rate)))
     return found
 
 

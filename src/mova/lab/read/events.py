@@ -1,4 +1,4 @@
-"""What every detector reports: an event, when it was, what it was, how clear it was."""
+"""What is read from a clip: events with their times, colours and voices."""
 
 from __future__ import annotations
 
@@ -11,10 +11,37 @@ class Detection:
 
     Args:
         time_s: Seconds from the start of the clip.
-        label: What it is, in the words of the scene's events; empty if nothing tells.
-        strength: How far it stands out, larger is clearer; comparable within a clip.
+        label: Name in the words of the scene's events; empty if nothing tells.
+        strength: Distance from the background, larger is clearer; comparable within a clip.
     """
 
     time_s: float
     label: str
     strength: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that was read from a clip, whatever it was asked to be.
+
+    Args:
+        seen: Events seen, in order of time.
+        heard: Events heard, in order of time.
+        colours: Names of the colours of its subject; empty if it is not seen or has none.
+        voices: Voice of each sound of a mouth, ``low``, ``high``, or empty where no pitch is heard; of other sounds nothing.
+    """
+
+    seen: tuple[Detection, ...] = ()
+    heard: tuple[Detection, ...] = ()
+    colours: frozenset[str] = frozenset()
+    voices: tuple[str, ...] = ()
+
+    @property
+    def seen_s(self) -> tuple[float, ...]:
+        """Times of the events seen."""
+        return tuple(one.time_s for one in self.seen)
+
+    @property
+    def heard_s(self) -> tuple[float, ...]:
+        """Times of the events heard."""
+        return tuple(one.time_s for one in self.heard)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from mova.lab.read.events import Detection
-from mova.lab.read.readers import Reading
+from mova.lab.read.events import Detection, Reading
 from mova.lab.suite.measures import Measure, Subject, list_measures, values_of
 from mova.lab.suite.results import ALL
 from mova.lab.suite.rows import Row
 from mova.lab.suite.tracks import ClipJob
 from mova.lab.sync.floors import floor_of, score_floors
 from mova.media.clip import Clip
-from mova.scenes.clapper.scene import ClapperEvent, ClapperScene
+from mova.scenes.clapper.scene import as_scene
 from mova.scenes.script import Script
 from mova.scenes.sound import synthesise
 from mova.scenes.world import sample_scripts
-from mova.timeline import exact_fps
 
 
 def row_of(
@@ -41,7 +37,7 @@ def row_of(
     """
     measures = list_measures() if measures is None else measures
     script, subject = job.script, Subject(job.script, clip)
-    events = subject.verdict.events
+    times = subject.verdict.times
     return {
         "key": job.key,
         "track": job.track,
@@ -49,9 +45,9 @@ def row_of(
         "prompt": script.caption,
         "file": file,
         "seconds": float(clip.seconds),
-        "video_s": list(events.video_s),
-        "audio_s": list(events.audio_s),
-        "lag_s": events.lag_s,
+        "video_s": list(times.video_s),
+        "audio_s": list(times.audio_s),
+        "lag_s": times.lag_s,
         "num_expected": len(script.events),
         "values": values_of(measures, subject),
         "chance": chance_values(script, clip, measures),
@@ -66,7 +62,7 @@ def chance_values(script: Script, clip: Clip, measures: Sequence[Measure] | None
     The other scene follows from the script, so that the number of a clip does not depend on which others were made.
     """
     measures = list_measures() if measures is None else measures
-    other = next(sample_scripts(script.seed, 1, [script.kind], seconds=script.seconds))
+    other = next(sample_scripts(script.seed, 1, [script.definition or script.kind], seconds=script.seconds))
     found = values_of([one for one in measures if one.chance == "script"], Subject(other, clip))
     by_audio = [one for one in measures if one.chance == "audio" and one.is_of(script.kind)]
     if not by_audio:
@@ -95,33 +91,12 @@ def codec_floors(
 def _floors(pairs: Sequence[tuple[Script, Row]], measures: Sequence[Measure]) -> dict[str, float]:
     """Of all pairs of a script and its row together."""
     readings = [Reading(_detections(row["video_s"]), _detections(row["audio_s"])) for _, row in pairs]
-    found = score_floors(floor_of([_scene(script) for script, _ in pairs], readings))
+    found = score_floors(floor_of([as_scene(script) for script, _ in pairs], readings))
     for one in measures:
         measured = [(row["values"][one.name], script) for script, row in pairs if row["values"].get(one.name) is not None]
         if one.floor is not None and measured:
             found[one.name] = one.floor(*zip(*measured, strict=True))
     return found
-
-
-def _scene(script: Script) -> ClapperScene:
-    """A script as the suite's floors take it."""
-    shared = [(one.kind, one.label, one.place, one.strength) for one in script.events]
-    pairs = list(zip(script.events, shared, strict=True))
-    events = [ClapperEvent(one.time_s, "video", *rest) for one, rest in pairs]
-    events += [ClapperEvent(one.audio_time_s, "audio", *rest) for one, rest in pairs]
-    lags = [one.audio_time_s - one.time_s for one in script.events]
-    return ClapperScene(
-        family=script.kind,
-        seed=script.seed,
-        fps=exact_fps(1),
-        num_frames=1,
-        caption=script.caption,
-        attributes=script.attributes,
-        events=tuple(sorted(events, key=lambda event: event.time_s)),
-        picture=script,
-        audio=script,
-        lag_s=float(np.median(lags)) if lags else 0.0,
-    )
 
 
 def _detections(times_s: Sequence[float]) -> tuple[Detection, ...]:

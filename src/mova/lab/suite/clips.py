@@ -210,9 +210,7 @@ def _saved(clip: Clip, job: ClipJob, maker: Maker, *, end: str = "") -> str:
 def _moves(job: ClipJob, first: Clip, second: Clip) -> dict[str, float]:
     """1 for every quantity that moves the right way from the one clip of a pair to the other, else 0."""
     assert job.pair is not None
-    parts = ((clip.frames, clip.waveform) for clip in (first, second))
-    found = judge_pair(job.pair, *parts, fps=float(first.fps), sample_rate=first.sample_rate)
-    return {name: float(is_right) for name, is_right in found.items()}
+    return {name: float(is_right) for name, is_right in judge_pair(job.pair, first, second).items()}
 
 
 def _codec_clips(model: MOVAModel, jobs: Sequence[ClipJob]) -> list[Clip]:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from mova.errors import RequestError
+from mova.lab.numbers import Interval, mean_interval
 from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL, check_alike, times_of
 from mova.lab.suite.rows import Row
 from mova.lab.sync.scores import compare as compare_times
 from mova.lab.sync.scores import measure
-from mova.lab.sync.summary import Interval, mean_interval
 
 FEWEST_PAIRS = 6
 """With fewer pairs no difference can be distinguished from chance: five signs agree in one case of sixteen."""

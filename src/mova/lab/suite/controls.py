@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mova.lab.read.readers import hear_events, see_events
+from mova.lab.read.audio_events import hear
+from mova.lab.read.video_events import see
 from mova.media.clip import Clip
 from mova.request.capabilities import Capabilities
 from mova.scenes.clapper.families import make_scene, render_scene
@@ -61,5 +62,5 @@ def control_clip(scene: ClapperScene, capabilities: Capabilities) -> Clip:
 def count_made_up(clip: Clip, family: str) -> int:
     """Events of a clip that should not be there: heard, where the picture was given; seen, where the audio was."""
     if CONTROL_KINDS[family].track == "v2a":
-        return len(hear_events(clip.waveform, clip.sample_rate, family=family))
-    return len(see_events(clip.frames, float(clip.fps), family=family))
+        return len(hear(clip.waveform, clip.sample_rate, kind="ball"))
+    return len(see(clip.frames, float(clip.fps), kind="ball"))

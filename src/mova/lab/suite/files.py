@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from mova.errors import MediaError, MovaError, RequestError
 from mova.lab.extras import from_extra
+from mova.lab.numbers import mean_interval
 from mova.lab.quality import fidelity
 from mova.lab.quality.audio import audio_quality
 from mova.lab.quality.avalign import av_align
@@ -29,7 +30,6 @@ from mova.lab.suite.faces import faces_path, read_faces
 from mova.lab.suite.results import METRICS_VERSION, means_of
 from mova.lab.suite.rows import Row
 from mova.lab.sync.measure import Read, measure, read_video
-from mova.lab.sync.summary import mean_interval
 from mova.media.decode import read_clip, read_waveform
 from mova.media.health.gate import check_file
 from mova.media.probe import probe

@@ -18,13 +18,13 @@ import numpy as np
 
 from mova.lab.adherence.judge import Verdict, judge
 from mova.lab.adherence.physics import ball_physics, physics_floors, restitution
-from mova.lab.read.audio_events import hear
-from mova.lab.read.light import SHUTTER
-from mova.lab.read.readers import Reading
-from mova.lab.read.video_events import see
-from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, share_floor
+from mova.lab.numbers import share_floor
+from mova.lab.read.events import Reading
+from mova.lab.read.readers import read_all
+from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW
 from mova.media.clip import Clip
 from mova.media.health.gate import check_clip
+from mova.scenes.clapper.scene import WORLD_SHUTTER, as_scene
 from mova.scenes.script import Script
 
 ENTRY_POINTS = "mova.measures"
@@ -45,17 +45,19 @@ class Subject:
     clip: Clip
 
     @cached_property
+    def reading(self) -> Reading:
+        """What is seen and heard."""
+        return read_all(self.clip, as_scene(self.script))
+
+    @cached_property
     def verdict(self) -> Verdict:
         """What the prompt asked for against what is seen and heard."""
-        clip = self.clip
-        return judge(self.script, clip.frames, clip.waveform, fps=float(clip.fps), sample_rate=clip.sample_rate)
+        return judge(as_scene(self.script), self.reading)
 
     @cached_property
     def physics(self) -> dict[str, float]:
         """What is measured of a ball's flights and impacts (:data:`mova.lab.adherence.physics.PHYSICS`)."""
-        clip, kind = self.clip, self.script.kind
-        seen, heard = see(clip.frames, float(clip.fps), kind=kind), hear(clip.waveform, clip.sample_rate, kind=kind)
-        return ball_physics(clip, Reading(tuple(seen), tuple(heard)), shutter=SHUTTER).values()
+        return ball_physics(self.clip, self.reading, shutter=WORLD_SHUTTER).values()
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
@@ -171,6 +173,7 @@ MEASURES: tuple[Measure, ...] = (
     _adherence("sequence", "order seen as asked, share", "sequence"),
     _adherence("sequence_heard", "order heard as asked, share", None),
     _adherence("sound", "sounds as asked, share", "sound"),
+    _adherence("voice", "voices as asked, share", None),
     _adherence("rate", "rate of events as asked, share", "rate"),
     _adherence("key_asked", "notes as asked, share", "pitch=asked"),
     _adherence("key_pitch", "notes of the keys seen, share", "pitch=key", chance="audio", kinds=("piano",)),

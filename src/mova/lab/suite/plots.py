@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.lab.suite.words import pluralise
-from mova.lab.sync.summary import WINDOWS_MS
+from mova.lab.sync.pairing import WINDOWS_MS
 
 DETECTABLE_MS, ACCEPTABLE_MS = WINDOWS_MS["bt1359_detectability"], WINDOWS_MS["bt1359_acceptability"]
 _LEFT, _RIGHT = 64.0, 884.0

@@ -25,8 +25,8 @@ from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1
 from mova.lab.suite.rows import Row
 from mova.lab.suite.tables import ComparisonRow, Table, control_table, kind_table, number_table, pair_table, tracks_of
 from mova.lab.suite.words import MISSING, label, number, pluralise, span
+from mova.lab.sync.pairing import WINDOWS_MS, match_aligned
 from mova.lab.sync.scores import HEADLINE_WINDOW
-from mova.lab.sync.summary import WINDOWS_MS, aligned_pairs
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
 
@@ -140,7 +140,7 @@ def _headline(found: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 def _model_card(row: Row, media: Path, measures: Sequence[Measure]) -> Card:
     heard = [time_s - row["lag_s"] for time_s in row["audio_s"]]
-    pairs = [(row["video_s"][first], heard[second]) for first, second in aligned_pairs(row["video_s"], heard)]
+    pairs = [(row["video_s"][first], heard[second]) for first, second in match_aligned(row["video_s"], heard)]
     facts = [("track", row["track"]), ("kind", row["kind"])]
     shown = [one for one in measures if one.name in row["values"] and one.name != "whole"]
     facts += [(one.words.removesuffix(", share"), number(row["values"][one.name])) for one in shown]

@@ -16,11 +16,12 @@ import numpy as np
 
 from mova.errors import MediaError, RequestError
 from mova.lab.adherence.counterfactual import directional_accuracy
+from mova.lab.numbers import mean_interval
 from mova.lab.suite.rows import Row
+from mova.lab.sync.pairing import WINDOWS_MS, match, match_aligned
 from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, ClipTimes, score
-from mova.lab.sync.summary import WINDOWS_MS, aligned_pairs, match, mean_interval
 
-METRICS_VERSION = 4
+METRICS_VERSION = 5
 """Grows whenever the same clips would get other or more numbers, or files another form: those of other versions are refused."""
 RESULTS = "results.json"
 BRIDGE_OFF = "-bridge-off"
@@ -151,7 +152,7 @@ def times_of(row: Row) -> ClipTimes:
 def offsets_ms(row: Row) -> list[float]:
     """Heard less seen of a clip's pairs after alignment, in milliseconds; a lag that the scene means is taken off."""
     heard = [time_s - row["lag_s"] for time_s in row["audio_s"]]
-    return [1000.0 * (heard[second] - row["video_s"][first]) for first, second in aligned_pairs(row["video_s"], heard)]
+    return [1000.0 * (heard[second] - row["video_s"][first]) for first, second in match_aligned(row["video_s"], heard)]
 
 
 def clip_f1(row: Row) -> float:

@@ -19,12 +19,13 @@ from mova.lab.adherence.counterfactual import (
     Measures,
     counterfactual_scenes,
     directional_accuracy,
+    measure_quantities,
     moves,
-    quantities,
 )
-from mova.lab.read.readers import Reading, read_clip_events
+from mova.lab.read.events import Reading
+from mova.lab.read.readers import read_events
+from mova.lab.sync.pairing import match
 from mova.lab.sync.scores import NAMES, Score, clip_times, score
-from mova.lab.sync.summary import match
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
 from mova.scenes.clapper.families import make_scene, render_scene
@@ -111,7 +112,7 @@ def measure_floor(
     readings = []
     for scene in scenes:
         clip = (through or through_mp4)(render_scene(scene, width=size, height=size))
-        readings.append(read_clip_events(clip, family=scene.family))
+        readings.append(read_events(clip, scene))
     return floor_of(scenes, readings)
 
 
@@ -126,8 +127,8 @@ def floor_of(scenes: Sequence[ClapperScene], readings: Sequence[Reading]) -> Flo
     av_ms: list[float] = []
     num_read = 0
     for scene, reading in zip(scenes, readings, strict=True):
-        sights = _errors(scene.times_s("video"), [one.time_s for one in reading.seen])
-        sounds = _errors(scene.times_s("audio"), [one.time_s for one in reading.heard])
+        sights = _errors(scene.times_s("video"), reading.seen_s)
+        sounds = _errors(scene.times_s("audio"), reading.heard_s)
         video_ms += sights.values()
         audio_ms += sounds.values()
         av_ms += [sounds[index] - sights[index] for index in sights if index in sounds]
@@ -200,8 +201,7 @@ def measure_directions(
             for scene in (pair.first, pair.second):
                 if scene.picture.motion not in found:  # two captions may ask for the same video
                     clip = (through or through_mp4)(render_scene(scene, width=size, height=size))
-                    reading = read_clip_events(clip, family=scene.family)
-                    found[scene.picture.motion] = Measures(quantities(reading, clip.waveform, clip.sample_rate))
+                    found[scene.picture.motion] = measure_quantities(read_events(clip, scene), clip.waveform, clip.sample_rate)
             outcomes.append(moves(pair, *(found[scene.picture.motion] for scene in (pair.first, pair.second))))
     return directional_accuracy(outcomes)
 

@@ -6,7 +6,7 @@
 
 A clip that mova made says in its own request which kind of scene it shows, and is read by the detectors of that kind; a lag
 that belongs to the scene (thunder after a far flash) is taken off. Of any other video, sudden changes of light and motion
-(:mod:`mova.lab.sync.motion`) are paired with onsets of the audio, if they fit each other at one lag more
+(:mod:`mova.lab.read.any_video`) are paired with onsets of the audio, if they fit each other at one lag more
 often than chance would have it (:mod:`mova.lab.sync.align`).
 """
 
@@ -21,21 +21,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MediaError, RequestError
-from mova.lab.read.audio_events import hear, onsets
+from mova.lab.read.any_video import watch
+from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
-from mova.lab.read.video_events import READERS, see
+from mova.lab.read.video_events import see
 from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, align
-from mova.lab.sync.motion import watch
+from mova.lab.sync.pairing import match, match_aligned
 from mova.lab.sync.result import VideoSync, with_pairs
-from mova.lab.sync.summary import aligned_pairs, match
 from mova.media.clip import Clip
 from mova.media.resample import resample
-from mova.scenes.kinds.storm import THUNDER_LAG_S
+from mova.scenes.kinds import KINDS, find_kind
 from mova.scenes.recognise import kind_of
 
 Floats = npt.NDArray[np.float64]
 ANY_VIDEO = "any video"
-KINDS = (*READERS, "any")
+READ_AS = (*KINDS, "any")
 """What ``kind`` may be: a kind of scene, or ``"any"`` for a video to be looked at without what its request says."""
 
 
@@ -62,7 +62,7 @@ def measure_file(path: str | Path, *, kind: str | None = None) -> VideoSync:
 
     Args:
         path: The video.
-        kind: One of :data:`KINDS`; from the video's own request, if there is one, when not given.
+        kind: One of :data:`READ_AS`; from the video's own request, if there is one, when not given.
 
     Raises:
         MediaError: If the file cannot be read or has no picture. That it has no audio is a verdict, not an error.
@@ -83,9 +83,9 @@ def measure(source: Read, *, kind: str | None = None) -> VideoSync:
         RequestError: If there is no such kind.
     """
     if kind is None:
-        kind = kind_of(str((source.request or {}).get("prompt", ""))) or "any"
-    if kind not in KINDS:
-        raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.", field="kind")
+        kind = kind_of(str((source.request or {}).get("prompt", "")), KINDS.values()) or "any"
+    if kind not in READ_AS:
+        raise RequestError(f"kind must be one of {', '.join(READ_AS)}; got {kind!r}.", field="kind")
     return _measured_as_any(source) if kind == "any" else _measured_as_scene(source, kind)
 
 
@@ -126,12 +126,13 @@ def _measured_as_scene(source: Read, kind: str) -> VideoSync:
     if source.waveform.size:
         heard = hear(source.waveform, source.sample_rate, kind=kind)
     video, audio = _times(seen), _times(heard)
-    if kind == "storm" and sum(event.label == "far" for event in heard) > len(heard) / 2:
-        audio -= THUNDER_LAG_S["far"]
+    if lags_s := find_kind(kind).reading.lags_s:
+        labels = [event.label for event in heard]
+        audio -= lags_s[max(lags_s, key=labels.count)]
     start = VideoSync(kind, len(source.frames) / source.fps, tuple(video.tolist()), tuple(audio.tolist()))
     if not video.size or not audio.size:
         return replace(start, why=_nothing(video, audio, f"no {kind} event is seen", f"no {kind} event is heard"))
-    pairs = aligned_pairs(video, audio)
+    pairs = match_aligned(video, audio)
     if len(pairs) < 0.5 * max(video.size, audio.size):
         return replace(start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset")
     result = with_pairs(start, _pair_times(pairs, video, audio))
@@ -176,7 +177,7 @@ def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detecti
     found: list[Detection] = []
     for first in range(0, audio.shape[1], piece):
         begin = max(0, first - overlap)
-        for onset in onsets(audio[:, begin : first + piece + overlap], rate):
+        for onset in find_onsets(audio[:, begin : first + piece + overlap], rate):
             time_s = onset.time_s + begin / rate
             if first / rate <= time_s < (first + piece) / rate:
                 found.append(replace(onset, time_s=time_s))

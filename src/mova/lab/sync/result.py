@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.sync.summary import WINDOWS_MS, Interval, drift_ms_per_s, interval
+from mova.lab.numbers import Interval, interval
+from mova.lab.sync.pairing import WINDOWS_MS, drift_ms_per_s
 
 Floats = npt.NDArray[np.float64]
 SyncVerdict = Literal["in step", "noticeable", "not acceptable", "cannot tell"]

@@ -3,11 +3,11 @@
 One sign: time heard - time seen, so positive means that the audio is late; a lag that the scene means is taken off first.
 
 The headline is the F1 of pairs within ITU-R BT.1359's detectability window (-45 to +125 ms), corrected for chance:
-``(F1 - chance) / (1 - chance)``, where chance is the F1 of the same pictures with the sounds of other clips of their family.
+``(F1 - chance) / (1 - chance)``, where chance is the F1 of the same pictures with the sounds of other clips of their kind.
 It is 1 if everything is in step and 0 if the audio has nothing to do with the picture. Events of all clips count the same;
 a clip in which nothing could be read counts as its expected events missed on both sides.
 
-Offsets are taken from pairs after soft alignment (:func:`mova.lab.sync.summary.aligned_pairs`), so that sync and existence
+Offsets are taken from pairs after soft alignment (:func:`mova.lab.sync.pairing.match_aligned`), so that sync and existence
 are told apart: audio that is 300 ms late is late, not missing.
 """
 
@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.read.readers import Reading
-from mova.lab.sync.summary import WINDOWS_MS, Interval, aligned_pairs, drift_ms_per_s, interval, match
+from mova.lab.numbers import Interval, Number, interval, median
+from mova.lab.read.events import Reading
+from mova.lab.sync.pairing import WINDOWS_MS, drift_ms_per_s, match, match_aligned
 from mova.scenes.clapper.scene import ClapperScene
 
 Floats = npt.NDArray[np.float64]
@@ -34,37 +35,18 @@ class ClipTimes:
     """One clip as the scores see it.
 
     Args:
-        family: Chance pairs a picture with the sounds of other clips of its family.
+        kind: Kind or family of the scene: chance pairs a picture with the sounds of other clips of its kind.
         video_s: Times seen.
         audio_s: Times heard.
-        lag_s: How much later than seen the scene means things to be heard.
+        lag_s: Time from what is seen to what is heard that the scene means.
         num_expected: Events that were asked for, per modality; what a clip costs in which nothing can be read.
     """
 
-    family: str
+    kind: str
     video_s: tuple[float, ...]
     audio_s: tuple[float, ...]
     lag_s: float = 0.0
     num_expected: int = 0
-
-
-@dataclass(frozen=True)
-class Number:
-    """One score.
-
-    Args:
-        value: Of the set of clips; nan if there is nothing to take it from.
-        interval: 95 %, bootstrap over clips.
-        chance: The same score of pictures with other clips' sounds; nan where chance has no say.
-        floor: What the meter itself cannot tell apart; nan if it was not measured.
-        unit: ``"ms"``, ``"ms/s"`` or ``""`` for shares.
-    """
-
-    value: float
-    interval: Interval
-    chance: float
-    floor: float
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -129,20 +111,24 @@ NAMES: Mapping[str, str] = {
     "coverage": "",
     **{f"{part}_{window}": "" for window in WINDOWS_MS for part in ("f1", "precision", "recall")},
 }
-"""Every score and its unit. ``f1_45`` is the F1 within +-45 ms, and so on for the windows of ``sync.WINDOWS_MS``."""
+"""Every score and its unit. ``f1_45`` is the F1 within +-45 ms, and so on for the windows of ``WINDOWS_MS``."""
 
 
 def clip_times(scene: ClapperScene, reading: Reading) -> ClipTimes:
-    """What a reader found in a clip that was made for a scene."""
-    expected = max(len(scene.times_s("video")), len(scene.times_s("audio")))
-    seen, heard = (tuple(one.time_s for one in found) for found in (reading.seen, reading.heard))
-    return ClipTimes(scene.family, seen, heard, scene.lag_s, expected)
+    """What was read from a clip that was made for a scene."""
+    return replace(true_times(scene), video_s=reading.seen_s, audio_s=reading.heard_s)
 
 
 def true_times(scene: ClapperScene) -> ClipTimes:
     """The truth, as a perfect reader would find it in a perfect clip."""
     seen, heard = scene.times_s("video"), scene.times_s("audio")
     return ClipTimes(scene.family, seen, heard, scene.lag_s, max(len(seen), len(heard)))
+
+
+def choose_others(kinds: Sequence[str], index: int, seed: int) -> list[int]:
+    """Choose up to ``NUM_CHANCE_ROUNDS`` other clips of one clip's kind; which, follows from the seed and the index."""
+    others = [place for place, kind in enumerate(kinds) if kind == kinds[index] and place != index]
+    return [int(place) for place in np.random.default_rng([seed, index]).permutation(others)[:NUM_CHANCE_ROUNDS]]
 
 
 def measure(clips: Sequence[ClipTimes], *, seed: int = 0) -> dict[str, float]:
@@ -192,15 +178,6 @@ def score(
     return Score(numbers, len(clips), int(counts.seen.sum()), int(counts.heard.sum()))
 
 
-def share_floor(values: Sequence[float]) -> float:
-    """The floor of a mean of shares: what is missing of 1 in clips that are right, but at least one clip of all.
-
-    Args:
-        values: Of true clips as read, at least one.
-    """
-    return max(1.0 - float(np.mean(values)), 1.0 / len(values))
-
-
 def compare(
     first: Sequence[ClipTimes],
     second: Sequence[ClipTimes],
@@ -214,7 +191,7 @@ def compare(
     Raises:
         ValueError: If there are no clips, or the two are not of the same scenes.
     """
-    if [clip.family for clip in first] != [clip.family for clip in second]:
+    if [clip.kind for clip in first] != [clip.kind for clip in second]:
         raise ValueError(f"both sets must be of the same scenes in the same order; got {len(first)} and {len(second)} clips.")
     tables = []
     for clips in (first, second):
@@ -271,18 +248,16 @@ class _Pairs:
 
 
 def _rows(clips: Sequence[ClipTimes], seed: int) -> tuple[Rows, Rows]:
-    """The clips as they are, one in a row, and in each row the same picture with the sounds of others of its family."""
+    """The clips as they are, one in a row, and in each row the same picture with the sounds of others of its kind."""
     if not clips:
         raise ValueError("a score needs at least one clip; got none.")
     return [[clip] for clip in clips], [_with_other_sounds(clips, index, seed) for index in range(len(clips))]
 
 
 def _with_other_sounds(clips: Sequence[ClipTimes], index: int, seed: int) -> list[ClipTimes]:
-    """One clip's picture with the sounds of up to ``NUM_CHANCE_ROUNDS`` others of its family."""
-    own = clips[index]
-    others = [place for place, clip in enumerate(clips) if clip.family == own.family and place != index]
-    chosen = np.random.default_rng([seed, index]).permutation(others)[:NUM_CHANCE_ROUNDS]
-    return [replace(own, audio_s=clips[place].audio_s, lag_s=clips[place].lag_s) for place in chosen]
+    """One clip's picture with the sounds of others of its kind."""
+    others = (clips[place] for place in choose_others([clip.kind for clip in clips], index, seed))
+    return [replace(clips[index], audio_s=other.audio_s, lag_s=other.lag_s) for other in others]
 
 
 def _counts(rows: Rows) -> _Counts:
@@ -309,7 +284,7 @@ def _pairs(rows: Rows) -> _Pairs:
         offsets: list[float] = []
         for clip in row:
             audio = _without_lag(clip)
-            pairs = aligned_pairs(clip.video_s, audio)
+            pairs = match_aligned(clip.video_s, audio)
             paired[index] += len(pairs)
             delta_ms = [1000.0 * float(audio[second] - clip.video_s[first]) for first, second in pairs]
             offsets += delta_ms
@@ -339,12 +314,12 @@ def _values(own: _Counts, pairs: _Pairs, chance: _Counts, pick: npt.NDArray[np.i
     f1 = values[f"f1_{HEADLINE_WINDOW}"]
     values[HEADLINE] = (f1 - by_chance) / (1.0 - by_chance) if by_chance < 1.0 else float("nan")
     apart_ms = np.concatenate([pairs.apart_ms[index] for index in pick])
-    offset_ms = _median(apart_ms)
+    offset_ms = median(apart_ms)
     values["offset_ms"] = offset_ms
-    values["median_abs_ms"] = _median(np.abs(apart_ms))
-    values["mad_ms"] = _median(np.abs(apart_ms - offset_ms))
+    values["median_abs_ms"] = median(np.abs(apart_ms))
+    values["mad_ms"] = median(np.abs(apart_ms - offset_ms))
     drifts = pairs.drifts[pick]
-    values["drift_ms_per_s"] = _median(drifts[np.isfinite(drifts)])
+    values["drift_ms_per_s"] = median(drifts)
     paired = float(pairs.paired[pick].sum())
     values["sounding_rate"] = _share(paired, seen)
     values["hallucination_rate"] = 1.0 - _share(paired, heard)
@@ -358,7 +333,3 @@ def _picks(num_clips: int, num_resamples: int, seed: int) -> npt.NDArray[np.int6
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0.0 else float("nan")
-
-
-def _median(values: Floats) -> float:
-    return float(np.median(values)) if values.size else float("nan")

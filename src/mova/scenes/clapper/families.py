@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.scenes.clapper import plans, stages
 from mova.scenes.clapper.plans import Plan
-from mova.scenes.clapper.scene import FPS_RANGE, SHUTTER, SUBFRAMES, ClapperEvent, ClapperScene, Rules
+from mova.scenes.clapper.scene import FPS_RANGE, SUBFRAMES, ClapperScene, Rules
 from mova.scenes.clapper.strokes import scrape
 from mova.scenes.kinds import KINDS
 from mova.scenes.raster import Exposure, View
@@ -96,16 +95,7 @@ def make_scene(family: str, seed: int, *, fps: Number = 24, seconds: Number = 4)
     num_frames = frames_in_seconds(seconds, rate)
     rules = Rules(rate, float(num_frames / rate))
     plan = FAMILIES[family].plan(generator(f"clapper {family}", seed, "plan"), rules, seed)
-    return scene_of(plan, family=family, seed=seed, fps=rate, num_frames=num_frames)
-
-
-def scene_of(plan: Plan, *, family: str, seed: int, fps: Fraction, num_frames: int) -> ClapperScene:
-    """A plan with its events told apart: what is seen, and what is heard."""
-    seen = [ClapperEvent(one.time_s, "video", one.kind, one.label, one.place, one.strength) for one in plan.picture.events]
-    heard = [ClapperEvent(one.audio_time_s, "audio", one.kind, one.label, one.place, one.strength) for one in plan.audio.events]
-    events = tuple(sorted(seen + heard, key=lambda event: (event.time_s, event.modality)))
-    caption = plan.picture.caption or plan.audio.caption
-    return ClapperScene(family, seed, fps, num_frames, caption, plan.attributes, events, plan.picture, plan.audio, plan.lag_s)
+    return ClapperScene(family, plan.picture, plan.audio, rate, num_frames, plan.lag_s)
 
 
 def sample_scenes(
@@ -159,8 +149,8 @@ def render_scene(
 
 
 def draw_scene(scene: ClapperScene, *, width: int, height: int) -> NDArray[np.uint8]:
-    """The picture of a scene alone, ``[T, H, W, 3]`` uint8, with an open shutter of ``SUBFRAMES`` positions."""
-    exposure = Exposure(float(scene.fps), scene.num_frames, SHUTTER, SUBFRAMES)
+    """The picture of a scene alone, ``[T, H, W, 3]`` uint8, each frame the mean of ``SUBFRAMES`` positions."""
+    exposure = Exposure(float(scene.fps), scene.num_frames, scene.shutter, SUBFRAMES)
     frames = _DRAWINGS[scene.picture.kind](scene.picture, View(width, height), exposure)
     frames *= np.float32(255.0)
     frames += np.float32(0.5)
@@ -170,8 +160,5 @@ def draw_scene(scene: ClapperScene, *, width: int, height: int) -> NDArray[np.ui
 
 _DRAWINGS: Mapping[str, Callable[[Script, View, Exposure], Image]] = {
     **{name: kind.draw for name, kind in KINDS.items()},
-    "lamp": stages.draw_lamp,
-    "mover": stages.draw_mover,
-    "rail": stages.draw_rail,
-    "block": stages.draw_block,
+    **stages.PICTURES,
 }

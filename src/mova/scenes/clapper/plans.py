@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -24,11 +23,10 @@ PUCK_COLOURS = ("red", "yellow", "green", "white", "pink")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is drawn, what sounds, and what was chosen for it."""
+    """What is drawn, what sounds, and how much later it sounds."""
 
     picture: Script
     audio: Script
-    attributes: Mapping[str, Value]
     lag_s: float = 0.0
 
 
@@ -53,7 +51,7 @@ def bounce(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     )
     motion = ball.BallMotion((flight,), radius, str(chosen["floor"]), int(rng.integers(len(WALLS))))
     script = Script("ball", seed, rules.seconds, write_caption(KINDS["ball"], chosen, rng), chosen, events, motion)
-    return Plan(script, script, chosen)
+    return Plan(script, script)
 
 
 def keys(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -87,7 +85,7 @@ def flash_beep(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
         pace = f"about {chosen['per_minute']} times a minute, "
     caption = f"a {colour} lamp flashes {times(count)} in a dark room, {pace}each time with a beep, {note}".lower()
     script = _lamp_script("lamp", motion, seed, rules, chosen, caption, labels=[str(note)] * count)
-    return Plan(script, replace(script, kind="piano"), chosen)
+    return Plan(script, replace(script, kind="piano"))
 
 
 def far_flash(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -100,7 +98,7 @@ def far_flash(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     caption = f"{colour} fireworks {distance_m} metres away flash {times(count)}; the bang arrives later"
     script = _lamp_script("lamp", motion, seed, rules, chosen, caption, labels=["bang"] * count)
     events = tuple(replace(event, audio_time_s=event.time_s + lag) for event in script.events)
-    return Plan(replace(script, events=events), replace(script, kind="fireworks", events=events), chosen, lag)
+    return Plan(replace(script, events=events), replace(script, kind="fireworks", events=events), lag)
 
 
 def mover(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -113,7 +111,7 @@ def mover(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     motion = replace(lamp, way=(start, float(rng.uniform(-0.15, 0.15)), -2 * start / rules.seconds, 0.0))
     caption = f"a blinking {colour} light crosses to the {chosen['to']} and beeps {times(count)}, {note}".lower()
     script = _lamp_script("mover", motion, seed, rules, chosen, caption, labels=[str(note)] * count)
-    return Plan(script, replace(script, kind="piano"), chosen)
+    return Plan(script, replace(script, kind="piano"))
 
 
 def collision(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -130,7 +128,7 @@ def collision(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     caption = f"a {colours[0]} and a {colours[1]} puck on a rail hit each other and the walls {times(len(contacts))}"
     script = Script("rail", seed, rules.seconds, caption, chosen, events, motion)
     # small things ring higher than large ones
-    return Plan(script, replace(script, kind="ball", attributes={**chosen, "size": "small"}), chosen)
+    return Plan(script, replace(script, kind="ball", attributes={**chosen, "size": "small"}))
 
 
 def scrape(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -156,14 +154,14 @@ def scrape(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     chosen: Attributes = {"colour": colour, "count": count}
     caption = f"a {colour} block is dragged over a rough floor, {counted(count, 'stroke')} to and fro"
     script = Script("block", seed, rules.seconds, caption, chosen, events, motion)
-    return Plan(script, replace(script, kind="scrape"), chosen)
+    return Plan(script, replace(script, kind="scrape"))
 
 
 def silent_motion(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """A ball that makes no sound."""
     plan = bounce(rng, rules, seed)
     picture = replace(plan.picture, caption=f"{plan.picture.caption}, in complete silence")
-    return Plan(picture, replace(plan.audio, events=()), plan.attributes)
+    return Plan(picture, replace(plan.audio, events=()))
 
 
 def off_screen(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
@@ -171,15 +169,15 @@ def off_screen(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     plan = bounce(rng, rules, seed)
     motion = plan.picture.motion
     assert isinstance(motion, ball.BallMotion)
-    caption = f"an empty room with a {plan.attributes['floor']} floor; a ball bounces out of sight"
+    caption = f"an empty room with a {plan.picture.attributes['floor']} floor; a ball bounces out of sight"
     picture = replace(plan.picture, caption=caption, events=(), motion=replace(motion, flights=()))
-    return Plan(picture, replace(plan.audio, caption=caption), plan.attributes)
+    return Plan(picture, replace(plan.audio, caption=caption))
 
 
 def unrelated(rng: np.random.Generator, rules: Rules, seed: int) -> Plan:
     """The picture of one ball and the sound of another."""
     seen, heard = bounce(rng, rules, seed), bounce(rng, rules, seed)
-    return Plan(seen.picture, heard.audio, seen.attributes)
+    return Plan(seen.picture, heard.audio)
 
 
 _NOTES = ("C", "D", "E", "F", "G", "A", "B")
@@ -201,7 +199,7 @@ def _retimed(
     events = tuple(replace(event, time_s=time, audio_time_s=time) for event, time in zip(made.events, times_s, strict=True))
     caption = write_caption(KINDS[kind], chosen, rng)
     script = Script(kind, seed, rules.seconds, caption, chosen, events, made.motion)
-    return Plan(script, script, chosen)
+    return Plan(script, script)
 
 
 def _lamp(rng: np.random.Generator, times_s: tuple[float, ...], rules: Rules, *, radius: float) -> LampMotion:

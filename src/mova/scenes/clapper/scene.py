@@ -26,56 +26,47 @@ IRREGULAR = 0.15
 SHUTTER = 1.0
 """Share of a frame that is exposed: with an open shutter every instant leaves its trace in some frame."""
 SUBFRAMES = 8
-
-
-@dataclass(frozen=True)
-class ClapperEvent:
-    """One thing that is seen, or one that is heard.
-
-    Args:
-        time_s: Exact, in seconds from the start of the first frame.
-        modality: ``"video"`` or ``"audio"``.
-        kind: impact, hit, note, syllable, flash, contact, stroke.
-        label: Which one: floor, pad, key, vowel.
-        place: Where, in unit picture coordinates ``(x, y)``, y down.
-        strength: 0 to 1; of an impact its speed over the fastest one's.
-    """
-
-    time_s: float
-    modality: Modality
-    kind: str
-    label: str
-    place: tuple[float, float]
-    strength: float
+WORLD_SHUTTER = 0.75
+"""The same in the pictures of the rendered world, and so of models that learnt from them."""
+WORLD_FPS = 16
 
 
 @dataclass(frozen=True)
 class ClapperScene:
-    """A scene to be rendered.
+    """A scene whose truth is known: what is drawn, what sounds, and when.
 
     Args:
-        family: A name in :data:`mova.scenes.clapper.families.FAMILIES`.
-        seed: With the family, the frame rate and the length it fixes everything else.
+        family: Name in :data:`mova.scenes.clapper.families.FAMILIES`, or kind of a script of the rendered world.
+        picture: Script of what is drawn; its kind says by which drawing, and its events are what is to be seen.
+        audio: Script of what sounds; its kind says by which voice, and its events are what is to be heard.
         fps: Frames per second that the events were placed for.
         num_frames: Length.
-        caption: The prompt that asks for it.
-        attributes: What was chosen, by name.
-        events: In order of time.
-        picture: What is drawn; its kind says by which drawing.
-        audio: What sounds; its kind says by which voice.
-        lag_s: How much later than seen the scene means things to be heard.
+        lag_s: Time from what is seen to what is heard that the scene means.
+        shutter: Share of a frame that is exposed.
     """
 
     family: str
-    seed: int
-    fps: Fraction
-    num_frames: int
-    caption: str
-    attributes: Mapping[str, Value]
-    events: tuple[ClapperEvent, ...]
     picture: Script
     audio: Script
+    fps: Fraction
+    num_frames: int
     lag_s: float = 0.0
+    shutter: float = SHUTTER
+
+    @property
+    def seed(self) -> int:
+        """With the family, the frame rate and the length it fixes everything else."""
+        return self.picture.seed
+
+    @property
+    def caption(self) -> str:
+        """The prompt that asks for the scene."""
+        return self.picture.caption
+
+    @property
+    def attributes(self) -> Mapping[str, Value]:
+        """What was chosen, by name."""
+        return self.picture.attributes
 
     @property
     def seconds(self) -> float:
@@ -84,10 +75,15 @@ class ClapperScene:
 
     def times_s(self, modality: Modality) -> tuple[float, ...]:
         """True times of one modality, in order."""
-        return tuple(event.time_s for event in self.events if event.modality == modality)
+        if modality == "video":
+            return tuple(sorted(event.time_s for event in self.picture.events))
+        return tuple(sorted(event.audio_time_s for event in self.audio.events))
 
     def as_dict(self) -> dict[str, Any]:
         """The truth as plain JSON values."""
+
+        events = [("video", event.time_s, event) for event in self.picture.events]
+        events += [("audio", event.audio_time_s, event) for event in self.audio.events]
         return {
             "family": self.family,
             "seed": self.seed,
@@ -98,16 +94,30 @@ class ClapperScene:
             "lag_s": self.lag_s,
             "events": [
                 {
-                    "time_s": event.time_s,
-                    "modality": event.modality,
+                    "time_s": time_s,
+                    "modality": modality,
                     "kind": event.kind,
                     "label": event.label,
                     "place": list(event.place),
                     "strength": event.strength,
                 }
-                for event in self.events
+                for modality, time_s, event in sorted(events, key=lambda one: (one[1], one[0]))
             ],
         }
+
+
+def as_scene(script: Script) -> ClapperScene:
+    """A script of the rendered world as a scene: what is drawn is what sounds."""
+    lags = [event.audio_time_s - event.time_s for event in script.events]
+    return ClapperScene(
+        family=script.kind,
+        picture=script,
+        audio=script,
+        fps=Fraction(WORLD_FPS),
+        num_frames=round(script.seconds * WORLD_FPS),
+        lag_s=float(np.median(lags)) if lags else 0.0,
+        shutter=WORLD_SHUTTER,
+    )
 
 
 @dataclass(frozen=True)

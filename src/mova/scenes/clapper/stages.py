@@ -6,6 +6,7 @@ of any shape.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +147,15 @@ def draw_block(script: Script, view: View, exposure: Exposure) -> Image:
             boxes.append(Box(left, top, right, bottom, 0.01 * view.unit))
         paint(image, boxes, colour=COLOURS[motion.colour])
     return frames
+
+
+PICTURES: Mapping[str, Callable[[Script, View, Exposure], Image]] = {
+    "lamp": draw_lamp,
+    "mover": draw_mover,
+    "rail": draw_rail,
+    "block": draw_block,
+}
+"""Drawings by the kind of a scene's picture."""
 
 
 def _rail(view: View, wall: int) -> Image:

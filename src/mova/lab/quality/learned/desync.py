@@ -3,7 +3,7 @@
 The protocol is that of av-benchmark: the first and the last 14 segments of a video (4.8 s each) are judged, each over 21
 offsets from -2 to 2 s in steps of 0.2 s, and DeSync is the mean size of the likeliest. What that can and cannot say:
 anything below 0.1 s scores 0, shorter videos cannot be scored at all, and the middle of longer ones is not looked at. For
-offsets that people notice (45 ms), use :mod:`mova.lab.sync.summary`.
+offsets that people notice (45 ms), use :mod:`mova.lab.sync.pairing`.
 
 The network is :class:`mova.lab.quality.learned.synchformer.Synchformer`, whose docstring says what of it is verified.
 Another model of the same kind may take its place: ``DeSync(build=...)``, a function from the weights' path to a model

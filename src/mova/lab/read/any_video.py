@@ -19,8 +19,8 @@ from einops import reduce
 from scipy.ndimage import maximum_filter1d, median_filter
 
 from mova.lab.read.events import Detection
-from mova.lab.read.light import SHUTTER
-from mova.lab.sync.flow import farneback
+from mova.lab.read.flow import farneback
+from mova.scenes.clapper.scene import WORLD_SHUTTER
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]
@@ -102,7 +102,7 @@ def _lights(grey: npt.NDArray[np.float32], fps: float) -> tuple[list[Detection],
             first -= 1
         goes_on = first + 1 < len(fresh) and _cosine(change[first], change[first + 1]) > 0.7
         whole = float(fresh[first] + (fresh[first + 1] if goes_on else 0.0))
-        time_s = (first + SHUTTER * (1.0 - float(fresh[first]) / whole)) / fps
+        time_s = (first + WORLD_SHUTTER * (1.0 - float(fresh[first]) / whole)) / fps
         if not found or time_s - found[-1].time_s > _GAP_S:
             found.append(Detection(time_s, "light", whole))
             turned = change[first] + (change[first + 1] if goes_on else 0.0)
@@ -129,7 +129,7 @@ def _motions(grey: npt.NDArray[np.float32], fps: float, *, masked: npt.NDArray[n
         before, here, after = (float(value) for value in jerk[frame - 1 : frame + 2])
         curve = before - 2.0 * here + after
         vertex = float(np.clip(0.5 * (before - after) / curve, -0.5, 0.5)) if curve < 0.0 else 0.0
-        time_s = (int(frame) + 0.5 * SHUTTER + vertex) / fps
+        time_s = (int(frame) + 0.5 * WORLD_SHUTTER + vertex) / fps
         if all(abs(time_s - other.time_s) > _GAP_S for other in found):
             found.append(Detection(time_s, "motion", here))
     return found, jerk / max(float(jerk.max()), _LEAST_JERK)

@@ -1,0 +1,107 @@
+"""A number with its interval, its chance level and its floor.
+
+Intervals are 95 % percentile intervals of a bootstrap over clips (Efron and Tibshirani 1993, chapter 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One score of a set of clips.
+
+    Args:
+        value: Of the set; nan if there is nothing to take it from.
+        interval: 95 %, bootstrap over clips.
+        chance: Same score of clips that have nothing to do with what was asked; nan where chance has no say.
+        floor: Smallest difference that the meter itself can tell; nan if it was not measured.
+        unit: ``"ms"``, ``"ms/s"`` or ``""`` for shares.
+    """
+
+    value: float
+    interval: Interval
+    chance: float
+    floor: float
+    unit: str = ""
+
+
+def average(
+    rows: Sequence[Mapping[str, float]],
+    *,
+    by_chance: Sequence[Mapping[str, float]] = (),
+    floors: Mapping[str, float] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Number]:
+    """Average every value over the clips that have it.
+
+    Args:
+        rows: Values of each clip, by name.
+        by_chance: Values of clips that have nothing to do with what was asked.
+        floors: Floors by name.
+        num_resamples: Draws of the bootstrap.
+        seed: Seed of the bootstrap.
+    """
+    columns, others = columns_of(rows), columns_of(by_chance)
+    return {
+        name: Number(
+            value=float(np.mean(values)),
+            interval=mean_interval(values, num_resamples=num_resamples, seed=seed),
+            chance=float(np.mean(others[name])) if name in others else float("nan"),
+            floor=(floors or {}).get(name, float("nan")),
+        )
+        for name, values in columns.items()
+    }
+
+
+def columns_of(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """The values of every name, in the order of the rows that have it."""
+    return {name: [row[name] for row in rows if name in row] for name in dict.fromkeys(name for row in rows for name in row)}
+
+
+def interval(draws: Floats, *, level: float = 0.95) -> Interval:
+    """Percentile interval of bootstrap draws; nan draws are left out; ``(nan, nan)`` if none are left."""
+    finite = draws[np.isfinite(draws)] if draws.size else draws
+    if not finite.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
+
+
+def mean_interval(values: Sequence[float] | Floats, *, num_resamples: int = 1000, seed: int = 0) -> Interval:
+    """95 % interval of the mean of one value per clip, by bootstrap over clips."""
+    array = np.asarray(values, dtype=np.float64)
+    if not array.size:
+        return float("nan"), float("nan")
+    picks = np.random.default_rng(seed).integers(array.size, size=(num_resamples, array.size))
+    return interval(array[picks].mean(axis=1))
+
+
+def median(values: Sequence[float] | Floats) -> float:
+    """Median of what is finite; nan if nothing is."""
+    array = np.asarray(values, dtype=np.float64)
+    finite = array[np.isfinite(array)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
+def share_floor(values: Sequence[float]) -> float:
+    """The floor of a mean of shares: what is missing of 1 in clips that are right, but at least one clip of all.
+
+    Args:
+        values: Values of true clips as read, at least one.
+    """
+    return max(1.0 - float(np.mean(values)), 1.0 / len(values))
+
+
+def share_floors(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The floor of every share, from the values of true clips (:func:`share_floor`)."""
+    return {name: share_floor(values) for name, values in columns_of(rows).items()}
