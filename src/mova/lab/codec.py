@@ -24,8 +24,8 @@ class CodecReading:
     """One clip through the codecs.
 
     Args:
-        psnr_db: Of all pixels.
-        moving_psnr_db: Of the pixels that differ from the true clip's median over time by more than 8 of 255.
+        psnr_db: PSNR of all pixels.
+        moving_psnr_db: PSNR of the pixels that differ from the true clip's median over time by more than 8 of 255.
         onset_errors_ms: Heard minus true time, of each true event that is heard within 80 ms.
         sight_errors_ms: Seen minus true time, likewise.
         num_events: True events.
@@ -52,14 +52,14 @@ class CodecSummary:
         psnr_db: Mean over clips.
         moving_psnr_db: Mean over clips.
         onset_error_ms: Median size of the error of sounds.
-        onset_interval: Of it.
+        onset_interval: Interval of it.
         heard: Share of true events that are heard within 80 ms.
         heard_extra: Events heard that are none, per true event.
         sight_error_ms: Median size of the error of sights.
         seen: As ``heard``.
         seen_extra: As ``heard_extra``.
         names_right: Share of true events that sound like what they are; nan where sounds have no names.
-        names_interval: Of it.
+        names_interval: Interval of it.
     """
 
     psnr_db: float

@@ -1,7 +1,7 @@
 """Damage a healthy clip in every way that the health gate must see: for its tests and for ``benchmarks/health.py``.
 
 Each function takes a clip and a random generator and gives frames and audio with one fault, or None where the clip gives
-no occasion for it: a video that hangs while nothing moves is no fault that anybody could see. Occasions are found from the
+no occasion for it: frames that repeat while nothing moves are no visible fault. Occasions are found from the
 frames, not with the detectors.
 """
 
@@ -53,15 +53,15 @@ def still_picture(clip: Clip, rng: np.random.Generator) -> Damage:
     return np.repeat(clip.frames[:1], clip.num_frames, axis=0), clip.waveform
 
 
-def frozen(clip: Clip, rng: np.random.Generator) -> Damage | None:
+def freeze(clip: Clip, rng: np.random.Generator) -> Damage | None:
     """The picture stops for 4 to 9 frames amid movement, then goes on where it would have been."""
     length = int(rng.integers(4, 10))
-    return _held(clip, rng, length)
+    return _hold(clip, rng, length)
 
 
-def duplicated(clip: Clip, rng: np.random.Generator) -> Damage | None:
+def duplicate(clip: Clip, rng: np.random.Generator) -> Damage | None:
     """One frame amid movement is shown twice, in place of the next."""
-    return _held(clip, rng, 1)
+    return _hold(clip, rng, 1)
 
 
 def black_frames(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -86,7 +86,7 @@ def colour_step(clip: Clip, rng: np.random.Generator) -> Damage:
     gains = np.ones((clip.num_frames, 1, 1, 3))
     gains[first:, ..., 0] += 0.5 * warm
     gains[first:, ..., 2] -= 0.5 * warm
-    return _tinted(clip, gains), clip.waveform
+    return _tint(clip, gains), clip.waveform
 
 
 def colour_drift(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -95,7 +95,7 @@ def colour_drift(clip: Clip, rng: np.random.Generator) -> Damage:
     gains = np.ones((clip.num_frames, 1, 1, 3))
     gains[..., 0] += 0.5 * warm[:, None, None]
     gains[..., 2] -= 0.5 * warm[:, None, None]
-    return _tinted(clip, gains), clip.waveform
+    return _tint(clip, gains), clip.waveform
 
 
 def tiles(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -109,14 +109,14 @@ def tiles(clip: Clip, rng: np.random.Generator) -> Damage:
 
 def offset(clip: Clip, rng: np.random.Generator) -> Damage:
     """The audio is off zero by 2 to 20 percent of full scale."""
-    return clip.frames, _limited(clip.waveform + rng.uniform(0.02, 0.2) * rng.choice((-1.0, 1.0)))
+    return clip.frames, _limit(clip.waveform + rng.uniform(0.02, 0.2) * rng.choice((-1.0, 1.0)))
 
 
-def clipped(clip: Clip, rng: np.random.Generator) -> Damage:
+def clip_audio(clip: Clip, rng: np.random.Generator) -> Damage:
     """The audio is cut off at 20 to 60 percent of its peak and made as loud as it was."""
     peak = float(np.abs(clip.waveform).max())
     share = rng.uniform(0.2, 0.6)
-    return clip.frames, _limited(np.clip(clip.waveform, -share * peak, share * peak) / share)
+    return clip.frames, _limit(np.clip(clip.waveform, -share * peak, share * peak) / share)
 
 
 def pops(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -125,7 +125,7 @@ def pops(clip: Clip, rng: np.random.Generator) -> Damage:
     for place in rng.integers(64, audio.shape[1] - 64, size=int(rng.integers(1, 4))):
         width = int(rng.integers(1, 3))
         audio[:, place : place + width] += rng.uniform(0.3, 0.8) * rng.choice((-1.0, 1.0))
-    return clip.frames, _limited(audio)
+    return clip.frames, _limit(audio)
 
 
 def no_audio(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -152,13 +152,13 @@ def audio_ends_early(clip: Clip, rng: np.random.Generator) -> Damage:
 
 def dull(clip: Clip, rng: np.random.Generator) -> Damage:
     """Everything above a frequency between 1 and 5 kHz is gone."""
-    return clip.frames, _without(clip, rng.uniform(1000.0, 5000.0), np.inf)
+    return clip.frames, _cut_band(clip, rng.uniform(1000.0, 5000.0), np.inf)
 
 
 def hollow(clip: Clip, rng: np.random.Generator) -> Damage:
     """An octave between 500 Hz and 4 kHz is gone."""
     low_hz = rng.uniform(500.0, 2000.0)
-    return clip.frames, _without(clip, low_hz, 2.0 * low_hz)
+    return clip.frames, _cut_band(clip, low_hz, 2.0 * low_hz)
 
 
 def short_audio(clip: Clip, rng: np.random.Generator) -> Damage:
@@ -176,15 +176,15 @@ INJECTORS: Mapping[str, Injector] = {
     "nan in the picture": Injector("nonfinite", nan_in_picture),
     "infinity in the audio": Injector("nonfinite", infinity_in_audio),
     "still picture": Injector("frozen", still_picture),
-    "frozen": Injector("frozen", frozen),
-    "duplicated": Injector("duplicated", duplicated),
+    "frozen": Injector("frozen", freeze),
+    "duplicated": Injector("duplicated", duplicate),
     "black frames": Injector("black", black_frames),
     "black video": Injector("black", black_video),
     "colour step": Injector("colour_shift", colour_step),
     "colour drift": Injector("colour_shift", colour_drift),
     "tiles": Injector("tile_grid", tiles),
     "offset": Injector("dc_offset", offset),
-    "clipping": Injector("clipping", clipped),
+    "clipping": Injector("clipping", clip_audio),
     "pops": Injector("pop", pops),
     "no audio": Injector("silence", no_audio),
     "dropout": Injector("silence", dropout),
@@ -198,7 +198,7 @@ INJECTORS: Mapping[str, Injector] = {
 _MOVES = 4.0
 
 
-def _held(clip: Clip, rng: np.random.Generator, length: int) -> Damage | None:
+def _hold(clip: Clip, rng: np.random.Generator, length: int) -> Damage | None:
     """Show a frame ``length`` frames longer, if the picture moves into it and would have moved on by the end of it."""
     cells = _coarse(clip.frames)
 
@@ -230,19 +230,19 @@ def _coarse(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     )
 
 
-def _tinted(clip: Clip, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+def _tint(clip: Clip, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     return np.clip(clip.frames * gains, 0.0, 255.0).round().astype(np.uint8)
 
 
-def _limited(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def _limit(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     limited: npt.NDArray[np.float32] = np.clip(audio, -1.0, 1.0).astype(np.float32)
     return limited
 
 
-def _without(clip: Clip, low_hz: float, high_hz: float) -> npt.NDArray[np.float32]:
+def _cut_band(clip: Clip, low_hz: float, high_hz: float) -> npt.NDArray[np.float32]:
     """The audio with a band 60 dB down, with slopes of a twentieth of an octave."""
     spectrum = np.fft.rfft(clip.waveform, axis=1)
     frequencies = np.maximum(np.fft.rfftfreq(clip.waveform.shape[1], 1.0 / clip.sample_rate), 1e-9)
     inside = np.minimum(np.log2(frequencies / low_hz), np.log2(high_hz / frequencies))
     gain_db = -60.0 * np.clip(20.0 * inside, 0.0, 1.0)
-    return _limited(np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), n=clip.waveform.shape[1], axis=1))
+    return _limit(np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), n=clip.waveform.shape[1], axis=1))

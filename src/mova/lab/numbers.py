@@ -20,7 +20,7 @@ class Number:
     """One score of a set of clips.
 
     Args:
-        value: Of the set; nan if there is nothing to take it from.
+        value: Value of the set; nan if there is nothing to take it from.
         interval: 95 %, bootstrap over clips.
         chance: Same score of clips that have nothing to do with what was asked; nan where chance has no say.
         floor: Smallest difference that the meter itself can tell; nan if it was not measured.

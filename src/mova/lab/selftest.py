@@ -52,11 +52,11 @@ class Check:
     """One thing that the meter must do.
 
     Args:
-        name: What was tested.
-        value: What came out.
+        name: Name of what was tested.
+        value: Measured value.
         low: Least that is allowed.
         high: Most that is allowed.
-        unit: Of the three.
+        unit: Unit of the three.
     """
 
     name: str
@@ -109,7 +109,7 @@ def self_test(
         num_plans: Scenes whose times alone are used, not rendered: for chance and jitter.
         num_damaged: Clips of the rendered world that are damaged in every way.
         num_pairs: Scenes of which one thing is changed, in every way that is known.
-        seed: Of all scenes.
+        seed: Seed of all scenes.
 
     Raises:
         RequestError: As :func:`mova.scenes.clapper.families.make_scene`.

@@ -14,7 +14,7 @@ from mova.errors import MediaError, RequestError
 from mova.lab.sync.align import align
 from mova.lab.sync.measure import measure, measure_clip, measure_file, read_video
 from mova.lab.sync.plot import sync_plot
-from mova.lab.sync.result import VideoSync, verdict_of, with_pairs
+from mova.lab.sync.result import VideoSync, verdict_of, add_pairs
 from mova.media.clip import Clip
 from mova.scenes.world import render, write_script
 from mova.timeline import samples_in_frames
@@ -181,7 +181,7 @@ def test_a_verdict_near_a_limit_is_not_sure() -> None:
     start = VideoSync("any video", 10.0, (), ())
     seen = np.arange(1.0, 9.0, 0.5)
     clear, near = (
-        with_pairs(start, [(float(t), float(t + at + 0.02 * rng.standard_normal())) for t in seen]) for at in (0.04, 0.124)
+        add_pairs(start, [(float(t), float(t + at + 0.02 * rng.standard_normal())) for t in seen]) for at in (0.04, 0.124)
     )
     assert clear.is_sure and not near.is_sure
     low, high = near.offset_interval_ms or (0.0, 0.0)

@@ -46,10 +46,10 @@ class Counterfactual(Generic[Scene]):
     """Two scenes, or scripts, of one seed that differ in one thing.
 
     Args:
-        name: What is changed: ``metal``, ``drop``, ``size``, ``count``, ``colour``.
+        name: Name of the change: ``metal``, ``drop``, ``size``, ``count``, ``colour``.
         first: One.
         second: The other.
-        directions: Of every quantity that must change: 1 if it is more in the second, -1 if less.
+        directions: Direction of every quantity that must change: 1 if it is more in the second, -1 if less.
         colours: The first's and the second's, where that is what is changed; the quantity is ``colour``.
     """
 
@@ -65,8 +65,8 @@ class Measures:
     """What is measured of one clip.
 
     Args:
-        values: By quantity; nan where it cannot be read.
-        colours: Of its subject.
+        values: Values by quantity; nan where it cannot be read.
+        colours: Colours of its subject.
     """
 
     values: Mapping[str, float]
@@ -81,7 +81,7 @@ class Accuracy:
         value: The share.
         interval: 95 %, Wilson 1927.
         num_pairs: Pairs.
-        chance: What guessing is worth.
+        chance: Share that guessing reaches.
     """
 
     value: float
@@ -191,7 +191,7 @@ def directional_accuracy(outcomes: Sequence[Mapping[str, bool]]) -> dict[str, Ac
     """Share of right directions, by name, over the pairs that have it.
 
     Args:
-        outcomes: Of every pair, from :func:`judge_pair` or :func:`moves`.
+        outcomes: Outcome of every pair, from :func:`judge_pair` or :func:`moves`.
     """
     found = {}
     for name in dict.fromkeys(name for row in outcomes for name in row):

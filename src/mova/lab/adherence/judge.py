@@ -67,7 +67,7 @@ class Verdict:
 
     Args:
         times: Times seen and heard, for the scores of sync.
-        values: By column: ``colour``; ``count`` (seen and heard), ``count_seen``, ``count_heard``; ``sequence`` (seen),
+        values: Values by column: ``colour``; ``count`` (seen and heard), ``count_seen``, ``count_heard``; ``sequence`` (seen),
             ``sequence_heard``; ``key_asked`` (share of the asked keys that are heard in their place); ``key_pitch`` (of keys
             seen lit, the share that sounds at that moment with its own pitch), ``drum_sound`` (the same of pads); ``sound``
             (share of the sounds that are as asked), ``voice`` (share of the sounds with the voice asked); ``rate`` (seen and
@@ -129,7 +129,7 @@ def score_adherence(
     Args:
         scenes: Scenes that were asked for.
         readings: Reading of the clip of each.
-        floors: By name, from :func:`adherence_floors`.
+        floors: Floors by name, from :func:`adherence_floors`.
         num_resamples: Draws of the bootstrap over clips.
         seed: Seed of the bootstrap and of the choice of other clips.
 

@@ -69,7 +69,7 @@ def ball_physics(clip: Clip, reading: Reading, *, shutter: float) -> Physics:
 
     Args:
         clip: The clip.
-        reading: Of the same clip; the strength of what is seen is the jump of the speed, and its label tells balls apart.
+        reading: Reading of the same clip; the strength of what is seen is the jump of the speed, and its label names the ball.
         shutter: Share of a frame that is exposed.
     """
     video_s, audio_s = reading.seen_s, reading.heard_s
@@ -96,8 +96,8 @@ def physics_floors(found: Sequence[Mapping[str, float]], true_restitutions: Sequ
     mean; of the share of flights, at least one clip of all. The rank correlation: what is missing of 1, but at least one clip.
 
     Args:
-        found: :meth:`Physics.values` of true clips, through a codec if that is what is to be told.
-        true_restitutions: Of the ball in each; nan if there is not one ball with one.
+        found: :meth:`Physics.values` of true clips, through a codec if that is what is measured.
+        true_restitutions: Restitution of the ball in each; nan if there is not one ball with one.
     """
     columns = columns_of(found)
     floors = {name: float(np.mean(columns[name])) for name in PHYSICS if name in columns}

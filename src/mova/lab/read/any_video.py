@@ -48,7 +48,7 @@ def watch(frames: Frames, fps: float) -> PictureTrace:
     """
     if len(frames) < _FEWEST_FRAMES:
         return PictureTrace((), np.zeros(len(frames)))
-    grey = _reduced(frames)
+    grey = _reduce(frames)
     lights, lightness, has_light = _lights(grey, fps)
     # what flow is where the light changes is no motion, neither when it comes nor when it goes
     motions, jerk = _motions(grey, fps, masked=maximum_filter1d(has_light, 5))
@@ -69,7 +69,7 @@ _SHARE = 0.1  # of the strongest event: what is weaker is not counted
 _STANDS_OUT = 4.0  # times the usual
 
 
-def _reduced(frames: Frames) -> npt.NDArray[np.float32]:
+def _reduce(frames: Frames) -> npt.NDArray[np.float32]:
     """``[T, h, w]`` luma in 0..1, pooled over whole squares."""
     pool = max(1, min(frames.shape[1:3]) // _SHORT_SIDE)
     height, width = (size // pool * pool for size in frames.shape[1:3])

@@ -110,7 +110,7 @@ def find_onsets(waveform: Waveform, sample_rate: int, *, config: OnsetConfig = A
     Args:
         waveform: ``[S]`` or ``[channels, S]`` in [-1, 1]; channels are averaged.
         sample_rate: Samples per second, at least 8000.
-        config: What to listen for.
+        config: Kind of onsets that count.
     """
     audio = _mono(waveform)
     if audio.size < 4 * config.window_s * sample_rate or np.abs(audio).max() < _SILENT:
@@ -217,7 +217,7 @@ KEYS_HZ = {
 
 _SILENT = 1e-3  # -60 dB below full scale
 _STEP_S, _LOOK_S = 0.001, 0.006
-_TAIL_S = 0.03  # what starts later cannot be told from the clip's end
+_TAIL_S = 0.03  # what starts later cannot be distinguished from the clip's end
 _NUM_BANDS = 20
 
 

@@ -1,4 +1,4 @@
-"""Where the one or two balls of a clip are, told apart by colour.
+"""Where the one or two balls of a clip are, distinguished by colour.
 
 The wall behind is the same along each row, so the median of a row over the whole clip is the wall.
 """

@@ -47,10 +47,10 @@ def farneback(
     for level in range(levels, -1, -1):
         share = 0.5**level
         size = (round(height * share), round(width * share))
-        flow = np.zeros((*size, 2), np.float32) if level == levels else 2.0 * _resized(flow, size)
-        expansions = [_expansion(_resized(_smoothed(picture, share), size)) for picture in pictures]
+        flow = np.zeros((*size, 2), np.float32) if level == levels else 2.0 * _resize(flow, size)
+        expansions = [_expand(_resize(_smooth(picture, share), size)) for picture in pictures]
         for _ in range(num_iterations):
-            flow = _improved(expansions[0], expansions[1], flow, window)
+            flow = _improve(expansions[0], expansions[1], flow, window)
     return flow
 
 
@@ -60,7 +60,7 @@ _SMALLEST = 32
 _BORDER = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)
 
 
-def _smoothed(picture: Floats, share: float) -> Floats:
+def _smooth(picture: Floats, share: float) -> Floats:
     sigma = (1.0 / share - 1.0) * 0.5
     size = max(3, round(5.0 * sigma) | 1)
     sigma = sigma if sigma > 0.0 else 0.3 * ((size - 1) * 0.5 - 1.0) + 0.8
@@ -70,7 +70,7 @@ def _smoothed(picture: Floats, share: float) -> Floats:
     return np.asarray(correlate1d(correlate1d(picture, kernel, axis=0, mode="mirror"), kernel, axis=1, mode="mirror"))
 
 
-def _resized(picture: Floats, size: tuple[int, int]) -> Floats:
+def _resize(picture: Floats, size: tuple[int, int]) -> Floats:
     """Bilinear, pixel centres at halves, without smoothing; ``[H, W]`` or ``[H, W, C]``."""
     if picture.shape[:2] == size:
         return picture
@@ -100,7 +100,7 @@ def _kernels() -> tuple[npt.NDArray[np.float64], ...]:
     return g, x * g, x**2 * g, np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
 
 
-def _expansion(picture: Floats) -> Floats:
+def _expand(picture: Floats) -> Floats:
     """``[5, H, W]`` coefficients of x, y, x^2, y^2 and xy of a local polynomial."""
     g, xg, xxg, inverse = _kernels()
     i11, i03, i33, i55 = inverse
@@ -121,7 +121,7 @@ def _expansion(picture: Floats) -> Floats:
     ).astype(np.float32)
 
 
-def _improved(first: Floats, second: Floats, flow: Floats, window: int) -> Floats:
+def _improve(first: Floats, second: Floats, flow: Floats, window: int) -> Floats:
     """One step: the displacement that best explains the change of the polynomials within a window."""
     height, width = flow.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)

@@ -26,8 +26,8 @@ def ring_s(waveform: Waveform, sample_rate: int, time_s: float, *, until_s: floa
     Args:
         waveform: ``[channels, S]``.
         sample_rate: Samples per second.
-        time_s: When the audio begins.
-        until_s: When the next begins, or the clip ends.
+        time_s: Start of the sound.
+        until_s: Start of the next, or end of the clip.
     """
     power = np.square(_piece(waveform, sample_rate, time_s, until_s, most_s=0.6))
     if power.size < 2 or power.sum() < _LEAST:
@@ -55,7 +55,7 @@ def nearest_voice(waveform: Waveform, sample_rate: int, time_s: float) -> str:
     Args:
         waveform: ``[channels, S]``.
         sample_rate: Samples per second.
-        time_s: When the syllable begins.
+        time_s: Start of the syllable.
     """
     first = max(0, round((time_s + 0.02) * sample_rate))
     piece = waveform.mean(axis=0, dtype=np.float64)[first : first + round(0.12 * sample_rate)]

@@ -55,7 +55,7 @@ def see(frames: Frames, fps: float, *, kind: str | Kind, shutter: float = WORLD_
         raise ValueError(f"shutter must be above 0 and at most 1; got {shutter}.")
     if len(frames) < _FEWEST_FRAMES:
         return []
-    found = _hinted(frames, float(fps), shutter, hints) if hints else DETECTORS[name](frames, float(fps), shutter)
+    found = _see_by_hints(frames, float(fps), shutter, hints) if hints else DETECTORS[name](frames, float(fps), shutter)
     # light before the first frame or after the last is a fit gone astray
     inside = [one for one in found if 0.0 <= one.time_s <= len(frames) / fps]
     return sorted(inside, key=lambda one: one.time_s)
@@ -72,7 +72,7 @@ def _ball(frames: Frames, fps: float, shutter: float) -> list[Detection]:
     ]
 
 
-def _hinted(frames: Frames, fps: float, shutter: float, hints: ReadingHints) -> list[Detection]:
+def _see_by_hints(frames: Frames, fps: float, shutter: float, hints: ReadingHints) -> list[Detection]:
     """What the lights of a kind show or, if it has none, sudden changes of light and motion in its area."""
     if not hints.lights:
         left, top, right, bottom = hints.area

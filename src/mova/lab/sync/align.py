@@ -4,11 +4,11 @@ Every pair of an event seen and one heard votes for its own lag with a Gaussian;
 alignment), and so does the drift at which most agree. Dense trains fit somewhere at any lag, so the votes are held against
 what unrelated trains get, in two ways, and only what is rarer than one in a hundred in both counts as a fit:
 
-* the same audio turned round in time by more than any lag that is sought (circular shifts). Bursts stay bursts; but a short
+* the same audio shifted in time by more than any lag that is sought (circular shifts). Bursts stay bursts; but a short
   video has few shifts that differ;
 * the gaps of the audio in random order, begun anywhere. There is no end of these; but what belongs together is torn apart.
 
-A train that beats evenly fits again one beat later, turned or shuffled: it is held against as many events at random times,
+A train that beats evenly fits again one beat later, shifted or shuffled: it is held against as many events at random times,
 and its lag is sought within half a beat.
 """
 
@@ -36,7 +36,7 @@ class Alignment:
         lag_s: Heard - seen, at the middle of the video.
         drift: Change of it, seconds per second; rough, from the grid that was searched.
         p_value: Share of unrelated trains that fit as well, of the way that has more.
-        beat_s: Where both beat evenly, their period: the lag is known but for multiples of it.
+        beat_s: Period of both trains where they beat evenly: the lag is known but for multiples of it.
     """
 
     lag_s: float
@@ -58,9 +58,9 @@ def align(
         seen_s: ``[V]`` times, at least one.
         heard_s: ``[A]`` times in order, at least one.
         seconds: Length of the video.
-        width_s: How near two events of a pair are, once the lag is taken off: standard deviation of a vote.
+        width_s: Distance of the two events of a pair, once the lag is taken off: standard deviation of a vote.
         num_others: Unrelated trains to compare with, of each way.
-        seed: Of these.
+        seed: Seed of these.
     """
     beat_s = _beat_s(seen_s, heard_s)
     reach_s = min(LARGEST_LAG_S, 0.2 * seconds) if beat_s is None else min(LARGEST_LAG_S, 0.5 * beat_s)
@@ -68,17 +68,17 @@ def align(
     votes, lag_s, drift = search.best(heard_s)
     rng = np.random.default_rng(seed)
 
-    def turned() -> Floats:
+    def rotate() -> Floats:
         return (heard_s + rng.uniform(2.0 * reach_s, seconds - 2.0 * reach_s)) % seconds
 
-    def shuffled() -> Floats:
+    def shuffle() -> Floats:
         gaps = rng.permutation(np.diff(heard_s, append=heard_s[0] + seconds))
         return (rng.uniform(0.0, seconds) + np.cumsum(gaps)) % seconds
 
-    def scattered() -> Floats:
+    def scatter() -> Floats:
         return rng.uniform(0.0, seconds, heard_s.size)
 
-    ways = (turned, shuffled) if beat_s is None else (scattered,)
+    ways = (rotate, shuffle) if beat_s is None else (scatter,)
     as_good = max(sum(search.best(way())[0] >= votes - 1e-9 for _ in range(num_others)) for way in ways)
     return Alignment(lag_s, drift, (1 + as_good) / (1 + num_others), beat_s)
 

@@ -53,7 +53,7 @@ class Floor:
         video_ms: ``[K]`` seen minus true time.
         audio_ms: ``[K]`` heard minus true time.
         av_ms: ``[K]`` heard minus seen, the scene's own lag taken off.
-        scores: Of the truth as read.
+        scores: Scores of the truth as read.
     """
 
     num_clips: int
@@ -100,7 +100,7 @@ def measure_floor(
         fps: Frames per second.
         seconds: Length of each.
         seed: Seed of the first scene; the next has the next.
-        through: What happens to a clip before it is read; default: H.264 and AAC in an MP4 file.
+        through: Codec that a clip is sent through before it is read; default: H.264 and AAC in an MP4 file.
 
     Raises:
         RequestError: As :func:`mova.scenes.clapper.families.make_scene`.
@@ -185,7 +185,7 @@ def measure_directions(
         size: Width and height in pixels; a small picture will do for what is compared.
         fps: Frames per second.
         seconds: Length of each.
-        seed: Of the first scene; the next has the next.
+        seed: Seed of the first scene; the next has the next.
         through: As :func:`measure_floor`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How far audio and picture of one video are apart, in milliseconds, or that it cannot be told.
+"""How far audio and picture of one video are apart, in milliseconds, or that it is unknown.
 
     sync = measure_file("film.mp4")
     sync.verdict                          # "in step", "noticeable", "not acceptable" or "cannot tell"
@@ -27,7 +27,7 @@ from mova.lab.read.events import Detection
 from mova.lab.read.video_events import see
 from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, align
 from mova.lab.sync.pairing import match, match_aligned
-from mova.lab.sync.result import VideoSync, with_pairs
+from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
 from mova.media.resample import resample
 from mova.scenes.kinds import KINDS, find_kind
@@ -46,8 +46,8 @@ class Read(NamedTuple):
         frames: ``[T, H, W, 3]`` uint8.
         waveform: ``[channels, S]`` float32; S = 0 if there is no audio.
         fps: Frames per second.
-        sample_rate: In Hz.
-        request: What made it, if it says so.
+        sample_rate: Samples per second.
+        request: Request that made it, if it holds one.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -86,7 +86,7 @@ def measure(source: Read, *, kind: str | None = None) -> VideoSync:
         kind = kind_of(str((source.request or {}).get("prompt", "")), KINDS.values()) or "any"
     if kind not in READ_AS:
         raise RequestError(f"kind must be one of {', '.join(READ_AS)}; got {kind!r}.", field="kind")
-    return _measured_as_any(source) if kind == "any" else _measured_as_scene(source, kind)
+    return _measure_any(source) if kind == "any" else _measure_scene(source, kind)
 
 
 def read_video(path: str | Path) -> Read:
@@ -120,7 +120,7 @@ _LISTEN_HZ = 16000
 _PIECE_S, _OVERLAP_S = 20.0, 0.5
 
 
-def _measured_as_scene(source: Read, kind: str) -> VideoSync:
+def _measure_scene(source: Read, kind: str) -> VideoSync:
     """By the detectors of a kind: they see and hear nothing else, so that no test against chance is needed."""
     seen, heard = see(source.frames, source.fps, kind=kind), []
     if source.waveform.size:
@@ -135,13 +135,13 @@ def _measured_as_scene(source: Read, kind: str) -> VideoSync:
     pairs = match_aligned(video, audio)
     if len(pairs) < 0.5 * max(video.size, audio.size):
         return replace(start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset")
-    result = with_pairs(start, _pair_times(pairs, video, audio))
+    result = add_pairs(start, _pair_times(pairs, video, audio))
     if result.num_events == 1 and abs(result.offset_ms or 0.0) > _LONE_PAIR_MS:
         return replace(start, why=f"{_counts(video, audio)}, too far apart to be called a pair")
     return result
 
 
-def _measured_as_any(source: Read) -> VideoSync:
+def _measure_any(source: Read) -> VideoSync:
     picture = watch(source.frames, source.fps)
     video, audio = _times(picture.events), _times(_listen(source.waveform, source.sample_rate))
     seconds = len(source.frames) / source.fps
@@ -163,11 +163,11 @@ def _measured_as_any(source: Read) -> VideoSync:
     if fit.p_value > CHANCE:
         why = f"{_counts(video, audio)}, and they fit no better than unrelated ones (p = {fit.p_value:.2f})"
         return replace(start, why=why, p_value=fit.p_value)
-    return with_pairs(start, _pair_times(pairs, video, audio), p_value=fit.p_value, beat_s=fit.beat_s)
+    return add_pairs(start, _pair_times(pairs, video, audio), p_value=fit.p_value, beat_s=fit.beat_s)
 
 
 def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detection]:
-    """Onsets, a piece of the audio at a time: what is loud is told from what is around it."""
+    """Onsets, a piece of the audio at a time: what is loud is compared with what is around it."""
     if not waveform.size:
         return []
     audio, rate = waveform.mean(axis=0, keepdims=True, dtype=np.float32), sample_rate

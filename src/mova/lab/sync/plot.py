@@ -32,7 +32,7 @@ def sync_plot(sync: VideoSync, video: Read, *, title: str = "") -> Image.Image:
 
     Args:
         sync: The measurement.
-        video: What was measured.
+        video: Video that was measured.
         title: Name of the video.
 
     Returns:

@@ -30,19 +30,19 @@ class VideoSync:
         read_as: Scene kind whose detectors were used, or ``"any video"``.
         seconds: Length of the picture.
         seen_s: Times of the events seen.
-        heard_s: Of those heard; a lag that the scene means is taken off.
+        heard_s: Times of those heard; a lag that the scene means is taken off.
         why: One sentence.
-        verdict: By BT.1359.
+        verdict: Verdict by BT.1359.
         is_sure: Whether 95 % of the bootstrap give the same verdict, from at least three pairs.
         pairs: Times ``(seen, heard)`` of what belongs together, in order.
-        offset_ms: Median of heard - seen over the pairs; None, as what follows, if it cannot be told.
+        offset_ms: Median of heard - seen over the pairs; None, as what follows, if it is unknown.
         offset_interval_ms: 95 %.
         mad_ms: Median distance of the pairs from the offset, or from the line where there is a drift.
         drift_ms_per_s: Theil-Sen slope of heard - seen; None for fewer than six pairs or less than three seconds.
         drift_interval_ms_per_s: 95 %.
         p_value: Share of unrelated trains of events that fit each other as well; None where a kind is known.
         beat_s: For videos that beat evenly: the offset is known but for multiples of this.
-        activity: How much happens in each frame, 0 to 1, for drawing; empty where a kind is known.
+        activity: Amount of change in each frame, 0 to 1, for drawing; empty where a kind is known.
     """
 
     read_as: str
@@ -64,7 +64,7 @@ class VideoSync:
 
     @property
     def num_events(self) -> int:
-        """Pairs that the offset is from; 0 if it cannot be told."""
+        """Pairs that the offset is from; 0 if it is unknown."""
         return len(self.pairs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,21 +72,21 @@ class VideoSync:
         return {
             "verdict": self.verdict,
             "why": self.why,
-            "offset_ms": _rounded(self.offset_ms, 1),
-            "mad_ms": _rounded(self.mad_ms, 1),
-            "drift_ms_per_s": _rounded(self.drift_ms_per_s, 2),
+            "offset_ms": _round(self.offset_ms, 1),
+            "mad_ms": _round(self.mad_ms, 1),
+            "drift_ms_per_s": _round(self.drift_ms_per_s, 2),
             "num_events": self.num_events,
             "confidence": {
                 "is_sure": self.is_sure,
                 "offset_ms": _both(self.offset_interval_ms, 1),
                 "drift_ms_per_s": _both(self.drift_interval_ms_per_s, 2),
-                "p_value": _rounded(self.p_value, 4),
-                "beat_s": _rounded(self.beat_s, 3),
+                "p_value": _round(self.p_value, 4),
+                "beat_s": _round(self.beat_s, 3),
             },
             "num_seen": len(self.seen_s),
             "num_heard": len(self.heard_s),
             "read_as": self.read_as,
-            "seconds": _rounded(self.seconds, 3),
+            "seconds": _round(self.seconds, 3),
         }
 
 
@@ -97,15 +97,15 @@ def verdict_of(offset_ms: float) -> SyncVerdict:
     return "noticeable" if ACCEPTABLE_MS[0] <= offset_ms <= ACCEPTABLE_MS[1] else "not acceptable"
 
 
-def with_pairs(
+def add_pairs(
     start: VideoSync, pairs: Sequence[tuple[float, float]], *, p_value: float | None = None, beat_s: float | None = None
 ) -> VideoSync:
     """The result with all that follows from the pairs.
 
     Args:
-        start: What was seen and heard.
+        start: Result with what was seen and heard.
         pairs: ``(seen, heard)`` in seconds, at least one.
-        p_value: Of the fit, if there was a test.
+        p_value: Significance of the fit, if there was a test.
         beat_s: Period of both trains, if they beat evenly.
     """
     seen_s = np.array([pair[0] for pair in pairs])
@@ -173,7 +173,7 @@ def _sentence(verdict: SyncVerdict, line_ms: Floats) -> str:
     return f"{where}, {limit} (ITU-R BT.1359)"
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
+def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 

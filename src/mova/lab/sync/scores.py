@@ -8,7 +8,7 @@ It is 1 if everything is in step and 0 if the audio has nothing to do with the p
 a clip in which nothing could be read counts as its expected events missed on both sides.
 
 Offsets are taken from pairs after soft alignment (:func:`mova.lab.sync.pairing.match_aligned`), so that sync and existence
-are told apart: audio that is 300 ms late is late, not missing.
+are distinguished: audio that is 300 ms late is late, not missing.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def measure(clips: Sequence[ClipTimes], *, seed: int = 0) -> dict[str, float]:
 
     Args:
         clips: At least one; controls have no sync and do not belong here.
-        seed: Of the shuffles.
+        seed: Seed of the shuffles.
 
     Raises:
         ValueError: If there are no clips.
@@ -152,9 +152,9 @@ def score(
 
     Args:
         clips: As :func:`measure`.
-        floors: By name, from :func:`mova.lab.sync.floors.score_floors`.
-        num_resamples: Of the bootstrap.
-        seed: Of the shuffles and the bootstrap.
+        floors: Floors by name, from :func:`mova.lab.sync.floors.score_floors`.
+        num_resamples: Draws of the bootstrap.
+        seed: Seed of the shuffles and the bootstrap.
 
     Raises:
         ValueError: If there are no clips.
@@ -239,7 +239,7 @@ class _Pairs:
     Args:
         paired: ``[N]`` how many.
         apart_ms: Their offsets, by clip.
-        drifts: ``[N]`` ms/s; nan where it cannot be told.
+        drifts: ``[N]`` ms/s; nan where it is unknown.
     """
 
     paired: Floats
