@@ -14,7 +14,7 @@ from mova.errors import MediaError, RequestError
 from mova.lab.sync.align import align
 from mova.lab.sync.measure import measure, measure_clip, measure_file, read_video
 from mova.lab.sync.plot import sync_plot
-from mova.lab.sync.result import VideoSync, verdict_of, add_pairs
+from mova.lab.sync.result import VideoSync, add_pairs, verdict_of
 from mova.media.clip import Clip
 from mova.scenes.world import render, write_script
 from mova.timeline import samples_in_frames
