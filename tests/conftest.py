@@ -61,7 +61,7 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
     from mova.models.conditions.cues import num_cue_channels
     from mova.models.conditions.planner import build_cue_planner
     from mova.models.joint import JointModel, share_audio_and_bridge
-    from mova.sampling.scheduler import FlowMatchPairScheduler
+    from mova.sampling.schedule import FlowMatchPairScheduler
     from mova.training.text import build_text_encoder, train_tokenizer
 
     with torch.random.fork_rng():

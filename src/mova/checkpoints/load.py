@@ -20,7 +20,7 @@ from mova.runtime.experts import ExpertPair
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.quantise import make_quantiser, prepare_storage, quantise_on_arrival
 from mova.runtime.resolve import ModelFacts, Runtime, resolve_runtime
-from mova.sampling.scheduler import FlowMatchPairScheduler
+from mova.sampling.schedule import FlowMatchPairScheduler
 
 EXPERTS = {"video_dit", "video_dit_2"}
 

@@ -27,7 +27,7 @@ from mova.errors import CheckpointError
 from mova.models.conditions.cues import num_cue_channels
 from mova.models.joint import JointModel, share_audio_and_bridge
 from mova.models.presets import official_to_ours, ours_to_official
-from mova.sampling.scheduler import FlowMatchPairScheduler
+from mova.sampling.schedule import FlowMatchPairScheduler
 
 # as safetensors names them; float8 without scales is a plain number format here
 FLOATS = {

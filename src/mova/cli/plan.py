@@ -101,9 +101,9 @@ def estimate_cost(folder: Path, plan: Plan) -> CostEstimate:
     from mova.checkpoints.layout import SCHEDULER_CONFIG, read_index, read_json
     from mova.checkpoints.meta import build_joint, build_module
     from mova.models.codecs.protocol import CODECS
-    from mova.pipeline.evaluations import branches_of_run
     from mova.runtime.estimate import NetworkCost, decode_cost, num_texts, text_encoder_cost
     from mova.runtime.memory import ModelCost, choices
+    from mova.sampling.guidance import branches_of_run
     from mova.sampling.schedule import ScheduleConfig
 
     index = read_index(folder)

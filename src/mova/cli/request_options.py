@@ -12,6 +12,7 @@ import typer
 
 from mova.cli.options import flag, name_flags, parse_cues, parse_extend, parse_keyframes, parse_retake, parse_size
 from mova.request.schema import GIVEN, SIZE, WHAT, GenerationRequest
+from mova.request.solver_names import EVALUATIONS, KnownSolver
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -181,6 +182,8 @@ def _base_type(annotation: Any) -> tuple[Any, str | None]:
     """The type that is typed, and its form for help."""
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(one for one in get_args(annotation) if one is not type(None))
+    if annotation == KnownSolver:
+        return str, "|".join(EVALUATIONS)
     if get_origin(annotation) is Literal:
         return str, "|".join(str(one) for one in get_args(annotation))
     return annotation, None

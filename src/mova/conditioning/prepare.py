@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.conditioning.first_frame import check_first_frame
 from mova.conditioning.fit import (
     Place,
     audio_on_clock,
+    check_first_frame,
     check_places,
     fit_to_canvas,
     keyframe_positions,
@@ -51,8 +51,7 @@ from mova.conditioning.sources import (
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.request.capabilities import Capabilities, resolve_fps, resolve_size
-from mova.request.plan import Canvas, Plan, resolve
-from mova.request.prompts import CountTokens, check_prompts
+from mova.request.plan import Canvas, CountTokens, Plan, check_prompts, resolve
 from mova.request.schema import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds, samples_in_frames
 

@@ -17,11 +17,11 @@ from mova.conditioning.sources import AudioInput, name_of
 from mova.errors import RequestError
 from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors
 from mova.media.decode import read_waveform
-from mova.pipeline.evaluations import guidance_of
 from mova.request.capabilities import Capabilities, resolve_size
 from mova.request.plan import Plan
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import evaluation_points
+from mova.sampling.guidance import guidance_of
 from mova.timeline import frame_time, samples_in_frames
 
 LEAD_S = Fraction(1, 2)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.request.capabilities import too_many_tokens
-from mova.request.prompts import clean_prompt
+from mova.request.plan import clean_prompt
 
 
 def tokenise(tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncate: bool = False) -> tuple[Tensor, Tensor]:

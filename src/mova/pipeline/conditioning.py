@@ -15,7 +15,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
-from mova.conditioning.first_frame import check_first_frame
+from mova.conditioning.fit import check_first_frame
 from mova.conditioning.given import Given
 from mova.models.conditions.image import image_condition, picture_tensor, text_only_condition
 from mova.pipeline.codecs import Codecs

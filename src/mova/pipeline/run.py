@@ -16,16 +16,14 @@ from torch import Tensor
 from mova.pipeline.batch import Batch
 from mova.pipeline.codecs import Codecs
 from mova.pipeline.conditioning import build_task
-from mova.pipeline.cues import add_cue_channels, plan_cue_sheets
-from mova.pipeline.noise import cfg_batch_of, draw_noise
 from mova.pipeline.output import MOVAPipelineOutput, pack_output
-from mova.pipeline.prompts import embed_prompts_for
+from mova.pipeline.prompts import add_cue_channels, embed_prompts_for, plan_cue_sheets
 from mova.progress import Reporter
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, Progress, denoise
-from mova.sampling.seeds import draw_seeds
+from mova.sampling.noise import draw_noise, draw_seeds
 from mova.sampling.solvers import find_solver
-from mova.sampling.windows import denoise_windows, plan_windows
+from mova.sampling.windows import cfg_batch_of, denoise_windows, plan_windows
 
 if TYPE_CHECKING:
     from mova.pipeline.pipeline import MOVAPipeline

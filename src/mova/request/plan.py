@@ -1,11 +1,15 @@
-"""Resolve a request to a plan: every value determined for one model. No weights are read and no torch is imported."""
+"""From a request to a plan: every value resolved for one model. No weights are read and no torch is imported."""
 
 from __future__ import annotations
 
 import difflib
+import html
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+
+import ftfy
 
 from mova.errors import RequestError
 from mova.request.capabilities import (
@@ -15,6 +19,7 @@ from mova.request.capabilities import (
     resolve_length,
     resolve_size,
     takes_no_cues,
+    too_many_tokens,
     value_or,
 )
 from mova.request.schema import MAX_SEED, GenerationRequest
@@ -172,3 +177,31 @@ def check_cues(request: GenerationRequest, capabilities: Capabilities, seconds: 
                 f"{guess}It knows {', '.join(capabilities.cues)}.",
                 field="cues",
             )
+
+
+CountTokens = Callable[[str], int]
+"""Number of tokens of a cleaned prompt, the end-of-text token included."""
+
+
+def clean_prompt(prompt: str) -> str:
+    """Repair broken characters, resolve HTML entities and collapse white space (spec 3.2)."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
+
+
+def check_prompts(request: GenerationRequest, capabilities: Capabilities, count_tokens: CountTokens) -> None:
+    """Refuse prompts that have more tokens than the model reads, unless they may be cut.
+
+    Args:
+        request: What is asked.
+        capabilities: What the model can make.
+        count_tokens: The model's tokenizer.
+
+    Raises:
+        RequestError: If a prompt is too long.
+    """
+    if request.truncate:
+        return
+    for prompt in (request.prompt, request.negative_prompt, request.audio_negative_prompt or ""):
+        cleaned = clean_prompt(prompt)
+        if (count := count_tokens(cleaned)) > capabilities.max_tokens:
+            raise too_many_tokens(cleaned, count, capabilities.max_tokens)

@@ -22,8 +22,11 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from mova.request.plan import Plan
+from mova.request.solver_names import evaluation_points
 from mova.request.terms import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Interval, Term, read_terms
 from mova.sampling.av_tensors import AVTensors
+from mova.sampling.schedule import ScheduleConfig, schedule_pair
 
 __all__ = [
     "COND",
@@ -198,3 +201,21 @@ def rescale_spread(guided: Tensor, full: Tensor, amount: float) -> Tensor:
     axes = tuple(range(1, guided.ndim))
     ratio = full.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True).clamp(min=1e-12)
     return guided * (amount * ratio + (1.0 - amount))
+
+
+def guidance_of(plan: Plan) -> Guidance:
+    """The guidance that a plan's request asks for."""
+    return Guidance(read_terms(dict(plan.request)), rescale=plan.request.guidance_rescale)
+
+
+def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, ...], ...]:
+    """The evaluations of each guided velocity of a run, in order; for a long clip, of each window's run.
+
+    Args:
+        plan: The settled request.
+        config: The noise levels of the checkpoint, on which the intervals of guidance depend.
+    """
+    guidance = guidance_of(plan)
+    steps, request = plan.num_inference_steps, plan.request
+    video, _ = schedule_pair(config, steps, shift=request.shift, audio_shift=request.audio_shift)
+    return tuple(guidance.branches(float(video.sigmas[point])) for point in evaluation_points(plan.solver, steps))

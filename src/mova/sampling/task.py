@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mova.request.capabilities import Capabilities, grid_frames
 from mova.timeline import Timeline
 
 _Kind = TypeVar("_Kind", bound=np.generic)
@@ -141,3 +143,24 @@ def _check(name: str, level: Tensor, given: Tensor | None, *, dims: int) -> None
             raise ValueError(f"{name}_level is below 1 somewhere, but no {name} latents are given.")
     elif given.ndim not in (dims + 1, dims + 2) or given.shape[-dims:] != level.shape:
         raise ValueError(f"{name} latents have shape {tuple(given.shape)}; the levels have {tuple(level.shape)}.")
+
+
+def latent_grid(capabilities: Capabilities, scale: int, *, height: int, width: int, num_frames: int, fps: Fraction) -> Grid:
+    """The latent grids of a clip of a size and length.
+
+    Args:
+        capabilities: What the model can make.
+        scale: Pixels per latent in height and width.
+        height: Height in pixels.
+        width: Width in pixels.
+        num_frames: Length in frames; the next legal length is made.
+        fps: Frames per second.
+    """
+    frames = grid_frames(capabilities, num_frames)
+    timeline = capabilities.timeline(fps)
+    return Grid(
+        frames=timeline.video_latents(frames),
+        height=height // scale,
+        width=width // scale,
+        audio_length=timeline.audio_latents(frames),
+    )

@@ -10,16 +10,18 @@ its time 0 at frame ``stride a``, the last of that latent, which it is given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mova.sampling.av_tensors import AVTensors
-from mova.sampling.denoise import OnStep, Progress
-from mova.sampling.task import Task
+from mova.sampling.denoise import OnStep, Progress, cfg_batch
+from mova.sampling.task import Grid, Task
 from mova.timeline import Timeline
 
 Run = Callable[..., AVTensors]
@@ -131,3 +133,11 @@ def _given(given: Tensor | None, clip: Tensor, made: Tensor) -> Tensor | None:
         return given
     rest = torch.zeros_like(clip) if given is None else given.to(clip)
     return torch.where(made.to(clip.device), clip, rest)
+
+
+def cfg_batch_of(network: Any, batch: int, grid: Grid, windows: Sequence[Window]) -> int:
+    """Guidance branches that share a pass: see :data:`mova.sampling.denoise.MAX_TOKENS_FOR_BATCHED_CFG`."""
+    frames = max(window.video[1] - window.video[0] for window in windows)
+    audio = max(window.audio[1] - window.audio[0] for window in windows)
+    video = frames * grid.height * grid.width // math.prod(network.video_embed.patch_size)
+    return cfg_batch(batch * (video + audio))

@@ -22,7 +22,7 @@ from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
 from mova.request.capabilities import Capabilities
 from mova.request.solver_names import SolverName
-from mova.sampling.scheduler import FlowMatchPairScheduler
+from mova.sampling.schedule import FlowMatchPairScheduler
 from mova.scenes.kinds import load_kinds
 from mova.training.labels import read_labels
 from mova.training.recipe import OnStep, Recipe

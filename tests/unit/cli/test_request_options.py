@@ -29,6 +29,7 @@ def test_every_field_has_an_option_and_every_heading_is_shown() -> None:
 def test_help_names_units_defaults_and_other_options() -> None:
     text = help_of("generate")
     assert "In frames per second." in text and "In Hz." in text
+    assert "euler|heun" in text and "Annotated" not in text
     assert "Default: exact." in text and "exact|crop|pad|stretch" in text
     assert "excludes --num-frames" in text and "num_frames" not in text
 

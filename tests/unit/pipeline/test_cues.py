@@ -16,7 +16,7 @@ from mova.errors import CheckpointError, RequestError
 from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.cues import add_cue_channels
+from mova.pipeline.prompts import add_cue_channels
 from mova.request.schema import Cue, GenerationRequest
 from mova.sampling.task import Grid, Task
 

@@ -15,8 +15,7 @@ from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 from mova.pipeline.output import MOVAPipelineOutput
 from mova.sampling.guidance import Guidance
-from mova.sampling.noise import audio_noise, video_noise
-from mova.sampling.seeds import draw_seeds
+from mova.sampling.noise import audio_noise, draw_seeds, video_noise
 from mova.sampling.task import Task
 
 SHORT: dict[str, Any] = {"num_frames": 5, "num_inference_steps": 2}

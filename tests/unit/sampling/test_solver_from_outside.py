@@ -12,11 +12,11 @@ from mova.checkpoints.load import Components
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.evaluations import branches_of_run
 from mova.request.plan import resolve
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import EVALUATIONS, evaluation_points, list_solvers
 from mova.sampling.av_tensors import AVTensors
+from mova.sampling.guidance import branches_of_run
 from mova.sampling.solvers import SOLVERS, SolverSpec, SolverState, Step, Velocity, add_solver, euler, find_solver
 
 SHORT = {"seed": 1, "num_frames": 5, "num_inference_steps": 5}
