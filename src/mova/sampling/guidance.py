@@ -212,7 +212,7 @@ def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, .
     """The evaluations of each guided velocity of a run, in order; for a long clip, of each window's run.
 
     Args:
-        plan: The settled request.
+        plan: Plan of the clip.
         config: The noise levels of the checkpoint, on which the intervals of guidance depend.
     """
     guidance = guidance_of(plan)
