@@ -1,4 +1,4 @@
-"""A kind of scene from outside the package, one file: rendered, asked for, recognised, learnt and generated.
+"""A kind of scene from outside the package, one file: rendered, asked for, recognised, read, learnt and generated.
 
 The file is the one that ``docs/scenes.md`` shows.
 """
@@ -15,7 +15,13 @@ from mova.checkpoints.layout import read_index, resolve_model
 from mova.data.shards import describe
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
-from mova.scenes.kind import Kind
+from mova.lab.adherence.judge import judge
+from mova.lab.read.audio_events import hear
+from mova.lab.read.readers import read_all
+from mova.lab.read.video_events import see
+from mova.lab.sync.measure import measure_clip
+from mova.scenes.clapper.scene import as_scene
+from mova.scenes.kind import Kind, ReadingHints
 from mova.scenes.kinds import KINDS, known_kinds, labels_of, load_kinds
 from mova.scenes.recognise import kind_of
 from mova.scenes.world import render, sample_scripts, write_script
@@ -59,6 +65,38 @@ def test_a_script_of_another_kind_is_written_rendered_and_recognised(bells: Kind
     assert [one.kind for one in sample_scripts(0, 4, [bells, "piano"])] == ["bells", "piano", "bells", "piano"]
     with pytest.raises(RequestError, match="no scene kind 'bells'"):
         write_script("bells", 3)
+
+
+def test_only_a_recipe_or_the_command_line_runs_a_file(bells_file: Path) -> None:
+    with pytest.raises(RequestError, match="there is no scene kind"):
+        write_script(str(bells_file), 3)  # what a checkpoint calls its kinds is never run
+
+
+def test_what_happens_in_a_clip_of_another_kind_is_read_back(bells: Kind) -> None:
+    for script in sample_scripts(7, 6, [bells]):
+        clip = render(script)
+        seen = see(clip.frames, float(clip.fps), kind=bells)
+        heard = hear(clip.waveform, clip.sample_rate, kind=bells)
+        labels = [event.label for event in script.events]
+        assert [one.label for one in seen] == labels and [one.label for one in heard] == labels
+        for one, event in zip(seen, script.events, strict=True):
+            assert one.time_s == pytest.approx(event.time_s, abs=0.009)  # the shutter is closed for 16 ms
+        for one, event in zip(heard, script.events, strict=True):
+            assert one.time_s == pytest.approx(event.audio_time_s, abs=0.003)
+        sync = measure_clip(clip.clip(), kind=bells)
+        assert sync.verdict == "in step" and abs(sync.offset_ms or 0.0) < 9.0
+        scene = as_scene(script)
+        values = judge(scene, read_all(clip.clip(), scene)).values
+        assert "count" in values and set(values.values()) == {1.0}, (script.caption, values)
+
+
+def test_a_kind_without_hints_is_read_by_changes_of_light_and_motion(bells: Kind) -> None:
+    plain = replace(bells, reading=ReadingHints())
+    script = write_script(plain, 3, attributes={"sequence": "ding dong ding"})
+    clip = render(script)
+    seen, heard = see(clip.frames, 16.0, kind=plain), hear(clip.waveform, 16000, kind=plain)
+    assert [one.time_s for one in seen] == pytest.approx([event.time_s for event in script.events], abs=0.03)
+    assert [one.time_s for one in heard] == pytest.approx([event.time_s for event in script.events], abs=0.003)
 
 
 def test_a_model_learns_another_kind_and_keeps_its_labels(bells_file: Path, tmp_path: Path) -> None:

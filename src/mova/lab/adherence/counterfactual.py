@@ -30,7 +30,7 @@ from mova.lab.read.timbre import body_hz, centroid_hz, ring_s
 from mova.media.clip import Clip
 from mova.scenes.clapper.families import make_scene
 from mova.scenes.clapper.scene import MARGIN_S, ClapperScene, as_scene
-from mova.scenes.kinds import KINDS, ball
+from mova.scenes.kinds import ball, definition_of
 from mova.scenes.script import Event, Script, Value
 from mova.scenes.world import write_script
 from mova.timeline import Number
@@ -105,7 +105,7 @@ def counterfactual_scripts(script: Script) -> list[Counterfactual[Script]]:
     pairs: list[Counterfactual[Script]] = []
     for change in _changes(script):
         try:
-            other = write_script(script.kind, script.seed, seconds=script.seconds, attributes=change.attributes)
+            other = write_script(definition_of(script), script.seed, seconds=script.seconds, attributes=change.attributes)
         except RequestError:
             continue  # more events than fit
         taken = any(pair.name == change.name for pair in pairs)
@@ -226,7 +226,7 @@ def _changes(script: Script) -> Iterator[_Change]:
         for step in (1, -1):
             yield _Change("count", _with_count(script, step), {"events_seen": step, "events_heard": step})
     if script.kind in COLOURED:
-        palette = KINDS[script.kind].attributes["colour"]
+        palette = definition_of(script).attributes["colour"]
         start = palette.index(given["colour"])
         colour = next(name for name in (*palette[start + 1 :], *palette) if name not in (given["colour"], given.get("colour2")))
         yield _Change("colour", given | {"colour": colour}, {"colour": 1}, (str(given["colour"]), str(colour)))
@@ -237,7 +237,7 @@ def _with_count(script: Script, step: int) -> dict[str, Value]:
     given = dict(script.attributes)
     if "sequence" not in given:
         return given | {"count": int(given["count"]) + step}
-    items, allowed = str(given["sequence"]).split(), [str(one) for one in KINDS[script.kind].attributes["sequence"]]
+    items, allowed = str(given["sequence"]).split(), [str(one) for one in definition_of(script).attributes["sequence"]]
     more = [*items, allowed[(allowed.index(items[-1]) + 1) % len(allowed)]]
     del given["count"]
     return given | {"sequence": " ".join(more if step > 0 else items[:-1])}

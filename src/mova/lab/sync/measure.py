@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import MediaError, RequestError
+from mova.errors import MediaError
 from mova.lab.read.any_video import watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
@@ -30,13 +30,12 @@ from mova.lab.sync.pairing import match, match_aligned
 from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
 from mova.media.resample import resample
-from mova.scenes.kinds import KINDS, find_kind
+from mova.scenes.kind import Kind
+from mova.scenes.kinds import find_kind
 from mova.scenes.recognise import kind_of
 
 Floats = npt.NDArray[np.float64]
 ANY_VIDEO = "any video"
-READ_AS = (*KINDS, "any")
-"""What ``kind`` may be: a kind of scene, or ``"any"`` for a video to be looked at without what its request says."""
 
 
 class Read(NamedTuple):
@@ -57,12 +56,13 @@ class Read(NamedTuple):
     request: Mapping[str, Any] | None = None
 
 
-def measure_file(path: str | Path, *, kind: str | None = None) -> VideoSync:
+def measure_file(path: str | Path, *, kind: str | Kind | None = None) -> VideoSync:
     """Measure a video on disk.
 
     Args:
         path: The video.
-        kind: One of :data:`READ_AS`; from the video's own request, if there is one, when not given.
+        kind: Kind of scene or its name, or ``"any"`` for a video to be looked at without what its request says; from the
+            video's own request, if there is one, when not given.
 
     Raises:
         MediaError: If the file cannot be read or has no picture. That it has no audio is a verdict, not an error.
@@ -71,22 +71,20 @@ def measure_file(path: str | Path, *, kind: str | None = None) -> VideoSync:
     return measure(read_video(path), kind=kind)
 
 
-def measure_clip(clip: Clip, *, kind: str | None = None) -> VideoSync:
+def measure_clip(clip: Clip, *, kind: str | Kind | None = None) -> VideoSync:
     """Measure a clip; arguments and errors as for :func:`measure_file`."""
     return measure(Read(clip.frames, clip.waveform, float(clip.fps), clip.sample_rate, clip.request), kind=kind)
 
 
-def measure(source: Read, *, kind: str | None = None) -> VideoSync:
+def measure(source: Read, *, kind: str | Kind | None = None) -> VideoSync:
     """Measure a video that was read.
 
     Raises:
         RequestError: If there is no such kind.
     """
     if kind is None:
-        kind = kind_of(str((source.request or {}).get("prompt", "")), KINDS.values()) or "any"
-    if kind not in READ_AS:
-        raise RequestError(f"kind must be one of {', '.join(READ_AS)}; got {kind!r}.", field="kind")
-    return _measure_any(source) if kind == "any" else _measure_scene(source, kind)
+        kind = kind_of(str((source.request or {}).get("prompt", ""))) or "any"
+    return _measure_any(source) if kind == "any" else _measure_scene(source, find_kind(kind))
 
 
 def read_video(path: str | Path) -> Read:
@@ -120,18 +118,18 @@ _LISTEN_HZ = 16000
 _PIECE_S, _OVERLAP_S = 20.0, 0.5
 
 
-def _measure_scene(source: Read, kind: str) -> VideoSync:
+def _measure_scene(source: Read, kind: Kind) -> VideoSync:
     """By the detectors of a kind: they see and hear nothing else, so that no test against chance is needed."""
     seen, heard = see(source.frames, source.fps, kind=kind), []
     if source.waveform.size:
         heard = hear(source.waveform, source.sample_rate, kind=kind)
     video, audio = _times(seen), _times(heard)
-    if lags_s := find_kind(kind).reading.lags_s:
+    if lags_s := kind.reading.lags_s:
         labels = [event.label for event in heard]
         audio -= lags_s[max(lags_s, key=labels.count)]
-    start = VideoSync(kind, len(source.frames) / source.fps, tuple(video.tolist()), tuple(audio.tolist()))
+    start = VideoSync(kind.name, len(source.frames) / source.fps, tuple(video.tolist()), tuple(audio.tolist()))
     if not video.size or not audio.size:
-        return replace(start, why=_nothing(video, audio, f"no {kind} event is seen", f"no {kind} event is heard"))
+        return replace(start, why=_nothing(video, audio, f"no {kind.name} event is seen", f"no {kind.name} event is heard"))
     pairs = match_aligned(video, audio)
     if len(pairs) < 0.5 * max(video.size, audio.size):
         return replace(start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset")

@@ -47,7 +47,7 @@ def find_kind(kind: str | Kind) -> Kind:
         return kind
     found = KINDS.get(kind) or known_kinds().get(kind)
     if found is None:
-        raise RequestError(f"there is no scene kind {kind!r}.", nearest_hint(kind, known_kinds()))
+        raise RequestError(f"there is no scene kind {kind!r}.", nearest_hint(kind, known_kinds()), field="kind")
     return found
 
 
