@@ -175,7 +175,7 @@ def scenes_sheet(
     fps: Annotated[int, typer.Option(min=8, max=60)] = 16,
     seconds: Annotated[float, typer.Option(min=0.5, max=20.0)] = 2.0625,
 ) -> None:
-    """Draw videostrips with waveforms and event ticks of rendered scenes."""
+    """Draw film strips with waveforms and event ticks of rendered scenes."""
     from mova.cli.options import parse_size
     from mova.cli.scenes import draw_sheet
 

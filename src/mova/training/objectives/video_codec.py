@@ -184,7 +184,7 @@ def moving_mask(video: Tensor) -> Tensor:
 
 
 def draw_rows(rows: list[Tensor], path: Path) -> None:
-    """Save videostrips ``[3, T, H, W]`` in [-1, 1] below one another as one PNG."""
+    """Save film strips ``[3, T, H, W]`` in [-1, 1] below one another as one PNG."""
     from PIL import Image
 
     strips = [torch.cat(list(row.unbind(dim=1)), dim=2) for row in rows]
