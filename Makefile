@@ -3,15 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
 
-.PHONY: demo test lint docs reference base scenes benchmarks clean
+.PHONY: demo test lint pytest docs reference base scenes benchmarks clean
 
 demo: $(STAMP)  ## Set up, then make a clip with sound from a prompt, on a CPU
 	mkdir -p out
 	$(BIN)/mova generate "drum pads are hit: red, blue, red" --seed 7 -o out/demo.mp4 --sheet out/demo.png
 
-test: $(STAMP) lint  ## Lint, types, layers, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: $(STAMP)  ## Lint, types, layers, and all tests beside them
+	$(MAKE) --jobs=2 --no-print-directory lint pytest
+
+pytest: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks docs

@@ -24,14 +24,14 @@ def test_importing_mova_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_help_answers_without_importing_torch(mova) -> None:
+def test_help_answers_without_importing_torch(cold_mova) -> None:
     code = "import sys; from mova.cli.app import app; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert "generate" in mova("--help").stdout
+    assert "generate" in cold_mova("--help").stdout
 
 
-def test_a_prompt_becomes_a_video_with_audio_that_reads_back_whole(mova, tmp_path: Path) -> None:
-    done = mova("generate", PROMPT, "--seed", "3", *QUICK, "-o", "a.mp4", "--sheet", "a.png")
+def test_a_prompt_becomes_a_video_with_audio_that_reads_back_whole(cold_mova, tmp_path: Path) -> None:
+    done = cold_mova("generate", PROMPT, "--seed", "3", *QUICK, "-o", "a.mp4", "--sheet", "a.png")
     assert done.returncode == 0, done.stderr
     assert "a.mp4" in done.stdout and len(done.stdout.strip().splitlines()) == 1
     assert "seed 3" in done.stderr

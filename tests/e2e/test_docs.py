@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,8 +20,8 @@ def blocks() -> list[object]:
 
 
 @pytest.mark.parametrize("code", blocks())
-def test_an_example_runs(code: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+def test_an_example_runs(code: str, warm_python: WarmPython, tmp_path: Path) -> None:
+    done = warm_python.run(code, (), folder=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

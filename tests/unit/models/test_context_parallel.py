@@ -4,7 +4,6 @@ import os
 import socket
 from pathlib import Path
 
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -17,7 +16,6 @@ from torch.distributed.device_mesh import init_device_mesh
 RANKS = 2
 
 
-@pytest.mark.slow
 def test_two_ranks_give_the_velocities_of_one_with_an_odd_number_of_audio_tokens(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
