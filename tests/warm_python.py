@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ IMPORTS = (
     "mova.generation.model",
     "transformers.models.umt5.modeling_umt5",
 )
+READY = 0
 
 
 class WarmPython:
@@ -36,14 +38,16 @@ class WarmPython:
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             env={**os.environ, **ENVIRONMENT},
         )
+        assert self._reply() == READY
 
     def run(self, code: str, arguments: tuple[str, ...], *, folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
         """Run ``code`` in ``folder`` with ``arguments`` as ``sys.argv``, in the environment of now.
 
         Raises:
-            subprocess.TimeoutExpired: It took longer than ``timeout`` seconds; the server is killed with it.
+            subprocess.TimeoutExpired: It took longer than ``timeout`` seconds, and was killed.
         """
         assert self._server.stdin is not None and self._server.stdout is not None
         with tempfile.TemporaryDirectory() as streams:
@@ -56,13 +60,18 @@ class WarmPython:
                 "streams": [str(out), str(err)],
             }
             self._server.stdin.write(json.dumps(request).encode() + b"\n")
-            self._server.stdin.flush()
+            process = self._reply()
             if not select.select([self._server.stdout], [], [], timeout)[0]:
-                self.close()
-                raise subprocess.TimeoutExpired(arguments, timeout)
-            status = self._server.stdout.readline()
-            assert status, "the server ended"
-            return subprocess.CompletedProcess(arguments, int(status), out.read_text("utf-8"), err.read_text("utf-8"))
+                os.kill(process, signal.SIGKILL)
+                self._reply()
+                raise subprocess.TimeoutExpired(arguments, timeout, out.read_bytes(), err.read_bytes())
+            return subprocess.CompletedProcess(arguments, self._reply(), out.read_text("utf-8"), err.read_text("utf-8"))
+
+    def _reply(self) -> int:
+        assert self._server.stdout is not None
+        line = self._server.stdout.readline()
+        assert line, "the server ended"
+        return int(line)
 
     def close(self) -> None:
         self._server.kill()
@@ -75,12 +84,14 @@ def serve() -> None:
         importlib.import_module(name)
     gc.freeze()  # a child that collects garbage would copy all that was imported
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    replies.write(b"%d\n" % READY)
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
         child = os.fork()
         if child == 0:
             replies.close()
             execute(request)
+        replies.write(b"%d\n" % child)
         replies.write(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 

@@ -28,7 +28,7 @@ def warm_python() -> Iterator[WarmPython]:
 def mova(warm_python: WarmPython, tmp_path: Path) -> Mova:
     """Runs ``mova`` with some arguments in an empty folder; what it imports has been imported before."""
 
-    def run(*arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = 600.0) -> subprocess.CompletedProcess[str]:
         return warm_python.run(COMMAND_LINE, arguments, folder=tmp_path, timeout=timeout)
 
     return run
@@ -38,7 +38,7 @@ def mova(warm_python: WarmPython, tmp_path: Path) -> Mova:
 def cold_mova(tmp_path: Path) -> Mova:
     """Runs ``mova`` as a shell would; it imports what it needs, which takes seconds."""
 
-    def run(*arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = 600.0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "mova.cli.app", *arguments]
         return subprocess.run(
             command,

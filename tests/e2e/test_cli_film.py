@@ -25,7 +25,7 @@ def test_a_shot_list_becomes_one_film_and_only_what_changed_is_rendered_again(mo
     assert "0.5625" in rows[2] and "unless shot 1 ends as before" in rows[2]
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
-    done = mova("film", "a.yaml", "--json", "-o", "a.mkv", timeout=300)
+    done = mova("film", "a.yaml", "--json", "-o", "a.mkv")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert [(shot["first_frame"], shot["first_sample"], shot["rendered"]) for shot in facts["shots"]] == [
@@ -44,7 +44,7 @@ def test_a_shot_list_becomes_one_film_and_only_what_changed_is_rendered_again(mo
     assert "loaded" not in again.stderr and "2 in a.cache, 0 to render" in again.stderr
     assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
 
-    retaken = mova("film", "a.yaml", "--json", "--retake", "2:audio:0.1-0.3", "-o", "c.mkv", "--prune", timeout=300)
+    retaken = mova("film", "a.yaml", "--json", "--retake", "2:audio:0.1-0.3", "-o", "c.mkv", "--prune")
     assert [shot["rendered"] for shot in json.loads(retaken.stdout)["shots"]] == [False, True]
     assert "retakes: ['audio:0.1-0.3']" in retaken.stderr
     changed = read_clip(tmp_path / "c.mkv")

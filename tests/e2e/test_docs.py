@@ -21,7 +21,7 @@ def blocks() -> list[object]:
 
 @pytest.mark.parametrize("code", blocks())
 def test_an_example_runs(code: str, warm_python: WarmPython, tmp_path: Path) -> None:
-    done = warm_python.run(code, (), folder=tmp_path, timeout=120)
+    done = warm_python.run(code, (), folder=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
 
 
