@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from mova.request.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from mova.checkpoints.load import Components
     from mova.generation.model import MOVAModel
+
+settings.register_profile("mova", deadline=None)  # how long an example takes depends on what else runs
+settings.load_profile("mova")
 
 TINY_CAPABILITIES = Capabilities(
     name="tiny",
