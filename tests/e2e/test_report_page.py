@@ -24,14 +24,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mova.cli.app import app
 
     root = tmp_path_factory.mktemp("report")
-    (root / "films").mkdir()
+    (root / "videos").mkdir()
     script = write_script("drums", 7, attributes={"count": 3})
     clip = replace(render(script, width=96, height=96).clip(), request={"prompt": script.caption})
     late = np.roll(clip.waveform, clip.sample_rate // 5, axis=1)
     for name, waveform in zip(CLIPS, (clip.waveform, late, np.zeros_like(late)), strict=True):
-        replace(clip, waveform=waveform).save(root / "films" / name)  # every browser plays WebM
-    (root / "films" / "broken.webm").write_bytes(b"broken")
-    done = CliRunner().invoke(app, ["eval", "files", str(root / "films"), "-o", str(root / "out"), "--processes", "1"])
+        replace(clip, waveform=waveform).save(root / "videos" / name)  # every browser plays WebM
+    (root / "videos" / "broken.webm").write_bytes(b"broken")
+    done = CliRunner().invoke(app, ["eval", "files", str(root / "videos"), "-o", str(root / "out"), "--processes", "1"])
     assert done.exit_code == 0, done.output
     return root / "out" / "report.html"
 
