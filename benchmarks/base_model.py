@@ -23,7 +23,7 @@ from mova.checkpoints.layout import resolve_model
 from mova.data.shards import describe, scripts_in
 from mova.data.workers import worker_pool
 from mova.lab.documents import machine, plain, write_json
-from mova.lab.suite.clips import Maker
+from mova.lab.suite.clips import ModelSpec
 from mova.lab.suite.run import measure_model
 from mova.lab.suite.tables import number_of, tracks_of, value_of
 from mova.lab.suite.tracks import check_tracks
@@ -67,7 +67,7 @@ def main() -> None:
     known = frozenset[str]().union(*(training_captions(recipes / first, recipes / then, seed) for first, then, seed in RUNS))
     scripts = [script for kind in KINDS for script in test_scripts(kind, asked.per_kind, known)]
     unseen = {kind: sum(one.caption not in known for one in scripts if one.kind == kind) for kind in KINDS}
-    maker = Maker(resolve_model(asked.checkpoint), asked.steps, None, asked.folder / "clips")
+    maker = ModelSpec(resolve_model(asked.checkpoint), asked.steps, None, asked.folder / "clips")
     maker.clips.mkdir(parents=True, exist_ok=True)
     tracks, rows = check_tracks(("text",), has_bridge_off=asked.bridge_off), asked.folder / "rows.jsonl"
     with worker_pool(asked.processes) as pool:

@@ -43,7 +43,7 @@ from mova.conditioning.given import (
     temporal_inpaint_mask,
 )
 from mova.conditioning.prepare import Prepared, prepare
-from mova.conditioning.reroll import rerolled
+from mova.conditioning.reroll import reroll_request
 from mova.generation.model import MOVAModel
 from mova.generation.run import run_many
 from mova.lab.adherence.judge import Verdict, judge_clip
@@ -276,7 +276,7 @@ def reroll(maker: Maker, cases: tuple[Case, ...]) -> Iterator[Reading]:
     """The clips of ``text`` with their audio made anew, as ``clip.reroll("audio")`` asks for it."""
     firsts = from_text(maker, cases)
     known = [replace(clip, request={"prompt": case.script.caption}) for case, clip in zip(cases, firsts, strict=True)]
-    asked = [rerolled(clip, "audio", seed=seed_of(case) + 1) for case, clip in zip(cases, known, strict=True)]
+    asked = [reroll_request(clip, "audio", seed=seed_of(case) + 1) for case, clip in zip(cases, known, strict=True)]
     prepared = [prepare(request, maker.model.capabilities, memory) for request, memory in asked]
     clips = made(maker, cases, [one.given for one in prepared], audio_seeds=[one.plan.audio_seed for one in prepared])
     for case, first, clip in zip(cases, firsts, clips, strict=True):

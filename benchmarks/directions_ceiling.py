@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from directions import FPS, Case, Maker, canvas, loaded, rendered
+from directions import FPS, Case, ModelSpec, canvas, loaded, rendered
 from directions_measures import Pixels, continuity, holds, still_there
 from rich.console import Console
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def through_codec(maker: Maker, case: Case) -> Clip:
+def through_codec(maker: ModelSpec, case: Case) -> Clip:
     """The rendered video as the codec gives it back."""
     given = given_video(canvas(), case.truth.frames).frames
     video = torch.from_numpy(np.ascontiguousarray(given)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0

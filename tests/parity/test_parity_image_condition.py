@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.media.image import crop_and_resize
-from mova.models.conditions.image import image_condition, picture_tensor, settled_latents, text_only_condition
+from mova.models.conditions.image import count_settling_latents, image_condition, picture_tensor, text_only_condition
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Guidance
@@ -74,7 +74,7 @@ def test_from_the_recorded_picture_to_the_recorded_latents(components: Component
 
 
 def test_encoding_until_the_grey_has_settled_is_bit_equal_to_encoding_the_whole_video(codec: AutoencoderKLWan) -> None:
-    assert settled_latents(codec.config) == 21
+    assert count_settling_latents(codec.config) == 21
     first = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     video = torch.zeros(1, 3, 105, 8, 8)
     video[:, :, 0] = first

@@ -132,7 +132,7 @@ def inspect_checkpoint(name_or_path: str | Path) -> CheckpointReport:
     """
     folder = resolve_model(name_or_path)
     index = read_index(folder)
-    expected = expected_tensors(folder, index)
+    expected = list_expected_tensors(folder, index)
     has_weights = any(_holds_weights(folder / name) for name in expected)
     components = tuple(
         _module_report(folder / name, class_name, expected[name], is_asked=has_weights)
@@ -143,7 +143,7 @@ def inspect_checkpoint(name_or_path: str | Path) -> CheckpointReport:
     return CheckpointReport(folder, index.capabilities.name, index.boundary_ratio, components, has_weights)
 
 
-def expected_tensors(folder: Path, index: Index) -> dict[str, dict[str, Shape]]:
+def list_expected_tensors(folder: Path, index: Index) -> dict[str, dict[str, Shape]]:
     """Names and shapes, as stored, that each component's configuration asks for.
 
     Raises:
@@ -166,7 +166,7 @@ def expected_tensors(folder: Path, index: Index) -> dict[str, dict[str, Shape]]:
     return expected
 
 
-def stored_tensors(folder: Path) -> Iterator[tuple[str, Shape, str]]:
+def read_stored_tensors(folder: Path) -> Iterator[tuple[str, Shape, str]]:
     """Name, shape and number format of every tensor of a component, from the headers of its files.
 
     Raises:
@@ -188,7 +188,7 @@ def _module_report(folder: Path, class_name: str, expected: Mapping[str, Shape],
     shapes: dict[str, Shape] = {}
     dtypes: dict[str, int] = {}
     if files:
-        for name, shape, dtype in stored_tensors(folder):
+        for name, shape, dtype in read_stored_tensors(folder):
             shapes[name] = shape
             dtypes[dtype] = dtypes.get(dtype, 0) + math.prod(shape)
     names = {_TIED[name] if _TIED.get(name) in expected else name: shape for name, shape in shapes.items()}

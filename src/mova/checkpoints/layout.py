@@ -232,7 +232,7 @@ def _capabilities(values: Mapping[str, Any], folder: Path) -> Capabilities:
 def _needs_first_frame(folder: Path, capabilities: Capabilities) -> bool:
     """Whether the video tower has input channels beside the noisy latents that are not those of cues (spec 3.7)."""
     path = folder / "video_dit" / CONFIG
-    if capabilities.cues or not path.is_file():  # a missing configuration is told when the folder is loaded
+    if capabilities.cues or not path.is_file():  # a missing configuration is reported when the folder is loaded
         return False
     config = read_json(path)
     return bool(config.get("in_dim", 0) > config.get("out_dim", 0))

@@ -112,7 +112,7 @@ def generate(
 
 @app.command()
 def replay(
-    film: Annotated[Path, typer.Argument(help="A video that mova wrote.")],
+    video: Annotated[Path, typer.Argument(help="A video that mova wrote.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILM-replay if not given.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="The one that made it, if not given.")] = None,
     json: AsJson = False,
@@ -120,7 +120,7 @@ def replay(
     """Make a video again from the request inside it; exit with code 1 if its frames and samples are not the same."""
     from mova.cli.recorded import replay
 
-    replay(film, output, model=model, is_json=json)
+    replay(video, output, model=model, is_json=json)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def film(
     ] = Path("film.mp4"),
     model: Annotated[str | None, typer.Option("--model", "-m", help="In place of the document's.")] = None,
     retake: Annotated[
-        list[str] | None, typer.Option(help="Make a span of a shot anew: 2:audio:1.0-1.8, and :SEED; may be repeated.")
+        list[str] | None, typer.Option(help="Generate a span of a shot again: 2:audio:1.0-1.8, and :SEED; may be repeated.")
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of finished shots; beside the document, SHOTS.cache, if not given.")
@@ -175,7 +175,7 @@ def scenes_sheet(
     fps: Annotated[int, typer.Option(min=8, max=60)] = 16,
     seconds: Annotated[float, typer.Option(min=0.5, max=20.0)] = 2.0625,
 ) -> None:
-    """Draw film strips with waveforms and event ticks of rendered scenes."""
+    """Draw filmstrips with waveforms and event ticks of rendered scenes."""
     from mova.cli.options import parse_size
     from mova.cli.scenes import draw_sheet
 
@@ -186,7 +186,7 @@ def scenes_sheet(
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Videos or sounds.")],
+    files: Annotated[list[Path], typer.Argument(help="Video or audio files.")],
     json: AsJson = False,
 ) -> None:
     """Look for frozen or black frames, pops, clipping, silence and other faults; exit code 1 if there is one."""
@@ -205,7 +205,7 @@ def sync(
     plot: Annotated[Path | None, typer.Option(help="Draw events, pairs and offsets as a .png.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Measure how far the audio is from the picture, in milliseconds, or say that it cannot be told."""
+    """Measure the offset of the audio from the video, in milliseconds, or say that it is unknown."""
     from mova.cli.sync import run
 
     run(file, kind=kind, plot=plot, is_json=json)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mova.lab.arena.rank import Interval, Ranking
     from mova.lab.arena.votes import Ballots, Mode
 
-MODE_WORDS = {"both": "picture and audio", "sound": "audio only", "picture": "picture only"}
+MODE_WORDS = {"both": "video and audio", "sound": "audio only", "picture": "video only"}
 _TOLD_AT_MOST = 10
 
 
@@ -37,11 +37,11 @@ class RankOptions:
     """What ``mova arena rank`` was asked for.
 
     Args:
-        key: Of the page; None looks beside the votes and in the working folder.
+        key: Key of the page; None looks beside the votes and in the working folder.
         modes: To rank; empty for all that have votes.
         drops_failing: Leave out raters who fail the attention checks.
-        num_resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        num_resamples: Number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
         is_json: One JSON document on stdout instead of tables.
     """
 
@@ -68,7 +68,7 @@ def make(folders: list[Path], output: Path, options: PageOptions) -> None:
             modes=cast("tuple[Mode, ...]", options.modes or MODES),
             title=options.title,
             matches_loudness=not options.keeps_loudness,
-            on_progress=console.ProgressLine("films").update,
+            on_progress=console.ProgressLine("videos").update,
         )
     except RequestError as problem:
         raise with_flag_names(problem) from None

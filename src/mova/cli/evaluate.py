@@ -28,9 +28,9 @@ class ModelOptions:
         num_clips: Prompts of each track.
         tracks: Names; all if empty.
         output: Folder of rows, clips, results and report.
-        seed: Of the prompts; the suite's own if None.
-        steps: Of the sampler; the model's own if None.
-        processes: Of one thread each.
+        seed: Seed of the prompts; the suite's own if None.
+        steps: Sampler steps; the model's own if None.
+        processes: Number of processes, of one thread each.
         has_bridge_off: Whether each track is also made with the towers cut apart.
         shows_kinds: Whether the numbers of each kind of scene are shown, too.
         device: Where to run.
@@ -65,7 +65,7 @@ class FileOptions:
         output: Folder of rows, results and report.
         weights: Folder with the weights of learned metrics.
         metrics: Names; all but one if empty.
-        processes: Of one thread each.
+        processes: Number of processes, of one thread each.
         device: Where learned metrics run.
         is_json: One JSON document on stdout instead of tables.
     """
@@ -101,7 +101,7 @@ def run_model(options: ModelOptions) -> None:
     scripts = tracks.scripts_for(capabilities, options.num_clips, seed=seed)
     tracks.check_requests(scripts[0], wanted, capabilities, steps=options.steps)
     device = None if options.device == "auto" else options.device
-    maker = clips.Maker(folder, options.steps, device, _made_folder(options.output / CLIPS))
+    maker = clips.ModelSpec(folder, options.steps, device, _made_folder(options.output / CLIPS))
     console.say(f"{capabilities.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
     with _pool(options.processes) as pool, _in_typed_words():
         document = measure_model(
@@ -147,7 +147,7 @@ def run_files(options: FileOptions) -> None:
     _say_passed(listing.unpaired, "without a reference")
     run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
     processes = min(options.processes, len(listing.jobs))
-    rows = _rows(listing.jobs, files.video_row, options.output / ROWS, run=run, processes=processes, label="films")
+    rows = _rows(listing.jobs, files.video_row, options.output / ROWS, run=run, processes=processes, label="videos")
     learned = files.score_learned(
         listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
     )
@@ -375,7 +375,7 @@ def _show_files(document: Mapping[str, Any]) -> None:
 
     document = plain(document)
     console.table(
-        ("metric", "mean", "95 %", "films"),
+        ("metric", "mean", "95 %", "videos"),
         [
             (name, number(found["value"]), span(found["interval"]), str(found["num_clips"]))
             for name, found in document["values"].items()

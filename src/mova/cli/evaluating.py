@@ -20,7 +20,7 @@ def arena_make(
     seed: Annotated[int, typer.Option(min=0, help="Of pairs, sides, order and names.")] = 0,
     num_pairs: Annotated[int | None, typer.Option(help="Of different systems; all if not given.")] = None,
     num_checks: Annotated[int | None, typer.Option(help="Attention checks; one for ten pairs if not given.")] = None,
-    mode: Annotated[list[str] | None, typer.Option(help="both, audio or picture; may be repeated. All if not given.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="both, audio or video; may be repeated. All if not given.")] = None,
     title: Annotated[str, typer.Option(help="Over the page; it must not give the systems away.")] = "Which is better?",
     keep_loudness: Annotated[
         bool, typer.Option("--keep-loudness", help="Do not turn the louder video of a pair down to the other.")
@@ -46,7 +46,7 @@ def arena_make(
 def arena_rank(
     votes: Annotated[list[Path], typer.Argument(help="Files of votes that the page saved.")],
     key: Annotated[Path | None, typer.Option(help="Of the page; sought beside the votes if not given.")] = None,
-    mode: Annotated[list[str] | None, typer.Option(help="both, audio or picture; may be repeated. All if not given.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="both, audio or video; may be repeated. All if not given.")] = None,
     drop_failing: Annotated[
         bool, typer.Option("--drop-failing", help="Leave out raters who fail the attention checks.")
     ] = False,
@@ -83,7 +83,7 @@ def eval_model(
     steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Sampler steps; the model's own.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=1000, help="Processes of one thread each.")] = 2,
     bridge_off: Annotated[
-        bool, typer.Option("--bridge-off", help="Make each track once more with picture and audio cut apart.")
+        bool, typer.Option("--bridge-off", help="Make each track once more without the bridge between video and audio.")
     ] = False,
     by_kind: Annotated[bool, typer.Option("--by-kind", help="Show the numbers of each kind of scene, too.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
@@ -93,7 +93,7 @@ def eval_model(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Measure how well a model keeps picture and audio in step and does what prompts ask: table, results.json, report."""
+    """Measure how well a model keeps video and audio in step and does what prompts ask: table, results.json, report."""
     from mova.cli.evaluate import ModelOptions, run_model
 
     options = ModelOptions(

@@ -173,10 +173,10 @@ def _show_plan(plan: FilmPlan, states: tuple[ShotState, ...], output: FilmOutput
     rows = []
     for shot, state in zip(plan.shots, states, strict=True):
         prompt = shot.plan.request.prompt
-        told = f"to render, unless shot {shot.number - 1} ends as before" if state.state == "waits" else state.state
+        shown = f"to render, unless shot {shot.number - 1} ends as before" if state.state == "waits" else state.state
         start = f"{float(plan.start_s(shot)):.4f}"
         name = prompt if len(prompt) <= 40 else prompt[:37] + "..."
-        rows.append((str(shot.number), name, start, str(shot.num_frames), str(shot.plan.seed), told))
+        rows.append((str(shot.number), name, start, str(shot.num_frames), str(shot.plan.seed), shown))
     console.table(("shot", "prompt", "starts at (s)", "frames", "seed", "state"), rows, left=(1, 5))
 
 

@@ -1,4 +1,4 @@
-"""``mova generate``: a prompt to a video with its audio, told step by step."""
+"""``mova generate``: a prompt to a video with its audio, reported step by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.options import numbered, read_prompt, with_flag_names
+from mova.cli.options import number_paths, read_prompt, with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
 from mova.files import atomic_write
 from mova.runtime.options import RuntimeOptions
@@ -91,7 +91,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
         check_seeds(prepared.plan, output.num_clips)
     except RequestError as problem:
         raise with_flag_names(problem) from None
-    paths = numbered(output.path, output.num_clips)
+    paths = number_paths(output.path, output.num_clips)
     plan = prepared.plan
     _check_writable(paths, output, prepared)
     _check_loras(choice.loras)
@@ -149,8 +149,8 @@ def _make(
         written = clip.save(path)
         elapsed = time.monotonic() - begin
         if clip.made_by and clip.made_by.get("cues"):
-            told = "as given" if request.cues else "planned"
-            console.say(f"{label}cues, {told}: {cue_words(clip.made_by['cues'])}")
+            source = "as given" if request.cues else "planned"
+            console.say(f"{label}cues, {source}: {cue_words(clip.made_by['cues'])}")
         if health.faults:
             console.say(f"warning: {label}{fault_words(health)}; see --on-fault")
         if number == 0 and output.sheet is not None:
@@ -235,7 +235,7 @@ def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dic
 
 def _fact_line(fact: dict[str, Any]) -> str:
     sync = (
-        "sync cannot be told"
+        "sync unknown"
         if fact["offset_ms"] is None
         else f"audio {fact['offset_ms']:+.0f} ms to picture ({fact['num_events']} events)"
     )
@@ -271,7 +271,7 @@ def _say_plan(plan: Plan, capabilities: Capabilities, output: Output) -> None:
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
     kinds = [known_kinds()[name] for name in capabilities.kinds if name in known_kinds()]
-    # what a model learnt of kinds that are not installed here cannot be told from the words
+    # what a model learnt of kinds that are not installed here cannot be known from the words
     if kinds and len(kinds) == len(capabilities.kinds) and kind_of(request.prompt, kinds) is None:
         names = ", ".join(capabilities.kinds)
         console.say(f"note: this prompt is outside what {capabilities.name} knows ({names}); see `mova examples`")

@@ -169,7 +169,7 @@ def _parse_lora(text: str) -> tuple[Path, float]:
     return Path(path), scale
 
 
-def numbered(output: Path, count: int) -> list[Path]:
+def number_paths(output: Path, count: int) -> list[Path]:
     """``out.mp4``, or ``out-1.mp4 ... out-n.mp4`` for several clips."""
     if count == 1:
         return [output]

@@ -23,22 +23,22 @@ def request_from_video(
         video: Its file.
         given: Fields of the request that take the place of those in the video.
         changes: ``name=value`` each, as :func:`varied`.
-        reroll: What alone of the video is made anew, if not all.
+        reroll: The one modality that is generated again, if not both.
 
     Raises:
         MediaError: If the video cannot be read or holds no request.
-        RequestError: If a change is of another form, or what the video was made from has changed since and is not given anew.
+        RequestError: If a change is of another form, or what the video was made from has changed since and is not given again.
     """
-    recorded, made_by = ({}, {}) if video is None else recorded_request(video)
+    recorded, made_by = ({}, {}) if video is None else read_recorded_request(video)
     if reroll is not None:
-        recorded = rerolled_from(video, recorded, reroll)
-    request = varied({**recorded, **given}, changes)
-    anew = {*given, *(change.partition("=")[0] for change in changes)}
-    _check_inputs({name: value for name, value in recorded.items() if name not in anew}, made_by)
+        recorded = reroll_from_file(video, recorded, reroll)
+    request = apply_changes({**recorded, **given}, changes)
+    replaced = {*given, *(change.partition("=")[0] for change in changes)}
+    _check_inputs({name: value for name, value in recorded.items() if name not in replaced}, made_by)
     return request, made_by
 
 
-def recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The request inside a video, and what made it.
 
     Raises:
@@ -58,7 +58,7 @@ def recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return info.request, info.made_by or {}
 
 
-def varied(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+def apply_changes(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """A recorded request with ``name=value`` changes; values are read as YAML, ``null`` leaves one to the model.
 
     Raises:
@@ -80,13 +80,13 @@ def varied(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
     return {name: value for name, value in values.items() if value is not None}
 
 
-def rerolled_from(path: Path | None, recorded: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    """The request that makes the audio or the video of a video's file anew, for the other as it is in the file.
+def reroll_from_file(path: Path | None, recorded: Mapping[str, Any], modality: str) -> dict[str, Any]:
+    """The request that makes the audio or the video of a file again, for the other as it is in the file.
 
     Args:
         path: The video.
         recorded: The request inside it.
-        modality: What is made anew.
+        modality: Modality that is generated again.
 
     Raises:
         RequestError: If there is no video, or ``modality`` is none.
@@ -162,7 +162,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
     """
     from mova.cli.generate import Choice, Output, run
 
-    request, made_by = recorded_request(path)
+    request, made_by = read_recorded_request(path)
     target = output or path.with_name(f"{path.stem}-replay{path.suffix}")
     if target.suffix != path.suffix or target.resolve() == path.resolve():
         raise RequestError(

@@ -12,7 +12,7 @@ from mova.files import atomic_write
 def draw_sheet(
     output: Path, *, kinds: list[str] | None, per_kind: int, seed: int, size: tuple[int, int], fps: int, seconds: float
 ) -> None:
-    """Render a few clips of each kind and draw their film strips, waveforms and events into one PNG."""
+    """Render a few clips of each kind and draw their filmstrips, waveforms and events into one PNG."""
     from mova.scenes.kinds import load_kinds
     from mova.scenes.sheet import scene_sheet
     from mova.scenes.world import render, sample_scripts

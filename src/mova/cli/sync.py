@@ -12,7 +12,7 @@ from mova.lab.sync.result import VideoSync
 
 
 def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> None:
-    """Measure a video and say what was found; that it cannot be told is an answer, not an error.
+    """Measure a video and say what was found; that it is unknown is an answer, not an error.
 
     Raises:
         MediaError: If the video cannot be read, or the plot not written.

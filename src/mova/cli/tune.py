@@ -37,8 +37,8 @@ class TuneOptions:
         per_kind: Prompts of each kind.
         kinds: With commas; the model's own, else all, if empty.
         output: Folder of the rows and the plot.
-        steps: Of the sampler; the model's own if not given.
-        seed: Of the prompts.
+        steps: Sampler steps; the model's own if not given.
+        seed: Seed of the prompts.
         batch_size: Clips made at once.
         device: Where to run.
         is_json: One JSON document on stdout instead of a table.

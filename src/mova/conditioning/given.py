@@ -190,7 +190,7 @@ def spatial_inpaint_mask(canvas: Canvas, clip: Clip, region: Mask) -> Given:
     return Given(clip.frames[: canvas.num_frames], keep, clip.waveform[:, : canvas.num_samples], audio)
 
 
-def combined(first: Given, second: Given) -> Given:
+def merge_given(first: Given, second: Given) -> Given:
     """Both together: what one gives of the picture and the other of the audio, or pictures at several frames.
 
     Raises:

@@ -28,12 +28,12 @@ from mova.conditioning.fit import (
 )
 from mova.conditioning.given import (
     Given,
-    combined,
     given_audio,
     given_beginning,
     given_end,
     given_pictures,
     given_video,
+    merge_given,
     prepend_references,
     spatial_inpaint_mask,
     temporal_inpaint_mask,
@@ -243,7 +243,7 @@ def _with_pictures(prepared: Prepared, memory: MemoryInputs) -> Prepared:
         return prepared
     check_places(plan, places, prepared.given)
     pictures = given_pictures_of(plan.canvas, places, plan.request.fit, memory)
-    return replace(prepared, given=combined(prepared.given, pictures))
+    return replace(prepared, given=merge_given(prepared.given, pictures))
 
 
 def _with_audio(prepared: Prepared, audio: Audio | AudioInput | None) -> Prepared:
@@ -253,7 +253,7 @@ def _with_audio(prepared: Prepared, audio: Audio | AudioInput | None) -> Prepare
     plan, video_given = prepared.plan, replace(prepared.given, waveform=None, keep_audio=None)
     own = audio_on_clock(audio, plan, num_samples=plan.canvas.num_samples, rate=plan.timeline.sample_rate)
     finished = audio_on_clock(audio, plan, num_samples=plan.num_samples, rate=plan.sample_rate)
-    return replace(prepared, given=combined(video_given, given_audio(plan.canvas, mono(own))), audio=finished)
+    return replace(prepared, given=merge_given(video_given, given_audio(plan.canvas, mono(own))), audio=finished)
 
 
 def _room_for_references(request: GenerationRequest, capabilities: Capabilities) -> GenerationRequest:

@@ -56,7 +56,7 @@ def reroll_values(recorded: Mapping[str, Any], modality: Modality, *, kept: str,
     return values | ({"video": kept, "audio_seed": new} if modality == "audio" else {"audio": kept, "seed": new})
 
 
-def rerolled(clip: Clip, modality: Modality, *, seed: int | None = None) -> tuple[GenerationRequest, dict[str, Any]]:
+def reroll_request(clip: Clip, modality: Modality, *, seed: int | None = None) -> tuple[GenerationRequest, dict[str, Any]]:
     """Return the request that generates one modality of a clip in memory again, and the arrays that its names stand for.
 
     Args:

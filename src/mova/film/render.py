@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mova.conditioning.given import Given, combined
+from mova.conditioning.given import Given, merge_given
 from mova.conditioning.prepare import Prepared, given_around, mono, mono_at, prepare
 from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
@@ -210,7 +210,7 @@ def prepare_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending |
     own = np.zeros((1, plan.canvas.num_samples), np.float32)
     own[:, :lead_samples] = resample(mono(waveform), rate, to_rate=timeline.sample_rate, num_samples=lead_samples)
     lead = Given(waveform=own, keep_audio=np.arange(plan.canvas.num_samples) < lead_samples)
-    return replace(prepared, given=combined(prepared.given, lead), audio=finished)
+    return replace(prepared, given=merge_given(prepared.given, lead), audio=finished)
 
 
 def prepare_take(shot: PlannedShot, index: int, clip: Clip, capabilities: Capabilities) -> Prepared:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from mova.conditioning.prepare import Prepared, prepare
-from mova.conditioning.reroll import rerolled
+from mova.conditioning.reroll import reroll_request
 from mova.conditioning.sources import MemoryInputs
 from mova.generation.arguments import DESCRIPTIONS, request_of
 from mova.generation.run import run, run_many
@@ -200,7 +200,7 @@ class MOVAModel:
         Raises:
             RequestError: If the clip does not say how it was made, or this model cannot make clips of its size and rate.
         """
-        request, memory = rerolled(clip, modality, seed=seed)
+        request, memory = reroll_request(clip, modality, seed=seed)
         return self.run(request, memory=memory, on_progress=on_progress, cancel=cancel)
 
     def prepare(self, request: GenerationRequest, *, memory: MemoryInputs | None = None) -> Prepared:

@@ -41,10 +41,10 @@ class Setting:
     """One combination of scales.
 
     Args:
-        text: Of the text.
-        cross: Of the bridge.
-        own: Of self-guidance.
-        audio_text: Of the text for the audio; as for the video if not given.
+        text: Scale of the text.
+        cross: Scale of the bridge.
+        own: Scale of self-guidance.
+        audio_text: Scale of the text for the audio; as for the video if not given.
     """
 
     text: float
@@ -80,7 +80,7 @@ class Row:
         setting: The combination.
         num_clips: Clips made.
         seconds_per_clip: It took.
-        columns: ``sync_ms`` (median distance of picture and audio), ``f1_80`` (events paired within 80 ms), ``asked`` (share
+        columns: ``sync_ms`` (median distance of video and audio), ``f1_80`` (events paired within 80 ms), ``asked`` (share
             of what the prompts ask for that is there), and the mean of every value of a verdict.
     """
 

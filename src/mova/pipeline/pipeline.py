@@ -90,7 +90,7 @@ class MOVAPipeline(DiffusionPipeline):
 
         Args:
             pretrained_model_name_or_path: Which.
-            torch_dtype: Of the joint network and the text encoder; in place of ``runtime.dtype``.
+            torch_dtype: Number format of the joint network and the text encoder; in place of ``runtime.dtype``.
             device: Where to run; in place of ``runtime.device``.
             runtime: Offloading, 8-bit weights, attention backend and the like; by default nothing of it, on the
                 accelerator if there is one.
@@ -102,10 +102,10 @@ class MOVAPipeline(DiffusionPipeline):
         """
         options = runtime or RuntimeOptions()
         options = replace(options, device=device or options.device, dtype=torch_dtype or options.dtype)
-        components, settled = load_to_run(pretrained_model_name_or_path, options)
+        components, resolved = load_to_run(pretrained_model_name_or_path, options)
         pipeline = cls.from_components(components)
-        apply_runtime(pipeline, settled)
-        pipeline.runtime = settled
+        apply_runtime(pipeline, resolved)
+        pipeline.runtime = resolved
         return pipeline
 
     @classmethod

@@ -16,7 +16,7 @@ from typing import Literal
 from mova.models.joint import JointModel
 from mova.runtime.estimate import ComponentCost, Lengths, NetworkCost, count_parameters
 from mova.runtime.options import Offload
-from mova.runtime.quantise import quantised_weight_names
+from mova.runtime.quantise import list_quantised_weights
 from mova.sampling.guidance import Branch
 
 Stored = Literal["16 bit", "8 bit"]
@@ -99,7 +99,7 @@ def first_that_fits(ways: Sequence[Choice], gpu_bytes: int) -> Choice | None:
 def network_bytes(network: JointModel, stored: Stored) -> tuple[int, tuple[int, ...]]:
     """Bytes of one expert with audio and bridge: outside the blocks, and of each block.
 
-    In 8 bit the matrices of a video block (:func:`mova.runtime.quantise.quantised_weight_names`) take a byte a number, and four
+    In 8 bit the matrices of a video block (:func:`mova.runtime.quantise.list_quantised_weights`) take a byte a number, and four
     for each row's scale. Biases, norms, audio, bridge, and all that is outside the blocks stay as they are.
     """
     saved = _savings(network) if stored == "8 bit" else {}
@@ -146,5 +146,5 @@ def _choice(model: ModelCost, step_tensors: int, offload: Offload, stored: Store
 
 def _savings(network: JointModel) -> dict[str, int]:
     """Bytes that 8 bit saves in each matrix: one for each number, less four a row."""
-    weights = {name: network.get_parameter(name) for name in quantised_weight_names(network)}
+    weights = {name: network.get_parameter(name) for name in list_quantised_weights(network)}
     return {name: weight.numel() - FLOAT * weight.shape[0] for name, weight in weights.items()}

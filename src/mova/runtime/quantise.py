@@ -96,7 +96,7 @@ def quantise_on_arrival(
         tensors: Names and values.
         quantiser: Result of :func:`make_quantiser`; ``None`` changes nothing.
     """
-    chosen = quantised_weight_names(model) if quantiser is not None else set()
+    chosen = list_quantised_weights(model) if quantiser is not None else set()
     for name, tensor in tensors:
         yield name, tensor
         if name in chosen:
@@ -106,7 +106,7 @@ def quantise_on_arrival(
             model.get_parameter(name).requires_grad_(False)
 
 
-def quantised_weight_names(model: JointModel) -> set[str]:
+def list_quantised_weights(model: JointModel) -> set[str]:
     """Names of the weights that a quantisation changes: those of linear layers in the video tower's blocks."""
     inside = {id(linear) for block in _blocks(model) for linear in block.modules() if isinstance(linear, nn.Linear)}
     return {f"{name}.weight" for name, module in model.named_modules() if id(module) in inside}

@@ -1,4 +1,4 @@
-"""Rendered clips at a glance: caption, film strip and waveform on one time axis, events ticked."""
+"""Rendered clips at a glance: caption, filmstrip and waveform on one time axis, events ticked."""
 
 from __future__ import annotations
 

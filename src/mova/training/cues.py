@@ -48,7 +48,7 @@ def cues_of(script: Mapping[str, Any], *, has_labels: bool = True) -> list[Insta
 
 
 def sample_cue_mask(batch: int, num_latents: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
-    """``[B, T]`` bool: the latents whose cues are told: none, all, or those of a beginning."""
+    """``[B, T]`` bool: the latents whose cues are given: none, all, or those of a beginning."""
     device = generator.device
     dice, partial = torch.rand(2, batch, generator=generator, device=device)
     cut = torch.randint(1, num_latents, (batch,), generator=generator, device=device)
@@ -58,15 +58,15 @@ def sample_cue_mask(batch: int, num_latents: int, noise: NoiseSettings, generato
 
 
 def with_channels(network: JointModel, channels: int) -> JointModel:
-    """The same network with a door for so many conditioning channels beside the video's; new ones change nothing at first."""
+    """The same network with so many conditioning channels beside the video's; new ones change nothing at first."""
     video = dict(network.config["video"])
     video["in_dim"] = video["out_dim"] + channels
     wider: JointModel = JointModel(
         **{**{name: network.config[name] for name in ("audio", "bridge", "rope_dtype")}, "video": video}
     )
     weights = network.state_dict()
-    door = weights["video_embed.patch_embedding.weight"][:, : video["in_dim"]]
-    fresh = door.new_zeros(door.shape[0], video["in_dim"] - door.shape[1], *door.shape[2:])
-    weights["video_embed.patch_embedding.weight"] = torch.cat([door, fresh], dim=1)
+    patch = weights["video_embed.patch_embedding.weight"][:, : video["in_dim"]]
+    fresh = patch.new_zeros(patch.shape[0], video["in_dim"] - patch.shape[1], *patch.shape[2:])
+    weights["video_embed.patch_embedding.weight"] = torch.cat([patch, fresh], dim=1)
     wider.load_state_dict(weights)
     return wider

@@ -12,7 +12,7 @@ from mova.training.trainer import StepReport
 
 @dataclass(frozen=True)
 class StageProgress:
-    """What the caller is told.
+    """Progress as the caller receives it.
 
     Attributes:
         recipe: Name of the recipe.

@@ -22,7 +22,7 @@ def modality_losses(errors: AVTensors, levels: AVTensors, *, temporal_sum_weight
 
 
 def _weighed(error: Tensor, made: Tensor, temporal_sum_weight: float) -> Tensor:
-    squares = masked_mean(error.square(), made)
+    squares = mean_over_mask(error.square(), made)
     return squares + temporal_sum_weight * total_error(error, made) if temporal_sum_weight else squares
 
 
@@ -39,10 +39,10 @@ def total_error(error: Tensor, made: Tensor) -> Tensor:
     """
     weight = made.to(error.dtype).expand_as(error)
     tokens = weight.sum(dim=2)
-    return masked_mean((error * weight).sum(dim=2).square() / tokens.clamp(min=1.0), tokens > 0)
+    return mean_over_mask((error * weight).sum(dim=2).square() / tokens.clamp(min=1.0), tokens > 0)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def mean_over_mask(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of ``values [B, C, ...]`` where ``mask`` (broadcast) holds; 0 where it holds nowhere."""
     weight = mask.to(values.dtype).expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1.0)

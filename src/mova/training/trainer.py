@@ -73,7 +73,7 @@ def run_training(
         objective: Modules and loss.
         settings: Optimiser settings.
         folder: Checkpoints (``state.safetensors``), ``metrics.jsonl`` and sheets go here.
-        on_step: Told of each step, on rank 0.
+        on_step: Called after each step, on rank 0.
 
     Returns:
         The averaged (EMA) modules.
@@ -115,7 +115,7 @@ def run_training(
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(list(parameters.values()), settings.grad_clip)
-        optimizer.step(learning_rate_factor(step, settings))
+        optimizer.step(compute_learning_rate_factor(step, settings))
         averaged.update_parameters(modules)
         if rank != 0:
             continue
@@ -137,7 +137,7 @@ def run_training(
     return _modules_of(averaged)
 
 
-def learning_rate_factor(step: int, settings: OptimSettings) -> float:
+def compute_learning_rate_factor(step: int, settings: OptimSettings) -> float:
     """Linear warm-up, constant, then a cosine to zero from ``decay_from`` on."""
     warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     begin = settings.decay_from * settings.num_steps
@@ -208,7 +208,7 @@ def _load_state(path: Path, modules: nn.Module, averaged: nn.Module, optimizer: 
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"the training state {path} belongs to another model: {error}",
-            "Choose another folder, or remove it to start anew.",
+            "Choose another folder, or remove it to start again.",
         ) from error
     return int(tensors["step"])
 

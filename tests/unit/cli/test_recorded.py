@@ -22,7 +22,7 @@ from mova.checkpoints.save import save_checkpoint
 from mova.cli.app import app
 from mova.cli.film import FilmOutput
 from mova.cli.film import run as make_video
-from mova.cli.recorded import loras_of_video, model_of_video, recorded_request, replay, request_from_video
+from mova.cli.recorded import loras_of_video, model_of_video, read_recorded_request, replay, request_from_video
 from mova.errors import CheckpointError, MovaError, RequestError
 from mova.generation.model import MOVAModel
 from mova.media.decode import read_clip
@@ -178,5 +178,5 @@ def test_a_video_of_shots_says_what_made_it_and_is_not_taken_for_a_clip(here: Pa
     assert {**made_by, "inputs": {}} == of_clip and made_by["weights"] and made_by["schedule"]
     assert list(made_by["inputs"]) == [str(here / "a.png")]
     with pytest.raises(RequestError, match="a video of shots, which one request does not make") as refusal:
-        recorded_request(here / "a.mkv")
+        read_recorded_request(here / "a.mkv")
     assert "mova video" in refusal.value.hint

@@ -11,12 +11,12 @@ import torch
 
 from mova.conditioning.given import (
     Given,
-    combined,
     given_audio,
     given_beginning,
     given_end,
     given_pictures,
     given_video,
+    merge_given,
     paste_back,
     spatial_inpaint_mask,
     temporal_inpaint_mask,
@@ -52,7 +52,7 @@ def test_a_video_or_audio_given_whole_is_clean_everywhere() -> None:
     assert bool((given_levels(video, GRID, CLOCK)[0] == 0).all())
     assert bool((given_levels(video, GRID, CLOCK)[1] == 1).all())
     assert bool((given_levels(audio, GRID, CLOCK)[1] == 0).all())
-    both = combined(video, audio)
+    both = merge_given(video, audio)
     assert bool((given_levels(both, GRID, CLOCK)[1] == 0).all())
 
 
@@ -147,7 +147,7 @@ def test_the_task_holds_latents_only_of_what_is_given() -> None:
         (lambda: temporal_inpaint_mask(CANVAS, some_clip(), frames=None, samples=None), "nothing is to be generated"),
         (lambda: spatial_inpaint_mask(CANVAS, some_clip(), np.zeros((4, 4), np.bool_)), "shape"),
         (lambda: spatial_inpaint_mask(CANVAS, some_clip(), np.zeros((16, 24), np.bool_)), "empty"),
-        (lambda: combined(given_video(CANVAS, some_clip().frames), given_video(CANVAS, some_clip().frames)), "one moment"),
+        (lambda: merge_given(given_video(CANVAS, some_clip().frames), given_video(CANVAS, some_clip().frames)), "one moment"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: object, message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
 from mova.lab.documents import plain
-from mova.lab.suite.clips import Maker
+from mova.lab.suite.clips import ModelSpec
 from mova.lab.suite.compare import compare_results
 from mova.lab.suite.measures import Measure, Subject, list_measures, share_floor_of
 from mova.lab.suite.report import render_report
@@ -35,7 +35,7 @@ def test_a_measure_of_its_own_is_in_rows_tables_report_and_comparison(tiny_compo
     (tmp_path / "clips").mkdir()
     scripts = [write_script("ball", seed, seconds=1.0625) for seed in (3, 8)]
     measures = (*list_measures(), BRIGHTNESS)
-    maker, rows = Maker(tmp_path / "tiny", 1, "cpu", tmp_path / "clips"), tmp_path / "rows.jsonl"
+    maker, rows = ModelSpec(tmp_path / "tiny", 1, "cpu", tmp_path / "clips"), tmp_path / "rows.jsonl"
     document = measure_model(maker, scripts, ("text",), rows, seed=0, measures=measures)
 
     values = [row["values"]["brightness"] for row in document["clips"]]

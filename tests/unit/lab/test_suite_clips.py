@@ -87,7 +87,7 @@ def test_true_balls_fly_as_balls_do_and_other_sounds_do_not_go_with_them() -> No
 
 def test_a_job_can_be_handed_to_another_process(components: Components, tmp_path: Path) -> None:
     jobs = tracks.clip_jobs(tracks.scripts_for(components.index.capabilities, 1, seed=5), ("text",))
-    work = partial(clips.clip_rows, clips.Maker(tmp_path, 2, None, tmp_path / "clips"))
+    work = partial(clips.clip_rows, clips.ModelSpec(tmp_path, 2, None, tmp_path / "clips"))
     there, again = pickle.loads(pickle.dumps((work, jobs)))  # noqa: S301  our own bytes
     assert again == jobs and there.args == work.args
 
@@ -153,7 +153,7 @@ def test_any_scripts_are_measured_and_the_codecs_get_the_same_numbers(components
     scripts = [write_script("ball", seed, seconds=1.0625, attributes={"count": 2}) for seed in (3, 8)]
     told: list[tuple[int, int]] = []
     document = measure_model(
-        clips.Maker(folder, 1, "cpu", made),
+        clips.ModelSpec(folder, 1, "cpu", made),
         scripts,
         ("text",),
         tmp_path / "rows.jsonl",

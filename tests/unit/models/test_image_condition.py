@@ -12,10 +12,10 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from mova.models.conditions.image import (
-    given_frames_mask,
+    build_frames_mask,
+    count_settling_latents,
     image_condition,
     picture_tensor,
-    settled_latents,
     text_only_condition,
 )
 
@@ -81,7 +81,7 @@ def video_of(num_frames: int, first: Tensor | None, last: Tensor | None = None) 
     ],
 )
 def test_the_mask_marks_the_pixel_frames_that_are_given(has_first: bool, has_last: bool, rows: list[list[int]]) -> None:
-    assert given_frames_mask(9, stride=4, has_first=has_first, has_last=has_last).tolist() == rows
+    assert build_frames_mask(9, stride=4, has_first=has_first, has_last=has_last).tolist() == rows
 
 
 def test_the_mask_is_that_of_wan_for_first_and_last_frame() -> None:
@@ -90,7 +90,7 @@ def test_the_mask_is_that_of_wan_for_first_and_last_frame() -> None:
     wan[:, 1:-1] = 0
     wan = torch.cat([wan[:, :1].repeat_interleave(4, dim=1), wan[:, 1:]], dim=1)
     wan = wan.view(1, 5, 4, 2, 3).transpose(1, 2)
-    ours = given_frames_mask(17, stride=4, has_first=True, has_last=True)[None, :, :, None, None].expand_as(wan)
+    ours = build_frames_mask(17, stride=4, has_first=True, has_last=True)[None, :, :, None, None].expand_as(wan)
     assert torch.equal(ours, wan)
 
 
@@ -103,7 +103,7 @@ def test_the_channels_are_the_mask_and_the_normalised_latents_of_pictures_in_gre
     condition = image_condition(codec, num_frames=9, image=first, last_image=last)
     assert condition.shape == (1, 6, 3, 2, 2)
     assert condition.dtype == torch.float32
-    mask = given_frames_mask(9, stride=4, has_first=first is not None, has_last=last is not None)
+    mask = build_frames_mask(9, stride=4, has_first=first is not None, has_last=last is not None)
     assert torch.equal(condition[0, :4, :, 0, 0], mask)
     torch.testing.assert_close(condition[:, 4:], encoded(codec, video_of(9, first, last)), rtol=0, atol=1e-6)
 
@@ -134,7 +134,7 @@ def test_the_reach_that_follows_from_the_configuration_is_the_true_one(
     num_res_blocks: int, temperal_downsample: tuple[bool, ...], reach: int
 ) -> None:
     codec = build(num_res_blocks, temperal_downsample).double()
-    assert settled_latents(codec.config) == reach
+    assert count_settling_latents(codec.config) == reach
     video = video_of(4 * (reach + 2) - 3, picture()).double()
     latents = codec.encode(video).latent_dist.mode()
     assert not torch.equal(latents[:, :, reach - 1], latents[:, :, reach])
@@ -142,10 +142,10 @@ def test_the_reach_that_follows_from_the_configuration_is_the_true_one(
 
 
 def test_the_official_codec_settles_after_29_latents_and_other_networks_are_not_guessed_at() -> None:
-    assert settled_latents(OFFICIAL) == 29
-    assert settled_latents(OFFICIAL | {"is_residual": True}) is None
-    assert settled_latents(OFFICIAL | {"patch_size": 2}) is None
-    assert settled_latents({"latent_channels": 16}) is None
+    assert count_settling_latents(OFFICIAL) == 29
+    assert count_settling_latents(OFFICIAL | {"is_residual": True}) is None
+    assert count_settling_latents(OFFICIAL | {"patch_size": 2}) is None
+    assert count_settling_latents({"latent_channels": 16}) is None
 
 
 @pytest.mark.parametrize("num_latents", [1, 2, 15, 16, 17, 18, 30])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.runtime.quantise import KEPT, make_quantiser, prepare_storage, quantise_on_arrival, quantised_weight_names
+from mova.runtime.quantise import KEPT, list_quantised_weights, make_quantiser, prepare_storage, quantise_on_arrival
 
 
 class RowsOfInt8(nn.Module):
@@ -76,7 +76,7 @@ def video_linears(model: JointModel) -> set[str]:
 
 
 def test_quantised_are_the_linear_layers_of_the_video_towers_blocks(model: JointModel) -> None:
-    assert quantised_weight_names(model) == video_linears(model)
+    assert list_quantised_weights(model) == video_linears(model)
     for name in video_linears(model):
         # the record that goes to diffusers, by its rule, keeps none of them
         assert not any(f"{kept}." in name or kept == name for kept in KEPT), name

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mova.training.cues import sample_cue_mask
-from mova.training.losses import as_map, masked_mean, total_error
+from mova.training.losses import as_map, mean_over_mask, total_error
 from mova.training.noise_maps import NoiseSettings
 
 VIDEO = (64, 16, 9, 12, 12)
@@ -36,8 +36,8 @@ def test_levels_and_maps_multiply_latents_alike() -> None:
 def test_a_masked_mean_counts_only_what_is_to_be_made() -> None:
     values = torch.tensor([[[1.0, 5.0]], [[3.0, 7.0]]])
     mask = torch.tensor([[[True, False]], [[True, False]]])
-    assert masked_mean(values, mask).item() == pytest.approx(2.0)
-    assert masked_mean(values, torch.zeros_like(mask)).item() == 0.0
+    assert mean_over_mask(values, mask).item() == pytest.approx(2.0)
+    assert mean_over_mask(values, torch.zeros_like(mask)).item() == 0.0
 
 
 def test_the_total_error_sees_a_wrong_number_that_errors_of_tokens_hardly_see() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mova.errors import CheckpointError, MovaError
 from mova.training.objective import Objective
 from mova.training.parallel import device_of_rank, run_in_processes
-from mova.training.trainer import OptimSettings, learning_rate_factor, run_training, step_seed, warm_up_ema
+from mova.training.trainer import OptimSettings, compute_learning_rate_factor, run_training, step_seed, warm_up_ema
 
 
 class Line(Objective):
@@ -98,7 +98,7 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_the_rate_warms_up_holds_and_falls_to_zero() -> None:
     recipe = OptimSettings(num_steps=100, warmup_steps=10, decay_from=0.5)
-    factors = [learning_rate_factor(step, recipe) for step in range(101)]
+    factors = [compute_learning_rate_factor(step, recipe) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[20] == factors[49] == 1.0
     assert factors[100] == pytest.approx(0.0, abs=1e-9)

@@ -1,6 +1,6 @@
 """Read a clip of a known scene: what is seen, what is heard, when, in which colours and voices.
 
-Only the kinds of a scene's picture and audio are used, and nothing of its times. The clip may come from the renderer, through a
+Only the kinds of a scene's video and audio are used, and nothing of its times. The clip may come from the renderer, through a
 codec, or from a model that was given the scene's caption.
 """
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Maker:
+class ModelSpec:
     """The model and how it is run; small, so that it can be handed to another process.
 
     Args:
@@ -70,7 +70,7 @@ class BridgeOff:
         )
 
 
-def clip_rows(maker: Maker, jobs: Sequence[ClipJob], *, measures: Sequence[Measure] | None = None) -> list[Row]:
+def clip_rows(maker: ModelSpec, jobs: Sequence[ClipJob], *, measures: Sequence[Measure] | None = None) -> list[Row]:
     """Make the clips of a batch, write them and measure them.
 
     Args:
@@ -108,7 +108,7 @@ def make_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) 
     return run_many(model, prepared, batch_size=len(prepared), guidance=guidance)
 
 
-def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[Row]:
+def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: ModelSpec) -> list[Row]:
     """Make both clips of every pair with one seed, write them and say of each quantity whether it moves the right way.
 
     Args:
@@ -139,7 +139,7 @@ def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[R
     return rows
 
 
-def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: Maker) -> list[Row]:
+def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: ModelSpec) -> list[Row]:
     """Make the clips of controls of one kind, write them and count what should not be in them.
 
     Args:
@@ -200,7 +200,7 @@ def _loaded(folder: Path, device: str | None) -> MOVAModel:
     return MOVAModel.from_pretrained(folder, device=device)
 
 
-def _saved(clip: Clip, job: ClipJob, maker: Maker, *, end: str = "") -> str:
+def _saved(clip: Clip, job: ClipJob, maker: ModelSpec, *, end: str = "") -> str:
     """Where the clip was written, beside the results."""
     name = f"{job.track}-{job.script.kind}-{job.script.seed}{end}.mp4"
     clip.save(maker.clips / name)

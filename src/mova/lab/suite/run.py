@@ -12,7 +12,7 @@ from typing import Any
 from mova._version import __version__
 from mova.checkpoints.layout import Index, read_index
 from mova.lab.suite.clip_row import codec_floors
-from mova.lab.suite.clips import Maker, clip_rows
+from mova.lab.suite.clips import ModelSpec, clip_rows
 from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.results import METRICS_VERSION, model_results
 from mova.lab.suite.rows import OnRow, run_batches
@@ -21,7 +21,7 @@ from mova.scenes.script import Script
 
 
 def measure_model(
-    maker: Maker,
+    maker: ModelSpec,
     scripts: Sequence[Script],
     tracks: Sequence[str],
     rows: Path,

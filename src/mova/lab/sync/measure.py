@@ -1,6 +1,6 @@
-"""How far audio and picture of one video are apart, in milliseconds, or that it is unknown.
+"""How far audio and video of one file are apart, in milliseconds, or that it is unknown.
 
-    sync = measure_file("film.mp4")
+    sync = measure_file("clip.mp4")
     sync.verdict                          # "in step", "noticeable", "not acceptable" or "cannot tell"
     sync.offset_ms                        # heard - seen; positive: the audio is late
 
@@ -103,7 +103,7 @@ def read_video(path: str | Path) -> Read:
     try:
         clip = read_clip(path)
     except MediaError:
-        # picture and audio that do not cover each other are no clip, but can be measured where both are
+        # video and audio that do not cover each other are no clip, but can be measured where both are
         source, audio = read_frames(path), read_waveform(path)
         lead_s = (info.audio.start_s or 0) - (info.video.start_s or 0)
         lead = round(lead_s * audio.sample_rate)

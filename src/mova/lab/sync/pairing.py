@@ -71,7 +71,7 @@ def find_shift_s(video_s: Floats, audio_s: Floats) -> float:
 
 
 def drift_ms_per_s(times_s: Sequence[float] | Floats, apart_ms: Sequence[float] | Floats) -> float:
-    """How fast audio and picture run apart: the median slope over all pairs of events (Theil 1950; Sen 1968).
+    """How fast audio and video run apart: the median slope over all pairs of events (Theil 1950; Sen 1968).
 
     Args:
         times_s: ``[K]`` when things are seen.

@@ -202,7 +202,7 @@ class PixelNorm(nn.LayerNorm):
 
 
 class FrameFinish(nn.Module):
-    """A small residual at full size that mends the borders of the folded patches."""
+    """A small residual at full size that repairs the borders of the folded patches."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Cues as extra input channels of the video tower: what happens when, on the video's own clock.
 
-A prompt says what happens and how often, and leaves open when. A cue settles that: an instant and a label. Structured times
+A prompt says what happens and how often, and leaves open when. A cue determines that: an instant and a label. Structured times
 beside the text are how audio generators are made to keep number and order (Make-An-Audio 2, arXiv 2305.18474; PicoAudio,
 arXiv 2407.02869). Only the video tower has these channels; they reach the audio over the bridge, as everything seen does.
 

@@ -31,7 +31,7 @@ class LampMotion:
     Args:
         spans_s: ``(on, off)`` in seconds.
         way: ``(x, y)`` at the start and speed ``(dx, dy)`` per second, from the middle of the picture.
-        radius: Of the lamp.
+        radius: Radius of the lamp.
         wall: Choice of wall.
     """
 

@@ -65,10 +65,10 @@ class PlannerObjective(Objective):
 
     Args:
         planner: The network.
-        tokenizer: Of the prompts.
+        tokenizer: Tokenizer of the prompts.
         world: Length and kinds of the clips.
         batch_size: Prompts per process and step.
-        max_tokens: Of a prompt.
+        max_tokens: Tokens of a prompt at most.
         device: Where to train.
     """
 
@@ -89,7 +89,7 @@ class PlannerObjective(Objective):
 
     @torch.no_grad()
     def validate(self, step: int, averaged: nn.ModuleDict, folder: Path) -> dict[str, float]:
-        """Cross entropy on other scripts, and how often a drawn sheet has as many cues as the script that it was told of.
+        """Cross entropy on other scripts, and how often a drawn sheet has as many cues as its script.
 
         One caption in ten does not say how many.
         """
@@ -114,9 +114,9 @@ class PlannerObjective(Objective):
             for script in scripts
         ]
         targets = nn.utils.rnn.pad_sequence(sheets, batch_first=True, padding_value=IGNORED)
-        told = torch.cat([torch.full((len(sheets), 1), START), targets[:, :-1].clamp(min=START)], dim=1)
+        inputs = torch.cat([torch.full((len(sheets), 1), START), targets[:, :-1].clamp(min=START)], dim=1)
         out = planner(
-            input_ids=input_ids.to(self.device), attention_mask=masks.to(self.device), decoder_input_ids=told.to(self.device)
+            input_ids=input_ids.to(self.device), attention_mask=masks.to(self.device), decoder_input_ids=inputs.to(self.device)
         )
         # a sheet is label, time, label, time and so on
         labels, times = (

@@ -135,7 +135,7 @@ class VideoCodecObjective(Objective):
             video = to_video(torch.from_numpy(np.array(clips[index]))[None]).to(self.device)
             decoded = codec.decode(codec.encode(video).latent_dist.mode()).sample.clamp(-1, 1)
             square = ((decoded - video) / 2).square().mean(dim=1)
-            moving = moving_mask(video)[:, 0].float()
+            moving = find_moving_parts(video)[:, 0].float()
             errors += square.mean().item() / len(clips)
             moving_errors += (square * moving).sum().item()
             count += moving.sum().item()
@@ -155,7 +155,7 @@ class VideoCodecObjective(Objective):
             top, left = self._place(span, height, width, generator)
             videos.append(torch.from_numpy(np.array(span[:, top : top + self.crop, left : left + self.crop])))
         video = to_video(torch.stack(videos)).to(self.device)
-        return video, 1.0 + 4.0 * moving_mask(video).float()
+        return video, 1.0 + 4.0 * find_moving_parts(video).float()
 
     def _place(self, span: np.ndarray, height: int, width: int, generator: torch.Generator) -> tuple[int, int]:
         """Corner of a crop: four times in five around a pixel that changes."""
@@ -177,14 +177,14 @@ def to_video(frames: Tensor) -> Tensor:
     return frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
 
 
-def moving_mask(video: Tensor) -> Tensor:
+def find_moving_parts(video: Tensor) -> Tensor:
     """``[B, 1, T, H, W]`` bool: pixels of which a colour differs from its median over time."""
     still = video[:, :, ::2].median(dim=2, keepdim=True).values
     return (video - still).abs().amax(dim=1, keepdim=True) > MOVING_THRESHOLD
 
 
 def draw_rows(rows: list[Tensor], path: Path) -> None:
-    """Save film strips ``[3, T, H, W]`` in [-1, 1] below one another as one PNG."""
+    """Save filmstrips ``[3, T, H, W]`` in [-1, 1] below one another as one PNG."""
     from PIL import Image
 
     strips = [torch.cat(list(row.unbind(dim=1)), dim=2) for row in rows]
