@@ -105,39 +105,46 @@ def test_the_rate_warms_up_holds_and_falls_to_zero() -> None:
     assert all(a >= b for a, b in zip(factors[50:], factors[51:], strict=False))
 
 
-def _train_in_two(folder: Path, broken_at: int | None, device: str, on_report: object) -> None:
-    averaged = run_training(Line(broken_at=broken_at), settings(), folder)
-    save_file(averaged.state_dict(), f"{folder}-{torch.distributed.get_rank()}.safetensors")
+def _train_until_it_breaks(folder: Path, device: str, on_report: object) -> None:
+    run_training(Line(broken_at=13), settings(), folder / "cut")
 
 
-def test_two_processes_keep_equal_weights_and_resume_bit_for_bit(tmp_path: Path) -> None:
-    run_in_processes(partial(_train_in_two, tmp_path / "whole", None), 2, "cpu", None)
+def _train_to_the_end(folder: Path, device: str, on_report: object) -> None:
+    rank = torch.distributed.get_rank()
+    for name in ("cut", "whole"):
+        save_file(run_training(Line(), settings(), folder / name).state_dict(), folder / f"{name}-{rank}.safetensors")
+    line = Line()
+    # no clipping, so that the gradient that is left is the mean itself
+    run_training(line, settings(1).model_copy(update={"grad_clip": 1e9}), folder / "step")
+    save_file({"gradient": line.modules["line"].weight.grad}, folder / f"gradient-{rank}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained_in_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes wrote that broke down and began again: a start of processes takes seconds, so there are only two."""
+    folder = tmp_path_factory.mktemp("two")
     with pytest.raises(Exception, match="nan at step 13"):
-        run_in_processes(partial(_train_in_two, tmp_path / "cut", 13), 2, "cpu", None)
-    run_in_processes(partial(_train_in_two, tmp_path / "cut", None), 2, "cpu", None)
-    first, *others = (load_file(f"{tmp_path / name}-{rank}.safetensors") for name in ("whole", "cut") for rank in (0, 1))
+        run_in_processes(partial(_train_until_it_breaks, folder), 2, "cpu", None)
+    run_in_processes(partial(_train_to_the_end, folder), 2, "cpu", None)
+    return folder
+
+
+def test_two_processes_keep_equal_weights_and_resume_bit_for_bit(trained_in_two: Path) -> None:
+    first, *others = (load_file(trained_in_two / f"{name}-{rank}.safetensors") for name in ("whole", "cut") for rank in (0, 1))
     for other in others:
         assert first.keys() == other.keys() and all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_two_processes_train_on_the_mean_of_their_gradients(tmp_path: Path) -> None:
-    run_in_processes(partial(_take_one_step, tmp_path), 2, "cpu", None)
+def test_two_processes_train_on_the_mean_of_their_gradients(trained_in_two: Path) -> None:
     gradients = []
     for rank in (0, 1):
         line = Line()
         loss, _ = line.loss(0, 20, torch.Generator().manual_seed(step_seed(0, 0, rank)))
         loss.backward()
         gradients.append(line.modules["line"].weight.grad)
-    found = load_file(tmp_path / "gradient.safetensors")["gradient"]
-    assert torch.allclose(found, (gradients[0] + gradients[1]) / 2, atol=1e-7)
-
-
-def _take_one_step(folder: Path, device: str, on_report: object) -> None:
-    line = Line()
-    # no clipping, so that the gradient that is left is the mean itself
-    run_training(line, settings(1).model_copy(update={"grad_clip": 1e9}), folder / "run")
-    if torch.distributed.get_rank() == 0:
-        save_file({"gradient": line.modules["line"].weight.grad}, folder / "gradient.safetensors")
+    for rank in (0, 1):
+        found = load_file(trained_in_two / f"gradient-{rank}.safetensors")["gradient"]
+        assert torch.allclose(found, (gradients[0] + gradients[1]) / 2, atol=1e-7)
 
 
 def test_processes_take_the_gpus_in_order() -> None:
