@@ -42,10 +42,10 @@ def image_condition(
 ) -> Tensor:
     """The channels for a clip that begins with a picture, ends with one, or both.
 
-    Of the video that is encoded, all but one or two frames are grey, and the latents of grey become constant once the picture
-    is out of the encoder's sight: they are computed until then and repeated (:func:`count_settling_latents`). With the
-    official codec and 193 frames that is 121 frames, or 63 % of the encoder's time and of the video's memory: at 720p, 1.3
-    instead of 2.1 GB in float32. On a CPU the result is bit-equal to that of the whole video.
+    Of the video that is encoded, all but one or two frames are grey, and the latents of grey become constant once the
+    picture is out of the encoder's sight: they are computed until then and repeated (:func:`count_settling_latents`). With
+    the official codec and 193 frames that is 121 frames, or 63 % of the encoder's time and of the video's memory: at 720p,
+    1.3 instead of 2.1 GB in float32. On a CPU the result is bit-equal to that of the whole video.
 
     Args:
         codec: The video codec, an ``AutoencoderKLWan`` or one with its interface.
