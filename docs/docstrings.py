@@ -24,14 +24,17 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = _ROLE.sub(_code, obj.docstring.value)
 
     def on_attribute(self, *, attr: griffe.Attribute, **kwargs: Any) -> None:
-        """Take description, limits and default of a field from its call of ``Field``."""
-        if not isinstance(attr.value, griffe.ExprCall) or str(attr.value.function) != "Field":
+        """Take description, limits, unit and default of a field from its call of ``Field`` or of the schema's ``_field``."""
+        if not isinstance(attr.value, griffe.ExprCall) or str(attr.value.function) not in ("Field", "_field"):
             return
         given = {one.name: str(one.value) for one in attr.value.arguments if isinstance(one, griffe.ExprKeyword)}
+        first = [str(one) for one in attr.value.arguments if not isinstance(one, griffe.ExprKeyword)]
+        given |= dict(zip(("default", "group", "description"), first, strict=False))
         attr.value = given.get("default")
         if "description" in given:
             limits = ", ".join(f"{words} {given[name]}" for name, words in _LIMITS.items() if name in given)
             text = ast.literal_eval(given["description"]) + (f" {limits[0].upper()}{limits[1:]}." if limits else "")
+            text += f" In {ast.literal_eval(given['unit'])}." if "unit" in given else ""
             attr.docstring = griffe.Docstring(text, parent=attr)
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:

@@ -124,7 +124,8 @@ class MOVAModel:
             prompt: What to see and hear.
             on_progress: Receiver of :class:`~mova.progress.Progress` events; stages: text, denoise, decode, resample.
             cancel: Token that stops the run within a step.
-            arguments: Fields of :class:`~mova.request.arguments.RequestArguments`; no others.
+            arguments: Fields of :class:`GenerationRequest`; Python takes images and audio in memory, too
+                (:class:`~mova.request.arguments.RequestArguments`).
 
         Raises:
             RequestError: If the model cannot make what is asked.
