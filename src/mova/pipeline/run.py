@@ -110,6 +110,7 @@ def run(
         guidance=batch.guidance,
         video_fps=float(timeline.fps),
         solver=solver,
+        on_forward=reporter.check,
         branches_per_forward=cfg_batch_of(pipe.transformer, size, grid, windows),
     )
     begin = AVTensors(noise.video.to(device), noise.audio.to(device))

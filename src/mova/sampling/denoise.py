@@ -87,6 +87,7 @@ def denoise(
     video_noise: Tensor,
     audio_noise: Tensor,
     solver: str | Solver | SolverSpec = "euler",
+    on_forward: Callable[[], None] | None = None,
     on_step: OnStep | None = None,
     branches_per_forward: int = 1,
 ) -> AVTensors:
@@ -107,6 +108,7 @@ def denoise(
         video_noise: ``[B, C, T, H, W]`` standard normal.
         audio_noise: ``[B, C, L]`` standard normal.
         solver: Name of a solver, a step function, or a ``SolverSpec``.
+        on_forward: Callback before each forward pass; what it raises ends the run.
         on_step: Callback after each step; latents that it returns take the place of the loop's, and what it raises ends the
             run.
         branches_per_forward: Evaluations that share one forward pass; changes speed and memory only.
@@ -135,6 +137,7 @@ def denoise(
         video_condition=task.video_condition,
         video_fps=video_fps,
         branches_per_forward=branches_per_forward,
+        on_forward=on_forward,
     )
     latents = AVTensors(
         _start(video_noise.float(), task.video, levels.video, video_schedule.sigmas[0]),
@@ -253,6 +256,7 @@ class GuidedVelocity:
         video_condition: ``[C', T, H, W]`` or ``[B, C', T, H, W]`` condition channels.
         video_fps: Frames per second of the video.
         branches_per_forward: Evaluations that share a forward pass.
+        on_forward: Callback before each forward pass.
     """
 
     experts: Experts
@@ -264,6 +268,7 @@ class GuidedVelocity:
     video_condition: Tensor | None
     video_fps: float
     branches_per_forward: int = 1
+    on_forward: Callable[[], None] | None = None
 
     def __call__(self, latents: AVTensors, point: int, /) -> AVTensors:
         """Velocity of ``latents`` at a point of the schedule."""
@@ -271,6 +276,8 @@ class GuidedVelocity:
         model: Any = self.experts.model_at(float(self.timesteps.video[point]))
         velocities: dict[Branch, AVTensors] = {}
         for branches in group_branches(self.guidance.branches(sigma), self.branches_per_forward):
+            if self.on_forward is not None:
+                self.on_forward()
             network_input = self._input(latents, point, branches, model)
             # step caches that diffusers hooks in keep what they remember apart by this name
             with model.cache_context(f"{branches}"):

@@ -30,6 +30,22 @@ def test_a_cancelled_run_stops_within_a_step_and_the_model_goes_on_working(tiny_
     assert tiny_model.generate("rain", seed=1, **SHORT).num_frames == 5
 
 
+def test_a_token_is_looked_at_before_every_forward_pass(tiny_model: MOVAModel) -> None:
+    token, calls = CancelToken(), list[int]()
+
+    def cancel_in_the_first_pass(module: object, inputs: object) -> None:
+        calls.append(1)
+        token.cancel()
+
+    handle = tiny_model.pipeline.transformer.register_forward_pre_hook(cancel_in_the_first_pass)
+    try:
+        with pytest.raises(CancelledError):
+            tiny_model.generate("rain", seed=1, cancel=token, solver="heun", **SHORT)
+    finally:
+        handle.remove()
+    assert calls == [1], "a step of heun has two velocities"
+
+
 def test_a_token_that_was_cancelled_before_does_no_work(tiny_model: MOVAModel) -> None:
     token = CancelToken()
     token.cancel()
