@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from mova.conditioning.given import (
     Given,
-    combined,
     given_audio,
     given_beginning,
     given_end,
     given_pictures,
     given_video,
+    merge_given,
     prepend_references,
     spatial_inpaint_mask,
     temporal_inpaint_mask,
@@ -123,13 +123,13 @@ def test_a_picture_gives_the_latent_of_its_frame_and_is_what_the_codec_sees_ther
 
 
 def test_a_last_picture_is_given_and_joins_a_first_one_and_audio() -> None:
-    pictures = combined(given_pictures(CANVAS, {0: PICTURE}), given_pictures(CANVAS, {16: PICTURE}))
+    pictures = merge_given(given_pictures(CANVAS, {0: PICTURE}), given_pictures(CANVAS, {16: PICTURE}))
     assert given_latents(pictures) == ([0, 4], [])
-    assert given_latents(combined(pictures, given_audio(CANVAS, some_clip().waveform))) == ([0, 4], list(range(34)))
+    assert given_latents(merge_given(pictures, given_audio(CANVAS, some_clip().waveform))) == ([0, 4], list(range(34)))
     with pytest.raises(RequestError, match="two pictures are given for one moment"):
-        combined(pictures, given_video(CANVAS, some_clip().frames))
+        merge_given(pictures, given_video(CANVAS, some_clip().frames))
     with pytest.raises(RequestError, match="two sounds"):
-        combined(*[given_audio(CANVAS, some_clip().waveform)] * 2)
+        merge_given(*[given_audio(CANVAS, some_clip().waveform)] * 2)
 
 
 @given(st.integers(1, 4), st.integers(1, 24))

@@ -5,9 +5,9 @@
   const SIDES = ["left", "right"];
   const LETTER = { left: "A", right: "B" };
   const MODES = {
-    both: { label: "Picture and sound", question: "Which video is better, with its picture, its sound and how they go together?" },
-    sound: { label: "Sound only", question: "Which sound is better?" },
-    picture: { label: "Picture only", question: "Which picture is better?" },
+    both: { label: "Video and audio", question: "Which video is better, with its audio and how they go together?" },
+    sound: { label: "Audio only", question: "Which audio is better?" },
+    picture: { label: "Video only", question: "Which video is better, without its audio?" },
   };
   const video = { left: find("left"), right: find("right") };
   const voteButtons = [...document.querySelectorAll("[data-vote]")];
@@ -189,7 +189,7 @@
     find("state-" + side).textContent = isPlaying ? "playing" : seen[side] ? (mode === "sound" ? "heard" : "seen") : "";
   }
 
-  // Plays the given sides at once with the sound of one of them; true when they came to their end.
+  // Plays the given sides at once with the audio of one of them; true when they came to their end.
   async function playOnce(sides, heard, mine) {
     for (const side of sides) {
       const player = video[side];
@@ -242,7 +242,7 @@
     if (together && mode === "picture") passes = [[SIDES, null]];
     if (together && mode === "both") passes = [[SIDES, "left"], [SIDES, "right"]];
     for (const [sides, heard] of passes) {
-      const what = sides.length > 1 ? (heard ? "Both videos, with the sound of " + LETTER[heard] + "." : "Both videos.") : "Video " + LETTER[heard] + ".";
+      const what = sides.length > 1 ? (heard ? "Both videos, with the audio of " + LETTER[heard] + "." : "Both videos.") : "Video " + LETTER[heard] + ".";
       say(what);
       const finished = await playOnce(sides, heard, mine);
       if (mine !== run) return;
