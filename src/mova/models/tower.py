@@ -59,7 +59,8 @@ class TowerConfig:
         """Read a ``config.json``; keys that this network does not use are ignored.
 
         Raises:
-            ValueError: If a needed key is missing, or the file describes a network with parts that we do not build.
+            ValueError: If a needed key is missing, a size is no positive whole number, or the file describes a network with
+                parts that we do not build.
         """
         known = {f.name for f in fields(cls)}
         picked = {name: value for name, value in values.items() if name in known}
@@ -67,6 +68,10 @@ class TowerConfig:
             raise ValueError(f"this tower has parts that are not supported: {', '.join(enabled)}.")
         if missing := sorted({"dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim"} - set(picked)):
             raise ValueError(f"the tower's configuration lacks {', '.join(missing)}.")
+        for name in ("dim", "num_heads", "ffn_dim", "num_layers", "in_dim", "out_dim", "text_dim", "freq_dim"):
+            value = picked.get(name, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number; got {value!r}.")
         picked["patch_size"] = tuple(picked.get("patch_size", (1, 2, 2)))
         return cls(**picked)
 

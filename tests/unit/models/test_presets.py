@@ -10,6 +10,7 @@ import torch
 from mova.models.codecs.audio_vae import DacVae
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
+from mova.models.tower import TowerConfig
 
 COUNTS = {"video_dit": 14_288_901_184, "audio_dit": 1_419_193_472, "dual_tower_bridge": 2_659_737_600}
 Keys = dict[str, dict[str, list[int]]]
@@ -51,3 +52,13 @@ def official_shapes() -> dict[tuple[str, str], tuple[int, ...]]:
     with torch.device("meta"):
         model = JointModel(**MOVA_360P)
     return {ours_to_official(name): tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_layers", 0), ("ffn_dim", 1.5), ("dim", None), ("num_heads", True), ("in_dim", "16")]
+)
+def test_a_wrong_size_of_a_tower_is_refused_by_its_name(name: str, value: object) -> None:
+    sizes = {"dim": 48, "num_heads": 2, "ffn_dim": 96, "num_layers": 2, "in_dim": 4, "out_dim": 4, "text_dim": 32}
+    assert TowerConfig.from_dict(sizes).dim == 48
+    with pytest.raises(ValueError, match=f"{name} must be a positive whole number; got {value!r}"):
+        TowerConfig.from_dict({**sizes, name: value})
