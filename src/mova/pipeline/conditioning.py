@@ -103,9 +103,7 @@ def channel_condition(
 ) -> tuple[Tensor, Given]:
     """Extra channels ``[stride + C, T, H, W]`` for a network that takes its first and last frame so, and what else is given.
 
-    Raises:
-        RequestError: If no first frame is given and ``text_only`` does not say what takes its place, or the last frame
-            is not the codec's last.
+    What is given fits the model (:func:`mova.conditioning.fit.check_first_frame`).
     """
     num_frames = timeline.frames_of_latents(grid.frames)
     first, last = given.first_frame, given.last_still

@@ -6,7 +6,7 @@ sampling loop; then both codecs -> clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from mova.pipeline.batch import Batch
 from mova.pipeline.codecs import Codecs
 from mova.pipeline.conditioning import build_task
 from mova.pipeline.output import MOVAPipelineOutput, pack_output
-from mova.pipeline.prompts import add_cue_channels, embed_prompts_for, plan_cue_sheets
+from mova.pipeline.prompts import Sheet, add_cue_channels, embed_prompts_for, plan_cue_sheets
 from mova.progress import Reporter
+from mova.request.schema import Modality
 from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.noise import draw_noise, draw_seeds
@@ -93,7 +94,7 @@ def run(
 
     def after_step(progress: Progress) -> AVTensors | None:
         now = progress.latents
-        preview = partial(_decode, codecs, now, batch, capabilities.sample_rate)
+        preview = partial(_decode, codecs, now, batch, capabilities.sample_rate, "clips")
         reporter.report("denoise", progress.step, progress.num_steps, preview=lambda: preview().clip)
         return None if on_step_end is None else _call_back(pipe, on_step_end, progress)
 
@@ -120,19 +121,26 @@ def run(
         return MOVAPipelineOutput(latents.video, latents.audio, fps, rate, clips=[], cues=sheets)
 
     reporter.report("decode", 0, 1)
-    output = _decode(codecs, latents, batch, capabilities.sample_rate, output_type=output_type, only=task.only, cues=sheets)
+    output = _decode(codecs, latents, batch, capabilities.sample_rate, output_type, only=task.only, cues=sheets)
     reporter.report("decode", 1, 1)
     return output
 
 
 def _decode(
-    codecs: Codecs, latents: AVTensors, batch: Batch, sample_rate: int, *, output_type: str = "clips", **facts: object
+    codecs: Codecs,
+    latents: AVTensors,
+    batch: Batch,
+    sample_rate: int,
+    output_type: str,
+    *,
+    only: Modality | None = None,
+    cues: Sequence[Sheet] = (),
 ) -> MOVAPipelineOutput:
     """Both codecs, cut to the length of the clip."""
     num_samples = batch.timeline.samples(batch.num_frames)
     video = codecs.decode_video(latents.video)[:, :, : batch.num_frames]
     audio = codecs.decode_audio(latents.audio)[:, :, :num_samples]
-    return pack_output(video, audio, output_type, fps=batch.timeline.fps, rate=sample_rate, **facts)  # type: ignore[arg-type]
+    return pack_output(video, audio, output_type, fps=batch.timeline.fps, rate=sample_rate, only=only, cues=cues)
 
 
 def _call_back(pipe: MOVAPipeline, callback: StepCallback, progress: Progress) -> AVTensors:
