@@ -20,8 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from rich.console import Console
 
 from mova.checkpoints.layout import resolve_model
-from mova.data.shards import describe, scripts_in
-from mova.data.workers import worker_pool
+from mova.data.shards import describe, scripts_in, worker_pool
 from mova.lab.documents import machine, plain, write_json
 from mova.lab.suite.clips import ModelSpec
 from mova.lab.suite.run import measure_model

@@ -22,8 +22,7 @@ from mova.lab.read.video_events import see
 from mova.lab.sync.measure import measure_clip
 from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kind import Kind, ReadingHints
-from mova.scenes.kinds import KINDS, known_kinds, labels_of, load_kinds
-from mova.scenes.recognise import kind_of
+from mova.scenes.kinds import KINDS, kind_of, known_kinds, labels_of, load_kinds
 from mova.scenes.world import render, sample_scripts, write_script
 from mova.training.labels import check_labels, choose_labels, read_labels, save_labels
 from mova.training.launch import run_recipes

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, shift
 from skimage import color, metrics
 
 from mova.lab.quality import fidelity
-from mova.lab.quality.spectra import magnitudes
+from mova.lab.quality.audio import magnitudes
 from mova.lab.read.colour import ciede2000, lab
 from mova.lab.read.flow import farneback
 

@@ -171,7 +171,7 @@ def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
     from mova.lab.documents import plain
     from mova.lab.suite.compare import compare_results
     from mova.lab.suite.results import read_results
-    from mova.lab.suite.words import number, printable, span
+    from mova.lab.suite.tables import number, printable, span
 
     found = compare_results(read_results(first), read_results(second))
     if is_json:
@@ -251,7 +251,7 @@ def _rows(
     label: str,
 ) -> list[dict[str, Any]]:
     """The row of every job, with a line of progress; what is in the file already is not done again."""
-    from mova.lab.suite.rows import run_missing
+    from mova.lab.suite.run import run_missing
 
     try:
         with _pool(processes) as pool, _in_typed_words():
@@ -300,7 +300,7 @@ def _pool(processes: int) -> Iterator[Executor | None]:
     if processes < 2:
         yield None
         return
-    from mova.data.workers import worker_pool
+    from mova.data.shards import worker_pool
 
     with worker_pool(processes) as pool:
         yield pool
@@ -333,7 +333,7 @@ def _without_clips(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _say_passed(names: Sequence[str], why: str) -> None:
-    from mova.lab.suite.words import printable
+    from mova.lab.suite.tables import printable
 
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -343,8 +343,7 @@ def _say_passed(names: Sequence[str], why: str) -> None:
 def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
     from mova.lab.documents import plain
     from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL
-    from mova.lab.suite.tables import control_table, kind_table, number_table, pair_table, tracks_of
-    from mova.lab.suite.words import number, span
+    from mova.lab.suite.tables import control_table, kind_table, number, number_table, pair_table, span, tracks_of
 
     found = tracks_of(document)
     tables = [(track.name, number_table(track)) for track in found]
@@ -371,7 +370,7 @@ def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
 
 def _show_files(document: Mapping[str, Any]) -> None:
     from mova.lab.documents import plain
-    from mova.lab.suite.words import number, printable, span
+    from mova.lab.suite.tables import number, printable, span
 
     document = plain(document)
     console.table(

@@ -47,8 +47,7 @@ class FilmOutput:
 def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str | None) -> None:
     """Check everything, render what is missing, join, write, say what it is."""
     from mova.checkpoints.layout import read_index, resolve_model
-    from mova.film.cache import ShotCache
-    from mova.film.keys import model_key_of
+    from mova.film.cache import ShotCache, model_key_of
     from mova.film.plan import plan_film
     from mova.film.render import shot_states
     from mova.film.shots import read_film
@@ -77,7 +76,7 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
 
 
 def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
-    from mova.film.keys import find_film_keys
+    from mova.film.cache import find_film_keys
     from mova.film.render import join_shots, render_shots
     from mova.generation.repair import fault_words
 

@@ -257,8 +257,7 @@ def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
 
 
 def _say_plan(plan: Plan, capabilities: Capabilities, output: Output) -> None:
-    from mova.scenes.kinds import known_kinds
-    from mova.scenes.recognise import kind_of
+    from mova.scenes.kinds import kind_of, known_kinds
 
     request = plan.request
     length = (

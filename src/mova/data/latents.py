@@ -18,8 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mova.data.shards import World, describe, render_arrays, scripts_in
-from mova.data.workers import make_missing_shards
+from mova.data.shards import World, describe, make_missing_shards, render_arrays, scripts_in
 from mova.errors import CheckpointError
 from mova.files import atomic_write
 from mova.models.codecs.audio import AudioCodec

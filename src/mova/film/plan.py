@@ -73,7 +73,7 @@ class FilmPlan:
     Args:
         film: The shot list.
         capabilities: Capabilities of the model.
-        model_key: Key of the model (:func:`mova.film.keys.model_key_of`).
+        model_key: Key of the model (:func:`mova.film.cache.model_key_of`).
         shots: Planned shots, in order.
         bed: Audio under the whole film, at its own rate.
         sample_rate: Sample rate of the film's audio in Hz.

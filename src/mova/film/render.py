@@ -15,8 +15,17 @@ from mova.conditioning.prepare import Prepared, given_around, mono, mono_at, pre
 from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
 from mova.film.audio import film_audio
-from mova.film.cache import Ending, ShotCache, ShotClip
-from mova.film.keys import find_film_keys, find_finished_keys, num_steps, repair_key, shot_key, take_key
+from mova.film.cache import (
+    Ending,
+    ShotCache,
+    ShotClip,
+    find_film_keys,
+    find_finished_keys,
+    num_steps,
+    repair_key,
+    shot_key,
+    take_key,
+)
 from mova.film.plan import FilmPlan, PlannedShot, dump_as_written, request_of_take, work_of
 from mova.film.shots import Bed, add_shot_to_errors
 from mova.generation.model import MOVAModel

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mova.scenes.hits import Hit, each_event
-from mova.scenes.kind import Kind, Light, ReadingHints
+from mova.scenes.kind import Hit, Kind, Light, ReadingHints, each_event
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Event, Plan, Script
 from mova.scenes.world import SceneClip, draw, example_prompts, render, sample_scripts, write_script

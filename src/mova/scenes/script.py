@@ -2,7 +2,7 @@
 
 A script knows no resolution, frame rate or sample rate. Times are seconds from the start of frame 0; places
 are unit picture coordinates (x to the right, y down, both in 0..1). The picture (:mod:`mova.scenes.world`)
-and the sound (:mod:`mova.scenes.sound`) are both made from the script, so the script is the ground truth of
+and the sound (:mod:`mova.scenes.world`) are both made from the script, so the script is the ground truth of
 their sync.
 """
 

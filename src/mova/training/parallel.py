@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from mova.data.workers import exit_with_parent
+from mova.data.shards import exit_with_parent
 from mova.errors import MovaError
 
 Report = Callable[[Any], None]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from mova.scenes.captions import write_caption
-from mova.scenes.kind import Kind
+from mova.scenes.kind import Kind, write_caption
 from mova.scenes.kinds import find_kind
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mova.checkpoints.layout import BASE_NAME, resolve_model
 from mova.errors import MediaError
-from mova.film.keys import model_key_of
+from mova.film.cache import model_key_of
 from mova.runtime.options import RuntimeOptions
 
 

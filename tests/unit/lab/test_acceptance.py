@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mova.lab.adherence.judge import constraints_of, judge, judge_clip
-from mova.lab.codec import compare, summarise_codec
 from mova.lab.numbers import average
 from mova.lab.read.events import Detection, Reading
 from mova.lab.sync.scores import measure
@@ -70,17 +69,6 @@ def test_a_clip_with_another_number_or_colour_is_found_out() -> None:
     values = judge_clip(made.clip(), as_scene(asked)).values
     assert (values["colour"], values["count"], values["count_seen"], values["count_heard"]) == (0.0, 0.0, 0.0, 0.0)
     assert values["sound"] == 0.0
-
-
-def test_a_codec_that_changes_nothing_has_the_best_numbers_and_noise_lowers_them() -> None:
-    script = write_script("piano", 7)
-    truth = render(script).clip()
-    noisy = np.clip(truth.frames + np.random.default_rng(0).normal(0, 8, truth.frames.shape), 0, 255).astype(np.uint8)
-    best = summarise_codec([compare(script, truth, truth)])
-    worse = summarise_codec([compare(script, truth, replace(truth, frames=noisy))])
-    assert best.psnr_db > 50.0 > worse.psnr_db > 25.0
-    assert (best.heard, best.seen, best.names_right, best.heard_extra) == (1.0, 1.0, 1.0, 0.0)
-    assert best.onset_error_ms < 0.5
 
 
 def test_a_beat_is_asked_for_by_its_word_and_one_missed_tick_is_still_that_beat() -> None:

@@ -18,10 +18,9 @@ from scipy.optimize import minimize
 
 from mova.errors import MediaError, RequestError
 from mova.lab.arena.blind import copy_blind, inspect_video, list_videos, volumes
-from mova.lab.arena.checks import LATE_S, plan_checks, write_late
 from mova.lab.arena.davidson import RIDGE, Counts, fit, pairs_of
 from mova.lab.arena.page import make_page, render_page
-from mova.lab.arena.pairs import plan_pairs
+from mova.lab.arena.pairs import LATE_S, plan_checks, plan_pairs, write_late
 from mova.lab.arena.rank import POINTS_PER_NATURAL_UNIT, rank
 from mova.lab.arena.votes import Comparison, Key, KeyPair, find_key, read_ballots, read_key
 from mova.media.clip import Clip

@@ -7,8 +7,7 @@ import pytest
 from mova.errors import RequestError
 from mova.lab.read.audio_events import KEYS_HZ, find_onsets, hear, nearest_key
 from mova.scenes.kinds import KINDS
-from mova.scenes.sound import synthesise
-from mova.scenes.world import write_script
+from mova.scenes.world import synthesise, write_script
 
 RATE = 16000
 

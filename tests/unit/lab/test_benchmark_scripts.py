@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -229,3 +230,14 @@ def test_a_row_says_whether_its_limit_is_met() -> None:
     row = script("structure").Row
     assert [row("share", value, 27, " %").is_met for value in (27.0, 27.1)] == [True, False]
     assert row("files", 1_234).is_met is None and row("files", 1_234).text(1_234) == "1,234"
+
+
+def test_a_codec_that_changes_nothing_has_the_best_numbers_and_noise_lowers_them() -> None:
+    codecs, played = script("codecs"), write_script("piano", 7)
+    truth = render(played).clip()
+    noisy = np.clip(truth.frames + np.random.default_rng(0).normal(0, 8, truth.frames.shape), 0, 255).astype(np.uint8)
+    best = codecs.summarise_codec([codecs.compare(played, truth, truth)])
+    worse = codecs.summarise_codec([codecs.compare(played, truth, replace(truth, frames=noisy))])
+    assert best.psnr_db > 50.0 > worse.psnr_db > 25.0
+    assert (best.heard, best.seen, best.names_right, best.heard_extra) == (1.0, 1.0, 1.0, 0.0)
+    assert best.onset_error_ms < 0.5

@@ -25,8 +25,7 @@ from mova.media.clip import Clip
 from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kinds.ball import BallMotion
 from mova.scenes.script import Script
-from mova.scenes.sound import synthesise
-from mova.scenes.world import render, write_script
+from mova.scenes.world import render, synthesise, write_script
 
 SILENT = Clip(np.zeros((33, 96, 96, 3), np.uint8), np.zeros((1, 33000), np.float32), Fraction(16), 16000)
 NAMES = {

@@ -5,7 +5,7 @@ import pytest
 
 from mova.lab.read.colour import ciede2000, lab, nearest_names
 from mova.scenes.kinds.ball import BALL_COLOURS
-from mova.scenes.palette import COLOURS
+from mova.scenes.raster import COLOURS
 
 # Sharma, Wu and Dalal 2005, table 1: pairs 1, 4, 7, 9, 17, 23, 31, 34
 SHARMA = [

@@ -5,11 +5,10 @@ import numpy.typing as npt
 import pytest
 from scipy.signal import butter, sosfilt
 
-from mova.lab.quality.audio import audio_quality, bandwidth_hz, true_peak_db
+from mova.lab.quality.audio import audio_quality, bandwidth_hz, magnitudes, true_peak_db
 from mova.lab.quality.avalign import AVAlign, av_align, motion_peaks_s, onsets_s, peak_overlap
-from mova.lab.quality.distances import frechet_distance, kernel_distance
 from mova.lab.quality.fidelity import mel_distance, si_sdr_db, stft_distance
-from mova.lab.quality.spectra import magnitudes
+from mova.lab.quality.learned.fad import frechet_distance, kernel_distance
 
 RATE = 16000
 

@@ -16,9 +16,8 @@ from mova.errors import CheckpointError
 from mova.lab.quality.learned.clap import ClapScore
 from mova.lab.quality.learned.desync import OFFSETS_S, DeSync, DeSyncScorer, segments
 from mova.lab.quality.learned.fad import VGGish, VGGishFAD, log_mel_examples
-from mova.lab.quality.learned.inputs import frame_indices
 from mova.lab.quality.learned.lse import LipSync, SyncNet, agreement, cepstra
-from mova.lab.quality.metric import Sample
+from mova.lab.quality.metric import Sample, frame_indices
 from mova.lab.quality.plugins import list_metrics, measure, weights_in, weights_sha256
 from mova.media.clip import Clip
 from mova.timeline import samples_in_frames

@@ -16,7 +16,7 @@ from mova.checkpoints.save import save_checkpoint
 from mova.generation.model import MOVAModel
 from mova.lab.adherence.physics import restitution
 from mova.lab.suite import clips, tracks
-from mova.lab.suite.clip_row import chance_values, codec_floors, row_of
+from mova.lab.suite.clips import chance_values, codec_floors, row_of
 from mova.lab.suite.results import BRIDGE_OFF
 from mova.lab.suite.run import measure_model
 from mova.media.clip import Clip

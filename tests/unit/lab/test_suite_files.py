@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 from mova.cli import evaluate
 from mova.cli.app import app
 from mova.errors import MediaError, MissingExtraError, MovaError, RequestError
+from mova.lab.quality import metric as learned_metric
 from mova.lab.quality.learned.fad import VGGish
 from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
-from mova.lab.suite import faces
 from mova.lab.suite.files import WholeVideos, check_metrics, list_jobs, video_row
 from mova.lab.suite.plots import Plot, event_raster, offset_histogram
 from mova.lab.suite.report import MAX_PLAYERS, render_report
@@ -306,13 +306,13 @@ def test_lse_takes_the_face_from_the_document_beside_the_video(tmp_path: Path) -
         ("[]", "does not hold boxes"),
         ("[0, 0, 1", "does not hold boxes"),
         ("[" * 100_000, "does not hold boxes"),
-        (" " * (faces.MAX_BYTES + 1), "more than"),
+        (" " * (learned_metric.MAX_FACES_BYTES + 1), "more than"),
     ],
 )
 def test_a_document_of_faces_that_does_not_fit_is_told(tmp_path: Path, document: str, words: str) -> None:
     (tmp_path / "film.faces.json").write_text(document)
     with pytest.raises(MediaError, match=words) as caught:
-        faces.read_faces(tmp_path / "film.mp4", num_frames=20, width=80, height=64)
+        learned_metric.read_faces(tmp_path / "film.mp4", num_frames=20, width=80, height=64)
     assert caught.value.hint
 
 

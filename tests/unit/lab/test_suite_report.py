@@ -14,7 +14,7 @@ from mova.lab.quality.audio import AudioQuality
 from mova.lab.quality.video import VideoQuality
 from mova.lab.suite.measures import MEASURES
 from mova.lab.suite.report import render_report
-from mova.lab.suite.words import label, pluralise
+from mova.lab.suite.tables import label, pluralise
 from mova.lab.sync.scores import HEADLINE, NAMES
 from mova.scenes.world import write_script
 

@@ -19,12 +19,12 @@ from mova.lab.suite.compare import compare_results, holm, p_of_change
 from mova.lab.suite.results import (
     METRICS_VERSION,
     Headline,
+    Row,
     fall_from,
     headline_of,
     model_results,
     read_results,
 )
-from mova.lab.suite.rows import Row
 
 TORN = '{"metrics_version": 1, "suite": "x", "clips": [{"key": "a", "values": {}, "video_s": ["<"]}]}'
 FLOORS = {

@@ -12,7 +12,8 @@ import pytest
 
 from mova.errors import MediaError, RequestError
 from mova.lab.documents import plain
-from mova.lab.suite.rows import Row, read_rows, run_missing
+from mova.lab.suite.results import Row
+from mova.lab.suite.run import read_rows, run_missing
 
 RUN = {"model": "tiny", "seed": 3}
 JOBS = {"a": 1, "b": 2, "c": 3}

@@ -18,8 +18,8 @@ from mova.lab.adherence.counterfactual import counterfactual_scripts
 from mova.lab.documents import write_json
 from mova.lab.suite import tracks
 from mova.lab.suite.compare import compare_results
-from mova.lab.suite.controls import control_clip, control_scene, count_made_up
 from mova.lab.suite.results import BRIDGE_OFF, METRICS_VERSION, read_results
+from mova.lab.suite.tracks import control_clip, control_scene, count_made_up
 from mova.scenes.clapper.families import make_scene, render_scene
 
 

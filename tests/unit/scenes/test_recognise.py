@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mova.scenes.recognise import kind_of
+from mova.scenes.kinds import kind_of
 from mova.scenes.world import sample_scripts
 
 

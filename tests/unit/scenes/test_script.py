@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mova.errors import RequestError
-from mova.scenes.captions import counted, times
+from mova.scenes.kind import counted, times
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import (
     DEFAULT_SECONDS,

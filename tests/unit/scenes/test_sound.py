@@ -6,7 +6,7 @@ import pytest
 
 from mova.errors import RequestError
 from mova.scenes.script import Event, Script
-from mova.scenes.sound import synthesise
+from mova.scenes.world import synthesise
 
 ROOM_RMS = 10 ** (-66 / 20)
 PERCUSSIVE = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mova.scenes.kinds.siren import cut_out, paste
 from mova.scenes.raster import Disc, View, paint
-from mova.scenes.sprites import cut_out, paste
 
 
 def test_a_sprite_moved_by_whole_pixels_is_what_painting_it_there_gives() -> None:

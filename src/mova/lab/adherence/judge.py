@@ -25,10 +25,9 @@ from mova.lab.read.readers import read_all
 from mova.lab.sync.pairing import match
 from mova.lab.sync.scores import ClipTimes, choose_others, clip_times
 from mova.media.clip import Clip
-from mova.scenes.captions import NUMBERS, times
 from mova.scenes.clapper import stages
 from mova.scenes.clapper.scene import ClapperScene
-from mova.scenes.kind import ReadingHints
+from mova.scenes.kind import NUMBERS, ReadingHints, times
 from mova.scenes.kinds import definition_of
 from mova.scenes.script import Script
 

@@ -19,10 +19,8 @@ from markupsafe import Markup
 from mova.errors import MediaError, RequestError
 from mova.files import atomic_write
 from mova.lab import documents
-from mova.lab.arena.blind import Video, copy_blind, same_times, volumes
-from mova.lab.arena.checks import Check, plan_checks, write_late
-from mova.lab.arena.pairs import Pair, plan_pairs
-from mova.lab.arena.systems import collect_prompts, inspect_videos, videos_of_systems
+from mova.lab.arena.blind import Video, collect_prompts, copy_blind, inspect_videos, same_times, videos_of_systems, volumes
+from mova.lab.arena.pairs import Check, Pair, plan_checks, plan_pairs, write_late
 from mova.lab.arena.votes import MODES, Key, KeyPair, Mode
 
 MAX_TITLE_CHARACTERS = 200

@@ -1,4 +1,4 @@
-"""How good audio is, as far as it can be said without learned weights."""
+"""How good audio is, as far as it can be said without learned weights; and short-time spectra of it, by torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import resample_poly, welch
 
-from mova.lab.quality.spectra import mono
 from mova.media.loudness import loudness_lufs, peak_dbfs
 
 Waveform = npt.NDArray[np.float32]
@@ -121,3 +120,38 @@ def _correlation(waveform: Waveform) -> float | None:
     left, right = waveform.astype(np.float64) - waveform.mean(axis=1, keepdims=True, dtype=np.float64)
     scale = math.sqrt(float(left @ left) * float(right @ right))
     return float(left @ right) / scale if scale > 0.0 else None
+
+
+Floats = npt.NDArray[np.float64]
+
+
+def mono(waveform: npt.NDArray[np.floating]) -> Floats:
+    """``[S]`` mean over channels of ``[channels, S]`` or ``[S]``."""
+    audio = np.asarray(waveform, dtype=np.float64)
+    return audio.mean(axis=0) if audio.ndim == 2 else audio
+
+
+def magnitudes(audio: Floats, *, window: int, hop: int, size: int | None = None) -> Floats:
+    """``[frames, size / 2 + 1]`` magnitudes under a periodic Hann window; frame ``i`` is centred on sample ``i * hop``.
+
+    Beyond its ends the audio is reflected, or silent where it is shorter than half of the transform.
+
+    Args:
+        audio: ``[S]``.
+        window: Length of the window in samples.
+        hop: Samples between frames.
+        size: Length of the transform; the window stands in its middle. Default: ``window``.
+    """
+    import torch
+
+    size = size or window
+    spectrum = torch.stft(
+        torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float64)),
+        size,
+        hop,
+        window,
+        torch.hann_window(window, dtype=torch.float64),
+        pad_mode="reflect" if audio.size > size // 2 else "constant",
+        return_complex=True,
+    )
+    return np.asarray(spectrum.abs().T.numpy())

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.extras import from_extra
-from mova.lab.quality.spectra import mono
+from mova.lab.quality import from_extra
+from mova.lab.quality.audio import mono
 from mova.lab.quality.video import grey_pictures, optical_flow
 from mova.media.resample import resample
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.extras import from_extra
-from mova.lab.quality.spectra import magnitudes, mono
+from mova.lab.quality import from_extra
+from mova.lab.quality.audio import magnitudes, mono
 
 Frames = npt.NDArray[np.uint8]
 Audio = npt.NDArray[np.floating]

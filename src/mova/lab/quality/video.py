@@ -13,7 +13,7 @@ import numpy.typing as npt
 from einops import rearrange, reduce
 from scipy.ndimage import laplace
 
-from mova.lab.extras import from_extra
+from mova.lab.quality import from_extra
 
 Frames = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

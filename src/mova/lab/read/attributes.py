@@ -13,8 +13,7 @@ from mova.lab.read.regions import cut_box, cut_line, find_middles, thin
 from mova.scenes.clapper import stages
 from mova.scenes.clapper.plans import LAMP_COLOURS, PUCK_COLOURS
 from mova.scenes.kinds import fireworks, metronome, mouth
-from mova.scenes.palette import COLOURS, WHITE
-from mova.scenes.raster import Colour, mix
+from mova.scenes.raster import COLOURS, WHITE, Colour, mix
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]

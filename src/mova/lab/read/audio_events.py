@@ -25,7 +25,7 @@ from mova.scenes.clapper.stages import STROKE_S
 from mova.scenes.kind import Kind
 from mova.scenes.kinds import find_kind
 from mova.scenes.script import Event, Script
-from mova.scenes.sound import synthesise
+from mova.scenes.world import synthesise
 
 Floats = npt.NDArray[np.float64]
 Waveform = npt.NDArray[np.floating]

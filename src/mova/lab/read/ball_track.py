@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mova.lab.read.colour import lab, nearest_names
 from mova.lab.read.regions import find_middles, thin
 from mova.scenes.kinds import ball
-from mova.scenes.palette import COLOURS
+from mova.scenes.raster import COLOURS
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.floating]

@@ -16,8 +16,7 @@ import numpy as np
 from mova.errors import RequestError
 from mova.lab.numbers import Interval, mean_interval
 from mova.lab.suite.measures import Measure, list_measures
-from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL, check_alike, times_of
-from mova.lab.suite.rows import Row
+from mova.lab.suite.results import CONTROLS, COUNTERFACTUAL, Row, check_alike, times_of
 from mova.lab.sync.scores import compare as compare_times
 from mova.lab.sync.scores import measure
 

@@ -17,18 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MediaError, MovaError, RequestError
-from mova.lab.extras import from_extra
 from mova.lab.numbers import mean_interval
-from mova.lab.quality import fidelity
+from mova.lab.quality import fidelity, from_extra
 from mova.lab.quality.audio import audio_quality
 from mova.lab.quality.avalign import av_align
-from mova.lab.quality.metric import Sample
+from mova.lab.quality.metric import Sample, faces_path, read_faces
 from mova.lab.quality.plugins import MetricResult, list_metrics, weights_in
 from mova.lab.quality.plugins import measure as measure_learned
 from mova.lab.quality.video import video_quality
-from mova.lab.suite.faces import faces_path, read_faces
-from mova.lab.suite.results import METRICS_VERSION, means_of
-from mova.lab.suite.rows import Row
+from mova.lab.suite.results import METRICS_VERSION, Row, means_of
 from mova.lab.sync.measure import Read, measure, read_video
 from mova.media.decode import read_clip, read_waveform
 from mova.media.health.gate import check_file

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.suite.words import pluralise
+from mova.lab.suite.tables import pluralise
 from mova.lab.sync.pairing import WINDOWS_MS
 
 DETECTABLE_MS, ACCEPTABLE_MS = WINDOWS_MS["bt1359_detectability"], WINDOWS_MS["bt1359_acceptability"]

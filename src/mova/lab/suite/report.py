@@ -21,10 +21,21 @@ from mova.lab.documents import printable, render_page
 from mova.lab.suite.files import SUITE as FILES
 from mova.lab.suite.measures import Measure, list_measures
 from mova.lab.suite.plots import event_raster, offset_histogram
-from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, clip_f1, offsets_ms
-from mova.lab.suite.rows import Row
-from mova.lab.suite.tables import ComparisonRow, Table, control_table, kind_table, number_table, pair_table, tracks_of
-from mova.lab.suite.words import MISSING, label, number, pluralise, span
+from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, Row, clip_f1, offsets_ms
+from mova.lab.suite.tables import (
+    MISSING,
+    ComparisonRow,
+    Table,
+    control_table,
+    kind_table,
+    label,
+    number,
+    number_table,
+    pair_table,
+    pluralise,
+    span,
+    tracks_of,
+)
 from mova.lab.sync.pairing import WINDOWS_MS, match_aligned
 from mova.lab.sync.scores import HEADLINE_WINDOW
 from mova.media.clip import Clip

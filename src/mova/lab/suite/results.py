@@ -17,7 +17,6 @@ import numpy as np
 from mova.errors import MediaError, RequestError
 from mova.lab.adherence.counterfactual import directional_accuracy
 from mova.lab.numbers import mean_interval
-from mova.lab.suite.rows import Row
 from mova.lab.sync.pairing import WINDOWS_MS, match, match_aligned
 from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, ClipTimes, score
 
@@ -32,6 +31,8 @@ CONTROLS = "controls"
 """Track of clips for which nothing should be made."""
 ALL = "all"
 """Instead of a kind: the floors of all kinds together."""
+Row = dict[str, Any]
+"""What was measured of one clip: plain JSON values."""
 Floors = Mapping[str, Mapping[str, float]]
 """By kind, and of :data:`ALL`; then by name of the number."""
 

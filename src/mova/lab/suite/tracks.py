@@ -3,15 +3,16 @@
 Tracks: ``text`` (a prompt, nothing given), ``v2a`` (a rendered video is given, its audio is made) and ``a2v`` (a rendered audio
 is given, a video is made to it). ``text-bridge-off`` and so on are the same with the towers cut apart: what is left without
 what binds them. ``counterfactual`` is made only if it is named: two clips of one seed, whose prompts (nothing else is given)
-differ in one thing. ``controls``, likewise only if named, are clips for which nothing should be made
-(:mod:`mova.lab.suite.controls`). ``floor`` is the truth through the model's own codecs: no model that uses them can be
-measured more finely.
+differ in one thing. ``controls``, likewise only if named, are clips for which nothing should be made: a model that was given a
+silent video should make no audio to it, and one that was given the audio of a ball out of sight should show no ball. What it
+makes all the same is counted, clip by clip; 0 is right. ``floor`` is the truth through the model's own codecs: no model that
+uses them can be measured more finely.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +20,66 @@ from mova.conditioning.prepare import prepare
 from mova.conditioning.sources import PREFIX, name_of, name_of_audio
 from mova.errors import RequestError
 from mova.lab.adherence.counterfactual import Counterfactual, counterfactual_scripts
-from mova.lab.suite.controls import CONTROL_KINDS, control_clip, control_scene
+from mova.lab.read.audio_events import hear
+from mova.lab.read.video_events import see
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
+from mova.media.clip import Clip
 from mova.request.capabilities import Capabilities
 from mova.request.schema import GenerationRequest
+from mova.scenes.clapper.families import make_scene, render_scene
+from mova.scenes.clapper.scene import ClapperScene
 from mova.scenes.kinds import KINDS, known_kinds
 from mova.scenes.script import Script, nearest_hint
 from mova.scenes.world import SceneClip, render, sample_scripts
 from mova.timeline import exact_fps
+
+
+@dataclass(frozen=True)
+class Control:
+    """One way to ask for nothing.
+
+    Args:
+        family: Family of its scenes, in :data:`mova.scenes.clapper.families.FAMILIES`.
+        track: What is given: as on ``"v2a"`` the picture, as on ``"a2v"`` the audio.
+        name: Name of the number: events per clip that should not be there.
+    """
+
+    family: str
+    track: str
+    name: str
+
+
+CONTROL_KINDS: Mapping[str, Control] = {
+    one.family: one
+    for one in (
+        Control("silent_motion", "v2a", "heard_in_silence"),
+        Control("off_screen", "a2v", "seen_off_screen"),
+    )
+}
+
+
+def control_scene(family: str, seed: int, capabilities: Capabilities) -> ClapperScene:
+    """A scene as long as a model's clips.
+
+    Raises:
+        RequestError: If they are too short, or of a rate that no scene has.
+    """
+    fps = exact_fps(capabilities.default_fps)
+    return make_scene(family, seed, fps=fps, seconds=capabilities.default_frames / fps)
+
+
+def control_clip(scene: ClapperScene, capabilities: Capabilities) -> Clip:
+    """The truth at a model's own size and rates."""
+    width, height = capabilities.default_size
+    return render_scene(scene, width=width, height=height, sample_rate=capabilities.sample_rate)
+
+
+def count_made_up(clip: Clip, family: str) -> int:
+    """Events of a clip that should not be there: heard, where the picture was given; seen, where the audio was."""
+    if CONTROL_KINDS[family].track == "v2a":
+        return len(hear(clip.waveform, clip.sample_rate, kind="ball"))
+    return len(see(clip.frames, float(clip.fps), kind="ball"))
+
 
 SUITES = ("clapper",)
 TRACKS = ("text", "v2a", "a2v")

@@ -31,8 +31,7 @@ from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
 from mova.media.resample import resample
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import find_kind
-from mova.scenes.recognise import kind_of
+from mova.scenes.kinds import find_kind, kind_of
 
 Floats = npt.NDArray[np.float64]
 ANY_VIDEO = "any video"

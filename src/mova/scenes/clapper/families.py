@@ -22,11 +22,11 @@ from mova.media.clip import Clip
 from mova.scenes.clapper import plans, stages
 from mova.scenes.clapper.plans import Plan
 from mova.scenes.clapper.scene import FPS_RANGE, SUBFRAMES, ClapperScene, Rules
-from mova.scenes.clapper.strokes import scrape
+from mova.scenes.clapper.stages import scrape
 from mova.scenes.kinds import KINDS
 from mova.scenes.raster import Exposure, View
 from mova.scenes.script import Image, Script, generator, nearest_hint
-from mova.scenes.sound import SAMPLE_RATES, synthesise
+from mova.scenes.world import SAMPLE_RATES, synthesise
 from mova.timeline import Number, exact_fps, frames_in_seconds, samples_in_frames
 
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from mova.scenes.captions import counted, times, write_caption
 from mova.scenes.clapper.scene import MARGIN_S, Rules
 from mova.scenes.clapper.stages import PUCK_RADIUS, RAIL_Y, STROKE_S, WALL_X, LampMotion, RailMotion, StrokeMotion
+from mova.scenes.kind import counted, times, write_caption
 from mova.scenes.kinds import KINDS, ball
-from mova.scenes.palette import WALLS
+from mova.scenes.raster import WALLS
 from mova.scenes.script import Event, Script, Value, pick
 
 SPEED_OF_SOUND = 343.0

@@ -1,5 +1,7 @@
 """Pictures that only the measuring suite has: a lamp, a moving lamp, two pucks on a rail, and a block that is dragged.
 
+The dragged block's noise is here, too: at every instant it is as loud as the block is fast.
+
 All lengths are in lengths of the short side around the middle of the picture, so that a contact is a contact in a picture
 of any shape.
 """
@@ -10,11 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
-from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Disc, Exposure, View, gradient, mix, paint, repeat, shine
-from mova.scenes.script import Image, Script
+from mova.scenes.raster import BLACK, COLOURS, WALLS, WHITE, Box, Disc, Exposure, View, gradient, mix, paint, repeat, shine
+from mova.scenes.script import Image, Script, generator
+from mova.scenes.waves import Band, Window, band_noise
 
 RAIL_Y = 0.10
 PUCK_RADIUS = 0.085
@@ -167,3 +170,29 @@ def _rail(view: View, wall: int) -> Image:
         corners = view.near((0.5, 0.5), inner, RAIL_Y - 0.3), view.near((0.5, 0.5), outer, RAIL_Y)
         paint(image, Box(*corners[0], *corners[1]), colour=(0.30, 0.31, 0.34))
     return image
+
+
+_BAND = Band(500.0, 4500.0, 2, 1)
+_LEVEL = 0.13  # RMS at 1.5 lengths per second
+_ROOM = (10.0 ** (-66.0 / 20.0), Band(60.0, 6000.0, 1, 1))
+
+
+def scrape(script: Script, *, sample_rate: int, num_samples: int, channels: int = 1) -> npt.NDArray[np.float32]:
+    """Noise whose amplitude follows the speed, over the faint noise of a room.
+
+    Args:
+        script: Its motion is a :class:`~mova.scenes.clapper.stages.StrokeMotion`.
+        sample_rate: Samples per second.
+        num_samples: Samples to make.
+        channels: 1, or 2 with the same in both.
+
+    Returns:
+        ``[channels, num_samples]`` float32 in (-1, 1).
+    """
+    motion = script.motion
+    assert isinstance(motion, StrokeMotion)
+    window = Window(0, num_samples, 0.0, sample_rate)
+    noise = band_noise(window, _BAND, generator("scrape", script.seed, "noise"))
+    room = _ROOM[0] * band_noise(window, _ROOM[1], generator("scrape", script.seed, "room"))
+    audio = _LEVEL / 1.5 * motion.speed(window.times_s) * noise + room
+    return np.repeat(np.tanh(audio)[None].astype(np.float32), channels, axis=0)

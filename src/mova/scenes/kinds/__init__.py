@@ -1,4 +1,4 @@
-"""The kinds of rendered scenes, one file each, and how those of others are found.
+"""The kinds of rendered scenes, one file each, how those of others are found, and which one a prompt names.
 
 A kind of another package is found by its name if the package has an entry point in the group ``mova.scenes``::
 
@@ -11,6 +11,7 @@ file.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -84,3 +85,17 @@ def _read_kind(path: Path) -> Kind:
     if not isinstance(kind, Kind):
         raise RequestError(f"{path} defines no KIND.", "End it with KIND = Kind(...); see docs/scenes.md.")
     return kind
+
+
+def kind_of(prompt: str, kinds: Iterable[Kind] | None = None) -> str | None:
+    """The kind that most words of ``prompt`` name, or None if no word names any.
+
+    Args:
+        prompt: What is asked for.
+        kinds: Among which; every known one by default.
+    """
+    words = re.findall(r"[a-z]+", prompt.lower())
+    among = known_kinds().values() if kinds is None else kinds
+    hits = {kind.name: sum(word in kind.words for word in words) for kind in among}
+    best = max(hits, key=lambda name: hits[name], default=None)
+    return best if best is not None and hits[best] else None

@@ -11,11 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.errors import RequestError
-from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, look_up
-from mova.scenes.kind import Kind, Phrases, ReadingHints
-from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Capsule, Disc, Ellipse, Exposure, View, gradient, mix, paint, repeat
+from mova.scenes.kind import Hit, Kind, Phrases, ReadingHints, counted, each_event, look_up, times
+from mova.scenes.raster import (
+    BLACK,
+    COLOURS,
+    WALLS,
+    WHITE,
+    Box,
+    Capsule,
+    Disc,
+    Ellipse,
+    Exposure,
+    View,
+    gradient,
+    mix,
+    paint,
+    repeat,
+)
 from mova.scenes.script import (
     FIRST_EVENT_S,
     LAST_EVENT_S,

@@ -8,11 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, look_up
-from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
-from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, View, gradient, mix, paint, repeat, shine
+from mova.scenes.kind import Hit, Kind, Light, Phrases, ReadingHints, counted, each_event, look_up, times
+from mova.scenes.raster import (
+    BLACK,
+    COLOURS,
+    WALLS,
+    WHITE,
+    Box,
+    Capsule,
+    Colour,
+    Disc,
+    Exposure,
+    View,
+    gradient,
+    mix,
+    paint,
+    repeat,
+    shine,
+)
 from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, irregular_times, pick_sequence
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, glide, strike, together
 

@@ -9,11 +9,23 @@ from math import ceil
 import numpy as np
 from einops import rearrange
 
-from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event
-from mova.scenes.kind import Kind, Phrases, ReadingHints
-from mova.scenes.palette import COLOURS, WHITE
-from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, View, gradient, mix, paint, repeat, shine, sparkle
+from mova.scenes.kind import Hit, Kind, Phrases, ReadingHints, counted, each_event, times
+from mova.scenes.raster import (
+    COLOURS,
+    WHITE,
+    Box,
+    Capsule,
+    Colour,
+    Disc,
+    Exposure,
+    View,
+    gradient,
+    mix,
+    paint,
+    repeat,
+    shine,
+    sparkle,
+)
 from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, capacity, irregular_times, pick, pick_count
 from mova.scenes.waves import MAX_OF_RATE, Band, Signal, Window, band_noise, damped_modes, strike
 

@@ -8,10 +8,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.scenes.hits import Hit, each_event
-from mova.scenes.kind import Kind, Phrases, ReadingHints
-from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
-from mova.scenes.raster import Box, Capsule, Colour, Disc, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
+from mova.scenes.kind import Hit, Kind, Phrases, ReadingHints, each_event
+from mova.scenes.raster import (
+    BLACK,
+    COLOURS,
+    WALLS,
+    WHITE,
+    Box,
+    Capsule,
+    Colour,
+    Disc,
+    Exposure,
+    Polygon,
+    View,
+    gradient,
+    mix,
+    paint,
+    repeat,
+    shine,
+)
 from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, periodic_times, pick
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 

@@ -9,11 +9,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.scenes.captions import times
-from mova.scenes.hits import Hit, each_event, look_up
-from mova.scenes.kind import Kind, Phrases, ReadingHints
-from mova.scenes.palette import BLACK, COLOURS, WALLS, WHITE
+from mova.scenes.kind import Hit, Kind, Phrases, ReadingHints, each_event, look_up, times
 from mova.scenes.raster import (
+    BLACK,
+    COLOURS,
+    WALLS,
+    WHITE,
     Box,
     Capsule,
     Colour,

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, look_up
-from mova.scenes.kind import Kind, Light, Phrases, ReadingHints
-from mova.scenes.palette import BLACK, WALLS, WHITE
-from mova.scenes.raster import Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
+from mova.scenes.kind import Hit, Kind, Light, Phrases, ReadingHints, counted, each_event, look_up, times
+from mova.scenes.raster import BLACK, WALLS, WHITE, Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, irregular_times, pick_sequence
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 

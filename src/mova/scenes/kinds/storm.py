@@ -9,9 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from mova.errors import RequestError
-from mova.scenes.captions import counted, times
-from mova.scenes.hits import Hit, each_event, look_up
-from mova.scenes.kind import Kind, Noise, Phrases, ReadingHints
+from mova.scenes.kind import Hit, Kind, Noise, Phrases, ReadingHints, counted, each_event, look_up, times
 from mova.scenes.raster import Capsule, Colour, Disc, Ellipse, Exposure, Polygon, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import (
     FIRST_EVENT_S,

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mova.errors import CheckpointError
-from mova.lab.quality.learned.inputs import audio_at
-from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
+from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, audio_at, score_each
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,21 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError
-from mova.lab.quality.learned.inputs import audio_at, frame_indices, pictures, resize_square
+from mova.lab.quality.audio import magnitudes
 from mova.lab.quality.learned.synchformer import NUM_FRAMES as SEGMENT_FRAMES
 from mova.lab.quality.learned.synchformer import NUM_MELS, NUM_OFFSETS, NUM_SEGMENTS, SIDE, read_synchformer
 from mova.lab.quality.learned.synchformer import NUM_STEPS as MEL_STEPS
-from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
-from mova.lab.quality.spectra import magnitudes
+from mova.lab.quality.metric import (
+    Sample,
+    Scorer,
+    Scores,
+    UnscorableError,
+    audio_at,
+    frame_indices,
+    pictures,
+    resize_square,
+    score_each,
+)
 from mova.media.clip import Clip
 
 FPS, SAMPLE_RATE = 25.0, 16000

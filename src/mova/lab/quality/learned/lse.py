@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from mova.lab.quality.learned.inputs import audio_at, frame_indices, load_weights
-from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, score_each
+from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, audio_at, frame_indices, load_weights, score_each
 
 FPS, SAMPLE_RATE, SIDE = 25.0, 16000, 224
 MAX_SHIFT = 15

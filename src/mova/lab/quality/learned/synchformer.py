@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from mova.lab.quality.learned.inputs import load_weights
+from mova.lab.quality.metric import load_weights
 
 SIDE, NUM_FRAMES, NUM_MELS, NUM_STEPS, NUM_SEGMENTS, NUM_OFFSETS = 224, 16, 128, 66, 14, 21
 _PATCH, _TUBE, _STRIDE = 16, 2, 10  # pixels or bands, frames, bands and steps between patches of audio
