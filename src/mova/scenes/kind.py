@@ -15,17 +15,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from mova.scenes.raster import Colour, Exposure, View
 from mova.scenes.script import Attributes, Image, Plan, Script, Value, generator
 from mova.scenes.waves import Band, Signal, Window
-
-if TYPE_CHECKING:
-    from mova.scenes.kind import Kind
-
 
 Found = TypeVar("Found")
 

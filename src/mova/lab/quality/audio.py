@@ -122,9 +122,6 @@ def _correlation(waveform: Waveform) -> float | None:
     return float(left @ right) / scale if scale > 0.0 else None
 
 
-Floats = npt.NDArray[np.float64]
-
-
 def mono(waveform: npt.NDArray[np.floating]) -> Floats:
     """``[S]`` mean over channels of ``[channels, S]`` or ``[S]``."""
     audio = np.asarray(waveform, dtype=np.float64)
