@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 from mova.errors import MissingExtraError
-from mova.lab import extras as lab
+from mova.lab import quality
 from mova.runtime import attention, quantise
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -15,9 +15,9 @@ def test_every_extra_that_an_error_names_exists_and_brings_its_package() -> None
     for extra, package in (
         (quantise.EXTRA, "torchao"),
         (attention._EXTRA, "kernels"),
-        (lab.EXTRA, "opencv"),
-        (lab.EXTRA, "scikit-image"),
-        (lab.EXTRA, "librosa"),
+        (quality.EXTRA, "opencv"),
+        (quality.EXTRA, "scikit-image"),
+        (quality.EXTRA, "librosa"),
     ):
         assert any(requirement.startswith(package) for requirement in extras[extra])
         assert f'pip install "mova-av[{extra}]"' in MissingExtraError(package, extra).hint
