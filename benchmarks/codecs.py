@@ -35,7 +35,7 @@ from mova.media.clip import Clip
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.codecs import Codecs
+from mova.pipeline.latents import Codecs
 from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script

@@ -34,12 +34,11 @@ from mova.models.bridge import interaction_layers
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P, ours_to_official
 from mova.runtime.estimate import Lengths, NetworkCost
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, cfg_batch, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SolverState, Step, Velocity, euler
-from mova.sampling.task import Task
+from mova.sampling.task import AVTensors, Task
 
 ROOT = Path(__file__).parents[1]
 SCALE = 5.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from mova.request.capabilities import Capabilities
+from mova.request.plan import Capabilities
 
 if TYPE_CHECKING:
     from mova.checkpoints.load import Components
@@ -62,9 +62,8 @@ def build_tiny_components(num_experts: int = 1, cues: tuple[str, ...] = ()) -> C
     from mova.checkpoints.load import Components
     from mova.models.codecs.audio import AudioCodec
     from mova.models.codecs.video import VideoCodec
-    from mova.models.conditions.cues import num_cue_channels
-    from mova.models.conditions.planner import build_cue_planner
     from mova.models.joint import JointModel, share_audio_and_bridge
+    from mova.models.text import build_cue_planner, num_cue_channels
     from mova.sampling.schedule import FlowMatchPairScheduler
     from mova.training.text import build_text_encoder, train_tokenizer
 

@@ -11,7 +11,7 @@ from transformers.models.umt5.configuration_umt5 import UMT5Config
 from transformers.models.umt5.modeling_umt5 import UMT5EncoderModel
 
 from mova.errors import RequestError
-from mova.models.text_encoder import embed_prompts, encode_tokens, tokenise
+from mova.models.text import embed_prompts, encode_tokens, tokenise
 
 
 def encoder(case: dict, weights: dict[str, torch.Tensor]) -> UMT5EncoderModel:

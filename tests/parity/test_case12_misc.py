@@ -8,7 +8,7 @@ from golden import load_case
 
 from mova.errors import MediaError
 from mova.media.image import crop_and_resize, fit_image
-from mova.models.text_encoder import clean_prompt
+from mova.models.text import clean_prompt
 from mova.timeline import Timeline, exact_fps
 
 

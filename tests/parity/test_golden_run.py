@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.errors import RequestError
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.output import MOVAPipelineOutput
+from mova.pipeline.latents import MOVAPipelineOutput
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import Guidance
 from mova.sampling.task import Task

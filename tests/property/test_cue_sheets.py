@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.models.conditions.cues import cue_condition, num_cue_channels
-from mova.models.conditions.planner import MAX_CUES, build_cue_planner, plan_cues, sheet_tokens
+from mova.models.text import MAX_CUES, build_cue_planner, cue_condition, num_cue_channels, plan_cues, sheet_tokens
 
 LABELS = ("red", "blue", "C")
 STRIDE, FPS = 4, 16.0

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.sampling.noise import audio_noise, video_noise
+from mova.sampling.task import audio_noise, video_noise
 
 SEEDS = st.integers(0, 2**63 - 1)
 GOLDEN_VIDEO = [-1.4074039, 1.5169982, 1.0651841, -0.5246552]

@@ -26,14 +26,11 @@ from mova.conditioning.given import (
 from mova.conditioning.prepare import given_around
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.pipeline.codecs import Codecs
-from mova.pipeline.conditioning import fill_missing_frames, given_levels, task_of
-from mova.request.capabilities import Capabilities
-from mova.request.plan import Canvas, Plan, resolve
+from mova.pipeline.latents import Codecs, fill_missing_frames, given_levels, task_of
+from mova.request.plan import Canvas, Capabilities, Plan, resolve
 from mova.request.schema import GenerationRequest, Retake
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.solvers import SOLVERS, SolverState, Step
-from mova.sampling.task import Grid, Task, audio_levels, video_levels
+from mova.sampling.task import AVTensors, Grid, Task, audio_levels, video_levels
 from mova.timeline import Timeline
 
 CAPABILITIES = Capabilities(

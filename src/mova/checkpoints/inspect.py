@@ -22,8 +22,7 @@ from mova.checkpoints.layout import (
     read_json,
     resolve_model,
 )
-from mova.checkpoints.meta import build_joint, build_module
-from mova.checkpoints.tensors import weight_files
+from mova.checkpoints.meta import build_joint, build_module, weight_files
 from mova.errors import CheckpointError
 from mova.models.presets import ours_to_official
 

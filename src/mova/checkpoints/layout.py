@@ -1,8 +1,9 @@
-"""A checkpoint folder: which parts it has, which class each is, and what the model can make.
+"""A checkpoint folder: which parts it has, which class each is, what the model can make, and its tokenizer.
 
 The folder is laid out as the official checkpoints are (spec 1): ``model_index.json`` and one folder a
-component. Class names in it are looked up in the table below and never imported, so that a downloaded folder
-cannot choose what runs.
+component. Class names in it are looked up in the tables below and never imported, so that a downloaded folder
+cannot choose what runs. A new codec is a class with the interface of :class:`Codec` and one entry in :data:`CODECS`; its cost
+is measured on the meta device (:mod:`mova.runtime.estimate`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,88 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mova.errors import CheckpointError
-from mova.models.codecs.protocol import CODECS, build_codec
-from mova.request.capabilities import Capabilities
+from mova.request.plan import Capabilities
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+
+class Codec(Protocol):
+    """A video or audio codec, with the interface of diffusers' autoencoders.
+
+    Its configuration holds ``latents_mean`` and ``latents_std``, one number a channel or ``None``; that of a video codec also
+    ``scale_factor_temporal``, frames per latent after the first, and ``scale_factor_spatial``, pixels per latent along a side.
+    """
+
+    @property
+    def config(self) -> Any:
+        """The configuration: a mapping whose values are attributes, too."""
+        ...
+
+    def encode(self, x: Tensor, /) -> Any:
+        """An object whose ``latent_dist`` is the distribution of the latents, with ``mode()`` and ``sample(generator)``.
+
+        Args:
+            x: Video ``[B, 3, T, H, W]`` or audio ``[B, 1, S]``, in [-1, 1].
+        """
+        ...
+
+    def decode(self, latents: Tensor, /) -> Any:
+        """An object whose ``sample`` is the video or audio.
+
+        Args:
+            latents: ``[B, C, T, h, w]`` or ``[B, C, L]``.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CodecClass:
+    """A codec's class, imported when it is built.
+
+    Args:
+        module: Module that defines it.
+        name: Name of the class there.
+        steady_after: Number of latents after which each further one costs the same to decode, for a decoder that takes them
+            one after the other; 0 otherwise.
+    """
+
+    module: str
+    name: str
+    steady_after: int = 0
+
+
+CODECS: dict[str, dict[str, CodecClass]] = {
+    "video_vae": {
+        "VideoCodec": CodecClass("mova.models.codecs.video", "VideoCodec"),
+        "AutoencoderKLWan": CodecClass("diffusers.models.autoencoders.autoencoder_kl_wan", "AutoencoderKLWan", steady_after=3),
+    },
+    "audio_vae": {
+        "AudioCodec": CodecClass("mova.models.codecs.audio", "AudioCodec"),
+        "DAC": CodecClass("mova.models.codecs.audio_vae", "DacVae"),
+    },
+}
+"""By component and class name, as ``model_index.json`` names them."""
+
+
+def build_codec(entry: CodecClass, config: Mapping[str, Any]) -> nn.Module:
+    """A codec without weights that mean anything.
+
+    Args:
+        entry: Its class.
+        config: Its ``config.json``; keys that the class does not know have no effect.
+    """
+    cls = getattr(import_module(entry.module), entry.name)
+    accepted = set(cls._get_init_keys(cls)) - {"self"}
+    codec: nn.Module = cls(**{name: value for name, value in config.items() if name in accepted})
+    return codec
+
 
 INDEX = "model_index.json"
 CHECKSUMS = "checksums.json"
@@ -262,3 +335,40 @@ def _download(repository: str, *, may_download: bool) -> Path:
             f"{repository} cannot be downloaded: {type(error).__name__}.",
             "Check the connection, or give the path of a folder that holds the model.",
         ) from error
+
+
+class TokenCounter:
+    """Counts the tokens of cleaned prompts; the tokenizer is read at the first call.
+
+    Args:
+        folder: Checkpoint folder.
+
+    Raises:
+        CheckpointError: When called, if the tokenizer cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "tokenizer"
+
+    def __call__(self, prompt: str) -> int:
+        return len(self._tokenizer.encode(prompt).ids) if self._is_fast else len(self._tokenizer(prompt)["input_ids"])
+
+    @property
+    def _is_fast(self) -> bool:
+        return (self.folder / "tokenizer.json").is_file()
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            if self._is_fast:  # without transformers, whose import takes longer than all other checks
+                from tokenizers import Tokenizer
+
+                tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+                tokenizer.no_padding()
+                tokenizer.no_truncation()
+                return tokenizer
+            from transformers import T5TokenizerFast
+
+            return T5TokenizerFast.from_pretrained(self.folder)
+        except Exception as error:  # the library raises bare exceptions for broken files
+            raise CheckpointError(f"{self.folder} cannot be read: {error}", "Download the folder again.") from None

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import Index
-from mova.checkpoints.meta import MetaCheckpoint, Part, drop_tied, read_meta_checkpoint
-from mova.checkpoints.tensors import fill, read_tensors
+from mova.checkpoints.meta import MetaCheckpoint, Part, drop_tied, fill, read_meta_checkpoint, read_tensors
 from mova.errors import CheckpointError, RequestError
 from mova.models.bridge import BridgeConfig
 from mova.models.joint import JointModel
 from mova.runtime.experts import ExpertPair
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.quantise import make_quantiser, prepare_storage, quantise_on_arrival
 from mova.runtime.resolve import ModelFacts, Runtime, resolve_runtime
+from mova.runtime.weights import make_quantiser, prepare_storage, quantise_on_arrival
 from mova.sampling.schedule import FlowMatchPairScheduler
 
 EXPERTS = {"video_dit", "video_dit_2"}
@@ -77,7 +76,7 @@ def load_checkpoint(
 
 
 def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_verify: bool = True) -> tuple[Components, Runtime]:
-    """Load a model to run as the options say; what is left of them to do, :func:`mova.runtime.apply.apply_runtime` does.
+    """Load a model to run as the options say; what is left of them to do, :func:`mova.runtime.resolve.apply_runtime` does.
 
     What does not fit, in the folder or in the options, is reported before any weight is read.
 
@@ -178,7 +177,7 @@ class _Reader:
     Args:
         part: Component to read.
         runtime: Resolved options, which say whether to pin memory.
-        quantiser: Quantiser of the experts, see :mod:`mova.runtime.quantise`.
+        quantiser: Quantiser of the experts, see :mod:`mova.runtime.weights`.
     """
 
     def __init__(self, part: Part, runtime: Runtime, quantiser: Any) -> None:

@@ -1,20 +1,26 @@
-"""A checkpoint folder as modules on the meta device: what is missing or does not fit is reported before weights are read."""
+"""A checkpoint on the meta device, and its weight files: safetensors only, every name and shape checked.
+
+What is missing or does not fit is reported before weights are read; they are read one tensor at a time.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import init_empty_weights
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import (
     BUILDERS,
+    CHECKSUMS,
     CONFIG,
     SCHEDULER_CONFIG,
     Index,
@@ -22,12 +28,137 @@ from mova.checkpoints.layout import (
     read_json,
     resolve_model,
 )
-from mova.checkpoints.tensors import fill, verify_checksums, weight_files
 from mova.errors import CheckpointError
-from mova.models.conditions.cues import num_cue_channels
 from mova.models.joint import JointModel, share_audio_and_bridge
 from mova.models.presets import official_to_ours, ours_to_official
+from mova.models.text import num_cue_channels
 from mova.sampling.schedule import FlowMatchPairScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a component: one, or the shards that its index names.
+
+    Raises:
+        CheckpointError: If there is none, or the index names a file that is missing.
+    """
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    if indices:
+        shards = sorted({str(name) for name in read_json(indices[0]).get("weight_map", {}).values()})
+        missing = [name for name in shards if Path(name).name != name or not (folder / name).is_file()]
+        if missing or not shards:
+            raise CheckpointError(f"{folder} lacks {', '.join(missing) or 'every shard'}.", "Download the folder again.")
+        return [folder / name for name in shards]
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return files
+    if files:
+        raise CheckpointError(f"{folder} has {len(files)} weight files but no index.", "Download the folder again.")
+    pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds pickled weights ({pickles[0]}), which can run code and are not read.",
+            "Convert them to safetensors.",
+        )
+    raise CheckpointError(f"{folder} holds no weights (*.safetensors).", "Download the folder again.")
+
+
+def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of a component, one in memory at a time.
+
+    Raises:
+        CheckpointError: If a file is missing or broken.
+    """
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    yield name, file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is broken: {error}", "Download the folder again.") from error
+
+
+def fill(
+    module: nn.Module,
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    dtype: torch.dtype | None,
+    source: str,
+    rename: Callable[[str], str] = str,
+    expected: set[str] | None = None,
+) -> None:
+    """Put tensors into a module; every parameter named in ``expected`` must come exactly once, in its shape.
+
+    Args:
+        module: Its parameters may be on the meta device.
+        tensors: Names and values, as :func:`read_tensors` gives them.
+        dtype: Number format of floating values; ``None`` keeps the stored one.
+        source: Origin of the tensors, for messages.
+        rename: Function from a stored name to the module's.
+        expected: Names in the module that must come; all of its state by default.
+
+    Raises:
+        CheckpointError: If a tensor is missing, unknown or of another shape.
+    """
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    wanted = set(shapes) if expected is None else expected
+    seen: set[str] = set()
+    for stored, tensor in tensors:
+        try:
+            name = rename(stored)
+        except ValueError:
+            name = ""
+        if name not in wanted:
+            raise CheckpointError(f"{source} holds an unknown tensor: {stored}.", "It belongs to another model.")
+        if tensor.shape != shapes[name]:
+            raise CheckpointError(
+                f"{source}: {stored} has the shape {list(tensor.shape)}; its configuration asks for {list(shapes[name])}.",
+                "The weights belong to another configuration.",
+            )
+        converted = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        _put(module, name, converted)
+        seen.add(name)
+    missing = sorted(wanted - seen)
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise CheckpointError(f"{source} lacks {', '.join(missing[:3])}{more}.", "Download the folder again.")
+
+
+def verify_checksums(folder: Path) -> None:
+    """Compare every listed file with its checksum; a folder without a list passes.
+
+    Raises:
+        CheckpointError: If a file is missing or not as listed.
+    """
+    if not (folder / CHECKSUMS).is_file():
+        return
+    for name, expected in read_json(folder / CHECKSUMS).items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing.", "Install or download the model again.")
+        if sha256(path) != expected:
+            raise CheckpointError(f"{path} is broken: it is not what {CHECKSUMS} says.", "Install or download the model again.")
+
+
+def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    else:
+        owner._buffers[leaf] = tensor
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 # as safetensors names them; float8 without scales is a plain number format here
 FLOATS = {

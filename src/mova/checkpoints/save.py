@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import (
@@ -21,11 +22,13 @@ from mova.checkpoints.layout import (
 )
 from mova.checkpoints.load import Components
 from mova.checkpoints.lora.adapters import lora_scales
-from mova.checkpoints.tensors import checksums, write_tensors
+from mova.checkpoints.meta import sha256
 from mova.errors import CheckpointError
 from mova.files import atomic_write
 from mova.models.joint import JointModel
 from mova.models.presets import ours_to_official
+
+MAX_SHARD_BYTES = 5_000_000_000
 
 
 def save_checkpoint(
@@ -130,3 +133,31 @@ def _convert(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[s
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=list) + "\n", encoding="utf-8")
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor], *, name: str) -> None:
+    """Write a component's weights, in shards with an index if they are large.
+
+    Args:
+        folder: Exists.
+        tensors: Names and values; each its own memory.
+        name: File name for weights in one piece.
+    """
+    whole = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+    if sum(value.nbytes for value in whole.values()) <= MAX_SHARD_BYTES:
+        save_file(whole, folder / name, metadata={"format": "pt"})
+        return
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    pattern = name.replace(".safetensors", "{suffix}.safetensors")
+    split = split_torch_state_dict_into_shards(whole, filename_pattern=pattern, max_shard_size=MAX_SHARD_BYTES)
+    for file, keys in split.filename_to_tensors.items():
+        save_file({key: whole[key] for key in keys}, folder / file, metadata={"format": "pt"})
+    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+    (folder / f"{name}.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder but the list of checksums itself, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}

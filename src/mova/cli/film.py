@@ -33,7 +33,7 @@ class FilmOutput:
         should_prune: Remove the finished shots of the folder that this film does not use.
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
-        on_fault: What to do about a faulty shot (:mod:`mova.generation.repair`).
+        on_fault: What to do about a faulty shot (:mod:`mova.generation.run`).
     """
 
     path: Path
@@ -78,7 +78,7 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
 def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) -> None:
     from mova.film.cache import find_film_keys
     from mova.film.render import join_shots, render_shots
-    from mova.generation.repair import fault_words
+    from mova.generation.run import fault_words
 
     began = time.monotonic()
     rendered: set[int] = set()
@@ -197,7 +197,7 @@ def _verdict(shot: ShotClip) -> dict[str, Any]:
 
 
 def _refusal(path: Path, faulty: Mapping[int, Health]) -> MovaError:
-    from mova.generation.repair import fault_words
+    from mova.generation.run import fault_words
 
     names = "; ".join(f"shot {number}: {fault_words(health)}" for number, health in faulty.items())
     return MovaError(f"{path} was not written: {names}.", "Give these shots another seed, or --on-fault repair, or keep.")

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from mova.media.clip import Clip
     from mova.media.health.gate import Health, OnFault
     from mova.progress import Progress
-    from mova.request.capabilities import Capabilities
-    from mova.request.plan import Plan
+    from mova.request.plan import Capabilities, Plan
 
 REMEDIES = {
     "decode_fp32": "its codecs in float32",
@@ -44,7 +43,7 @@ class Output:
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
         num_clips: Clips with consecutive seeds.
-        on_fault: What to do about a faulty clip (:mod:`mova.generation.repair`).
+        on_fault: What to do about a faulty clip (:mod:`mova.generation.run`).
     """
 
     path: Path
@@ -73,8 +72,7 @@ class Choice:
 
 def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
-    from mova.checkpoints.layout import read_index, resolve_model
-    from mova.checkpoints.tokens import TokenCounter
+    from mova.checkpoints.layout import TokenCounter, read_index, resolve_model
     from mova.conditioning.prepare import prepare
     from mova.media.health.gate import check_on_fault
     from mova.request.plan import check_seeds
@@ -108,7 +106,7 @@ def _make(
 ) -> None:
     began = time.monotonic()
     from mova.generation.model import MOVAModel
-    from mova.generation.repair import fault_words, generate_checked
+    from mova.generation.run import fault_words, generate_checked
     from mova.media.sidecar import write_sidecar
 
     model = MOVAModel.from_pretrained(folder, runtime=choice.runtime)
@@ -246,7 +244,7 @@ def _fact_line(fact: dict[str, Any]) -> str:
 
 
 def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
-    from mova.generation.repair import fault_words
+    from mova.generation.run import fault_words
 
     hint = "Try another --seed, or --on-fault repair, or keep."
     if num_clips == 1:

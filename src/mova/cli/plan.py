@@ -15,8 +15,7 @@ from mova.errors import CheckpointError, RequestError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mova.request.capabilities import Capabilities
-    from mova.request.plan import Plan
+    from mova.request.plan import Capabilities, Plan
     from mova.runtime.estimate import Lengths
     from mova.runtime.memory import Choice
     from mova.sampling.guidance import Branch
@@ -98,9 +97,8 @@ def estimate_cost(folder: Path, plan: Plan) -> CostEstimate:
     Raises:
         CheckpointError: If they are missing or wrong.
     """
-    from mova.checkpoints.layout import SCHEDULER_CONFIG, read_index, read_json
+    from mova.checkpoints.layout import CODECS, SCHEDULER_CONFIG, read_index, read_json
     from mova.checkpoints.meta import build_joint, build_module
-    from mova.models.codecs.protocol import CODECS
     from mova.runtime.estimate import NetworkCost, decode_cost, num_texts, text_encoder_cost
     from mova.runtime.memory import ModelCost, choices
     from mova.sampling.guidance import branches_of_run

@@ -14,8 +14,7 @@ from mova.conditioning.given import Given
 from mova.conditioning.sources import AudioInput, Picture
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.request.capabilities import Capabilities, grid_frames, resolve_size, value_or
-from mova.request.plan import Canvas, Plan
+from mova.request.plan import Canvas, Capabilities, Plan, grid_frames, resolve_size, value_or
 from mova.request.schema import Fit, GenerationRequest, TextOnly
 from mova.timeline import Timeline
 

@@ -1,7 +1,7 @@
 """What a user gives besides words, on the clip's own clock: frames and samples, and which of them are given.
 
 Every direction (a picture, a video, audio in; the rest made) is one :class:`Given`: two arrays and two masks. The
-sampler receives it as latents and noise levels (:mod:`mova.pipeline.conditioning`); when the clip is made, what was given is
+sampler receives it as latents and noise levels (:mod:`mova.pipeline.latents`); when the clip is made, what was given is
 put back as it was (:func:`paste_back`), not as the codecs copy it.
 """
 

@@ -50,8 +50,7 @@ from mova.conditioning.sources import (
 )
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.request.capabilities import Capabilities, resolve_fps, resolve_size
-from mova.request.plan import Canvas, CountTokens, Plan, check_prompts, resolve
+from mova.request.plan import Canvas, Capabilities, CountTokens, Plan, check_prompts, resolve, resolve_fps, resolve_size
 from mova.request.schema import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds, samples_in_frames
 

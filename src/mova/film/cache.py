@@ -50,7 +50,7 @@ class ShotClip:
         run_in: ``[channels, samples]`` float32 at the clip's rate, which replaces the last samples of the shot before so that
             its audio continues without a click; empty unless this shot keeps that audio.
         health: Verdict of the health gate.
-        remedies: Remedies tried for a fault, in order (:mod:`mova.generation.repair`).
+        remedies: Remedies tried for a fault, in order (:mod:`mova.generation.run`).
         seeds: Seeds of video and audio, of the shot and of each of its retakes.
     """
 

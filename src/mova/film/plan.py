@@ -17,8 +17,7 @@ from mova.conditioning.sources import AudioInput, name_of
 from mova.errors import RequestError
 from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors
 from mova.media.decode import read_waveform
-from mova.request.capabilities import Capabilities, resolve_size
-from mova.request.plan import Plan
+from mova.request.plan import Capabilities, Plan, resolve_size
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import evaluation_points
 from mova.sampling.guidance import guidance_of

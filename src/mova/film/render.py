@@ -29,13 +29,12 @@ from mova.film.cache import (
 from mova.film.plan import FilmPlan, PlannedShot, dump_as_written, request_of_take, work_of
 from mova.film.shots import Bed, add_shot_to_errors
 from mova.generation.model import MOVAModel
-from mova.generation.repair import CheckedClip, fault_words, generate_checked
+from mova.generation.run import CheckedClip, fault_words, generate_checked
 from mova.media.clip import Clip
 from mova.media.health.gate import Health, OnFault, Remedy
 from mova.media.resample import resample
 from mova.progress import CancelToken, Progress
-from mova.request.capabilities import Capabilities
-from mova.request.plan import resolve
+from mova.request.plan import Capabilities, resolve
 from mova.request.schema import GenerationRequest, Keyframe
 from mova.timeline import samples_in_frames
 
@@ -119,7 +118,7 @@ def render_shots(
         plan: Plan of the film.
         cache: Cache of finished shots and their health.
         load_model: Function that loads the model; called once, if anything has to be rendered.
-        on_fault: Treatment of faults; with ``"repair"``, faulty shots are repaired (:mod:`mova.generation.repair`).
+        on_fault: Treatment of faults; with ``"repair"``, faulty shots are repaired (:mod:`mova.generation.run`).
         on_progress: ``f(number of the shot, progress event)``; the stages are those of :meth:`MOVAModel.generate`.
         on_remedy: ``f(number of the shot, health, remedy)``, called before each attempt at a repair.
         cancel: Token that stops the run within a step; finished shots are kept.

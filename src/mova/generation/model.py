@@ -1,29 +1,87 @@
-"""The high-level API: one object that makes clips from requests."""
+"""The high-level API: one object that makes clips from requests, or from keyword arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.reroll import reroll_request
-from mova.conditioning.sources import MemoryInputs
-from mova.generation.arguments import DESCRIPTIONS, request_of
+from mova.conditioning.sources import MemoryInputs, name_of, name_of_audio
+from mova.errors import RequestError
 from mova.generation.run import run, run_many
 from mova.media.clip import Clip
 from mova.progress import CancelToken, OnProgress
-from mova.request.arguments import RequestArguments, show_arguments
-from mova.request.capabilities import Capabilities
-from mova.request.schema import GenerationRequest, Modality
+from mova.request.arguments import RequestArguments, check_names, show_arguments
+from mova.request.plan import Capabilities
+from mova.request.schema import GenerationRequest, Modality, make_request
 
 if TYPE_CHECKING:
     import torch
 
     from mova.pipeline import MOVAPipeline
-    from mova.pipeline.codecs import Codecs
+    from mova.pipeline.latents import Codecs
     from mova.runtime.options import RuntimeOptions
+
+
+DESCRIPTIONS = {
+    "cues": "What happens when: (seconds, label) each, of ``capabilities.cues`` or an empty label; planned from the prompt "
+    "if not given, and left open if empty.",
+    "image": "First frame: a path, a PIL image or ``[H, W, 3]`` uint8.",
+    "last_image": "Last frame, likewise.",
+    "keyframes": "Frames at moments: seconds to image.",
+    "audio": "Audio for which a video is made: a path, or ``(waveform [channels, samples], sample_rate)``.",
+    "retake": "Modality, begin and end in seconds of the span of the clip given as video to generate again.",
+}
+"""Descriptions of arguments that take more in Python than in a request."""
+_NAMES = tuple(name for name in GenerationRequest.model_fields if name != "prompt")
+
+
+def request_of(prompt: str, arguments: RequestArguments) -> tuple[GenerationRequest, dict[str, Any]]:
+    """The request of keyword arguments, and what its names stand for where they are no files.
+
+    Args:
+        prompt: What to see and hear.
+        arguments: The others.
+
+    Raises:
+        RequestError: If an argument is unknown or wrong.
+    """
+    check_names(cast("dict[str, Any]", arguments), _NAMES)
+    memory: dict[str, Any] = {}
+    values: dict[str, Any] = {"prompt": prompt, **arguments}
+    for name in ("image", "last_image", "repaint"):
+        if name in values:
+            values[name] = name_of(values[name], name, memory)
+    if values.get("video") is not None:
+        values["video"] = str(values["video"])
+    if "audio" in values:
+        values["audio"] = name_of_audio(values["audio"], "audio", memory)
+    if "references" in values:
+        values["references"] = tuple(name_of(one, "references", memory) or "" for one in values["references"])
+    if "keyframes" in values:
+        shown = (values["keyframes"] or {}).items()
+        values["keyframes"] = tuple(
+            {"time_s": time_s, "image": name_of(image, "keyframes", memory) or ""} for time_s, image in shown
+        )
+    if values.get("cues") is not None:
+        values["cues"] = tuple(_named(("time_s", "label"), cue, "cues", '(0.5, "red")') for cue in values["cues"])
+    if values.get("retake") is not None:
+        values["retake"] = _named(("modality", "from_s", "to_s"), values["retake"], "retake", '("audio", 0.8, 1.6)')
+    return make_request(values), memory
+
+
+def _named(names: tuple[str, ...], value: Any, field: str, example: str) -> dict[str, Any]:
+    """A tuple as the fields of a part of a request.
+
+    Raises:
+        RequestError: If it has another form.
+    """
+    if not isinstance(value, tuple | list) or len(value) != len(names):
+        raise RequestError(f"{field} must be given as {example}; got {str(value)[:40]!r}.", f"Give {example}.", field=field)
+    return dict(zip(names, value, strict=True))
 
 
 class MOVAModel:

@@ -1,23 +1,41 @@
-"""Generate prepared clips: the run that library, command line, lab, tuning, ``film/`` and benchmarks share."""
+"""Generate prepared clips, check them, and repair faulty ones: what library, command line, lab and benchmarks share.
+
+    checked = generate_checked(model, model.prepare(request), on_fault="repair")
+    checked.clip, checked.health.verdict, checked.remedies
+
+Only what was made is judged: the audio that a video was made for, or the video that audio was made for, is the user's own.
+
+The retry policy is that of :func:`mova.media.health.gate.next_remedy`. A strategy that can change nothing is left out:
+codecs run in float32 and without tiles unless their owner chose otherwise, and the same latents decode to the same clip.
+The two strategies of decoding keep the seeds, so that the clip stays what it was but for its fault; they decode with codecs
+of their own, so that other threads that use the model are not touched. Another seed is the last resort: it is written into
+``clip.request``, so that the clip can be made again without any retry. Audio and video are made together, so the modality
+that was healthy stays alike, not the same.
+"""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from mova.conditioning.given import Given, paste_back
-from mova.media.clip import Clip
-from mova.pipeline.batch import batch_of, can_share
-from mova.pipeline.codecs import Codecs
+from mova.media.clip import Clip, NonFiniteError
+from mova.media.health.gate import Fault, Health, OnFault, Remedy, check_on_fault, next_remedy
+from mova.pipeline.latents import Codecs
+from mova.pipeline.run import batch_of, can_share
 from mova.pipeline.run import run as run_batch
 from mova.progress import CancelToken, OnProgress, Progress, Reporter
+from mova.request.schema import MAX_SEED
 from mova.sampling.guidance import Guider
 
 if TYPE_CHECKING:
     from mova.conditioning.prepare import Prepared
     from mova.generation.model import MOVAModel
+    from mova.pipeline import MOVAPipeline
 
 
 def run(
@@ -120,3 +138,147 @@ def _finish(prepared: Prepared, clip: Clip, reporter: Reporter) -> Clip:
         only=plan.request.only,
         fully_conditioned=fully_conditioned(given),
     )
+
+
+OnRemedy = Callable[[Health, Remedy], None]
+MAX_ATTEMPTS = 3
+"""How often a faulty clip is generated again."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedClip:
+    """A clip and what the health gate says of it.
+
+    Args:
+        clip: None if what came out of the codecs was no clip at all (values that are not finite).
+        health: Health of ``clip``.
+        prepared: What made it: the one that was asked for, or the same with other seeds.
+        remedies: What was tried, in order; empty for a clip that is as it was made first.
+    """
+
+    clip: Clip | None
+    health: Health
+    prepared: Prepared
+    remedies: tuple[Remedy, ...] = ()
+
+
+def generate_checked(
+    model: MOVAModel,
+    prepared: Prepared,
+    *,
+    on_fault: OnFault = "keep",
+    max_attempts: int = MAX_ATTEMPTS,
+    seed_step: int = 1,
+    skip_frames: int = 0,
+    on_progress: OnProgress | None = None,
+    on_remedy: OnRemedy | None = None,
+    cancel: CancelToken | None = None,
+) -> CheckedClip:
+    """Make a clip and check it; with ``on_fault="repair"``, repair it or make it again.
+
+    Nothing is raised for a fault: what ``"fail"`` means is up to whoever writes the file. If no attempt is healthy, the one
+    with the fewest faults is given, the earliest of equals.
+
+    Args:
+        model: What makes it.
+        prepared: What is wanted (:meth:`mova.generation.model.MOVAModel.prepare`).
+        on_fault: Whether to repair.
+        max_attempts: How often to try after the first time.
+        seed_step: From one seed to the next; the number of clips, where several have consecutive seeds.
+        skip_frames: So many at the beginning, and their audio, are not judged: whoever asked cuts them off.
+        on_progress: As in :meth:`mova.generation.model.MOVAModel.generate`; called for every attempt.
+        on_remedy: ``f(health, remedy)`` before each attempt.
+        cancel: Token that stops the run within a step.
+
+    Raises:
+        RequestError: If ``on_fault`` is none of the three, or the model cannot make what is asked.
+        CancelledError: If the run was cancelled.
+    """
+    check_on_fault(on_fault)
+
+    def make(prepared: Prepared, codecs: Codecs | None = None) -> CheckedClip:
+        try:
+            clip = model.run_prepared(prepared, codecs=codecs, on_progress=on_progress, cancel=cancel)
+        except NonFiniteError as problem:
+            fault = Fault("nonfinite", problem.modality, 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
+            return CheckedClip(None, Health((fault,)), prepared)
+        return CheckedClip(clip, clip.without_beginning(skip_frames).health, prepared)
+
+    best = make(prepared)
+    if on_fault != "repair":
+        return best
+    useless = _useless(model.pipeline, prepared)
+    health, tried = best.health, tuple[Remedy, ...]()
+    seeds = prepared
+    for _ in range(max_attempts):
+        # another seed is as good as the one before it: only decoding is not tried twice
+        remedy = next_remedy(health, tried=useless | {done for done in tried if not done.startswith("reroll")})
+        if remedy is None:
+            break
+        if on_remedy is not None:
+            on_remedy(health, remedy)
+        tried = (*tried, remedy)
+        if remedy.startswith("reroll"):
+            seeds = _rerolled(seeds, health, seed_step)
+        attempt = make(seeds, _codecs_for(model.pipeline, tried))
+        health = attempt.health
+        if _num_faults(attempt) < _num_faults(best):
+            best = attempt
+        if health.verdict == "ok":
+            break
+    return replace(best, remedies=tried)
+
+
+def fault_words(health: Health) -> str:
+    """The first fault, and how many more there are."""
+    more = len(health.faults) - 1
+    return health.faults[0].message + (f", and {more} more" if more else "")
+
+
+def _num_faults(checked: CheckedClip) -> tuple[bool, int]:
+    return checked.clip is None, len(checked.health.faults)
+
+
+def _useless(pipeline: MOVAPipeline, prepared: Prepared) -> set[Remedy]:
+    """Strategies that would change nothing."""
+    codecs = (pipeline.video_vae, pipeline.audio_vae)
+    whole = fully_conditioned(prepared.given)
+    useless: set[Remedy] = set()
+    if all(codec.dtype == torch.float32 for codec in codecs):
+        useless.add("decode_fp32")
+    if not getattr(pipeline.video_vae, "use_tiling", False):
+        useless.add("redecode")
+    if "video" in whole:
+        useless.add("reroll_video")
+    if "audio" in whole:
+        useless.add("reroll_audio")
+    return useless
+
+
+def _rerolled(prepared: Prepared, health: Health, step: int) -> Prepared:
+    """The next seed for every modality that has a fault: the clip is made as a whole anyway."""
+    plan, faulty = prepared.plan, {fault.modality for fault in health.faults}
+    seed, audio_seed = (
+        (value + step * (name in faulty)) % (MAX_SEED + 1) for name, value in (("video", plan.seed), ("audio", plan.audio_seed))
+    )
+    return prepared.with_seeds(seed, audio_seed)
+
+
+def _codecs_for(pipeline: MOVAPipeline, tried: tuple[Remedy, ...]) -> Codecs | None:
+    """Codecs of their own as the strategies tried so far want them; ``None`` where the model's will do."""
+    if not {"decode_fp32", "redecode"} & set(tried):
+        return None
+    codecs = (pipeline.video_vae, pipeline.audio_vae)
+    dtype = torch.float32 if "decode_fp32" in tried else None
+    video, audio = (_copy(codec, dtype or codec.dtype, pipeline._execution_device) for codec in codecs)
+    if "redecode" not in tried and getattr(pipeline.video_vae, "use_tiling", False):
+        video.enable_tiling()
+    return Codecs(video, audio, pipeline._execution_device)
+
+
+def _copy(codec: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """A codec with the same weights, without tiles and without hooks of offloading."""
+    accepted = set(type(codec)._get_init_keys(type(codec))) - {"self"}
+    copy = type(codec)(**{name: value for name, value in codec.config.items() if name in accepted})
+    copy.load_state_dict(codec.state_dict())
+    return copy.to(device, dtype).requires_grad_(False).eval()

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mova.models.attention import Attention, Sharding
-from mova.models.rope import Rope, rotate_half
+from mova.models.layers import Attention, Rope, Sharding, rotate_half
 
 # strategy -> layers, given the depth of the shallower tower; both directions interact at the same layers
 INTERACTIONS: dict[str, Callable[[int], list[int]]] = {

@@ -30,7 +30,7 @@ from mova.models.bridge import (
     init_conditioner,
     is_off,
 )
-from mova.models.rope import AudioRope, BridgeRope, VideoRope
+from mova.models.layers import AudioRope, BridgeRope, VideoRope
 from mova.models.tower import (
     TextContext,
     TowerBlock,

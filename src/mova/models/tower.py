@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from mova.models.attention import Attention, KeyValue
-from mova.models.layers import distinct_levels, feed_forward, gather_rows, modulate, sinusoid
-from mova.models.rope import Rope
+from mova.models.layers import Attention, KeyValue, Rope, distinct_levels, feed_forward, gather_rows, modulate, sinusoid
 
 # switches of the official code for networks that were never released; a checkpoint that sets one is another network
 UNSUPPORTED = ("has_image_input", "has_image_pos_emb", "has_ref_conv", "add_control_adapter")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mova.pipeline.output import MOVAPipelineOutput
+from mova.pipeline.latents import MOVAPipelineOutput
 from mova.pipeline.pipeline import MOVAPipeline
 
 __all__ = ["MOVAPipeline", "MOVAPipelineOutput"]

@@ -17,18 +17,15 @@ from mova.checkpoints.lora.attached import LoraSet
 from mova.checkpoints.lora.file import Naming
 from mova.checkpoints.save import save_checkpoint
 from mova.errors import CheckpointError
-from mova.pipeline.batch import DESCRIPTIONS, PipelineArguments, check_output_type, pack_batch
-from mova.pipeline.codecs import Codecs
-from mova.pipeline.output import MOVAPipelineOutput
+from mova.pipeline.latents import Codecs, MOVAPipelineOutput
 from mova.pipeline.prompts import Texts
-from mova.pipeline.run import StepCallback, run
+from mova.pipeline.run import DESCRIPTIONS, PipelineArguments, StepCallback, check_output_type, pack_batch, run
 from mova.progress import CancelToken, OnProgress, Reporter
 from mova.request.arguments import show_arguments
-from mova.request.capabilities import Capabilities
-from mova.runtime.apply import apply_runtime
-from mova.runtime.offload import frees_hooks, keep_shared_parts
+from mova.request.plan import Capabilities
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.resolve import Runtime
+from mova.runtime.resolve import Runtime, apply_runtime
+from mova.runtime.weights import frees_hooks, keep_shared_parts
 from mova.sampling.task import Grid, latent_grid
 
 
@@ -183,7 +180,7 @@ class MOVAPipeline(DiffusionPipeline):
             on_progress: Receiver of :class:`~mova.progress.Progress` events; stages: text, denoise, decode.
             cancel: Token that stops the run within a step.
             return_dict: Whether to return an output object and not ``(frames, audio)``.
-            arguments: Fields of :class:`~mova.pipeline.batch.PipelineArguments`; no others.
+            arguments: Fields of :class:`~mova.pipeline.run.PipelineArguments`; no others.
 
         Raises:
             RequestError: If the model cannot make what is asked.

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import RequestError
-from mova.models.conditions.cues import Instant, cue_condition
-from mova.models.conditions.planner import plan_cues
-from mova.models.text_encoder import embed_prompts, tokenise
-from mova.request.capabilities import Capabilities, takes_no_cues
+from mova.models.text import Instant, cue_condition, embed_prompts, plan_cues, tokenise
+from mova.request.plan import Capabilities, takes_no_cues
 from mova.sampling.task import Task
 
 Texts = str | list[str] | tuple[str, ...]

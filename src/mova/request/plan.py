@@ -1,29 +1,208 @@
-"""From a request to a plan: every value resolved for one model. No weights are read and no torch is imported."""
+"""What a model can make, and a request with every value resolved for one model, before any weight is read.
+
+Nothing is rounded: what cannot be made as asked is refused with the nearest that can. No torch here.
+"""
 
 from __future__ import annotations
 
 import difflib
 import html
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from typing import Any, TypeVar
 
 import ftfy
 
 from mova.errors import RequestError
-from mova.request.capabilities import (
-    Capabilities,
-    grid_frames,
-    resolve_fps,
-    resolve_length,
-    resolve_size,
-    takes_no_cues,
-    too_many_tokens,
-    value_or,
-)
-from mova.request.schema import MAX_SEED, GenerationRequest
-from mova.timeline import Timeline
+from mova.request.schema import MAX_SEED, GenerationRequest, both_lengths
+from mova.request.solver_names import SolverName
+from mova.timeline import Timeline, exact_fps, frames_in_seconds
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can make, and what it makes where nothing is asked. Stored as ``capabilities`` in
+    ``model_index.json``.
+
+    Args:
+        name: How the model is called in messages.
+        sizes: Sizes ``(width, height)`` that it makes; empty means any multiple of ``size_multiple``.
+        size_multiple: Pixels that width and height must be multiples of.
+        default_size: Width and height where none is asked.
+        fps_range: Lowest and highest frames per second.
+        default_fps: Frames per second where none is asked.
+        max_frames: Longest clip in one window, in frames.
+        max_continued_frames: Longest clip, made window after window; 0 if the model cannot go on.
+        default_frames: Length where none is asked.
+        min_grid_frames: Shortest length on which to run the network; shorter clips are cut from it.
+        sample_rate: Samples per second of the audio codec.
+        audio_hop: Samples per audio latent.
+        video_stride: Frames per video latent after the first.
+        max_tokens: Tokens of text that the model reads.
+        num_inference_steps: Steps where none are asked.
+        guidance_scale: Strength of the text where none is asked.
+        cross_guidance_scale: The same for the bridge.
+        solver: Method of the sampler where none is asked.
+        kinds: What the model knows, in a few words each; empty means anything.
+        needs_first_frame: Whether the network was trained with a first frame as extra input channels.
+        cues: Labels of the events whose times can be given, in the order of the network's channels; empty without cues.
+    """
+
+    name: str = "this model"
+    sizes: tuple[tuple[int, int], ...] = ()
+    size_multiple: int = 16
+    default_size: tuple[int, int] = (640, 352)
+    fps_range: tuple[float, float] = (1.0, 240.0)
+    default_fps: float = 24.0
+    max_frames: int = 193
+    max_continued_frames: int = 0
+    default_frames: int = 193
+    min_grid_frames: int = 1
+    sample_rate: int = 48000
+    audio_hop: int = 960
+    video_stride: int = 4
+    max_tokens: int = 512
+    num_inference_steps: int = 50
+    guidance_scale: float = 5.0
+    cross_guidance_scale: float = 1.0
+    solver: SolverName = "euler"
+    kinds: tuple[str, ...] = ()
+    cues: tuple[str, ...] = ()
+    needs_first_frame: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest clip."""
+        return max(self.max_frames, self.max_continued_frames)
+
+    def timeline(self, fps: Fraction | None = None) -> Timeline:
+        """The clock at a frame rate."""
+        return Timeline(
+            fps=exact_fps(self.default_fps) if fps is None else fps,
+            sample_rate=self.sample_rate,
+            video_stride=self.video_stride,
+            audio_hop=self.audio_hop,
+        )
+
+    @staticmethod
+    def from_values(values: Mapping[str, Any]) -> Capabilities:
+        """Of parsed JSON; lists become tuples, unknown keys have no effect."""
+        known = {item.name for item in fields(Capabilities)}
+        return Capabilities(**{name: _as_tuple(value) for name, value in values.items() if name in known})
+
+
+def resolve_size(capabilities: Capabilities, width: int | None, height: int | None) -> tuple[int, int]:
+    """Width and height that the model makes.
+
+    Raises:
+        RequestError: If it does not make the asked size; the nearest is named.
+    """
+    asked = (value_or(width, capabilities.default_size[0]), value_or(height, capabilities.default_size[1]))
+    wrong = "width" if width is not None and (height is None or asked[0] != capabilities.default_size[0]) else "height"
+    if capabilities.sizes:
+        if asked in capabilities.sizes:
+            return asked
+        nearest = min(capabilities.sizes, key=lambda size: abs(size[0] - asked[0]) + abs(size[1] - asked[1]))
+        allowed = ", ".join(f"{w}x{h}" for w, h in capabilities.sizes)
+        raise RequestError(
+            f"{wrong}: {capabilities.name} cannot make {asked[0]}x{asked[1]}; it makes {allowed} pixels.",
+            f"Use {nearest[0]}x{nearest[1]}, the nearest.",
+            field=wrong,
+        )
+    for name, value in (("width", asked[0]), ("height", asked[1])):
+        if value % capabilities.size_multiple:
+            nearest_value = max(1, round(value / capabilities.size_multiple)) * capabilities.size_multiple
+            raise RequestError(
+                f"{name} must be a multiple of {capabilities.size_multiple} for {capabilities.name}; got {value}.",
+                f"Use {nearest_value}, the nearest.",
+                field=name,
+            )
+    return asked
+
+
+def resolve_fps(capabilities: Capabilities, fps: float | Fraction | None) -> Fraction:
+    """Frames per second, exact.
+
+    Raises:
+        RequestError: If the model does not make them; the nearest is named.
+    """
+    asked = exact_fps(capabilities.default_fps if fps is None else fps)
+    low, high = (exact_fps(value) for value in capabilities.fps_range)
+    if low <= asked <= high:
+        return asked
+    allowed = f"{float(low):g}" if low == high else f"between {float(low):g} and {float(high):g}"
+    nearest = float(min(max(asked, low), high))
+    raise RequestError(
+        f"fps must be {allowed} for {capabilities.name}; got {float(asked):g}.",
+        f"Use {nearest:g}, the nearest.",
+        field="fps",
+    )
+
+
+def resolve_length(capabilities: Capabilities, fps: Fraction, *, num_frames: int | None, seconds: float | None) -> int:
+    """Frames of the finished clip.
+
+    Raises:
+        RequestError: If the clip is longer than the model makes, or both lengths are given.
+    """
+    if num_frames is not None and seconds is not None:
+        raise both_lengths()
+    limit = Fraction(capabilities.longest) / fps
+    if seconds is not None:
+        frames = frames_in_seconds(seconds, fps)
+        if frames > capabilities.longest:
+            raise RequestError(
+                f"seconds must be at most {float(limit):.4f} for {capabilities.name} "
+                f"({capabilities.longest} frames at {float(fps):g} fps); got {seconds:g}.",
+                f"Use {_floor_text(limit)}, the longest.",
+                field="seconds",
+            )
+        return frames
+    frames = value_or(num_frames, capabilities.default_frames)
+    if not 1 <= frames <= capabilities.longest:
+        raise RequestError(
+            f"num_frames must be between 1 and {capabilities.longest} for {capabilities.name} "
+            f"({float(limit):.4f} s at {float(fps):g} fps); got {frames}.",
+            f"Use {min(max(frames, 1), capabilities.longest)}, the nearest.",
+            field="num_frames",
+        )
+    return frames
+
+
+def grid_frames(capabilities: Capabilities, num_frames: int) -> int:
+    """Frames on which to run the network for a clip of ``num_frames``: the next legal length."""
+    return capabilities.timeline().next_legal_frames(max(num_frames, capabilities.min_grid_frames))
+
+
+def too_many_tokens(prompt: str, num_tokens: int, max_tokens: int) -> RequestError:
+    """The refusal of a prompt with too many tokens."""
+    return RequestError(
+        f"the prompt has {num_tokens} tokens; this model reads {max_tokens} ({prompt[:40]}...).",
+        "Shorten the prompt, or ask for truncate.",
+        field="prompt",
+    )
+
+
+def takes_no_cues(capabilities: Capabilities) -> RequestError:
+    """The refusal of cues by a model that knows none."""
+    return RequestError(f"{capabilities.name} takes no cues.", "Describe the events in the prompt.", field="cues")
+
+
+def value_or(value: _T | None, otherwise: _T) -> _T:
+    """``value``, or ``otherwise`` where it is ``None``."""
+    return otherwise if value is None else value
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _floor_text(seconds: Fraction) -> str:
+    return f"{int(seconds * 10000) / 10000:g}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 video.
 
 ``GenerationRequest`` says what is asked, whatever the model; :mod:`mova.request.plan` checks it against what a model can
-make (:mod:`mova.request.capabilities`). Nothing is rounded: what cannot be made as asked is refused with the nearest that can.
+make (:mod:`mova.request.plan`). Nothing is rounded: what cannot be made as asked is refused with the nearest that can.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from pydantic_core import ErrorDetails
 
 from mova.errors import RequestError
-from mova.request.capabilities import both_lengths
 from mova.request.solver_names import KnownSolver
 from mova.request.terms import TERMS, read_interval
 
@@ -360,3 +359,8 @@ def _plain_numbers(data: Any) -> Any:
         name: value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0 else value
         for name, value in data.items()
     }
+
+
+def both_lengths() -> RequestError:
+    """The refusal of two lengths."""
+    return RequestError("seconds and num_frames are both given; each is the length.", "Give one of the two.", field="seconds")

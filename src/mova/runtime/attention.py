@@ -16,7 +16,7 @@ from diffusers.models.attention_dispatch import AttentionBackendName, attention_
 from torch import nn
 
 from mova.errors import MissingExtraError, RequestError
-from mova.models.attention import Attention
+from mova.models.layers import Attention
 
 # a family's members, best first; the plain names that users know
 FAMILIES: dict[str, tuple[str, ...]] = {

@@ -288,7 +288,7 @@ def decode_cost(codec: Any, num_channels: int, grid: tuple[int, ...], *, steady_
     """Cost of decoding one clip in float32.
 
     Args:
-        codec: A codec (:class:`mova.models.codecs.protocol.Codec`); it is moved to the meta device.
+        codec: A codec (:class:`mova.checkpoints.layout.Codec`); it is moved to the meta device.
         num_channels: Channels of a latent.
         grid: Latents: (T, h, w) of a video, (L,) of audio.
         steady_after: Number of latents after which each further one costs the same, where the codec decodes one after the

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mova.errors import CheckpointError, MovaError
 from mova.models.joint import JointModel
-from mova.runtime.offload import refresh_blocks
+from mova.runtime.weights import refresh_blocks
 
 logger = logging.getLogger(__name__)
 

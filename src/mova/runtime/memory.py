@@ -16,7 +16,7 @@ from typing import Literal
 from mova.models.joint import JointModel
 from mova.runtime.estimate import ComponentCost, Lengths, NetworkCost, count_parameters
 from mova.runtime.options import Offload
-from mova.runtime.quantise import list_quantised_weights
+from mova.runtime.weights import list_quantised_weights
 from mova.sampling.guidance import Branch
 
 Stored = Literal["16 bit", "8 bit"]
@@ -99,7 +99,7 @@ def first_that_fits(ways: Sequence[Choice], gpu_bytes: int) -> Choice | None:
 def network_bytes(network: JointModel, stored: Stored) -> tuple[int, tuple[int, ...]]:
     """Bytes of one expert with audio and bridge: outside the blocks, and of each block.
 
-    In 8 bit the matrices of a video block (:func:`mova.runtime.quantise.list_quantised_weights`) take a byte a number, and four
+    In 8 bit the matrices of a video block (:func:`mova.runtime.weights.list_quantised_weights`) take a byte a number, and four
     for each row's scale. Biases, norms, audio, bridge, and all that is outside the blocks stay as they are.
     """
     saved = _savings(network) if stored == "8 bit" else {}

@@ -1,17 +1,87 @@
-"""From options to decisions: everything that can be wrong with them is found here, before any weight is read."""
+"""From options to decisions, and from decisions to work. Every choice comes with its reason as text, and everything that can be
+wrong with the options is found before any weight is read.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
 from mova.errors import RequestError
-from mova.runtime.attention import AttentionChoice, choose_attention
-from mova.runtime.device import choose_device, choose_dtype
+from mova.runtime.attention import AttentionChoice, choose_attention, use_attention
 from mova.runtime.options import TORCHAO, Offload, Quantisation, RuntimeOptions, SecondExpert
-from mova.runtime.quantise import check_quantisation
+from mova.runtime.weights import check_quantisation, offload_blocks
+
+
+def choose_device(asked: str | torch.device) -> tuple[torch.device, str]:
+    """The device to compute on, and why.
+
+    Args:
+        asked: ``"auto"`` takes the accelerator that torch sees, else the CPU.
+
+    Raises:
+        RequestError: If the device asked for is not there.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if str(asked) == "auto":
+        if accelerator is None:
+            return torch.device("cpu"), "torch sees no accelerator"
+        return torch.device(accelerator.type), f"the accelerator of this machine, {device_name(accelerator)}"
+    available = ["cpu"]
+    if accelerator is not None:
+        available += [f"{accelerator.type}:{index}" for index in range(torch.accelerator.device_count())]
+    if str(asked) in available or (accelerator is not None and str(asked) == accelerator.type):
+        return torch.device(asked), "asked for"
+    raise RequestError(
+        f"there is no device {str(asked)!r}; this machine has {', '.join(available)}.",
+        "Leave device to 'auto', or install a torch that is built for your accelerator.",
+        field="device",
+    )
+
+
+def choose_dtype(options: RuntimeOptions, device: torch.device, *, num_parameters: int) -> tuple[torch.dtype, str]:
+    """The number format of the joint network and the text encoder, and why.
+
+    Args:
+        options: ``dtype`` and ``quantisation`` have a say.
+        device: Device of the run.
+        num_parameters: Parameters of the whole model; one that would fill the memory in float32 gets bfloat16.
+    """
+    if options.dtype_name != "auto":
+        return getattr(torch, options.dtype_name), "asked for"
+    if options.quantisation in TORCHAO:
+        return torch.bfloat16, f"{options.quantisation} weights are multiplied in it"
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16, f"{device_name(device)} computes in it, and the official weights are stored in it"
+        return torch.float32, f"{device_name(device)} has no bfloat16 units, and the text encoder overflows in float16"
+    if device.type != "cpu":
+        return torch.bfloat16, "the official weights are stored in it"
+    needed, memory = 4 * num_parameters, host_memory()
+    if needed > memory // 2:
+        return torch.bfloat16, f"float32 would take {needed / 1e9:.0f} GB of this machine's {memory / 1e9:.0f} GB"
+    return torch.float32, "a CPU gives the same clip everywhere in it"
+
+
+def device_name(device: torch.device) -> str:
+    """A device as people call it, with its memory where torch tells it."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name} ({properties.total_memory / 1e9:.0f} GB)"
+    return device.type
+
+
+def host_memory() -> int:
+    """Bytes of this machine's memory; a petabyte where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 10**15
+
 
 logger = logging.getLogger(__name__)
 
@@ -144,3 +214,39 @@ def _check_codec(options: RuntimeOptions, facts: ModelFacts) -> None:
                 "Leave it out: small codecs need little memory.",
                 field=name,
             )
+
+
+class Pipeline(Protocol):
+    """What is asked of a pipeline."""
+
+    transformer: Any
+    transformer_2: Any
+    video_vae: Any
+    audio_vae: Any
+    text_encoder: Any
+
+    def enable_model_cpu_offload(self, *, device: Any) -> None: ...
+
+
+def apply_runtime(pipeline: Pipeline, runtime: Runtime) -> None:
+    """Attention backends, the codec's tiles and slices, and offloading, in this order.
+
+    Quantisation is in the weights already, and hooks that move weights come last: those that are set before them then
+    see weights that are at rest.
+
+    Args:
+        pipeline: The pipeline, its weights on ``runtime.home``.
+        runtime: Result of :func:`~mova.runtime.resolve.resolve_runtime`.
+    """
+    experts = [expert for expert in (pipeline.transformer, pipeline.transformer_2) if expert is not None]
+    for expert in experts:
+        use_attention(expert, runtime.attention)
+    if runtime.vae_tiling:
+        pipeline.video_vae.enable_tiling()
+    if runtime.vae_slicing:
+        pipeline.video_vae.enable_slicing()
+    if runtime.offload == "component":
+        pipeline.enable_model_cpu_offload(device=runtime.device)
+    elif runtime.offload == "block":
+        others = [pipeline.text_encoder, pipeline.video_vae, pipeline.audio_vae]
+        offload_blocks(experts, others, device=runtime.device, is_streamed=runtime.is_streamed)

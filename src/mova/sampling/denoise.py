@@ -16,12 +16,10 @@ from diffusers.models.cache_utils import CacheMixin
 from torch import Tensor, nn
 
 from mova.request.terms import Branch
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import Guider
-from mova.sampling.network_input import MAX_TIMESTEP, NetworkInput, build_input, predict_velocity
 from mova.sampling.schedule import Schedule
 from mova.sampling.solvers import Solver, SolverSpec, SolverState, Step, find_solver
-from mova.sampling.task import Task
+from mova.sampling.task import MAX_TIMESTEP, AVTensors, NetworkInput, Task, build_input, predict_velocity
 
 
 class Progress(NamedTuple):

@@ -25,8 +25,8 @@ from torch import Tensor
 from mova.request.plan import Plan
 from mova.request.solver_names import evaluation_points
 from mova.request.terms import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Interval, Term, read_terms
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
+from mova.sampling.task import AVTensors
 
 __all__ = [
     "COND",

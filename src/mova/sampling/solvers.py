@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mova.errors import RequestError
 from mova.request.solver_names import EVALUATIONS, Evaluations, list_solvers, load_solver, once_a_step
-from mova.sampling.av_tensors import AVTensors
+from mova.sampling.task import AVTensors
 
 MAX_STEP_RATIO = 10.0
 """Looking back over a step that was shorter by more than this would magnify rounding."""

@@ -19,9 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import OnStep, Progress, cfg_batch
-from mova.sampling.task import Grid, Task
+from mova.sampling.task import AVTensors, Grid, Task
 from mova.timeline import Timeline
 
 Run = Callable[..., AVTensors]

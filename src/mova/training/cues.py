@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mova.models.conditions.cues import Instant, cue_condition
 from mova.models.joint import JointModel
+from mova.models.text import Instant, cue_condition
 from mova.timeline import Timeline
 from mova.training.noise_maps import NoiseSettings
 

@@ -20,7 +20,7 @@ from mova.errors import CheckpointError
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
-from mova.request.capabilities import Capabilities
+from mova.request.plan import Capabilities
 from mova.request.solver_names import SolverName
 from mova.sampling.schedule import FlowMatchPairScheduler
 from mova.scenes.kinds import load_kinds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mova.sampling.av_tensors import AVTensors
+from mova.sampling.task import AVTensors
 
 
 def as_map(level: Tensor, latents: Tensor) -> Tensor:

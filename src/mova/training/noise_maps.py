@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from mova.sampling.av_tensors import AVTensors
-from mova.sampling.task import Grid, audio_levels, video_levels
+from mova.sampling.task import AVTensors, Grid, audio_levels, video_levels
 from mova.timeline import Timeline
 
 MIN_AUDIO_SPAN_S = 0.25

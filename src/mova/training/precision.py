@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mova.models.attention import Attention, AttentionProcessor
+from mova.models.layers import Attention, AttentionProcessor
 
 
 def choose_precision(wanted: str, device: str) -> torch.dtype:

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from mova.checkpoints.layout import CHECKSUMS, INDEX, read_index, resolve_model
 from mova.checkpoints.load import Components, load_checkpoint
+from mova.checkpoints.meta import weight_files
 from mova.checkpoints.save import save_checkpoint
-from mova.checkpoints.tensors import weight_files
 from mova.errors import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -20,8 +20,8 @@ from mova.checkpoints.load import Components, load_checkpoint, load_to_run
 from mova.checkpoints.save import save_checkpoint
 from mova.errors import CheckpointError, MissingExtraError, RequestError
 from mova.pipeline import MOVAPipeline
-from mova.runtime.apply import apply_runtime
 from mova.runtime.options import RuntimeOptions
+from mova.runtime.resolve import apply_runtime
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CPU: dict[str, Any] = {"device": "cpu", "attention_backend": "sdpa"}

@@ -23,8 +23,7 @@ from mova.conditioning.given import (
 )
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.pipeline.codecs import Codecs
-from mova.pipeline.conditioning import fill_missing_frames, given_levels, task_of
+from mova.pipeline.latents import Codecs, fill_missing_frames, given_levels, task_of
 from mova.request.plan import Canvas
 from mova.sampling.task import Grid
 from mova.timeline import Timeline

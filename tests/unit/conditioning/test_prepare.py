@@ -18,7 +18,7 @@ from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.media.remux.track import read_video_track
 from mova.pipeline import MOVAPipeline
-from mova.request.capabilities import Capabilities
+from mova.request.plan import Capabilities
 from mova.request.schema import GenerationRequest
 
 WORLD = Capabilities(

@@ -24,7 +24,7 @@ from mova.film.plan import FilmPlan, plan_film
 from mova.film.render import REPAIR_SEED_STEP, join_shots, render_film, render_shots, shot_states
 from mova.film.shots import make_film
 from mova.generation.model import MOVAModel
-from mova.generation.repair import generate_checked
+from mova.generation.run import generate_checked
 from mova.media.clip import Clip
 from mova.media.health.gate import OnFault
 from mova.pipeline import MOVAPipeline

@@ -21,7 +21,7 @@ from mova.conditioning.prepare import Prepared
 from mova.conditioning.sources import name_of_audio
 from mova.errors import MediaError, MovaError, RequestError
 from mova.generation.model import MOVAModel
-from mova.generation.repair import generate_checked
+from mova.generation.run import generate_checked
 from mova.media.clip import Clip, NonFiniteError
 from mova.media.health.gate import Health
 from mova.pipeline import MOVAPipeline

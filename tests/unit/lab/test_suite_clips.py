@@ -22,7 +22,7 @@ from mova.lab.suite.run import measure_model
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
 from mova.pipeline import MOVAPipeline
-from mova.sampling.av_tensors import AVTensors
+from mova.sampling.task import AVTensors
 from mova.scenes.world import render, sample_scripts, write_script
 
 

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from mova.models.codecs.audio import AudioCodec
-from mova.models.codecs.phase import centre_phase, peak_phase, uncentre_phase
+from mova.models.codecs.audio import AudioCodec, centre_phase, peak_phase, uncentre_phase
 from mova.models.codecs.video import VideoCodec
 
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from mova.models.conditions.image import (
+from mova.models.image_condition import (
     build_frames_mask,
     count_settling_latents,
     image_condition,

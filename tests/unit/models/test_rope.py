@@ -4,13 +4,15 @@ import pytest
 import torch
 
 from mova.models.bridge import interaction_layers
-from mova.models.layers import RMSNorm, distinct_levels, gather_rows
-from mova.models.rope import (
+from mova.models.layers import (
     AudioRope,
     BridgeRope,
+    RMSNorm,
     Rope,
     VideoRope,
     bridge_positions,
+    distinct_levels,
+    gather_rows,
     rotate_adjacent,
     rotate_half,
     video_angles,

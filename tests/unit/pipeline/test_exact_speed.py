@@ -14,16 +14,21 @@ from torch import Tensor, nn
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.models.layers import gather_rows
-from mova.models.rope import VideoRope, bridge_angles, bridge_positions, dac_angles, rotate_adjacent, video_angles
+from mova.models.layers import (
+    VideoRope,
+    bridge_angles,
+    bridge_positions,
+    dac_angles,
+    gather_rows,
+    rotate_adjacent,
+    video_angles,
+)
 from mova.models.tower import TextContext
 from mova.pipeline import MOVAPipeline
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import MAX_TOKENS_FOR_BATCHED_CFG, Experts, cfg_batch, denoise
 from mova.sampling.guidance import Guidance
-from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.task import Task
+from mova.sampling.task import AVTensors, Task, audio_noise, video_noise
 
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)
 NUM_STEPS = 3

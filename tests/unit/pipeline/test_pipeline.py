@@ -13,10 +13,9 @@ from mova.checkpoints.load import Components
 from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
-from mova.pipeline.output import MOVAPipelineOutput
+from mova.pipeline.latents import MOVAPipelineOutput
 from mova.sampling.guidance import Guidance
-from mova.sampling.noise import audio_noise, draw_seeds, video_noise
-from mova.sampling.task import Task
+from mova.sampling.task import Task, audio_noise, draw_seeds, video_noise
 
 SHORT: dict[str, Any] = {"num_frames": 5, "num_inference_steps": 2}
 
@@ -84,7 +83,7 @@ def test_output_types_show_the_same_clip(pipeline: MOVAPipeline) -> None:
 
 
 def test_given_noise_and_embeddings_take_the_place_of_seeds_and_prompts(pipeline: MOVAPipeline) -> None:
-    from mova.models.text_encoder import embed_prompts
+    from mova.models.text import embed_prompts
 
     plain = latents(pipeline, "a ball", seed=9, negative_prompt="fog")
     embeds = embed_prompts(pipeline.tokenizer, pipeline.text_encoder, ["a ball", "fog"], 24)

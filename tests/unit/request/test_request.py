@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mova.errors import RequestError
-from mova.request.capabilities import Capabilities
-from mova.request.plan import resolve
+from mova.request.plan import Capabilities, resolve
 from mova.request.schema import GenerationRequest, make_request
 
 BASE = Capabilities(

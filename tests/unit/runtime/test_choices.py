@@ -14,9 +14,8 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 from mova.errors import MissingExtraError, MovaError, RequestError
 from mova.models.joint import JointModel
 from mova.runtime.attention import AttentionChoice, choose_attention, use_attention, why_not
-from mova.runtime.device import choose_device, choose_dtype, host_memory
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.resolve import ModelFacts, resolve_runtime
+from mova.runtime.resolve import ModelFacts, choose_device, choose_dtype, host_memory, resolve_runtime
 
 CPU = torch.device("cpu")
 NO_ACCELERATOR = not torch.accelerator.is_available()

@@ -14,22 +14,20 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mova.checkpoints.layout import read_index
+from mova.checkpoints.layout import CODECS, build_codec, read_index
 from mova.checkpoints.load import Components
 from mova.checkpoints.meta import build_joint, build_module
-from mova.models.codecs.protocol import CODECS, build_codec
 from mova.models.joint import JointModel
 from mova.models.presets import BASE, MOVA_360P
 from mova.request.solver_names import evaluation_points
 from mova.runtime.estimate import Lengths, NetworkCost, decode_cost, text_encoder_cost
 from mova.runtime.memory import ModelCost, choices, first_that_fits
 from mova.runtime.meter import measure
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import Branch, Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS, Step
-from mova.sampling.task import Task
+from mova.sampling.task import AVTensors, Task
 
 P360 = Lengths(video=43_120, audio=403, text=512, frames=49)
 P720 = Lengths(video=176_400, audio=403, text=512, frames=49)

@@ -12,7 +12,7 @@ from mova.checkpoints.load import Components
 from mova.errors import RequestError
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
-from mova.runtime.offload import keep_shared_parts, own_parts, refresh_blocks
+from mova.runtime.weights import keep_shared_parts, own_parts, refresh_blocks
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.runtime.quantise import KEPT, list_quantised_weights, make_quantiser, prepare_storage, quantise_on_arrival
+from mova.runtime.weights import KEPT, list_quantised_weights, make_quantiser, prepare_storage, quantise_on_arrival
 
 
 class RowsOfInt8(nn.Module):

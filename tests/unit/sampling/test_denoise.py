@@ -12,13 +12,11 @@ from diffusers import FirstBlockCacheConfig
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, Progress, denoise
 from mova.sampling.guidance import COND, UNCOND, Branch, Guidance
-from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
-from mova.sampling.task import Task
+from mova.sampling.task import AVTensors, Task, audio_noise, video_noise
 
 NOTHING_GIVEN = Task(torch.ones(2, 4, 4), torch.ones(10))
 CONFIG = ScheduleConfig(shift=2.0, sigma_min=0.0, extra_one_step=True, snap_to_training_grid=False)

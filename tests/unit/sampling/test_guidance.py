@@ -15,12 +15,10 @@ from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
 from mova.request.terms import TERMS
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Experts, denoise
 from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Guidance, Term
-from mova.sampling.noise import audio_noise, video_noise
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.task import Task
+from mova.sampling.task import AVTensors, Task, audio_noise, video_noise
 
 torch.manual_seed(0)
 BRANCHES = (COND, UNCOND, UNCOND_NO_BRIDGE, PERTURBED)

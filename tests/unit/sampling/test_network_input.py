@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mova.models.conditions.image import image_condition
-from mova.sampling.av_tensors import AVTensors
-from mova.sampling.network_input import append_condition, build_input, predict_velocity, timesteps_of
+from mova.models.image_condition import image_condition
+from mova.sampling.task import AVTensors, append_condition, build_input, predict_velocity, timesteps_of
 from mova.training.cues import with_channels
 
 VIDEO, AUDIO = (2, 4, 3, 4, 4), (2, 6, 18)

@@ -15,9 +15,9 @@ from mova.pipeline import MOVAPipeline
 from mova.request.plan import resolve
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import EVALUATIONS, evaluation_points, list_solvers
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import branches_of_run
 from mova.sampling.solvers import SOLVERS, SolverSpec, SolverState, Step, Velocity, add_solver, euler, find_solver
+from mova.sampling.task import AVTensors
 
 SHORT = {"seed": 1, "num_frames": 5, "num_inference_steps": 5}
 

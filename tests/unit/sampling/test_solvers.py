@@ -12,9 +12,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.schedule import shifted_sigmas
 from mova.sampling.solvers import SOLVERS, SolverState, Step
+from mova.sampling.task import AVTensors
 
 RATE = 1.3
 ORDERS = {"euler": 1, "heun": 2, "adams": 2}

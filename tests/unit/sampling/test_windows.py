@@ -11,9 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.denoise import Progress
-from mova.sampling.task import Task
+from mova.sampling.task import AVTensors, Task
 from mova.sampling.windows import denoise_windows, plan_windows
 from mova.timeline import Timeline
 

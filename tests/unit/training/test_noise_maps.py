@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mova.conditioning.given import Given, given_beginning, given_pictures, spatial_inpaint_mask, temporal_inpaint_mask
 from mova.media.clip import Clip
-from mova.pipeline.conditioning import given_levels
+from mova.pipeline.latents import given_levels
 from mova.request.plan import Canvas
 from mova.sampling.task import Grid
 from mova.timeline import Timeline

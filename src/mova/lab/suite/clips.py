@@ -26,14 +26,14 @@ from mova.lab.suite.tracks import (
     request_of,
 )
 from mova.media.clip import Clip
-from mova.sampling.av_tensors import AVTensors
 from mova.sampling.guidance import Branch
+from mova.sampling.task import AVTensors
 from mova.scenes.world import SceneClip
 from mova.timeline import Timeline, exact_fps
 
 if TYPE_CHECKING:
     from mova.generation.model import MOVAModel
-    from mova.pipeline.codecs import Codecs
+    from mova.pipeline.latents import Codecs
 
 from mova.lab.read.events import Detection, Reading
 from mova.lab.suite.measures import Subject, list_measures, values_of

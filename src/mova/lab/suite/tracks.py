@@ -24,7 +24,7 @@ from mova.lab.read.audio_events import hear
 from mova.lab.read.video_events import see
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.media.clip import Clip
-from mova.request.capabilities import Capabilities
+from mova.request.plan import Capabilities
 from mova.request.schema import GenerationRequest
 from mova.scenes.clapper.families import make_scene, render_scene
 from mova.scenes.clapper.scene import ClapperScene

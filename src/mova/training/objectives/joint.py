@@ -20,13 +20,10 @@ from torch import Tensor, nn
 from mova.checkpoints.load import load_checkpoint
 from mova.data.latents import LatentSet, open_latents, read_timeline
 from mova.errors import RequestError
-from mova.models.conditions.cues import num_cue_channels
 from mova.models.joint import JointModel
 from mova.models.presets import BASE
-from mova.models.text_encoder import encode_tokens, tokenise
-from mova.sampling.av_tensors import AVTensors
-from mova.sampling.network_input import build_input, predict_velocity, timesteps_of
-from mova.sampling.task import Grid
+from mova.models.text import encode_tokens, num_cue_channels, tokenise
+from mova.sampling.task import AVTensors, Grid, build_input, predict_velocity, timesteps_of
 from mova.scenes.kinds import load_kinds
 from mova.timeline import Timeline
 from mova.training.cues import cue_channels, sample_cue_mask, with_channels

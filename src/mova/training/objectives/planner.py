@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from mova.checkpoints.layout import resolve_model
 from mova.data.shards import World
-from mova.models.conditions.planner import START, build_cue_planner, plan_cues, sheet_tokens
-from mova.models.text_encoder import tokenise
+from mova.models.text import START, build_cue_planner, plan_cues, sheet_tokens, tokenise
 from mova.scenes.kinds import load_kinds
 from mova.scenes.script import MIN_GAP_S, Script
 from mova.scenes.world import write_script

@@ -1,28 +1,102 @@
-"""Convert given frames and samples to the inputs of the sampler: given latents and noise levels.
+"""From videos and audio to latents and back: what is given becomes latents and noise levels, and what a run made becomes clips.
 
 A latent is given (level 0) if everything that it represents is given, or if it holds a single given image. Checkpoints that
-condition by extra channels get them from the same images (:mod:`mova.models.conditions.image`).
+condition by extra channels get them from the same images (:mod:`mova.models.image_condition`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from diffusers.utils import BaseOutput
 from einops import rearrange, reduce
 from torch import Tensor
 
 from mova.conditioning.fit import check_first_frame
 from mova.conditioning.given import Given
-from mova.models.conditions.image import image_condition, picture_tensor, text_only_condition
-from mova.pipeline.codecs import Codecs
-from mova.request.capabilities import Capabilities
+from mova.media.clip import Clip, NonFiniteError
+from mova.models.image_condition import image_condition, picture_tensor, text_only_condition
+from mova.request.plan import Capabilities
 from mova.request.schema import TextOnly
 from mova.sampling.task import Grid, Task, audio_levels, repeat_last, video_levels
 from mova.timeline import Timeline
+
+
+@dataclass(frozen=True, eq=False)
+class Codecs:
+    """The two codecs of a model.
+
+    Args:
+        video_vae: Video codec.
+        audio_vae: Audio codec.
+        device: Device on which they work; a pipeline that offloads knows better than they do.
+    """
+
+    video_vae: Any
+    audio_vae: Any
+    device: torch.device | str = "cpu"
+
+    @torch.no_grad()
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Normalised latents ``[B, C, t, h, w]`` of video ``[B, 3, T, H, W]`` in [-1, 1]; T = 1 + stride k."""
+        return _encode(self.video_vae, frames, self.device)
+
+    @torch.no_grad()
+    def encode_audio(self, waveform: Tensor) -> Tensor:
+        """Normalised latents ``[B, C, L]`` of audio ``[B, 1, S]`` in [-1, 1] at the codec's rate."""
+        return _encode(self.audio_vae, waveform, self.device)
+
+    @torch.no_grad()
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """Video ``[B, 3, T, H, W]`` in [-1, 1], float32, of normalised latents.
+
+        Raises:
+            NonFiniteError: If the codec gives NaN or infinity.
+        """
+        return _check_finite(_decode_latents(self.video_vae, latents), "video").clamp_(-1.0, 1.0)
+
+    @torch.no_grad()
+    def decode_audio(self, latents: Tensor) -> Tensor:
+        """Audio ``[B, 1, S]`` in [-1, 1], float32, of normalised latents.
+
+        Raises:
+            NonFiniteError: If the codec gives NaN or infinity.
+        """
+        return _check_finite(_decode_latents(self.audio_vae, latents), "audio").clamp(-1.0, 1.0)
+
+
+def _encode(codec: Any, signal: Tensor, device: torch.device | str) -> Tensor:
+    latents: Tensor = codec.encode(signal.to(device, codec.dtype)).latent_dist.mode().float()
+    mean, std = _statistics(codec, latents)
+    return (latents - mean) / std
+
+
+def _decode_latents(codec: Any, latents: Tensor) -> Tensor:
+    mean, std = _statistics(codec, latents)
+    signal: Tensor = codec.decode((latents * std + mean).to(codec.dtype)).sample
+    return signal.to(torch.float32)
+
+
+def _check_finite(decoded: Tensor, modality: Literal["audio", "video"]) -> Tensor:
+    """Refuse NaN and infinity here: later nobody can tell, as infinity is clamped and whole numbers hide NaN."""
+    if not all(bool(end.isfinite()) for end in decoded.aminmax()):  # NaN anywhere makes both of them NaN
+        raise NonFiniteError(modality)
+    return decoded
+
+
+def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a codec's latent channels, shaped to its latents; 0 and 1 where it has none."""
+    shape = (1, -1, *[1] * (latents.ndim - 2))
+    mean, std = codec.config.get("latents_mean"), codec.config.get("latents_std")
+    return (
+        latents.new_tensor([0.0] if mean is None else mean).view(shape),
+        latents.new_tensor([1.0] if std is None else std).view(shape),
+    )
 
 
 def build_task(
@@ -172,3 +246,77 @@ def fill_missing_frames(given: Given, grid: Grid, timeline: Timeline) -> Tensor:
         source[timeline.frames_of_latent(timeline.latent_of_frame(still))] = still
     video = torch.from_numpy(np.ascontiguousarray(frames[source])).float() / 127.5 - 1.0
     return rearrange(video, "t h w c -> 1 c t h w")
+
+
+@dataclass
+class MOVAPipelineOutput(BaseOutput):
+    """What a run gives.
+
+    Attributes:
+        frames: ``[B, T, H, W, 3]`` float32 in [0, 1] ("np"), ``[B, T, 3, H, W]`` ("pt"), lists of images
+            ("pil"), normalised latents ``[B, C, T, H, W]`` ("latent"), or ``None`` ("clips": the clips are all).
+        audio: ``[B, channels, samples]`` float32 in [-1, 1], an array or ("pt") a tensor; or latents ``[B, C,
+            L]``.
+        fps: Frames per second, exact.
+        sample_rate: Sample rate of the audio in Hz.
+        cues: What happens when, a list of (seconds, label) a clip: as given or planned; empty where it was left open.
+        clips: One :class:`~mova.media.clip.Clip` a prompt; empty for latents.
+    """
+
+    frames: Any
+    audio: Any
+    fps: Fraction
+    sample_rate: int
+    clips: list[Clip]
+    cues: Sequence[Sequence[tuple[float, str]]] = ()
+
+    @property
+    def clip(self) -> Clip:
+        """The first clip."""
+        return self.clips[0]
+
+
+def pack_output(
+    video: Tensor,
+    audio: Tensor,
+    output_type: str,
+    *,
+    fps: Fraction,
+    rate: int,
+    only: Literal["audio", "video"] | None = None,
+    cues: Sequence[Sequence[tuple[float, str]]] = (),
+) -> MOVAPipelineOutput:
+    """The output of a decoded run.
+
+    Args:
+        video: ``[B, 3, T, H, W]`` float32 in [-1, 1].
+        audio: ``[B, channels, S]`` float32 in [-1, 1].
+        output_type: ``"np"``, ``"pt"``, ``"pil"`` or ``"clips"``.
+        fps: Frames per second.
+        rate: Samples per second.
+        only: The one modality that the clips are to write.
+        cues: What happens when, a list a clip.
+    """
+    video, audio = video.cpu(), audio.cpu().contiguous()
+    pixels = _pixels(video)
+    waves: Any = audio.numpy()
+    clips = [Clip(frames, wave, fps, rate, only=only) for frames, wave in zip(pixels, waves, strict=True)]
+    frames: Any = None
+    if output_type == "pil":
+        from PIL import Image
+
+        frames = [[Image.fromarray(picture) for picture in frames] for frames in pixels]
+    elif output_type == "pt":
+        frames, waves = rearrange(video / 2 + 0.5, "b c t h w -> b t c h w"), audio
+    elif output_type == "np":
+        frames = np.ascontiguousarray(rearrange(video / 2 + 0.5, "b c t h w -> b t h w c").numpy())
+    return MOVAPipelineOutput(frames=frames, audio=waves, fps=fps, sample_rate=rate, clips=clips, cues=cues)
+
+
+def _pixels(video: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """``[B, T, H, W, 3]`` of a video in [-1, 1], frame by frame: a long video in 32 bits is large enough once."""
+    batch, channels, length, height, width = video.shape
+    pixels = torch.empty(batch, length, height, width, channels, dtype=torch.uint8)
+    for index in range(length):
+        pixels[:, index] = rearrange((video[:, :, index] / 2 + 0.5) * 255.0, "b c h w -> b h w c").round().to(torch.uint8)
+    return pixels.numpy()

@@ -1,1 +1,0 @@
-"""Conditioning of the joint network by extra input channels, and the planner of cues."""
