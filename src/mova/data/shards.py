@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context, set_forkserver_preload
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from mova.scenes.world import draw, sample_scripts, synthesise
 from mova.timeline import Timeline, samples_in_frames
 
 
-def exit_with_parent(parent: int) -> None:
-    """End this process soon after ``parent`` is gone: a killed run must not leave workers that hold the cores."""
+def exit_with_parent() -> None:
+    """End this process soon after its parent is gone: a killed run must not leave workers that hold the cores."""
+    parent = os.getppid()  # the server that forked it ends with the run
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -41,11 +43,24 @@ def exit_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+WORKER_IMPORTS = ("torch", "diffusers.models.modeling_utils", "mova.scenes.world", "mova.generation.model", "mova.training.launch")
+
+
+def start_method() -> str:
+    """How workers are started: forked from a server that has imported, once, what this process has of the slow modules.
+
+    Every worker would import them anew otherwise, which takes seconds; forking this process itself is not safe once torch
+    has threads or a GPU.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return "spawn"
+    set_forkserver_preload(["__main__", *(name for name in WORKER_IMPORTS if name in sys.modules)])
+    return "forkserver"
+
+
 def worker_pool(processes: int) -> ProcessPoolExecutor:
     """A pool of fresh processes that do not outlive this one."""
-    return ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=exit_with_parent, initargs=(os.getpid(),)
-    )
+    return ProcessPoolExecutor(processes, mp_context=get_context(start_method()), initializer=exit_with_parent)
 
 
 def make_missing_shards(

@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from mova.data.shards import exit_with_parent
+from mova.data.shards import exit_with_parent, start_method
 from mova.errors import MovaError
 
 Report = Callable[[Any], None]
@@ -91,17 +91,17 @@ def run_in_processes(work: Work, processes: int, device: str, on_report: Report 
     if processes == 1:
         work(device_of_rank(device, 0), on_report)
         return
-    context = mp.get_context("spawn")
-    reports: Any = context.Queue()
     # without this, every process warns that a step left no parameter out, which is usual
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    method = start_method()
+    reports: Any = mp.get_context(method).Queue()
     with tempfile.TemporaryDirectory() as folder:
         workers = start_processes(
             _run_worker,
-            args=(processes, str(Path(folder) / "store"), work, device, reports, os.getpid()),
+            args=(processes, str(Path(folder) / "store"), work, device, reports),
             nprocs=processes,
             join=False,
-            start_method="spawn",
+            start_method=method,
         )
         assert workers is not None
         # join raises in this process what a worker raised, and ends the others
@@ -117,9 +117,9 @@ def _drain(reports: Any, on_report: Report | None) -> None:
             on_report(report)
 
 
-def _run_worker(rank: int, world: int, store: str, work: Work, device: str, reports: Any, parent: int) -> None:
+def _run_worker(rank: int, world: int, store: str, work: Work, device: str, reports: Any) -> None:
     torch.set_num_threads(1)
-    exit_with_parent(parent)
+    exit_with_parent()
     own = device_of_rank(device, rank)
     if device == "cuda":
         torch.cuda.set_device(own)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from diffusers import ContextParallelConfig
 from diffusers.hooks.context_parallel import apply_context_parallel
 from diffusers.models._modeling_parallel import ParallelConfig
 from tiny_joint import FRAMES, SIDE, TINY, build, inputs, run
 from torch.distributed.device_mesh import init_device_mesh
+from torch.multiprocessing.spawn import start_processes
+
+from mova.data.shards import start_method
 
 RANKS = 2
 
@@ -20,7 +22,7 @@ def test_two_ranks_give_the_velocities_of_one_with_an_odd_number_of_audio_tokens
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(worker, args=(port, tmp_path), nprocs=RANKS)
+    start_processes(worker, args=(port, tmp_path), nprocs=RANKS, start_method=start_method())
     for rank in range(RANKS):
         for ours, plain in torch.load(tmp_path / f"{rank}.pt", weights_only=True):
             torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
