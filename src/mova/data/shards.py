@@ -43,7 +43,14 @@ def exit_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-WORKER_IMPORTS = ("torch", "diffusers.models.modeling_utils", "mova.scenes.world", "mova.generation.model", "mova.training.launch")
+WORKER_IMPORTS = (
+    "torch",
+    "diffusers.models.modeling_utils",
+    "mova.scenes.world",
+    "mova.generation.model",
+    "mova.training.launch",
+)
+"""Modules that take long to import and that workers are likely to need."""
 
 
 def start_method() -> str:
