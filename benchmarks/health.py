@@ -31,7 +31,8 @@ from rich.table import Table
 
 from mova.files import atomic_write
 from mova.lab.faults import INJECTORS
-from mova.media.health.gate import check_arrays, check_clip, check_file
+from mova.media.health.files import check_file
+from mova.media.health.gate import check_arrays, check_clip
 from mova.scenes.kinds import KINDS
 from mova.scenes.world import render, sample_scripts
 

@@ -18,7 +18,7 @@ def run(paths: Sequence[Path], *, is_json: bool) -> bool:
     Raises:
         MediaError: If there is one file only, and it cannot be read.
     """
-    from mova.media.health.gate import check_file
+    from mova.media.health.files import check_file
 
     facts: list[dict[str, Any]] = []
     for path in paths:

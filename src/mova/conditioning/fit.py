@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +20,9 @@ from mova.request.schema import Fit, GenerationRequest, TextOnly
 from mova.timeline import Timeline
 
 if TYPE_CHECKING:
-    from mova.media.readers import Audio
+    from mova.media.decode import Audio
+
+_ROUNDING_S = Fraction(1, 1000)
 
 
 class Place(NamedTuple):
@@ -88,24 +91,31 @@ def lead_frames(request: GenerationRequest, timeline: Timeline) -> int:
     return timeline.frames_of_latents(len(request.references)) if request.references else 0
 
 
+def frames_of_audio(seconds: Fraction, fps: Fraction) -> int:
+    """Number of frames that hold all of some audio; a millisecond more than whole frames is rounding by a codec or a rate."""
+    return max(1, math.ceil((seconds - _ROUNDING_S) * fps))
+
+
 def audio_on_clock(audio: Audio | AudioInput, plan: Plan, *, num_samples: int, rate: int) -> NDArray[np.float32]:
-    """The beginning of audio at another rate, ``[channels, num_samples]``.
+    """The beginning of audio at another rate, ``[channels, num_samples]``; silence fills what its last frame lacks.
 
     Raises:
-        RequestError: If it is shorter than the clip.
+        RequestError: If it is shorter than the clip by a frame or more.
     """
     from mova.media.resample import resample
 
     waveform, own = audio.waveform, audio.sample_rate
     needed = -(-num_samples * own // rate)
-    if waveform.shape[1] < needed - 1:
-        enough = int(Fraction(waveform.shape[1], own) * plan.timeline.fps)
+    seconds = Fraction(waveform.shape[1], own)
+    enough = frames_of_audio(seconds, plan.timeline.fps)
+    if enough < plan.num_frames:
         raise RequestError(
-            f"audio lasts {waveform.shape[1] / own:.4f} s; the clip lasts {num_samples / rate:.4f} s.",
-            f"It is enough for {enough} frames: ask for as many, or give a longer audio." if enough else "Give a longer audio.",
+            f"audio lasts {float(seconds):.4f} s; the clip lasts {num_samples / rate:.4f} s.",
+            f"It is enough for {enough} frames: ask for as many, or give a longer audio.",
             field="audio",
         )
     part = waveform[:, :needed]
+    part = np.pad(part, ((0, 0), (0, needed - part.shape[1])))
     return part[:, :num_samples] if own == rate else resample(part, own, to_rate=rate, num_samples=num_samples)
 
 

@@ -22,6 +22,7 @@ from mova.conditioning.fit import (
     check_first_frame,
     check_places,
     fit_to_canvas,
+    frames_of_audio,
     keyframe_positions,
     lead_frames,
     resize_clip,
@@ -55,7 +56,7 @@ from mova.request.schema import Fit, GenerationRequest, Retake
 from mova.timeline import frames_in_seconds, samples_in_frames
 
 if TYPE_CHECKING:
-    from mova.media.readers import Audio
+    from mova.media.decode import Audio
 
 Waveform = NDArray[np.float32]
 RATES = (8000, 96000)  # what a request may ask for
@@ -398,8 +399,7 @@ def _recorded(plan: Plan, changes: Mapping[str, Any]) -> Plan:
 def _lengthened(request: GenerationRequest, capabilities: Capabilities, seconds: Fraction) -> GenerationRequest:
     if request.num_frames is not None or request.seconds is not None:
         return request
-    frames = int(seconds * resolve_fps(capabilities, request.fps))
-    return request.model_copy(update={"num_frames": max(1, frames)})
+    return request.model_copy(update={"num_frames": frames_of_audio(seconds, resolve_fps(capabilities, request.fps))})
 
 
 def _at_rate(request: GenerationRequest, rate: int) -> GenerationRequest:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mova.errors import MediaError, RequestError
 
 if TYPE_CHECKING:
-    from mova.media.readers import Audio
+    from mova.media.decode import Audio
 
 Picture = NDArray[np.uint8]
 

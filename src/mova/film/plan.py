@@ -138,7 +138,7 @@ def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> Film
             shots.append(_plan_shot(shot, number, shots, capabilities, film.folder))
     bed = None
     if isinstance(film.sound, Bed):
-        bed = AudioInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S))
+        bed = AudioInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S)[:2])
     plan = FilmPlan(film, capabilities, model_key, tuple(shots), bed, sample_rate=capabilities.sample_rate)
     plan = replace(plan, sample_rate=film.audio_sample_rate or _highest_rate(plan))
     _check_bed(plan)

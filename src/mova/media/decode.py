@@ -1,34 +1,153 @@
 """Read video and audio files on the clock: frame ``n`` at ``n / fps``, sample ``k`` at ``k / sample_rate``.
 
 Time 0 is the start of the first frame, or of the first sample in an audio file. Encoder priming and edit lists are
-honoured: what a player would not play is not returned. Every limit is checked on the header before a frame is decoded,
-and again during decoding, because the headers of malicious files may be wrong.
+honoured: what a player would not play is not returned. Every limit is checked on the headers and the packets before a frame
+is decoded. What plays everywhere is read: :mod:`mova.media.tolerances` says what is repaired, and every result says what was.
+
+    with a video in memory:   read_clip, read_frames, read_waveform
+    as a stream:              FrameStream, AudioStream
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, cast
 
-import av
 import numpy as np
-from av.container import InputContainer
 from numpy.typing import NDArray
 
 from mova.errors import MediaError
+from mova.media.blocks import AudioHead, decode_blocks
 from mova.media.clip import Clip
-from mova.media.probe import MediaInfo, VideoInfo, audio_stream, media_info, open_container, video_stream
-from mova.media.readers import TIMESTAMP_ROUNDING_S, Audio, AudioReader, Limits, Video, VideoReader, check_bytes
+from mova.media.frames import Limits, VideoHead, check_video, decode_frames
+from mova.media.probe import probe
 from mova.media.resample import resample
+from mova.media.tolerances import Purpose, limit
 from mova.timeline import samples_in_frames
 
 MAX_SECONDS = 300.0
 MAX_PIXELS = 4096 * 2304
+MAX_DECODED_BYTES = 8 * 2**30
 
-# Stored sizes may be rounded up to whole blocks inside a decoder, so its own guard is looser than ours
-_DECODER_PIXEL_SLACK = 2
-_WIDEST_ODD_PIXEL = Fraction(1, 100)
+_UNHEARD_EDGE_S = 0.05  # a block or two of a codec: nothing to speak of
+
+
+class Video(NamedTuple):
+    """Video without audio.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8.
+        fps: Exact frames per second.
+        repairs: What was repaired, one line each.
+    """
+
+    frames: NDArray[np.uint8]
+    fps: Fraction
+    repairs: tuple[str, ...] = ()
+
+
+class Audio(NamedTuple):
+    """Audio without video.
+
+    Args:
+        waveform: ``[channels, samples]`` float32.
+        sample_rate: Sample rate in Hz.
+        repairs: What was repaired, one line each.
+    """
+
+    waveform: NDArray[np.float32]
+    sample_rate: int
+    repairs: tuple[str, ...] = ()
+
+
+class FrameStream:
+    """The frames of a video, decoded as they are asked for; iterate once.
+
+    Args:
+        path: The file.
+        num_frames: Number of frames to read. Default: the whole video.
+        max_seconds: Longest video accepted, in seconds. Default: any.
+        max_pixels: Largest frame accepted, in pixels.
+        purpose: ``"use"`` for frames that become part of a clip; ``"measure"`` also reads what a player would show in other
+            colours or shapes.
+
+    Attributes:
+        fps: Exact frames per second.
+        start_s: Time of the first frame in the file, in seconds.
+        num_frames: Number of frames.
+        repairs: What was repaired, one line each; complete after the last frame.
+
+    Raises:
+        MediaError: If the file cannot be read, exceeds a limit, or is damaged or truncated; some damage is found while
+            iterating.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        num_frames: int | None = None,
+        max_seconds: float = inf,
+        max_pixels: int = MAX_PIXELS,
+        purpose: Purpose = "use",
+    ) -> None:
+        self._parts = decode_frames(Path(path), Limits(max_seconds, max_pixels, num_frames, purpose))
+        self.fps, self.start_s, self.num_frames = cast(VideoHead, next(self._parts))
+        self.repairs: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield ``[H, W, 3]`` uint8; a frame shown for several ticks is the same array: do not write into it."""
+        frame: NDArray[np.uint8] | None = None
+        for part in self._parts:
+            if isinstance(part, tuple):
+                self.repairs = cast("tuple[str, ...]", part)
+                return
+            frame = frame if part is None else part
+            assert frame is not None, "the first is a frame"
+            yield frame
+
+
+class AudioStream:
+    """The audio of a file in blocks, decoded as they are asked for; iterate once.
+
+    Args:
+        path: The file.
+        until_s: Time in the file from which on nothing is needed, in seconds. Default: the whole audio.
+        max_seconds: Longest audio accepted, in seconds. Default: any.
+        purpose: As in :class:`FrameStream`.
+
+    Attributes:
+        sample_rate: Sample rate in Hz.
+        channels: Number of channels.
+        start_s: Time of the first sample in the file, in seconds.
+        repairs: What was repaired, one line each; complete after the last block.
+
+    Raises:
+        MediaError: If the file cannot be read, exceeds a limit, has no audio, or is damaged or truncated; some damage is found
+            while iterating.
+    """
+
+    def __init__(
+        self, path: str | Path, *, until_s: Fraction | None = None, max_seconds: float = inf, purpose: Purpose = "use"
+    ) -> None:
+        self._parts = decode_blocks(Path(path), Limits(max_seconds, MAX_PIXELS, None, purpose), until_s)
+        self.sample_rate, self.channels, self.start_s = cast(AudioHead, next(self._parts))
+        self.repairs: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Yield ``[channels, samples]`` float32 as stored; samples of floating-point files may exceed full scale."""
+        for part in self._parts:
+            if isinstance(part, tuple):
+                self.repairs = cast("tuple[str, ...]", part)
+                return
+            yield part
+
+    def read(self) -> NDArray[np.float32]:
+        """Return all blocks as one waveform ``[channels, samples]``."""
+        return np.concatenate([np.zeros((self.channels, 0), np.float32), *self], axis=1)
 
 
 def read_clip(
@@ -40,9 +159,9 @@ def read_clip(
 ) -> Clip:
     """Read a video with its audio, at its own size, frame rate and sample rate.
 
-    The audio is cut or padded to exactly the length of the frames. Codecs work in blocks (1024 samples in AAC), so at most
-    one block is cut at the end or added as zeros; a larger difference is an error. Samples that a lossy codec pushed beyond
-    full scale are clipped to ``[-1, 1]``, as a player's converter does.
+    The audio is cut or padded to exactly the length of the frames, by no more than ``edge`` in
+    :data:`mova.media.tolerances.TOLERANCES`; a larger difference is an error. Samples that a lossy codec pushed beyond full
+    scale are clipped to ``[-1, 1]``, as a player's converter does.
 
     Args:
         path: The file.
@@ -51,22 +170,31 @@ def read_clip(
         max_pixels: Largest frame accepted, in pixels.
 
     Raises:
-        MediaError: If the file cannot be read, exceeds a limit, has no video or no audio, changes its frame rate or size
-            within the video, or if the audio is shorter than the video (or longer, without ``num_frames``).
+        MediaError: If the file cannot be read, exceeds a limit, has no video or no audio, changes its size within the video,
+            or if the audio is shorter than the video (or longer, without ``num_frames``).
     """
-    path = Path(path)
-    limits = Limits(max_seconds, max_pixels, num_frames)
-    with open_container(path) as container:
-        info = media_info(container, path)
-        video = check_video(info, limits)
-        if info.audio is None:
-            raise MediaError(f"{path} has no audio stream; a clip needs one.", "Read the frames alone with read_frames.")
-        frame_reader, audio = VideoReader(info, video, limits), AudioReader(info, limits)
-        _decode(container, frame_reader, audio)
-    frames, fps = frame_reader.result()
-    num_samples = samples_in_frames(len(frames), fps, audio.sample_rate)
-    waveform = _align_to_video(audio, frame_reader.start_s, num_samples, path, may_cut=num_frames is not None)
-    return Clip(frames, np.clip(waveform, -1.0, 1.0), fps, audio.sample_rate, request=info.request, made_by=info.made_by)
+    path, info = Path(path), probe(path)
+    check_video(info, Limits(max_seconds, max_pixels, num_frames))
+    if info.audio is None:
+        raise MediaError(f"{path} has no audio stream; a clip needs one.", "Read the frames alone with read_frames.")
+    video = FrameStream(path, num_frames=num_frames, max_seconds=max_seconds, max_pixels=max_pixels)
+    frames = collect_frames(video, path)
+    end_s = None if num_frames is None else video.start_s + num_frames / video.fps
+    audio = AudioStream(path, until_s=end_s, max_seconds=max_seconds + limit("edge") if num_frames is None else inf)
+    waveform, lead_s = audio.read(), audio.start_s - video.start_s
+    num_samples = samples_in_frames(len(frames), video.fps, audio.sample_rate)
+    waveform, edges = _align_to_video(
+        waveform, audio.sample_rate, lead_s, num_samples, path, may_cut=num_frames is not None
+    )
+    return Clip(
+        frames,
+        np.clip(waveform, -1.0, 1.0),
+        video.fps,
+        audio.sample_rate,
+        request=info.request,
+        made_by=info.made_by,
+        repairs=(*video.repairs, *audio.repairs, *edges),
+    )
 
 
 def read_frames(
@@ -80,13 +208,8 @@ def read_frames(
 
     Args and Raises as in :func:`read_clip`.
     """
-    path = Path(path)
-    limits = Limits(max_seconds, max_pixels, num_frames)
-    with open_container(path) as container:
-        info = media_info(container, path)
-        frame_reader = VideoReader(info, check_video(info, limits), limits)
-        _decode(container, frame_reader, None)
-    return frame_reader.result()
+    video = FrameStream(path, num_frames=num_frames, max_seconds=max_seconds, max_pixels=max_pixels)
+    return Video(collect_frames(video, Path(path)), video.fps, video.repairs)
 
 
 def read_waveform(path: str | Path, sample_rate: int | None = None, *, max_seconds: float = MAX_SECONDS) -> Audio:
@@ -103,104 +226,60 @@ def read_waveform(path: str | Path, sample_rate: int | None = None, *, max_secon
     Raises:
         MediaError: If the file cannot be read, is longer than ``max_seconds``, or has no audio, or audio with gaps.
     """
-    path = Path(path)
     if sample_rate is not None and sample_rate < 1:
         raise MediaError(f"sample_rate must be positive; got {sample_rate}.")
-    limits = Limits(max_seconds, MAX_PIXELS, None)
-    with open_container(path) as container:
-        info = media_info(container, path)
-        if info.audio is None:
-            raise MediaError(f"{path} has no audio stream.")
-        _check_seconds(info, info.audio.duration_s or info.duration_s, limits)
-        audio = AudioReader(info, limits)
-        _decode(container, None, audio)
-    waveform, _ = audio.result()
-    stated_s = info.audio.duration_s
-    # only MP4 and related formats count their samples in the header; others estimate, or state what is left of the file
-    if stated_s is not None and "mp4" in info.format:
-        missing = round(stated_s * audio.sample_rate) - waveform.shape[1]
-        if missing > audio.block:
-            raise MediaError(
-                f"{path} is truncated: {missing / audio.sample_rate:.3f} s of its audio are missing.",
-                "The download or the recording may be incomplete.",
-            )
+    audio = AudioStream(path, max_seconds=max_seconds)
+    waveform = audio.read()
     if not np.isfinite(waveform).all():
         raise MediaError(f"{path} contains samples that are not finite.")
     if sample_rate is None or sample_rate == audio.sample_rate:
-        return Audio(waveform, audio.sample_rate)
-    return Audio(resample(waveform, audio.sample_rate, to_rate=sample_rate), sample_rate)
+        return Audio(waveform, audio.sample_rate, audio.repairs)
+    return Audio(resample(waveform, audio.sample_rate, to_rate=sample_rate), sample_rate, audio.repairs)
 
 
-def check_video(info: MediaInfo, limits: Limits) -> VideoInfo:
-    """Check a file's video stream against the limits, by its header, and return it.
+def collect_frames(video: FrameStream, path: Path) -> NDArray[np.uint8]:
+    """Read all frames of a stream into one array.
+
+    Args:
+        video: The stream.
+        path: The file, for errors.
+
+    Returns:
+        ``[T, H, W, 3]`` uint8.
 
     Raises:
-        MediaError: If the file has no video stream, or it exceeds a limit.
+        MediaError: If they would take more memory than :data:`MAX_DECODED_BYTES`, or the file is damaged.
     """
-    video, path = info.video, info.path
-    if video is None:
-        raise MediaError(f"{path} has no video stream.", "Read the audio alone with read_waveform.")
-    if video.width * video.height > limits.max_pixels:
-        raise MediaError(
-            f"{path} is {video.width}x{video.height}; frames of at most {limits.max_pixels} pixels are read.",
-            "Scale the video down first, or raise max_pixels.",
-        )
-    if video.width < 1 or video.height < 1:
-        raise MediaError(f"{path} does not state its frame size.")
-    if video.hdr is not None:
-        raise MediaError(
-            f"{path} is a high dynamic range video ({video.hdr}); its colours would be wrong.",
-            "Convert it to SDR (BT.709) first.",
-        )
-    if abs(video.pixel_aspect - 1) > _WIDEST_ODD_PIXEL:
-        raise MediaError(
-            f"{path} has pixels that are not square ({video.pixel_aspect}); it would be distorted.",
-            "Scale it to square pixels first.",
-        )
-    if video.fps is None:
-        raise MediaError(f"{path} does not state its frame rate.")
-    if limits.num_frames is None:
-        _check_seconds(info, video.duration_s or info.duration_s, limits)
-        frames = video.num_frames or int((info.duration_s or 0) * video.fps)
-        check_bytes(info, frames * video.width * video.height * 3)
-    return video
+    frames: NDArray[np.uint8] | None = None
+    for index, frame in enumerate(video):
+        if frames is None:
+            check_bytes(path, video.num_frames * frame.size)
+            frames = np.empty((video.num_frames, *frame.shape), np.uint8)
+        frames[index] = frame
+    assert frames is not None, "a video has at least one frame"
+    return frames
 
 
-def _check_seconds(info: MediaInfo, seconds: Fraction | None, limits: Limits) -> None:
-    if seconds is not None and seconds > limits.max_seconds:
+def check_bytes(path: Path, num_bytes: int) -> None:
+    """Refuse frames that would take more memory than :data:`MAX_DECODED_BYTES`.
+
+    Raises:
+        MediaError: If they would.
+    """
+    if num_bytes > MAX_DECODED_BYTES:
         raise MediaError(
-            f"{info.path} is {float(seconds):.2f} s long; at most {limits.max_seconds:g} s are read.",
-            "Cut it first, or raise max_seconds.",
+            f"the frames of {path} would take {num_bytes / 2**30:.1f} GiB of memory; "
+            f"at most {MAX_DECODED_BYTES / 2**30:.0f} are read at once.",
+            "Read part of it with num_frames, or scale the video down first.",
         )
-
-
-def _decode(container: InputContainer, frame_reader: VideoReader | None, audio: AudioReader | None) -> None:
-    """Feed both readers in one pass, until all frames are read and the audio reaches their end."""
-    streams: list[Any] = []
-    if frame_reader is not None:
-        stream = video_stream(container)
-        assert stream is not None, "checked by check_video"
-        stream.codec_context.options = {"max_pixels": str(frame_reader.limits.max_pixels * _DECODER_PIXEL_SLACK)}
-        streams.append(stream)
-    if audio is not None:
-        streams.append(audio_stream(container))
-    for frame in container.decode(*streams):
-        if isinstance(frame, av.VideoFrame) and frame_reader is not None:
-            frame_reader.add(frame)
-        elif isinstance(frame, av.AudioFrame) and audio is not None:
-            audio.add(frame)
-        if frame_reader is not None and frame_reader.is_full and (audio is None or audio.end_s > frame_reader.end_s):
-            return
 
 
 def _align_to_video(
-    audio: AudioReader, start_s: Fraction, num_samples: int, path: Path, *, may_cut: bool
-) -> NDArray[np.float32]:
-    """Cut or pad the audio to ``num_samples`` samples from ``start_s``, by at most one codec block at either end."""
-    waveform, audio_start_s = audio.result()
-    rate = audio.sample_rate
-    slack = audio.block + int(TIMESTAMP_ROUNDING_S * rate)
-    lead = round((audio_start_s - start_s) * rate)
+    waveform: NDArray[np.float32], rate: int, lead_s: Fraction, num_samples: int, path: Path, *, may_cut: bool
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Cut or pad audio that starts ``lead_s`` after the video to ``num_samples`` samples, and say what that changes."""
+    slack, lead = round(limit("edge") * rate), round(lead_s * rate)
+    missing = num_samples - lead - waveform.shape[1]
     if lead > slack:
         raise MediaError(
             f"the audio of {path} starts {lead / rate:.3f} s after the video; at most {slack / rate:.3f} s are filled with "
@@ -212,8 +291,6 @@ def _align_to_video(
             f"the audio of {path} starts {-lead / rate:.3f} s before the video.",
             "Cut both to the same start first.",
         )
-    waveform = np.pad(waveform, ((0, 0), (lead, 0))) if lead > 0 else waveform[:, -lead:]
-    missing = num_samples - waveform.shape[1]
     if missing > slack:
         raise MediaError(
             f"the audio of {path} ends {missing / rate:.3f} s before the video ({missing} samples are missing at {rate} Hz).",
@@ -224,5 +301,14 @@ def _align_to_video(
             f"the audio of {path} goes on for {-missing / rate:.3f} s after the video ends.",
             "Set num_frames to leave it out.",
         )
+    waveform = np.pad(waveform, ((0, 0), (lead, 0))) if lead > 0 else waveform[:, -lead:]
     padded = np.pad(waveform[:, :num_samples], ((0, 0), (0, max(0, missing))))
-    return np.ascontiguousarray(padded, dtype=np.float32)
+    changes = (("before the audio", lead), ("after the audio", missing if missing > 0 or not may_cut else 0))
+    notes = [_edge_text(where, samples / rate) for where, samples in changes if abs(samples) > _UNHEARD_EDGE_S * rate]
+    return np.ascontiguousarray(padded, dtype=np.float32), notes
+
+
+def _edge_text(where: str, seconds: float) -> str:
+    if seconds > 0:
+        return f"{1000 * seconds:.0f} ms of silence added {where}"
+    return f"{-1000 * seconds:.0f} ms {where.replace('after the', 'of').replace('before the', 'of')} beyond the video left out"

@@ -13,22 +13,20 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from mova.errors import MediaError
 from mova.media.clip import check_fps
-from mova.media.decode import MAX_PIXELS, MAX_SECONDS, check_video
+from mova.media.decode import MAX_PIXELS, MAX_SECONDS, check_bytes
+from mova.media.frames import Limits, check_upright, check_video, decode_packets, decoder_of
 from mova.media.image import fit_image
+from mova.media.pixels import RgbConverter
 from mova.media.probe import MediaInfo, media_info, open_container, stream_time, video_stream
-from mova.media.readers import Limits, check_bytes, to_rgb
 from mova.media.remux.track import VideoTrack, read_video_track
+from mova.media.tolerances import Repairs
 from mova.timeline import Number, frame_time, frames_in_seconds
 
 VideoFit = Literal["exact", "crop", "pad", "stretch"]
-
-# As in decode.py: stored sizes may be rounded up to whole blocks inside a decoder
-_DECODER_PIXEL_SLACK = 2
 
 
 def read_video_on_clock(
@@ -70,7 +68,7 @@ def read_video_on_clock(
     shown = _frames_at_times(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
     for index, frame in enumerate(shown):
         if frames is None:
-            check_bytes(track.info, count * frame.size)
+            check_bytes(track.info.path, count * frame.size)
             frames = np.empty((count, *frame.shape), np.uint8)
         frames[index] = frame
     assert frames is not None, "there is at least one frame"
@@ -133,7 +131,7 @@ def _frames_at_times(
     index = 0
     start_s = Fraction(0)
     current: _DisplayedFrame | None = None
-    reformatter = VideoReformatter()
+    converter = RgbConverter()
     for start_s, frame in _decode_frames(track, max_pixels):
         while current is not None and index < count and frame_time(index, fps) < start_s:
             yield current.to_size(size, fit)
@@ -142,7 +140,7 @@ def _frames_at_times(
             return
         if current is None and start_s > 0:
             raise MediaError(f"the first {float(start_s):.3f} s of {track.info.path} cannot be decoded.")
-        current = _DisplayedFrame(track.info, frame, reformatter)
+        current = _DisplayedFrame(track.info, frame, converter)
     last_s = max(track.time_s(packet.pts * track.time_base) for packet in track.packets if not packet.is_discard)
     if current is None or start_s < last_s:
         raise MediaError(f"{track.info.path} cannot be decoded to its end.", "The file may be damaged.")
@@ -158,9 +156,8 @@ def _decode_frames(track: VideoTrack, max_pixels: int) -> Iterator[tuple[Fractio
         video = check_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))
         stream = video_stream(container)
         assert stream is not None, "checked by read_video_track"
-        stream.codec_context.options = {"max_pixels": str(max_pixels * _DECODER_PIXEL_SLACK)}
         before_s: Fraction | None = None
-        for frame in container.decode(stream):
+        for frame in decode_packets(container, stream, decoder_of(stream, max_pixels, path), Repairs()):
             file_s = stream_time(frame.pts, frame.time_base)
             if file_s is None:
                 raise MediaError(f"{path} has a frame without a timestamp.")
@@ -179,14 +176,15 @@ def _decode_frames(track: VideoTrack, max_pixels: int) -> Iterator[tuple[Fractio
 class _DisplayedFrame:
     """A decoded frame that is converted and resized on first use only."""
 
-    def __init__(self, info: MediaInfo, frame: av.VideoFrame, reformatter: VideoReformatter) -> None:
-        self._info, self._frame, self._reformatter = info, frame, reformatter
+    def __init__(self, info: MediaInfo, frame: av.VideoFrame, converter: RgbConverter) -> None:
+        self._info, self._frame, self._converter = info, frame, converter
         self._fitted: NDArray[np.uint8] | None = None
 
     def to_size(self, size: tuple[int | None, int | None], fit: VideoFit) -> NDArray[np.uint8]:
         """``[height, width, 3]`` uint8."""
         if self._fitted is None:
-            upright = to_rgb(self._frame, self._reformatter)
+            upright = self._converter.convert(self._frame)
+            check_upright(self._converter, self._info.path)
             rows, columns = upright.shape[:2]
             width, height = columns if size[0] is None else size[0], rows if size[1] is None else size[1]
             self._fitted = _fit_frame(upright, width, height, fit, self._info)

@@ -24,7 +24,13 @@ MAX_STREAMS = 32
 
 # Playlist formats (HLS, DASH, concat) fetch any other file or address that they name, so only self-contained local
 # files are opened, whatever their suffix.
-_SELF_CONTAINED_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,wav,w64,flac,mp3,ogg,aac,gif,flv,asf,caf,aiff"
+_SELF_CONTAINED_FORMATS = ",".join(
+    (
+        "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,nut,mxf,dv,rm,ivf,gif,apng",
+        "yuv4mpegpipe,h264,hevc,m4v,mpegvideo,obu,vc1,mjpeg",
+        "wav,w64,flac,mp3,aac,ac3,eac3,dts,dtshd,truehd,caf,aiff,au,wv,tta,ape,amr,mpc,mpc8,tak,voc,dsf",
+    )
+)
 _OPEN_OPTIONS = {
     "format_whitelist": _SELF_CONTAINED_FORMATS,
     "protocol_whitelist": "file",
@@ -217,7 +223,23 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
     """Return the main audio stream, or None."""
-    return cast("AudioStream | None", container.streams.best("audio"))
+    stream = cast("AudioStream | None", container.streams.best("audio"))
+    if stream is not None and cast(Any, stream.codec_context) is not None:
+        _drop_channel_map(stream)
+    return stream
+
+
+def _drop_channel_map(stream: AudioStream) -> None:
+    """Replace the channel layout of a decoder by one without a list of channels.
+
+    PyAV shares that list (channels in an order of their own, as 6.1 and 7.1 have in QuickTime files) between objects that
+    each free it, which ends the process. Nothing here needs the names of channels; the object made here takes the list with
+    it.
+    """
+    context = stream.codec_context
+    if not context.is_open:
+        layout = context.layout
+        context.layout = layout.name if layout.name in ("mono", "stereo") else f"{layout.nb_channels} channels"
 
 
 def reason(error: BaseException) -> str:
@@ -262,12 +284,12 @@ def _header_fps(stream: VideoStream) -> Fraction | None:
     average, guessed = stream.average_rate, stream.guessed_rate
     if not average or stream.codec_context.name == "gif":
         # a GIF states a duration per frame, in hundredths of a second: the first few say little about the rest
-        return _snap_rate(guessed) if guessed else None
+        return snap_rate(guessed) if guessed else None
     # the average is off if the last frame's length is odd; the guess, from timestamps, is far off if times vary
-    return _snap_rate(guessed if guessed and abs(guessed / average - 1) < Fraction(1, 100) else average)
+    return snap_rate(guessed if guessed and abs(guessed / average - 1) < Fraction(1, 100) else average)
 
 
-def _snap_rate(rate: Fraction) -> Fraction:
+def snap_rate(rate: Fraction) -> Fraction:
     """Round to the integer or broadcast rate within a hundredth of a percent (headers round to nanoseconds)."""
     nearest = round(rate)
     if nearest and abs(rate / nearest - 1) < Fraction(1, 10_000):

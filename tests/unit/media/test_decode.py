@@ -142,13 +142,6 @@ def test_a_hole_in_the_audio_is_refused(tmp_path: Path) -> None:
         read_clip(path)
 
 
-def test_a_varying_frame_rate_is_refused_with_the_first_frame_off_the_clock(tmp_path: Path) -> None:
-    times = [0, 10, 20, 30, 70, 80, 90, 100, 110, 150, 160]
-    path = write_video(tmp_path / "video.mkv", times=times, time_base=Fraction(1, 240), audio_s=None)
-    with pytest.raises(MediaError, match=r"does not have a constant .* frames per second: frame"):
-        read_frames(path)
-
-
 def test_a_video_turned_by_its_camera_is_read_upright(tmp_path: Path) -> None:
     read = read_frames(write_video(tmp_path / "video.mp4", times=[0, 1, 2], size=(48, 32), rotation=-90))
     assert read.frames.shape == (3, 48, 32, 3)
@@ -194,8 +187,9 @@ def test_a_header_that_lies_about_the_length_does_not_pass_the_limit(make_clip, 
     assert data.count(stated) == 1
     path.write_bytes(data.replace(stated, stated[:3] + struct.pack(">d", 1.0)))
     assert probe(path).duration_s < 1
-    with pytest.raises(MediaError, match="than its header states"):
-        read_clip(path, max_seconds=1.5)
+    for read in (read_clip, read_frames, read_waveform):
+        with pytest.raises(MediaError, match=r"4.00 s long; at most 1.5 s|more audio than its header states"):
+            read(path, max_seconds=1.5)
 
 
 def test_a_header_with_an_impossible_time_scale_is_refused(make_clip, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from mova.lab.quality.video import video_quality
 from mova.lab.suite.results import METRICS_VERSION, Row, means_of
 from mova.lab.sync.measure import Read, measure, read_video
 from mova.media.decode import read_clip, read_waveform
-from mova.media.health.gate import check_file
+from mova.media.health.files import check_file
 from mova.media.probe import probe
 from mova.scenes.script import nearest_hint
 

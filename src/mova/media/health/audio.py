@@ -101,13 +101,17 @@ def find_pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Find
 
 
 def find_silence(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
-    """Find a silent channel, or a stretch of digital silence that begins abruptly."""
+    """Find silent audio, a silent channel of stereo, or a stretch of digital silence that begins abruptly.
+
+    Of more than two channels some may be silent: few films use each surround, or the low frequency channel, all the time.
+    """
     peaks = np.abs(audio).max(axis=1)
     quiet = 10.0 ** (limits.silent_db / 20.0)
-    if peaks.min() < quiet:
+    if (peaks.min() if len(peaks) <= _STEREO else peaks.max()) < quiet:
         level = 20.0 * np.log10(max(float(peaks.min()), 1e-6))
         which = "whole audio" if peaks.max() < quiet else f"channel {int(peaks.argmin())}"
-        return [Finding("silence", 0.0, limits.silent_db - level, 0.0, f"the {which}: dB below the quietest peak allowed")]
+        detail = f"the {which}: dB below the quietest peak allowed"
+        return [Finding("silence", 0.0, limits.silent_db - level, 0.0, detail, is_whole=True)]
     longest, at = 0, 0
     nothing = np.abs(audio).max(axis=0) < _NOTHING
     edges = np.flatnonzero(np.diff(np.concatenate(([False], nothing, [False])).astype(np.int8)))
@@ -153,6 +157,7 @@ def find_lost_band(audio: Floats, sample_rate: int, limits: AudioLimits) -> list
 
 
 _FOURTH = np.array([1.0, -4.0, 6.0, -4.0, 1.0], np.float32) / 16.0
+_STEREO = 2
 _CLIPS_ABOVE = 0.05
 _NOTHING, _SOMETHING = 3e-6, 5e-5  # below and well above the last bit of 16
 _QUIET_PART = 0.1

@@ -1,6 +1,7 @@
 """The health gate: detects faults that no video should have, whatever it shows. It needs no reference.
 
-    health = check_clip(clip)             # or check_arrays(...), before frames are rounded to integers; or check_file(path)
+    health = check_clip(clip)             # or check_arrays(...), before frames are rounded to integers;
+                                          # or mova.media.health.files.check_file(path)
     health.verdict                        # "ok" or "faulty"
     health.faults[0].message              # "pop in the audio at 0.53 s: height of the strongest of 2, ..."
     next_remedy(health, tried=())         # the first remedy to try: "decode_fp32", ...
@@ -11,10 +12,9 @@ The detectors, and what they cannot detect, are described in :mod:`mova.media.he
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -65,10 +65,12 @@ class Health:
     Args:
         faults: Faults found: of the video, then of the audio, then of both; empty if there are none.
         looked_at: Modalities that were checked: ``"video"``, ``"audio"`` or both.
+        repairs: What was repaired when the file was read, one line each; that is no fault.
     """
 
     faults: tuple[Fault, ...]
     looked_at: tuple[str, ...] = ("video", "audio")
+    repairs: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Literal["ok", "faulty"]:
@@ -88,7 +90,8 @@ class Health:
             }
             for fault in self.faults
         ]
-        return {"verdict": self.verdict, "looked_at": list(self.looked_at), "faults": faults}
+        repaired = {"repaired": list(self.repairs)} if self.repairs else {}
+        return {"verdict": self.verdict, "looked_at": list(self.looked_at), "faults": faults, **repaired}
 
 
 def check_clip(clip: Clip) -> Health:
@@ -134,36 +137,15 @@ def check_arrays(
     looked_at = []
     if frames is not None:
         looked_at.append("video")
-        faults += _video_faults(_check_frames(frames), float(fps), video_limits or VideoLimits())
+        findings = find_in_video(_check_frames(frames), float(fps), video_limits or VideoLimits(), num_frames=len(frames))
+        faults += to_faults(findings, "video")
     if waveform is not None:
         looked_at.append("audio")
-        faults += _audio_faults(_check_waveform(waveform), sample_rate, audio_limits or AudioLimits())
+        faults += to_faults(find_in_audio(_check_waveform(waveform), sample_rate, audio_limits or AudioLimits()), "audio")
     if frames is not None and waveform is not None:
-        faults += _length_faults(len(frames), waveform.shape[-1], Fraction(fps), sample_rate)
+        video_s, audio_s = len(frames) / Fraction(fps), Fraction(waveform.shape[-1], sample_rate)
+        faults += to_faults(find_length(video_s, audio_s, fps=Fraction(fps), sample_rate=sample_rate), "both")
     return Health(tuple(faults), tuple(looked_at))
-
-
-def check_file(path: str | Path) -> Health:
-    """Check a video or audio file; frames and audio are read separately, so that one may be longer than the other.
-
-    Of a file with one stream only, that stream is checked; ``looked_at`` states which.
-
-    Raises:
-        MediaError: If the file cannot be read.
-    """
-    from mova.media.decode import read_frames, read_waveform
-    from mova.media.probe import probe
-
-    info = probe(path)
-    if info.video is None:
-        audio = read_waveform(path)
-        return check_arrays(None, audio.waveform, fps=1, sample_rate=audio.sample_rate)
-    video = read_frames(path)
-    limits = VideoLimits(hitch=_STEPPED_HITCH) if info.video.codec == _STEPPED else VideoLimits()
-    if info.audio is None:
-        return check_arrays(video.frames, None, fps=video.fps, sample_rate=1, video_limits=limits)
-    audio = read_waveform(path)
-    return check_arrays(video.frames, audio.waveform, fps=video.fps, sample_rate=audio.sample_rate, video_limits=limits)
 
 
 def next_remedy(health: Health, tried: Collection[str]) -> Remedy | None:
@@ -219,44 +201,64 @@ def _remedies_for(fault: Fault) -> tuple[Remedy, ...]:
     return (*_DECODING.get(fault.kind, _ANY_DECODING), *rerolls[fault.modality])
 
 
-def _video_faults(frames: npt.NDArray[Any], fps: float, limits: VideoLimits) -> list[Fault]:
-    if frames.dtype != np.uint8:
+def find_in_video(
+    frames: Iterable[npt.NDArray[Any]], fps: float, limits: VideoLimits, *, num_frames: int
+) -> list[Finding]:
+    """Run all detectors of the video.
+
+    Args:
+        frames: ``[T, H, W, 3]``, or its frames one by one if they are uint8.
+        fps: Frames per second.
+        limits: Limits of the detectors.
+        num_frames: Number of frames.
+    """
+    if isinstance(frames, np.ndarray) and frames.dtype != np.uint8:
         broken = ~np.isfinite(frames).all(axis=(1, 2, 3))
         if broken.any():
-            return [_nonfinite("video", float(broken.argmax()) / fps, float(broken.mean()), "share of the frames")]
-    video = video_faults.pool_video(frames, fps)
+            return [_nonfinite(float(broken.argmax()) / fps, float(broken.mean()), "frames")]
+    video = video_faults.pool_video(frames, fps, num_frames=num_frames)
     checks = (
         video_faults.find_duplicated_frames,
         video_faults.find_black_frames,
         video_faults.find_colour_shift,
         video_faults.find_tile_grid,
     )
-    return [_to_fault(finding, "video") for check in checks for finding in check(video, limits)]
+    return [finding for check in checks for finding in check(video, limits)]
 
 
-def _audio_faults(audio: npt.NDArray[np.float32], sample_rate: int, limits: AudioLimits) -> list[Fault]:
+def find_in_audio(audio: npt.NDArray[np.float32], sample_rate: int, limits: AudioLimits) -> list[Finding]:
+    """Run all detectors of the audio, ``[channels, samples]``."""
     broken = ~np.isfinite(audio).all(axis=0)
     if broken.any():
-        return [_nonfinite("audio", float(broken.argmax()) / sample_rate, float(broken.mean()), "share of the samples")]
+        return [_nonfinite(float(broken.argmax()) / sample_rate, float(broken.mean()), "samples")]
     silent = audio_faults.find_silence(audio, sample_rate, limits)
     checks = (audio_faults.find_offset, audio_faults.find_clipping, audio_faults.find_pops, audio_faults.find_lost_band)
-    findings = [finding for check in checks for finding in check(audio, sample_rate, limits)]
-    return [_to_fault(finding, "audio") for finding in (*findings, *silent)]
+    return [*(finding for check in checks for finding in check(audio, sample_rate, limits)), *silent]
 
 
-def _length_faults(num_frames: int, num_samples: int, fps: Fraction, sample_rate: int) -> list[Fault]:
-    """Find audio that is longer or shorter than the video by more than a frame or a block of an audio codec."""
-    apart_s = float(Fraction(num_samples, sample_rate) - num_frames / fps)
-    limit_s = max(float(1 / fps), _BLOCK / sample_rate)
+def find_length(video_s: Fraction, audio_s: Fraction, *, fps: Fraction, sample_rate: int) -> list[Finding]:
+    """Find audio that ends after or before the video by more than a frame or a block of an audio codec.
+
+    Args:
+        video_s: Time at which the video ends, in seconds.
+        audio_s: Time at which the audio ends.
+        fps: Frames per second.
+        sample_rate: Sample rate in Hz.
+    """
+    apart_s, limit_s = float(audio_s - video_s), max(float(1 / fps), _BLOCK / sample_rate)
     if abs(apart_s) <= limit_s:
         return []
     detail = f"seconds by which the audio is {'longer' if apart_s > 0 else 'shorter'} than the video"
-    at_s = min(num_samples / sample_rate, float(num_frames / fps))
-    return [_to_fault(Finding("length", at_s, abs(apart_s), limit_s, detail), "both")]
+    return [Finding("length", float(min(video_s, audio_s)), abs(apart_s), limit_s, detail)]
 
 
-def _nonfinite(modality: Modality, at_s: float, share: float, detail: str) -> Fault:
-    return _to_fault(Finding("nonfinite", at_s, share, 0.0, f"{detail} that hold NaN or infinity"), modality)
+def to_faults(findings: Iterable[Finding], modality: Modality) -> list[Fault]:
+    """Put findings into words."""
+    return [_to_fault(finding, modality) for finding in findings]
+
+
+def _nonfinite(at_s: float, share: float, of: str) -> Finding:
+    return Finding("nonfinite", at_s, share, 0.0, f"share of the {of} that hold NaN or infinity")
 
 
 def _to_fault(finding: Finding, modality: Modality) -> Fault:
@@ -267,8 +269,6 @@ def _to_fault(finding: Finding, modality: Modality) -> Fault:
 
 
 _BLOCK = 1024  # samples in a block of AAC
-# VP9 shows a slowly fading light in steps of two frames; steps of up to 4.6 levels were measured
-_STEPPED, _STEPPED_HITCH = "vp9", 8.0
 
 
 def _check_frames(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -13,6 +13,7 @@ Everything is measured on frames pooled to about 100 pixels, in levels of 0 to 2
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,6 +34,7 @@ class Finding:
         value: Measured value.
         limit: Largest allowed value.
         detail: Quantity and unit of ``value``.
+        is_whole: Whether it concerns all of the video or audio, and is none if other parts are without it.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Finding:
     value: float
     limit: float
     detail: str
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,28 +96,39 @@ class PooledVideo:
         return np.asarray(np.abs(np.diff(self.grey, axis=0)).mean((1, 2)))
 
 
-def pool_video(frames: npt.NDArray[np.uint8] | npt.NDArray[np.floating], fps: float) -> PooledVideo:
+def pool_video(
+    frames: Iterable[npt.NDArray[np.uint8] | npt.NDArray[np.floating]], fps: float, *, num_frames: int
+) -> PooledVideo:
     """Pool a video once for all checks.
 
     Args:
-        frames: ``[T, H, W, 3]``, uint8 or floating in [0, 1], finite.
+        frames: Arrays ``[H, W, 3]``, uint8 or floating in [0, 1], finite; one is held at a time.
         fps: Frames per second.
+        num_frames: Number of frames.
     """
-    scale = np.float32(1.0 if frames.dtype == np.uint8 else 255.0)
-    pool = max(1, min(frames.shape[1:3]) // _SHORT_SIDE)
-    height, width = (size // pool * pool for size in frames.shape[1:3])
-    colour = np.empty((len(frames), height // pool, width // pool, 3), np.float32)
+    step = max(1, num_frames // _SEAM_FRAMES)
+    colour = mean = np.zeros(0, np.float32)
+    scale = np.float32(1.0)
     for index, frame in enumerate(frames):
-        whole = frame[:height, :width]
+        if index == 0:
+            pool, height, width = pooled_size(frame.shape)
+            scale = np.float32(1.0 if frame.dtype == np.uint8 else 255.0)
+            colour = np.empty((num_frames, height, width, 3), np.float32)
+            mean = np.zeros(frame.shape[:2], np.float32)
+        whole = frame[: height * pool, : width * pool]
         colour[index] = (
             reduce(whole.astype(np.float32), "(h a) (w b) c -> h w c", "mean", a=pool, b=pool) if pool > 1 else whole
         )
+        if index % step == 0:
+            mean += frame.astype(np.float32) @ _LUMA
     colour *= scale
-    step = max(1, len(frames) // _SEAM_FRAMES)
-    mean = np.zeros(frames.shape[1:3], np.float32)
-    for frame in frames[::step]:
-        mean += frame.astype(np.float32) @ _LUMA
-    return PooledVideo(colour, colour @ _LUMA, mean * (scale / len(frames[::step])), fps)
+    return PooledVideo(colour, colour @ _LUMA, mean * (scale / -(-num_frames // step)), fps)
+
+
+def pooled_size(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return how many pixels of a side are pooled into one, and the height and width that result."""
+    pool = max(1, min(shape[:2]) // _SHORT_SIDE)
+    return pool, shape[0] // pool, shape[1] // pool
 
 
 def find_duplicated_frames(video: PooledVideo, limits: VideoLimits) -> list[Finding]:
@@ -125,7 +139,7 @@ def find_duplicated_frames(video: PooledVideo, limits: VideoLimits) -> list[Find
     still = _max_cell_difference(np.abs(video.grey - video.grey[:1]))
     if still.max() < limits.moving:
         detail = "largest change of the video in the whole clip, in levels"
-        return [Finding("frozen", 0.0, float(still.max()), limits.moving, detail)]
+        return [Finding("frozen", 0.0, float(still.max()), limits.moving, detail, is_whole=True)]
     # a codec decodes repeated frames slightly differently
     same = (video.change < limits.same) & (video.activity < 0.6)
     stills = np.flatnonzero(np.r_[True, same] | np.r_[same, True])  # the first and the last frame may be at rest too
@@ -157,7 +171,7 @@ def find_black_frames(video: PooledVideo, limits: VideoLimits) -> list[Finding]:
         beside = [float(bright[index]) for index in (first - 1, last) if 0 <= index < len(bright)]
         if not beside or max(beside) > _FADE * usual:
             detail = "black frames"
-            return [Finding("black", first / video.fps, float(dark.sum()), 0.0, detail)]
+            return [Finding("black", first / video.fps, float(dark.sum()), 0.0, detail, is_whole=not beside)]
     return []
 
 
