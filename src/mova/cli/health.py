@@ -35,6 +35,8 @@ def run(paths: Sequence[Path], *, is_json: bool) -> bool:
     else:
         for fact in facts:
             console.fact(_line(fact))
+            for repair in fact.get("repaired", ()):
+                console.fact(f"  repaired: {repair}")
             for fault in fact.get("faults", ()):
                 console.fact(f"  {fault['message']}")
     return all(fact["verdict"] == "ok" for fact in facts)

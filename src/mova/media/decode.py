@@ -183,9 +183,7 @@ def read_clip(
     audio = AudioStream(path, until_s=end_s, max_seconds=max_seconds + limit("edge") if num_frames is None else inf)
     waveform, lead_s = audio.read(), audio.start_s - video.start_s
     num_samples = samples_in_frames(len(frames), video.fps, audio.sample_rate)
-    waveform, edges = _align_to_video(
-        waveform, audio.sample_rate, lead_s, num_samples, path, may_cut=num_frames is not None
-    )
+    waveform, edges = _align_to_video(waveform, audio.sample_rate, lead_s, num_samples, path, may_cut=num_frames is not None)
     return Clip(
         frames,
         np.clip(waveform, -1.0, 1.0),

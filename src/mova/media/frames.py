@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mova.errors import MediaError
 from mova.media.pixels import RgbConverter
 from mova.media.probe import MediaInfo, VideoInfo, media_info, open_container, reason, video_stream
-from mova.media.scan import FrameClock, FrameTimes, choose_clock, scan_times
+from mova.media.scan import LONGEST_DELAY, choose_clock, scan_times
 from mova.media.tolerances import Purpose, Repairs, limit
 
 # Stored sizes may be rounded up to whole blocks inside a decoder, so its own guard is looser than ours
@@ -118,7 +118,7 @@ def check_seconds(info: MediaInfo, seconds: Fraction | None, limits: Limits) -> 
         )
 
 
-def decode_frames(path: Path, limits: Limits) -> Iterator[VideoHead | NDArray[np.uint8] | None | tuple[str, ...]]:
+def decode_frames(path: Path, limits: Limits) -> Iterator[VideoHead | NDArray[np.uint8] | tuple[str, ...] | None]:
     """Decode a video.
 
     Args:
@@ -141,7 +141,7 @@ def decode_frames(path: Path, limits: Limits) -> Iterator[VideoHead | NDArray[np
         for shown, count in _runs(chain([(0, frame)], ((slot - first, later) for slot, later in placed)), head.num_frames):
             yield reader.convert(shown)
             yield from repeat(None, count - 1)
-    yield reader.repaired()
+    yield reader.list_repairs()
 
 
 def _runs(placed: Iterable[tuple[int, av.VideoFrame]], num_frames: int) -> Iterator[tuple[av.VideoFrame, int]]:
@@ -193,7 +193,7 @@ class _FrameReader:
         if missing > max(1, limit("undecoded") * len(self.times.ticks)):
             raise self._undecoded(f"is damaged: {missing} of its {len(self.times.ticks)} frames cannot be decoded")
         if missing > 0:
-            self.repairs.note(f"{missing} {'frame' if missing == 1 else 'frames'} that cannot be decoded, shown as the one before")
+            self.repairs.note(f"{missing} undecodable {'frame' if missing == 1 else 'frames'}, shown as the one before")
 
     def head(self, first: int, frame: av.VideoFrame) -> VideoHead:
         """Return what is known when the first frame is decoded."""
@@ -214,7 +214,7 @@ class _FrameReader:
             check_upright(self.converter, self.path)
         return array
 
-    def repaired(self) -> tuple[str, ...]:
+    def list_repairs(self) -> tuple[str, ...]:
         """Return what was repaired, one line each."""
         if not self.is_constant:
             rate = float(self.clock.fps)
@@ -244,8 +244,8 @@ class _FrameReader:
         return int(self.clock.slots[-1]) + max(1, round(last_s * self.clock.fps))
 
     def _check_whole(self) -> None:
-        stated = self.video.duration_s
-        if stated is not None and stated * self.clock.fps > self.total + Fraction(3, 2):
+        stated, slack = self.video.duration_s, Fraction(3, 2) + (LONGEST_DELAY if self.times.is_counted else 0)
+        if stated is not None and stated * self.clock.fps > self.total + slack:
             raise MediaError(
                 f"{self.path} is truncated: it has {self.total} of {round(stated * self.clock.fps)} frames.",
                 "The download or the recording may be incomplete.",
@@ -269,9 +269,7 @@ class _FrameReader:
 def check_upright(converter: RgbConverter, path: Path) -> None:
     """Refuse a video that a player would show turned by an angle that is no quarter turn."""
     if converter.is_crooked:
-        raise MediaError(
-            f"{path} is to be shown turned by an angle that is no quarter turn.", "Turn its frames upright first."
-        )
+        raise MediaError(f"{path} is to be shown turned by an angle that is no quarter turn.", "Turn its frames upright first.")
 
 
 def decode_packets(container: InputContainer, stream: Any, decoder: Any, repairs: Repairs) -> Iterator[Any]:

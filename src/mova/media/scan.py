@@ -15,9 +15,10 @@ from mova.errors import MediaError
 from mova.media.probe import snap_rate
 from mova.media.tolerances import limit
 
-# A timestamp that goes back by more is no B-frame: the clock of the file was set anew
+# A timestamp that goes back by more is no B-frame: the clock of the file was reset
 _SET_BACK_S = 10.0
-_LONGEST_DELAY = 4  # frames
+LONGEST_DELAY = 4
+"""Most empty frames with which an AVI file begins, for the delay of an encoder that reorders frames."""
 _RATES = (5, 6, 7.5, 8, 10, 12, 12.5, 15, 16, 18, 20, 24_000 / 1001, 24, 25, 30_000 / 1001, 30, 48, 50, 60_000 / 1001, 60,
           90, 100, 120)  # fmt: skip
 _HIGHEST_RATE = 240
@@ -93,7 +94,7 @@ def scan_times(container: InputContainer, stream: VideoStream, path: Path) -> Fr
         return FrameTimes(np.arange(count), 1 / rate, 1, is_counted=True)
     dated.sort()
     ticks = np.array([tick for tick, _ in dated], np.int64)
-    if is_avi and len(ticks) > 1 and 0 < (delay := int(ticks[1] - ticks[0]) - 1) <= _LONGEST_DELAY:
+    if is_avi and len(ticks) > 1 and 0 < (delay := int(ticks[1] - ticks[0]) - 1) <= LONGEST_DELAY:
         # encoders that reorder frames fill the time of their delay with empty ones
         ticks[1:] -= delay
     return FrameTimes(ticks, stream.time_base, dated[-1][1], is_counted=is_avi)

@@ -27,7 +27,7 @@ class Tolerance:
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    "rounding": Tolerance(0.003, "s", "Matroska, WebM and FLV state times in whole milliseconds, start and end of a block each."),
+    "rounding": Tolerance(0.003, "s", "Matroska, WebM and FLV state times in whole milliseconds, of start and end."),
     "jitter": Tolerance(
         0.010,
         "s",

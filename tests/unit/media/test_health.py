@@ -12,8 +12,8 @@ import pytest
 
 from mova.lab.faults import INJECTORS
 from mova.media.clip import Clip
-from mova.media.health.gate import KINDS as FAULT_KINDS
 from mova.media.health.files import check_file
+from mova.media.health.gate import KINDS as FAULT_KINDS
 from mova.media.health.gate import Fault, Health, check_arrays, check_clip, next_remedy
 from mova.scenes.kinds import KINDS
 from mova.scenes.world import render, sample_scripts, write_script

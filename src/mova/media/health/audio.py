@@ -103,7 +103,7 @@ def find_pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Find
 def find_silence(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Finding]:
     """Find silent audio, a silent channel of stereo, or a stretch of digital silence that begins abruptly.
 
-    Of more than two channels some may be silent: few films use each surround, or the low frequency channel, all the time.
+    Of more than two channels some may be silent: a surround or the low frequency channel is not used all the time.
     """
     peaks = np.abs(audio).max(axis=1)
     quiet = 10.0 ** (limits.silent_db / 20.0)

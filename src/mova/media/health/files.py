@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mova.media.decode import AudioStream, FrameStream
 from mova.media.health.audio import AudioLimits
 from mova.media.health.gate import Fault, Health, find_in_audio, find_in_video, find_length, to_faults
-from mova.media.health.video import Finding, VideoLimits, pooled_size
+from mova.media.health.video import Finding, VideoLimits, measure_pool
 from mova.media.probe import probe
 
 # A piece of video takes about twice as much memory as its pooled frames; what is shorter is checked as a whole
@@ -64,7 +64,7 @@ def check_file(path: str | Path) -> Health:
 def _check_frames(video: FrameStream, limits: VideoLimits) -> list[Finding]:
     frames = iter(video)
     first = next(frames)
-    _, height, width = pooled_size(first.shape)
+    _, height, width = measure_pool(first.shape)
     longest = max(_SHARED_FRAMES + 1, min(_PIECE_FRAMES, _PIECE_BYTES // (height * width * 12)))
     num_pieces = -(-video.num_frames // longest)
     edges = [round(video.num_frames * index / num_pieces) for index in range(num_pieces + 1)]

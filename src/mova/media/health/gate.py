@@ -201,9 +201,7 @@ def _remedies_for(fault: Fault) -> tuple[Remedy, ...]:
     return (*_DECODING.get(fault.kind, _ANY_DECODING), *rerolls[fault.modality])
 
 
-def find_in_video(
-    frames: Iterable[npt.NDArray[Any]], fps: float, limits: VideoLimits, *, num_frames: int
-) -> list[Finding]:
+def find_in_video(frames: Iterable[npt.NDArray[Any]], fps: float, limits: VideoLimits, *, num_frames: int) -> list[Finding]:
     """Run all detectors of the video.
 
     Args:

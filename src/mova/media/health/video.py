@@ -111,7 +111,7 @@ def pool_video(
     scale = np.float32(1.0)
     for index, frame in enumerate(frames):
         if index == 0:
-            pool, height, width = pooled_size(frame.shape)
+            pool, height, width = measure_pool(frame.shape)
             scale = np.float32(1.0 if frame.dtype == np.uint8 else 255.0)
             colour = np.empty((num_frames, height, width, 3), np.float32)
             mean = np.zeros(frame.shape[:2], np.float32)
@@ -125,7 +125,7 @@ def pool_video(
     return PooledVideo(colour, colour @ _LUMA, mean * (scale / -(-num_frames // step)), fps)
 
 
-def pooled_size(shape: Sequence[int]) -> tuple[int, int, int]:
+def measure_pool(shape: Sequence[int]) -> tuple[int, int, int]:
     """Return how many pixels of a side are pooled into one, and the height and width that result."""
     pool = max(1, min(shape[:2]) // _SHORT_SIDE)
     return pool, shape[0] // pool, shape[1] // pool
