@@ -11,14 +11,15 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context, set_forkserver_preload
+from multiprocessing import get_all_start_methods, get_context, parent_process, set_forkserver_preload
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,15 @@ from mova.timeline import Timeline, samples_in_frames
 
 
 def exit_with_parent() -> None:
-    """End this process soon after its parent is gone: a killed run must not leave workers that hold the cores."""
-    parent = os.getppid()  # the server that forked it ends with the run
+    """End this worker as soon as the process that asked for it is gone: a killed run must not leave what holds the cores."""
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
+    def watch(parent: BaseProcess) -> None:
+        wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    parent = parent_process()  # not that of getppid: workers are forked by a server, which lives as long as any of them
+    assert parent is not None, "only a worker has such a process"
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
 WORKER_IMPORTS = (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from mova.data.shards import World, open_shards, render_arrays, render_shards, scripts_in, shard_folder
@@ -49,3 +53,33 @@ def test_an_unfinished_shard_is_not_opened_and_the_next_run_removes_it(folder: P
     assert len(open_shards(folder)) == 2
     render_shards(folder, seed=3, num_clips=6, clips_per_shard=4, world=WORLD, processes=1)
     assert not unfinished.exists() and len(open_shards(folder)) == 2
+
+
+KILLED = """
+import os, signal, time
+from mova.data.shards import worker_pool
+if __name__ == "__main__":
+    pool = worker_pool(2)
+    sleeping = [pool.submit(time.sleep, 600) for _ in range(2)]
+    print(*pool._processes, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_workers_of_a_killed_run_end_too(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
+    with subprocess.Popen([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        workers = [int(number) for number in run.stdout.readline().split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60.0
+    while any(_is_alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_is_alive(worker) for worker in workers)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
