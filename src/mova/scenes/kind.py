@@ -19,8 +19,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from mova.scenes.raster import Colour, Exposure, View
-from mova.scenes.script import Attributes, Image, Plan, Script, Value, generator
+from mova.scenes.raster import Colour, Exposure, View, shine
+from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, generator
 from mova.scenes.waves import Band, Signal, Window
 
 Found = TypeVar("Found")
@@ -69,6 +69,24 @@ Sound = Callable[[Script, int, int], Sequence[Source]]
 def each_event(voice: Voice) -> Sound:
     """The sound of a kind whose every event is one hit: a source for each that sounds inside the clip."""
     return partial(_each_event, voice=voice)
+
+
+def light_up(
+    frames: Image, dark: Image, bright: Callable[[str], Image], events: Sequence[Event], exposure: Exposure, decay_s: float
+) -> None:
+    """Light what is named by the label of each event, in place, by the exact mean of its flashes.
+
+    Args:
+        frames: ``[T, H, W, 3]``, made from ``dark``.
+        dark: ``[H, W, 3]`` picture with no light.
+        bright: Label to the picture in which its light is full.
+        events: Events in order of time.
+        exposure: When each frame's shutter is open.
+        decay_s: Time constant of the fading, in seconds.
+    """
+    for label in dict.fromkeys(event.label for event in events):
+        own = [event for event in events if event.label == label]
+        shine(frames, dark, bright(label), exposure.flash([e.time_s for e in own], [e.strength for e in own], decay_s))
 
 
 def look_up(table: Mapping[str, Found], label: str, what: str) -> Found:

@@ -110,12 +110,10 @@ class Disc:
     radius: float
 
     def box(self) -> Box4:
-        """See :class:`Shape`."""
         (x, y), r = self.centre, self.radius
         return x - r, y - r, x + r, y + r
 
     def distance(self, x: Array, y: Array) -> Array:
-        """See :class:`Shape`."""
         dx, dy = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
         away: Array = np.sqrt(dx * dx + dy * dy) - np.float32(self.radius)
         return away
@@ -130,12 +128,10 @@ class Ellipse:
     ry: float
 
     def box(self) -> Box4:
-        """See :class:`Shape`."""
         x, y = self.centre
         return x - self.rx, y - self.ry, x + self.rx, y + self.ry
 
     def distance(self, x: Array, y: Array) -> Array:
-        """See :class:`Shape`."""
         rx, ry = np.float32(max(self.rx, 1e-3)), np.float32(max(self.ry, 1e-3))
         dx, dy = (x - np.float32(self.centre[0])) / rx, (y - np.float32(self.centre[1])) / ry
         inside = np.sqrt(dx * dx + dy * dy)
@@ -156,11 +152,9 @@ class Box:
     round: float = 0.0
 
     def box(self) -> Box4:
-        """See :class:`Shape`."""
         return self.left, self.top, self.right, self.bottom
 
     def distance(self, x: Array, y: Array) -> Array:
-        """See :class:`Shape`."""
         half_w, half_h = (self.right - self.left) / 2, (self.bottom - self.top) / 2
         corner = min(self.round, half_w, half_h)
         dx = np.abs(x - np.float32(self.left + half_w)) - np.float32(half_w - corner)
@@ -179,12 +173,10 @@ class Capsule:
     radius: float
 
     def box(self) -> Box4:
-        """See :class:`Shape`."""
         (ax, ay), (bx, by), r = self.start, self.end, self.radius
         return min(ax, bx) - r, min(ay, by) - r, max(ax, bx) + r, max(ay, by) + r
 
     def distance(self, x: Array, y: Array) -> Array:
-        """See :class:`Shape`."""
         (ax, ay), (bx, by) = self.start, self.end
         ex, ey = np.float32(bx - ax), np.float32(by - ay)
         px, py = x - np.float32(ax), y - np.float32(ay)
@@ -201,12 +193,10 @@ class Polygon:
     points: tuple[tuple[float, float], ...]
 
     def box(self) -> Box4:
-        """See :class:`Shape`."""
         xs, ys = [point[0] for point in self.points], [point[1] for point in self.points]
         return min(xs), min(ys), max(xs), max(ys)
 
     def distance(self, x: Array, y: Array) -> Array:
-        """See :class:`Shape`."""
         nearest = np.full(np.broadcast_shapes(x.shape, y.shape), np.inf, dtype=np.float32)
         inside = np.zeros(nearest.shape, dtype=bool)
         for (ax, ay), (bx, by) in zip(self.points, (*self.points[1:], self.points[0]), strict=True):
@@ -229,12 +219,11 @@ class Overlap:
     second: Shape
 
     def box(self) -> Box4:
-        """See :class:`Shape`."""
         a, b = self.first.box(), self.second.box()
         return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
     def distance(self, x: Array, y: Array) -> Array:
-        """See :class:`Shape`; a lower bound outside, exact on the edge."""
+        # a lower bound outside, exact on the edge
         common: Array = np.maximum(self.first.distance(x, y), self.second.distance(x, y))
         return common
 
@@ -305,6 +294,14 @@ def shine(frames: Array, dark: Array, bright: Array, light: NDArray[np.float64])
     gain = bright[top:bottom, left:right] - dark[top:bottom, left:right]
     for index in np.flatnonzero(light > 1e-4):
         frames[index, top:bottom, left:right] += np.float32(light[index]) * gain
+
+
+def to_bytes(frames: Array) -> NDArray[np.uint8]:
+    """Float frames in 0..1 as uint8, rounded; ``frames`` are used up."""
+    frames *= np.float32(255.0)
+    frames += np.float32(0.5)
+    np.clip(frames, 0.0, 255.0, out=frames)
+    return frames.astype(np.uint8)
 
 
 def sparkle(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -203,8 +203,8 @@ def parse_sequence(given: Value, items: Sequence[str], field: str) -> tuple[str,
     return tuple(lookup[word.lower()] for word in words)
 
 
-def pick_sequence(rng: np.random.Generator, seconds: float, pinned: Attributes, items: Sequence[str]) -> tuple[int, str]:
-    """The attributes ``count`` and ``sequence`` of a kind whose events are items in order.
+def pick_sequence(rng: np.random.Generator, seconds: float, pinned: Attributes, items: Sequence[str]) -> Attributes:
+    """The attributes ``sequence`` and ``count`` of a kind whose events are items in order.
 
     Raises:
         RequestError: If the pinned sequence and count disagree, or the sequence does not fit in the clip.
@@ -213,7 +213,7 @@ def pick_sequence(rng: np.random.Generator, seconds: float, pinned: Attributes, 
     count = pick_count(rng, seconds, pinned, low=2, high=4, capacity=fits)
     drawn = [items[int(index)] for index in rng.integers(len(items), size=MAX_COUNT)]
     if "sequence" not in pinned:
-        return count, " ".join(drawn[:count])
+        return {"sequence": " ".join(drawn[:count]), "count": count}
     sequence = parse_sequence(pinned["sequence"], items, "sequence")
     if "count" in pinned and pinned["count"] != len(sequence):
         raise RequestError(f"count is {pinned['count']} but sequence has {len(sequence)} items.", "Give only the sequence.")
@@ -222,4 +222,16 @@ def pick_sequence(rng: np.random.Generator, seconds: float, pinned: Attributes, 
             f"sequence has {len(sequence)} items; {min(fits, MAX_COUNT)} fit in {seconds:g} s.",
             "Shorten it, or ask for a longer clip.",
         )
-    return len(sequence), " ".join(sequence)
+    return {"sequence": " ".join(sequence), "count": len(sequence)}
+
+
+def sequence_events(
+    rng: np.random.Generator, attributes: Attributes, seconds: float, kind: str, place: Callable[[str], tuple[float, float]]
+) -> tuple[Event, ...]:
+    """An event for each item of the attribute ``sequence``: at an irregular time, at the item's place, labelled by the item."""
+    items = str(attributes["sequence"]).split()
+    times, strengths = irregular_times(rng, len(items), seconds), rng.uniform(0.7, 1.0, size=len(items))
+    return tuple(
+        Event(time, time, kind, item, place(item), float(strength))
+        for time, item, strength in zip(times, items, strengths, strict=True)
+    )

@@ -24,7 +24,7 @@ from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.scenes.kind import Kind, Noise, write_caption
 from mova.scenes.kinds import KINDS, definition_of, find_kind
-from mova.scenes.raster import Exposure, View
+from mova.scenes.raster import Exposure, View, to_bytes
 from mova.scenes.script import DEFAULT_SECONDS, MIN_SECONDS, Attributes, Script, Value, generator, nearest_hint
 from mova.scenes.waves import Signal, Window, band_noise
 from mova.timeline import Number, exact_fps, samples_in_frames
@@ -113,11 +113,7 @@ def draw(
     if not 0.0 < shutter <= 1.0:
         raise RequestError(f"shutter must be above 0 and at most 1; got {shutter}.")
     exposure = Exposure(float(exact_fps(fps)), num_frames, shutter, subframes)
-    frames = definition_of(script).draw(script, View(width, height), exposure)
-    frames *= np.float32(255.0)
-    frames += np.float32(0.5)
-    np.clip(frames, 0.0, 255.0, out=frames)
-    return frames.astype(np.uint8)
+    return to_bytes(definition_of(script).draw(script, View(width, height), exposure))
 
 
 def render(

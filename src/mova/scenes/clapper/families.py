@@ -24,7 +24,7 @@ from mova.scenes.clapper.plans import Plan
 from mova.scenes.clapper.scene import FPS_RANGE, SUBFRAMES, ClapperScene, Rules
 from mova.scenes.clapper.stages import scrape
 from mova.scenes.kinds import KINDS
-from mova.scenes.raster import Exposure, View
+from mova.scenes.raster import Exposure, View, to_bytes
 from mova.scenes.script import Image, Script, generator, nearest_hint
 from mova.scenes.world import SAMPLE_RATES, synthesise
 from mova.timeline import Number, exact_fps, frames_in_seconds, samples_in_frames
@@ -151,11 +151,7 @@ def render_scene(
 def draw_scene(scene: ClapperScene, *, width: int, height: int) -> NDArray[np.uint8]:
     """The picture of a scene alone, ``[T, H, W, 3]`` uint8, each frame the mean of ``SUBFRAMES`` positions."""
     exposure = Exposure(float(scene.fps), scene.num_frames, scene.shutter, SUBFRAMES)
-    frames = _DRAWINGS[scene.picture.kind](scene.picture, View(width, height), exposure)
-    frames *= np.float32(255.0)
-    frames += np.float32(0.5)
-    np.clip(frames, 0.0, 255.0, out=frames)
-    return frames.astype(np.uint8)
+    return to_bytes(_DRAWINGS[scene.picture.kind](scene.picture, View(width, height), exposure))
 
 
 _DRAWINGS: Mapping[str, Callable[[Script, View, Exposure], Image]] = {

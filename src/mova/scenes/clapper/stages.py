@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from mova.scenes.kind import ROOM
 from mova.scenes.raster import BLACK, COLOURS, WALLS, WHITE, Box, Disc, Exposure, View, gradient, mix, paint, repeat, shine
 from mova.scenes.script import Image, Script, generator
 from mova.scenes.waves import Band, Window, band_noise
@@ -174,7 +175,6 @@ def _rail(view: View, wall: int) -> Image:
 
 _BAND = Band(500.0, 4500.0, 2, 1)
 _LEVEL = 0.13  # RMS at 1.5 lengths per second
-_ROOM = (10.0 ** (-66.0 / 20.0), Band(60.0, 6000.0, 1, 1))
 
 
 def scrape(script: Script, *, sample_rate: int, num_samples: int, channels: int = 1) -> npt.NDArray[np.float32]:
@@ -193,6 +193,6 @@ def scrape(script: Script, *, sample_rate: int, num_samples: int, channels: int 
     assert isinstance(motion, StrokeMotion)
     window = Window(0, num_samples, 0.0, sample_rate)
     noise = band_noise(window, _BAND, generator("scrape", script.seed, "noise"))
-    room = _ROOM[0] * band_noise(window, _ROOM[1], generator("scrape", script.seed, "room"))
+    room = ROOM.rms * band_noise(window, ROOM.band, generator("scrape", script.seed, "room"))
     audio = _LEVEL / 1.5 * motion.speed(window.times_s) * noise + room
     return np.repeat(np.tanh(audio)[None].astype(np.float32), channels, axis=0)

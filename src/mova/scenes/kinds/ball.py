@@ -50,6 +50,8 @@ FLOORS = ("wood", "metal", "glass", "stone")
 FLOOR_Y = 0.80
 DROP_HEIGHTS = (0.12, 0.50)
 OUTLINE = 0.014
+Way = tuple[float, float, tuple[float, ...]]
+"""Gravity, time of release, and impacts with the one after the clip as the last."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
     if attributes["number"] == 2:
         flights = _two_flights(rng, attributes, seconds, radius)
     else:
-        gravity, release, impacts = _bounces(rng, count, seconds)
-        flights = (_place(rng, str(attributes["colour"]), gravity, release, impacts, (radius, 1 - radius), seconds),)
+        flights = (_place(rng, str(attributes["colour"]), _bounces(rng, count, seconds), (radius, 1 - radius), seconds),)
     speeds = [
         (time, flight.x + flight.drift * (time - flight.impacts_s[0]), speed)
         for flight in flights
@@ -179,23 +180,18 @@ def _impact_speeds(flight: Flight) -> list[float]:
 
 
 def _bounces(
-    rng: np.random.Generator,
-    count: int,
-    seconds: float,
-    *,
-    restitutions: tuple[float, float] = (0.6, 0.85),
-    hang_s: float = 0.25,
-) -> tuple[float, float, tuple[float, ...]]:
-    """Gravity, release and impacts (the one after the clip last) of a ball seen to bounce ``count`` times.
+    rng: np.random.Generator, count: int, seconds: float, *, give: tuple[float, float] = (0.6, 0.85), hang_s: float = 0.25
+) -> Way:
+    """The way of a ball seen to bounce ``count`` times.
 
     A fall of ``f`` seconds is followed by flights of ``2 f e, 2 f e^2, ...``. Among many draws of gravity,
-    drop height and restitution ``e``, keep those whose flights can be laid over the clip with no impact in
+    drop height and restitution ``e`` (within ``give``), keep those whose flights can be laid over the clip with no impact in
     its margins; prefer those that hang no longer than ``hang_s`` before they fall.
     """
     draws = rng.uniform(size=(1024, 3))
     gravity = 4.0 + 5.0 * draws[:, 0]
     fall = np.sqrt(2 * (DROP_HEIGHTS[0] + (DROP_HEIGHTS[1] - DROP_HEIGHTS[0]) * draws[:, 1]) / gravity)
-    bounce = restitutions[0] + (restitutions[1] - restitutions[0]) * draws[:, 2]
+    bounce = give[0] + (give[1] - give[0]) * draws[:, 2]
     flights = 2 * fall[:, None] * bounce[:, None] ** np.arange(1, count + 1)
     before_last, until_next = flights[:, :-1].sum(axis=1), flights.sum(axis=1)
     earliest = np.maximum(FIRST_EVENT_S, seconds - until_next + 0.02)
@@ -205,9 +201,9 @@ def _bounces(
     where, shares = rng.uniform(size=2)
     usable = np.flatnonzero(prompt if prompt.any() else fits)
     if usable.size == 0:
-        if restitutions[1] >= 0.99:
+        if give[1] >= 0.99:
             raise RequestError(f"a ball cannot bounce {count} times in {seconds:g} s.", "Ask for fewer, or for a longer clip.")
-        return _bounces(rng, count, seconds, restitutions=(0.8, 0.99), hang_s=hang_s)
+        return _bounces(rng, count, seconds, give=(0.8, 0.99), hang_s=hang_s)
     best = usable[int(where * usable.size)]
     latest_prompt = max(earliest[best], min(latest[best], fall[best] + hang_s))
     first = float(earliest[best] + shares * (latest_prompt - earliest[best]))
@@ -215,16 +211,9 @@ def _bounces(
     return float(gravity[best]), first - float(fall[best]), tuple(float(time) for time in impacts)
 
 
-def _place(
-    rng: np.random.Generator,
-    colour: str,
-    gravity: float,
-    release: float,
-    impacts: tuple[float, ...],
-    lane: tuple[float, float],
-    seconds: float,
-) -> Flight:
+def _place(rng: np.random.Generator, colour: str, way: Way, lane: tuple[float, float], seconds: float) -> Flight:
     """A slow drift that stays in the lane ``(left, right)`` from the first frame to the last."""
+    gravity, release, impacts = way
     first = impacts[0]
     drift = float(rng.uniform(-0.12, 0.12))
     reach = (drift * (max(0.0, release) - first), drift * (seconds - first))
@@ -244,12 +233,12 @@ def _two_flights(rng: np.random.Generator, attributes: Attributes, seconds: floa
         # a little patience, then an odd pair of balls, finds room where ordinary ones meet the floor together
         hang_s = 0.25 if attempt < 40 else 0.6 if attempt < 200 else 1.5
         bounce = (0.6, 0.85) if attempt < 200 else (0.4, 0.95)
-        ways = [_bounces(rng, part, seconds, restitutions=bounce, hang_s=hang_s) for part in parts]
+        ways = [_bounces(rng, part, seconds, give=bounce, hang_s=hang_s) for part in parts]
         merged = np.sort(np.concatenate([np.asarray(way[2][:-1]) for way in ways]))
         if merged.size < 2 or float(np.diff(merged).min()) >= MIN_GAP_S:
             lanes = ((radius, 0.49 - radius), (0.51 + radius, 1 - radius))
             names = (str(attributes["colour"]), str(attributes["colour2"]))
-            return tuple(_place(rng, name, *way, lane, seconds) for name, way, lane in zip(names, ways, lanes, strict=True))
+            return tuple(_place(rng, name, way, lane, seconds) for name, way, lane in zip(names, ways, lanes, strict=True))
     raise RequestError(
         f"two balls cannot bounce {count} times in {seconds:g} s without meeting the floor together.",
         "Ask for fewer, or for a longer clip.",
@@ -320,11 +309,7 @@ def phrases(given: Mapping[str, Value]) -> Phrases:
 
 
 def voice(hit: Hit) -> tuple[int, Signal]:
-    """A ball on wood, metal, glass or stone; a harder hit is louder and brighter, a small ball higher.
-
-    Returns:
-        First sample and ``[N]`` samples, as every voice does.
-    """
+    """A ball on wood, metal, glass or stone; a harder hit is louder and brighter, a small ball higher."""
     floor = look_up(_SOUNDS, hit.label, "floor material")
     window = hit.window(8.0 * max(floor.decays_s))
     frequencies = np.asarray(floor.frequencies_hz)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.scenes.kind import Hit, Kind, Light, Phrases, ReadingHints, counted, each_event, look_up, times
+from mova.scenes.kind import Hit, Kind, Light, Phrases, ReadingHints, counted, each_event, light_up, look_up, times
 from mova.scenes.raster import (
     BLACK,
     COLOURS,
@@ -24,13 +24,14 @@ from mova.scenes.raster import (
     mix,
     paint,
     repeat,
-    shine,
 )
-from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, irregular_times, pick_sequence
+from mova.scenes.script import Attributes, Image, Plan, Script, Value, pick_sequence, sequence_events
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, glide, strike, together
 
 PADS = ("red", "yellow", "green", "blue")
 PLACES = {"red": (0.28, 0.28), "yellow": (0.72, 0.28), "green": (0.28, 0.72), "blue": (0.72, 0.72)}
+DARK = {pad: mix(COLOURS[pad], BLACK, 0.45) for pad in PADS}
+BRIGHT = {pad: mix(COLOURS[pad], WHITE, 0.45) for pad in PADS}
 HALF_PAD = 0.19
 DECAY_S = 0.15
 LIFT = 0.16
@@ -46,21 +47,14 @@ class DrumMotion:
 
 def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
     """Attributes ``sequence`` and ``count``."""
-    count, sequence = pick_sequence(rng, seconds, pinned, PADS)
-    return {"sequence": sequence, "count": count}
+    return pick_sequence(rng, seconds, pinned, PADS)
 
 
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
     """Hits at irregular times."""
     shift = (float(rng.uniform(-0.02, 0.02)), float(rng.uniform(-0.02, 0.02)))
     wall = int(rng.integers(len(WALLS)))
-    pads = str(attributes["sequence"]).split()
-    times = irregular_times(rng, len(pads), seconds)
-    strengths = rng.uniform(0.7, 1.0, size=len(pads))
-    events = tuple(
-        Event(time, time, "hit", pad, _place(pad, shift), float(strength))
-        for time, pad, strength in zip(times, pads, strengths, strict=True)
-    )
+    events = sequence_events(rng, attributes, seconds, "hit", lambda pad: _place(pad, shift))
     return Plan(events, DrumMotion(shift, wall))
 
 
@@ -70,15 +64,15 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     assert isinstance(motion, DrumMotion)
     dark = gradient(view, *(mix(colour, BLACK, 0.55) for colour in WALLS[motion.wall]))
     for pad in PADS:
-        _paint_pad(dark, view, _place(pad, motion.shift), mix(COLOURS[pad], BLACK, 0.45))
+        _paint_pad(dark, view, _place(pad, motion.shift), DARK[pad])
     frames = repeat(dark, exposure.num_frames)
-    for pad in PADS:
-        hits = [event for event in script.events if event.label == pad]
-        if hits:
-            bright = dark.copy()
-            _paint_pad(bright, view, _place(pad, motion.shift), mix(COLOURS[pad], WHITE, 0.45))
-            light = exposure.flash([hit.time_s for hit in hits], [hit.strength for hit in hits], DECAY_S)
-            shine(frames, dark, bright, light)
+
+    def bright(pad: str) -> Image:
+        picture = dark.copy()
+        _paint_pad(picture, view, _place(pad, motion.shift), BRIGHT[pad])
+        return picture
+
+    light_up(frames, dark, bright, script.events, exposure, DECAY_S)
     _draw_mallet(frames, script, view, exposure)
     return frames
 
@@ -174,14 +168,12 @@ def _tom(hit: Hit) -> Signal:
 _DRUMS = {"red": _kick, "yellow": _hi_hat, "green": _snare, "blue": _tom}
 
 
-def _lights() -> tuple[Light, ...]:
-    """The inner part of every pad; the mallet covers less than half of it."""
-    half = 0.6 * HALF_PAD
-    found = []
-    for pad, (x, y) in PLACES.items():
-        dark, bright = mix(COLOURS[pad], BLACK, 0.45), mix(COLOURS[pad], WHITE, 0.45)
-        found.append(Light((x - half, y - half, x + half, y + half), dark, bright, DECAY_S, pad))
-    return tuple(found)
+_INNER = 0.6 * HALF_PAD
+# the inner part of every pad: the mallet covers less than half of it
+_LIGHTS = tuple(
+    Light((x - _INNER, y - _INNER, x + _INNER, y + _INNER), DARK[pad], BRIGHT[pad], DECAY_S, pad)
+    for pad, (x, y) in PLACES.items()
+)
 
 
 KIND = Kind(
@@ -196,5 +188,5 @@ KIND = Kind(
     sound=each_event(voice),
     phrases=phrases,
     example_captions=("drum pads are hit: red, blue, red", "a mallet strikes the yellow, green drum pads"),
-    reading=ReadingHints(lights=_lights(), heard_labels=PADS),
+    reading=ReadingHints(lights=_LIGHTS, heard_labels=PADS),
 )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mova.scenes.kind import Hit, Kind, Light, Phrases, ReadingHints, counted, each_event, look_up, times
-from mova.scenes.raster import BLACK, WALLS, WHITE, Box, Colour, Exposure, View, gradient, mix, paint, repeat, shine
-from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, irregular_times, pick_sequence
+from mova.scenes.kind import Hit, Kind, Light, Phrases, ReadingHints, counted, each_event, light_up, look_up, times
+from mova.scenes.raster import BLACK, WALLS, WHITE, Box, Colour, Exposure, View, gradient, mix, paint, repeat
+from mova.scenes.script import Attributes, Image, Plan, Script, Value, pick_sequence, sequence_events
 from mova.scenes.waves import BRIEF_HZ, Band, Signal, band_noise, damped_modes, strike, together
 
 NOTES = ("C", "D", "E", "F", "G", "A", "B")
@@ -40,20 +40,13 @@ class PianoMotion:
 
 def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attributes:
     """Attributes ``sequence`` and ``count``."""
-    count, sequence = pick_sequence(rng, seconds, pinned, NOTES)
-    return {"sequence": sequence, "count": count}
+    return pick_sequence(rng, seconds, pinned, NOTES)
 
 
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
     """Notes at irregular times."""
     shift_y, wall = float(rng.uniform(-0.03, 0.03)), int(rng.integers(len(WALLS)))
-    notes = str(attributes["sequence"]).split()
-    times = irregular_times(rng, len(notes), seconds)
-    strengths = rng.uniform(0.7, 1.0, size=len(notes))
-    events = tuple(
-        Event(time, time, "note", note, _place(note, shift_y), float(strength))
-        for time, note, strength in zip(times, notes, strengths, strict=True)
-    )
+    events = sequence_events(rng, attributes, seconds, "note", lambda note: _place(note, shift_y))
     return Plan(events, PianoMotion(shift_y, wall))
 
 
@@ -63,17 +56,12 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     assert isinstance(motion, PianoMotion)
     dark = _keyboard(view, motion, pressed=None)
     frames = repeat(dark, exposure.num_frames)
-    for note in NOTES:
-        presses = [event for event in script.events if event.label == note]
-        if presses:
-            light = exposure.flash([p.time_s for p in presses], [p.strength for p in presses], DECAY_S)
-            shine(frames, dark, _keyboard(view, motion, pressed=note), light)
+    light_up(frames, dark, lambda note: _keyboard(view, motion, pressed=note), script.events, exposure, DECAY_S)
     return frames
 
 
 def _place(note: str, shift_y: float) -> tuple[float, float]:
-    key_width = (RIGHT - LEFT) / len(NOTES)
-    return LEFT + (NOTES.index(note) + 0.5) * key_width, TOP + 0.75 * (BOTTOM - TOP) + shift_y
+    return LEFT + (NOTES.index(note) + 0.5) * _WIDTH, TOP + 0.75 * (BOTTOM - TOP) + shift_y
 
 
 def _keyboard(view: View, motion: PianoMotion, *, pressed: str | None) -> Image:
@@ -136,14 +124,12 @@ def voice(hit: Hit) -> tuple[int, Signal]:
 _SEMITONES_ABOVE_A4 = {"C": 3, "D": 5, "E": 7, "F": 8, "G": 10, "A": 12, "B": 14}
 
 
-def _lights() -> tuple[Light, ...]:
-    """Every key below the black ones and above its lip, wherever the keys are shifted to."""
-    width = (RIGHT - LEFT) / len(NOTES)
-    lefts = {note: LEFT + index * width for index, note in enumerate(NOTES)}
-    return tuple(
-        Light((left + 0.25 * width, 0.67, left + 0.75 * width, 0.78), IVORY, LIGHTS[note], DECAY_S, note)
-        for note, left in lefts.items()
-    )
+_WIDTH = (RIGHT - LEFT) / len(NOTES)
+# every key below the black ones and above its lip, wherever the keys are shifted to
+_LIGHTS = tuple(
+    Light((left + 0.25 * _WIDTH, 0.67, left + 0.75 * _WIDTH, 0.78), IVORY, LIGHTS[note], DECAY_S, note)
+    for note, left in ((note, LEFT + index * _WIDTH) for index, note in enumerate(NOTES))
+)
 
 
 KIND = Kind(
@@ -158,5 +144,5 @@ KIND = Kind(
     sound=each_event(voice),
     phrases=phrases,
     example_captions=("someone plays the piano keys c, e, g", "piano notes: a, b"),
-    reading=ReadingHints(lights=_lights(), heard_labels=NOTES, low_hz=400.0),
+    reading=ReadingHints(lights=_LIGHTS, heard_labels=NOTES, low_hz=400.0),
 )
