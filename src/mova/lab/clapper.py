@@ -12,11 +12,10 @@ from mova.lab.adherence.counterfactual import (
     Counterfactual,
     counterfactual_scenes,
     counterfactual_scripts,
-    directional_accuracy,
     judge_pair,
 )
 from mova.lab.adherence.judge import Verdict, adherence_floors, judge, score_adherence
-from mova.lab.numbers import Number
+from mova.lab.numbers import Number, directional_accuracy
 from mova.lab.read.events import Detection, Reading
 from mova.lab.read.readers import read_all, read_events
 from mova.lab.selftest import Check, self_test

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
+CHANCE = 0.5
+"""Share of right directions that guessing reaches."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,36 @@ def average(
         )
         for name, values in columns.items()
     }
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of the pairs in which a quantity moves the right way.
+
+    Args:
+        value: The share.
+        interval: 95 %, Wilson 1927.
+        num_pairs: Pairs.
+        chance: Share that guessing reaches.
+    """
+
+    value: float
+    interval: Interval
+    num_pairs: int
+    chance: float = CHANCE
+
+
+def directional_accuracy(outcomes: Sequence[Mapping[str, bool]]) -> dict[str, Accuracy]:
+    """Share of right directions, by name, over the pairs that have it.
+
+    Args:
+        outcomes: Outcome of every pair, from :mod:`mova.lab.adherence.counterfactual`.
+    """
+    found = {}
+    for name, column in columns_of(outcomes).items():
+        low, high = binomtest(int(sum(column)), len(column)).proportion_ci(method="wilson")
+        found[name] = Accuracy(sum(column) / len(column), (float(low), float(high)), len(column))
+    return found
 
 
 def columns_of(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

@@ -12,11 +12,11 @@ from mova.lab.adherence.counterfactual import (
     Measures,
     counterfactual_scenes,
     counterfactual_scripts,
-    directional_accuracy,
     judge_pair,
     measure_quantities,
     moves,
 )
+from mova.lab.numbers import directional_accuracy
 from mova.lab.read.audio_events import hear
 from mova.lab.read.events import Reading
 from mova.lab.read.readers import read_all

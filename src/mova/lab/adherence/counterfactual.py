@@ -18,11 +18,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from mova.errors import RequestError
 from mova.lab.adherence.physics import loudness_db
-from mova.lab.numbers import Interval, median
+from mova.lab.numbers import median
 from mova.lab.read.attributes import COLOURED
 from mova.lab.read.events import Reading
 from mova.lab.read.readers import read_all
@@ -36,7 +35,6 @@ from mova.scenes.world import write_script
 from mova.timeline import Number
 
 Scene = TypeVar("Scene")
-CHANCE = 0.5
 HIGHER = 1.6
 """How many times as high the higher drop is."""
 
@@ -71,23 +69,6 @@ class Measures:
 
     values: Mapping[str, float]
     colours: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of the pairs in which a quantity moves the right way.
-
-    Args:
-        value: The share.
-        interval: 95 %, Wilson 1927.
-        num_pairs: Pairs.
-        chance: Share that guessing reaches.
-    """
-
-    value: float
-    interval: Interval
-    num_pairs: int
-    chance: float = CHANCE
 
 
 def counterfactual_scripts(script: Script) -> list[Counterfactual[Script]]:
@@ -185,20 +166,6 @@ def moves(pair: Counterfactual[Scene], first: Measures, second: Measures) -> dic
             row["colour"] = float(after in one.colours) - float(before in one.colours)
     changes = {name: sign * (values[1][name] - values[0][name]) for name, sign in pair.directions.items()}
     return {pair.name if name == pair.name else f"{pair.name}_{name}": bool(change > 0.0) for name, change in changes.items()}
-
-
-def directional_accuracy(outcomes: Sequence[Mapping[str, bool]]) -> dict[str, Accuracy]:
-    """Share of right directions, by name, over the pairs that have it.
-
-    Args:
-        outcomes: Outcome of every pair, from :func:`judge_pair` or :func:`moves`.
-    """
-    found = {}
-    for name in dict.fromkeys(name for row in outcomes for name in row):
-        column = [row[name] for row in outcomes if name in row]
-        interval = binomtest(sum(column), len(column)).proportion_ci(method="wilson")
-        found[name] = Accuracy(sum(column) / len(column), (float(interval.low), float(interval.high)), len(column))
-    return found
 
 
 @dataclass(frozen=True)

@@ -97,17 +97,19 @@ def clip_rows(maker: ModelSpec, jobs: Sequence[ClipJob], *, measures: Sequence[M
 
         torch.set_num_threads(1)  # the processes share the cores
     model, track = _loaded(maker.model, maker.device), jobs[0].track
-    if track == COUNTERFACTUAL:
-        return pair_rows(model, jobs, maker)
-    if track == CONTROLS:
-        return control_rows(model, jobs, maker)
     began = time.monotonic()
     clips = _codec_clips(model, jobs) if track == FLOOR else make_clips(model, jobs, steps=maker.steps)
+    others = make_clips(model, _second_jobs(jobs), steps=maker.steps) if track == COUNTERFACTUAL else clips
     seconds_taken = (time.monotonic() - began) / len(jobs)
     rows = []
-    for job, clip in zip(jobs, clips, strict=True):
-        file = None if track == FLOOR else _saved(clip, job, maker)
-        rows.append(row_of(job, clip, file=file, seconds_taken=seconds_taken, measures=measures))
+    for job, clip, other in zip(jobs, clips, others, strict=True):
+        if track == COUNTERFACTUAL:
+            row = _pair_row(model, job, clip, other, maker)
+        elif track == CONTROLS:
+            row = _control_row(model, job, clip, maker)
+        else:
+            row = row_of(job, clip, file=None if track == FLOOR else _saved(clip, job, maker), measures=measures)
+        rows.append({**row, "seconds_taken": round(seconds_taken, 3)})
     return rows
 
 
@@ -122,66 +124,43 @@ def make_clips(model: MOVAModel, jobs: Sequence[ClipJob], *, steps: int | None) 
     return run_many(model, prepared, batch_size=len(prepared), guidance=guidance)
 
 
-def pair_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: ModelSpec) -> list[Row]:
-    """Make both clips of every pair with one seed, write them and say of each quantity whether it moves the right way.
-
-    Args:
-        model: Loaded.
-        jobs: Jobs of the track ``counterfactual``.
-        maker: Steps, and where the clips are written.
-    """
-    began, rows = time.monotonic(), []
-    others = [replace(job, script=job.pair.second) for job in jobs if job.pair is not None]
-    firsts, seconds = (make_clips(model, part, steps=maker.steps) for part in (jobs, others))
-    seconds_taken = (time.monotonic() - began) / len(jobs)
-    truths = zip(_codec_clips(model, jobs), _codec_clips(model, others), strict=True)
-    for job, other, made, truth in zip(jobs, others, zip(firsts, seconds, strict=True), truths, strict=True):
-        rows.append(
-            {
-                "key": job.key,
-                "track": job.track,
-                "kind": job.script.kind,
-                "prompt": job.script.caption,
-                "other_prompt": other.script.caption,
-                "file": _saved(made[0], job, maker),
-                "other_file": _saved(made[1], job, maker, end="-other"),
-                "values": _moves(job, *made),
-                "codec": _moves(job, *truth),
-                "seconds_taken": round(seconds_taken, 3),
-            }
-        )
-    return rows
+def _pair_row(model: MOVAModel, job: ClipJob, first: Clip, second: Clip, maker: ModelSpec) -> Row:
+    """Both clips of a pair written, and of each quantity whether it moves the right way."""
+    (other,) = _second_jobs([job])
+    truths = (_codec_clips(model, [one])[0] for one in (job, other))
+    return {
+        "key": job.key,
+        "track": job.track,
+        "kind": job.script.kind,
+        "prompt": job.script.caption,
+        "other_prompt": other.script.caption,
+        "file": _saved(first, job, maker),
+        "other_file": _saved(second, job, maker, end="-other"),
+        "values": _moves(job, first, second),
+        "codec": _moves(job, *truths),
+    }
 
 
-def control_rows(model: MOVAModel, jobs: Sequence[ClipJob], maker: ModelSpec) -> list[Row]:
-    """Make the clips of controls of one kind, write them and count what should not be in them.
+def _control_row(model: MOVAModel, job: ClipJob, clip: Clip, maker: ModelSpec) -> Row:
+    """The clip of a control written, and a count of what should not be in it."""
+    assert job.control is not None
+    scene = control_scene(job.control, job.script.seed, model.capabilities)
+    truth = through_codecs(model.pipeline.codecs, _timeline(model), control_clip(scene, model.capabilities))
+    name = CONTROL_KINDS[job.control].name
+    return {
+        "key": job.key,
+        "track": job.track,
+        "kind": job.control,
+        "prompt": scene.caption,
+        "file": _saved(clip, job, maker, end=f"-{job.control}"),
+        "values": {name: float(count_made_up(clip, job.control))},
+        "codec": {name: float(count_made_up(truth, job.control))},
+    }
 
-    Args:
-        model: Loaded.
-        jobs: Jobs of the track ``controls``.
-        maker: Steps, and where the clips are written.
-    """
-    began, rows = time.monotonic(), []
-    clips = make_clips(model, jobs, steps=maker.steps)
-    seconds_taken = (time.monotonic() - began) / len(jobs)
-    for job, clip in zip(jobs, clips, strict=True):
-        assert job.control is not None
-        scene = control_scene(job.control, job.script.seed, model.capabilities)
-        truth = through_codecs(model.pipeline.codecs, _timeline(model), control_clip(scene, model.capabilities))
-        name = CONTROL_KINDS[job.control].name
-        rows.append(
-            {
-                "key": job.key,
-                "track": job.track,
-                "kind": job.control,
-                "prompt": scene.caption,
-                "file": _saved(clip, job, maker, end=f"-{job.control}"),
-                "values": {name: float(count_made_up(clip, job.control))},
-                "codec": {name: float(count_made_up(truth, job.control))},
-                "seconds_taken": round(seconds_taken, 3),
-            }
-        )
-    return rows
+
+def _second_jobs(jobs: Sequence[ClipJob]) -> list[ClipJob]:
+    """The other clip of every pair."""
+    return [replace(job, script=job.pair.second) for job in jobs if job.pair is not None]
 
 
 def through_codecs(codecs: Codecs, timeline: Timeline, truth: SceneClip | Clip) -> Clip:
@@ -237,21 +216,13 @@ def _timeline(model: MOVAModel) -> Timeline:
     return model.capabilities.timeline(exact_fps(model.capabilities.default_fps))
 
 
-def row_of(
-    job: ClipJob,
-    clip: Clip,
-    *,
-    file: str | None = None,
-    seconds_taken: float = 0.0,
-    measures: Sequence[Measure] | None = None,
-) -> Row:
+def row_of(job: ClipJob, clip: Clip, *, file: str | None = None, measures: Sequence[Measure] | None = None) -> Row:
     """What is measured of a clip, as plain values.
 
     Args:
         job: What it was made for.
         clip: The clip, as the model gave it and not as a file holds it.
         file: Where it was written, beside the results.
-        seconds_taken: Time that making it took.
         measures: What is measured; :func:`~mova.lab.suite.measures.list_measures` if None.
     """
     measures = list_measures() if measures is None else measures
@@ -271,7 +242,6 @@ def row_of(
         "values": values_of(measures, subject),
         "chance": chance_values(script, clip, measures),
         "faults": list(subject.faults),
-        "seconds_taken": round(seconds_taken, 3),
     }
 
 

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
-from mova.lab.adherence.counterfactual import directional_accuracy
-from mova.lab.numbers import mean_interval
+from mova.lab.numbers import columns_of, directional_accuracy, mean_interval
 from mova.lab.sync.pairing import WINDOWS_MS, match, match_aligned
 from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, ClipTimes, score
 
@@ -133,16 +132,11 @@ def control_results(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def means_of(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, Any]]:
     """The mean of every column over the rows that have it, with a 95 % interval over rows."""
-    found = {}
-    for name in dict.fromkeys(name for row in values for name in row):
-        column = [value for row in values if (value := row.get(name)) is not None]
-        if column:
-            found[name] = {
-                "value": float(np.mean(column)),
-                "interval": list(mean_interval(column)),
-                "num_clips": len(column),
-            }
-    return found
+    given = [{name: value for name, value in row.items() if value is not None} for row in values]
+    return {
+        name: {"value": float(np.mean(column)), "interval": list(mean_interval(column)), "num_clips": len(column)}
+        for name, column in columns_of(given).items()
+    }
 
 
 def times_of(row: Row) -> ClipTimes:

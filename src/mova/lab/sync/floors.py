@@ -14,14 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.adherence.counterfactual import (
-    Accuracy,
-    Measures,
-    counterfactual_scenes,
-    directional_accuracy,
-    measure_quantities,
-    moves,
-)
+from mova.lab.adherence.counterfactual import Measures, counterfactual_scenes, measure_quantities, moves
+from mova.lab.numbers import Accuracy, directional_accuracy
 from mova.lab.read.events import Reading
 from mova.lab.read.readers import read_events
 from mova.lab.sync.pairing import match
@@ -189,7 +183,7 @@ def measure_directions(
         through: As :func:`measure_floor`.
 
     Returns:
-        By name, as :func:`mova.lab.adherence.counterfactual.directional_accuracy`.
+        By name, as :func:`mova.lab.numbers.directional_accuracy`.
 
     Raises:
         RequestError: As :func:`mova.lab.adherence.counterfactual.counterfactual_scenes`.
