@@ -28,9 +28,9 @@ from mova.lab.quality.learned.fad import VGGish
 from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
 from mova.lab.suite.files import WholeVideos, check_metrics, list_jobs, video_row
-from mova.lab.suite.plots import Plot, event_raster, offset_histogram
 from mova.lab.suite.report import MAX_PLAYERS, render_report
 from mova.lab.suite.results import read_results
+from mova.lab.suite.tables import Plot, event_raster, offset_histogram
 from mova.media.clip import Clip
 from mova.media.remux.silent import write_silent
 from mova.scenes.world import render, write_script

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse.csgraph import connected_components
 
 from mova.errors import RequestError
 from mova.lab.arena.davidson import Counts, fit, pairs_of
@@ -221,20 +222,11 @@ def _check_connected(table: _Table) -> None:
 
 
 def _groups(edges: npt.NDArray[np.int64], size: int) -> list[list[int]]:
-    """Groups within which everyone is reached from everyone along directed ``edges`` ``[E, 2]``."""
-    adjacent = np.zeros((1, size, size))
-    adjacent[0, edges[:, 0], edges[:, 1]] = 1.0
-    reached = _reached(adjacent)[0]
-    return [np.flatnonzero(row).tolist() for row in np.unique(reached & reached.T, axis=0)[::-1]]
-
-
-def _reached(adjacent: Floats) -> npt.NDArray[np.bool_]:
-    """``[B, K, K]``: whether there is a path, by repeated squaring; everyone reaches themselves."""
-    size = adjacent.shape[1]
-    reached = adjacent + np.eye(size)
-    for _ in range(max(1, math.ceil(math.log2(size)))):
-        reached = (reached @ reached > 0).astype(np.float64)
-    return np.asarray(reached > 0, dtype=np.bool_)
+    """Groups within which everyone is reached from everyone along directed ``edges`` ``[E, 2]``, by their first member."""
+    adjacent = np.zeros((size, size), dtype=np.bool_)
+    adjacent[edges[:, 0], edges[:, 1]] = True
+    _, labels = connected_components(adjacent, connection="strong")
+    return [np.flatnonzero(labels == label).tolist() for label in dict.fromkeys(labels.tolist())]
 
 
 def _resample(table: _Table, num_resamples: int, seed: int) -> _Samples | None:
@@ -265,10 +257,9 @@ def _drawn(generator: np.random.Generator, size: int, times: int) -> Floats:
 
 def _is_connected(counts: Floats, table: _Table) -> npt.NDArray[np.bool_]:
     """``[B]``: whether all systems hang together by who met whom."""
-    size, pairs = len(table.systems), table.pairs
-    met = np.zeros((len(counts), size, size))
-    met[:, pairs[:, 0], pairs[:, 1]] = met[:, pairs[:, 1], pairs[:, 0]] = counts.sum(axis=2) > 0
-    return np.asarray(_reached(met).all(axis=(1, 2)), dtype=np.bool_)
+    size = len(table.systems)
+    edges = [table.pairs[met] for met in counts.sum(axis=2) > 0]
+    return np.array([len(_groups(np.concatenate([one, one[:, ::-1]]), size)) == 1 for one in edges], dtype=np.bool_)
 
 
 def _as_counts(counts: Floats) -> Counts:

@@ -20,17 +20,18 @@ from mova.errors import MovaError
 from mova.lab.documents import printable, render_page
 from mova.lab.suite.files import SUITE as FILES
 from mova.lab.suite.measures import Measure, list_measures
-from mova.lab.suite.plots import event_raster, offset_histogram
 from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, Row, clip_f1, offsets_ms
 from mova.lab.suite.tables import (
     MISSING,
     ComparisonRow,
     Table,
     control_table,
+    event_raster,
     kind_table,
     label,
     number,
     number_table,
+    offset_histogram,
     pair_table,
     pluralise,
     span,

@@ -46,6 +46,10 @@ class SyncNet(nn.Module):
         def heard(into: int, out: int, kernel: tuple[int, int] = (3, 3), padding: int = 1) -> list[nn.Module]:
             return [nn.Conv2d(into, out, kernel, padding=padding), nn.BatchNorm2d(out), nn.ReLU()]
 
+        def seen(into: int, out: int, kernel: int, stride: int = 1, padding: int = 0, frames: int = 1) -> list[nn.Module]:
+            conv = nn.Conv3d(into, out, (frames, kernel, kernel), (1, stride, stride), padding=(0, padding, padding))
+            return [conv, nn.BatchNorm3d(out), nn.ReLU()]
+
         self.netcnnaud = nn.Sequential(
             *heard(1, of(64)),
             nn.MaxPool2d((1, 1), (1, 1)),
@@ -58,27 +62,15 @@ class SyncNet(nn.Module):
             *heard(of(256), of(512), (5, 4), 0),
         )
         self.netcnnlip = nn.Sequential(
-            nn.Conv3d(3, of(96), (5, 7, 7), (1, 2, 2)),
-            nn.BatchNorm3d(of(96)),
-            nn.ReLU(),
+            *seen(3, of(96), 7, 2, frames=5),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            nn.Conv3d(of(96), of(256), (1, 5, 5), (1, 2, 2), padding=(0, 1, 1)),
-            nn.BatchNorm3d(of(256)),
-            nn.ReLU(),
+            *seen(of(96), of(256), 5, 2, 1),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2), padding=(0, 1, 1)),
-            nn.Conv3d(of(256), of(256), (1, 3, 3), padding=(0, 1, 1)),
-            nn.BatchNorm3d(of(256)),
-            nn.ReLU(),
-            nn.Conv3d(of(256), of(256), (1, 3, 3), padding=(0, 1, 1)),
-            nn.BatchNorm3d(of(256)),
-            nn.ReLU(),
-            nn.Conv3d(of(256), of(256), (1, 3, 3), padding=(0, 1, 1)),
-            nn.BatchNorm3d(of(256)),
-            nn.ReLU(),
+            *seen(of(256), of(256), 3, padding=1),
+            *seen(of(256), of(256), 3, padding=1),
+            *seen(of(256), of(256), 3, padding=1),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            nn.Conv3d(of(256), of(512), (1, 6, 6)),
-            nn.BatchNorm3d(of(512)),
-            nn.ReLU(),
+            *seen(of(256), of(512), 6),
         )
         self.netfcaud = _head(of(512), width)
         self.netfclip = _head(of(512), width)
