@@ -89,7 +89,7 @@ def videos_of(family: str, arguments: argparse.Namespace) -> tuple[list[ClapperS
     for scene in scenes:
         video = through_mp4(render_scene(scene, width=arguments.size, height=arguments.size))
         readings.append(read_all(video, scene))
-        physics.append(ball_physics(video, readings[-1], shutter=scene.shutter).values() if family == "bounce" else {})
+        physics.append(ball_physics(video, readings[-1], shutter=scene.shutter) if family == "bounce" else {})
     return scenes, readings, physics
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mova.scenes.kind import Hit, Kind, Light, ReadingHints, each_event
 from mova.scenes.kinds import KINDS
 from mova.scenes.script import Event, Plan, Script
-from mova.scenes.world import SceneClip, draw, example_prompts, render, sample_scripts, write_script
+from mova.scenes.world import SceneClip, draw, render, sample_scripts, write_script
 
 __all__ = [
     "KINDS",
@@ -19,7 +19,6 @@ __all__ = [
     "Script",
     "draw",
     "each_event",
-    "example_prompts",
     "render",
     "sample_scripts",
     "write_script",

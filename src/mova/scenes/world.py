@@ -161,11 +161,6 @@ def sample_scripts(
         yield write_script(among[index % len(among)], (int(high) << 31) ^ int(low), seconds=seconds)
 
 
-def example_prompts() -> tuple[str, ...]:
-    """Prompts that the rendered world knows, a few per kind."""
-    return tuple(caption for kind in KINDS.values() for caption in kind.example_captions)
-
-
 def _check_attributes(scene: Kind, given: Mapping[str, Value]) -> Attributes:
     """The pinned attributes, each known to the kind. What fits in the clip is judged later."""
     pinned: Attributes = {}

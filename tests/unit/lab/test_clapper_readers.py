@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mova.lab.adherence.physics import ball_physics
+from mova.lab.adherence.physics import PHYSICS, ball_physics
 from mova.lab.read.audio_events import hear
+from mova.lab.read.events import Reading
 from mova.lab.read.light import find_switches
 from mova.lab.read.readers import read_events
 from mova.lab.read.trajectories import find_turns, fit_gravities
@@ -74,9 +75,12 @@ def test_a_clapper_ball_keeps_its_restitution_and_its_gravity() -> None:
     scene = make_scene("bounce", 3, seconds=2.5)
     clip = render_scene(scene, width=96, height=96, sample_rate=24_000)
     found = ball_physics(clip, read_events(clip, scene), shutter=scene.shutter)
-    assert found.restitution_seen == pytest.approx(float(scene.attributes["restitution"]), abs=0.02)
-    assert found.restitution_difference < 0.02 and found.energy_gain_rate == 0.0 and found.g_cv < 0.03
-    assert found.loudness_speed_rho > 0.9
+    assert tuple(found) == PHYSICS
+    assert found["restitution_seen"] == pytest.approx(float(scene.attributes["restitution"]), abs=0.02)
+    assert found["restitution_difference"] < 0.02 and found["energy_gain_rate"] == 0.0 and found["g_cv"] < 0.03
+    assert found["loudness_speed_rho"] > 0.9
+    nothing = Reading(heard=read_events(clip, scene).heard)
+    assert ball_physics(clip, nothing, shutter=scene.shutter) == {}
 
 
 def test_the_floor_of_another_codec_is_measured_the_same_way() -> None:

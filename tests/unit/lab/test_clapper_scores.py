@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mova.lab.adherence.physics import PHYSICS, Physics, physics_floors, rank_correlation, restitution, restitutions
+from mova.lab.adherence.physics import PHYSICS, physics_floors, rank_correlation, restitution, restitutions
 from mova.lab.sync.pairing import drift_ms_per_s, match_aligned
 from mova.lab.sync.scores import HEADLINE, NAMES, ClipTimes, compare, measure, score, true_times
 from mova.scenes.clapper.families import sample_scenes
@@ -95,13 +95,11 @@ def test_flights_shrink_by_the_restitution() -> None:
 
 
 def test_the_floor_of_physics_is_what_true_clips_are_read_as() -> None:
-    one = Physics(0.81, 0.79, 0.0, 0.01, 1.0).values()
-    two = Physics(0.81, 0.79, 0.0, 0.03, 0.5).values()
-    assert set(one) == set(PHYSICS)
+    one = dict(zip(PHYSICS, (0.81, 0.79, 0.02, 0.0, 0.01, 1.0), strict=True))
+    two = one | {"g_cv": 0.03, "loudness_speed_rho": 0.5}
     floors = physics_floors([one, two, {}], [0.8, 0.8, float("nan")])
     assert floors == pytest.approx({
         "restitution_seen": 0.01, "restitution_heard": 0.01, "restitution_difference": 0.02, "energy_gain_rate": 0.5,
         "g_cv": 0.02, "loudness_speed_rho": 0.5,
     })  # fmt: skip
-    assert Physics(np.nan, 0.8, np.nan, np.nan, np.nan).values() == {"restitution_heard": 0.8}
     assert physics_floors([{}], [0.8]) == {}

@@ -6,7 +6,7 @@ import pytest
 from scipy.signal import butter, sosfilt
 
 from mova.lab.quality.audio import audio_quality, bandwidth_hz, magnitudes, true_peak_db
-from mova.lab.quality.avalign import AVAlign, av_align, motion_peaks_s, onsets_s, peak_overlap
+from mova.lab.quality.avalign import av_align, motion_peaks_s, onsets_s, peak_overlap
 from mova.lab.quality.fidelity import mel_distance, si_sdr_db, stft_distance
 from mova.lab.quality.learned.fad import frechet_distance, kernel_distance
 
@@ -112,9 +112,9 @@ def test_frechet_distance_refuses_small_sets_unless_told_otherwise() -> None:
 
 def test_kernel_distance_is_not_biased_by_the_size_of_the_sets() -> None:
     rng = np.random.default_rng(0)
-    same = [kernel_distance(*rng.standard_normal((2, 12, 4))).value for _ in range(200)]
+    same = [kernel_distance(*rng.standard_normal((2, 12, 4))) for _ in range(200)]
     assert abs(np.mean(same)) < 3.0 * np.std(same) / np.sqrt(200)
-    assert kernel_distance(rng.standard_normal((300, 4)), rng.standard_normal((200, 4)) + 1.0, num_subsets=5).value > 1.0
+    assert kernel_distance(rng.standard_normal((300, 4)), rng.standard_normal((200, 4)) + 1.0, num_subsets=5) > 1.0
 
 
 def test_onsets_are_found_at_clicks_and_in_faint_noise_alike() -> None:
@@ -148,7 +148,6 @@ def test_av_align_comes_with_its_chance_level() -> None:
         audio[:, round(step_s * RATE) :][:, :1600] = tone(1000.0, seconds=0.1) * np.exp(-np.arange(1600) / 200.0)
     in_step = av_align(frames, audio, fps=8.0, sample_rate=RATE)
     assert in_step == av_align(frames, audio, fps=8.0, sample_rate=RATE)
-    assert in_step.num_video == 3
     assert in_step.score >= 0.6
     assert 0.0 < in_step.chance < in_step.score
     # a tick every 80 ms meets every movement there is, whatever is seen: the chance level says so
@@ -156,4 +155,3 @@ def test_av_align_comes_with_its_chance_level() -> None:
         audio[:, 1280 * step : 1280 * step + 300] = tone(1000.0, seconds=300 / RATE) * np.exp(-np.arange(300) / 60.0)
     ticking = av_align(frames, audio, fps=8.0, sample_rate=RATE)
     assert ticking.score == pytest.approx(ticking.chance, abs=0.05)
-    assert str(AVAlign(0.2, 0.15, 3, 4)) == "0.200 (chance 0.150; 3 heard, 4 seen)"

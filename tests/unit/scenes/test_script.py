@@ -24,7 +24,7 @@ from mova.scenes.script import (
     periodic_times,
 )
 from mova.scenes.script import generator as stream
-from mova.scenes.world import example_prompts, sample_scripts, write_script
+from mova.scenes.world import sample_scripts, write_script
 
 PERIODIC = ("metronome", "siren")
 EVENT_KINDS = {
@@ -256,6 +256,6 @@ def test_irregular_times_fill_the_room_that_they_have() -> None:
 
 
 def test_every_example_prompt_is_in_lower_case_and_there_are_some_for_each_kind() -> None:
-    prompts = example_prompts()
-    assert len(prompts) >= 2 * len(KINDS)
-    assert all(prompt == prompt.lower() for prompt in prompts)
+    for kind in KINDS.values():
+        assert len(kind.example_captions) >= 2
+        assert all(prompt == prompt.lower() for prompt in kind.example_captions)

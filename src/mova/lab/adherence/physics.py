@@ -8,7 +8,6 @@ flies for how long says how strong gravity is, and that should be the same in ev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,45 +31,23 @@ PHYSICS = (
     "g_cv",
     "loudness_speed_rho",
 )
-"""Every value of :class:`Physics`."""
+"""What is measured of a ball's flights and impacts."""
 
 
-@dataclass(frozen=True)
-class Physics:
-    """One clip of a bouncing ball; nan where there are too few impacts.
-
-    Args:
-        restitution_seen: Median over the flights, from times seen; of two balls nan, as all but the last.
-        restitution_heard: The same from times heard.
-        energy_gain_rate: Share of the flights seen that are longer than the one before.
-        g_cv: Standard deviation over mean of the gravity of the flights seen: 0 if it stays the same.
-        loudness_speed_rho: Spearman's rank correlation of the loudness of impacts and the speed they are seen to have.
-    """
-
-    restitution_seen: float
-    restitution_heard: float
-    energy_gain_rate: float
-    g_cv: float
-    loudness_speed_rho: float
-
-    @property
-    def restitution_difference(self) -> float:
-        """Size of the difference between what is seen and what is heard."""
-        return abs(self.restitution_seen - self.restitution_heard)
-
-    def values(self) -> dict[str, float]:
-        """Those of :data:`PHYSICS` that could be measured."""
-        found = {name: float(getattr(self, name)) for name in PHYSICS}
-        return {name: value for name, value in found.items() if np.isfinite(value)}
-
-
-def ball_physics(clip: Clip, reading: Reading, *, shutter: float) -> Physics:
+def ball_physics(clip: Clip, reading: Reading, *, shutter: float) -> dict[str, float]:
     """Measure the physics of a clip of a ball.
 
     Args:
         clip: The clip.
         reading: Reading of the same clip; the strength of what is seen is the jump of the speed, and its label names the ball.
         shutter: Share of a frame that is exposed.
+
+    Returns:
+        Those of :data:`PHYSICS` for which there are enough impacts: ``restitution_seen``, the median over the flights from
+        times seen (of two balls none, as all but the last), ``restitution_heard`` from times heard, and
+        ``restitution_difference``, how far they are apart; ``energy_gain_rate``, the share of the flights seen that are longer
+        than the one before; ``g_cv``, standard deviation over mean of the gravity of the flights seen, 0 if it stays the same;
+        ``loudness_speed_rho``, Spearman's rank correlation of the loudness of impacts and the speed they are seen to have.
     """
     video_s, audio_s = reading.seen_s, reading.heard_s
     pairs = match_aligned(video_s, audio_s)
@@ -80,13 +57,15 @@ def ball_physics(clip: Clip, reading: Reading, *, shutter: float) -> Physics:
     is_one = len({one.label for one in reading.seen}) == 1
     seen, heard = (restitutions(times_s if is_one else ()) for times_s in (video_s, audio_s))
     gravity = fit_gravities(_heights(clip.frames), float(clip.fps), video_s, shutter=shutter) if is_one else np.zeros(0)
-    return Physics(
-        restitution_seen=median(seen),
-        restitution_heard=median(heard),
-        energy_gain_rate=float(np.mean(seen > GAIN)) if seen.size else float("nan"),
-        g_cv=float(gravity.std() / abs(gravity.mean())) if gravity.size > 1 else float("nan"),
-        loudness_speed_rho=rank_correlation(levels, speeds),
-    )
+    values = {
+        "restitution_seen": median(seen),
+        "restitution_heard": median(heard),
+        "restitution_difference": abs(median(seen) - median(heard)),
+        "energy_gain_rate": float(np.mean(seen > GAIN)) if seen.size else float("nan"),
+        "g_cv": float(gravity.std() / abs(gravity.mean())) if gravity.size > 1 else float("nan"),
+        "loudness_speed_rho": rank_correlation(levels, speeds),
+    }
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def physics_floors(found: Sequence[Mapping[str, float]], true_restitutions: Sequence[float]) -> dict[str, float]:
@@ -96,7 +75,7 @@ def physics_floors(found: Sequence[Mapping[str, float]], true_restitutions: Sequ
     mean; of the share of flights, at least one clip of all. The rank correlation: what is missing of 1, but at least one clip.
 
     Args:
-        found: :meth:`Physics.values` of true clips, through a codec if that is what is measured.
+        found: :func:`ball_physics` of true clips, through a codec if that is what is measured.
         true_restitutions: Restitution of the ball in each; nan if there is not one ball with one.
     """
     columns = columns_of(found)

@@ -37,17 +37,10 @@ class AVAlign:
         score: Intersection over union of the peaks; nan without any.
         chance: Mean score with the same audio turned round in time by a random amount: what a score of this many peaks is
             without any relation.
-        num_audio: Onsets heard.
-        num_video: Peaks of motion seen.
     """
 
     score: float
     chance: float
-    num_audio: int
-    num_video: int
-
-    def __str__(self) -> str:
-        return f"{self.score:.3f} (chance {self.chance:.3f}; {self.num_audio} heard, {self.num_video} seen)"
 
 
 def av_align(
@@ -71,7 +64,7 @@ def av_align(
     seconds = len(frames) / fps
     turns = np.random.default_rng(seed).uniform(0.0, seconds, size=num_shifts)
     chance = [peak_overlap(np.sort((np.asarray(heard) + turn) % seconds).tolist(), seen, fps) for turn in turns]
-    return AVAlign(peak_overlap(heard, seen, fps), float(np.mean(chance)), len(heard), len(seen))
+    return AVAlign(peak_overlap(heard, seen, fps), float(np.mean(chance)))
 
 
 def peak_overlap(audio_s: Sequence[float], video_s: Sequence[float], fps: float) -> float:

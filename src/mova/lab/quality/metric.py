@@ -97,11 +97,6 @@ class Metric(Protocol):
         """True if a value belongs to two sets of videos, not to a video."""
         ...
 
-    @property
-    def higher_is_better(self) -> Mapping[str, bool]:
-        """By column."""
-        ...
-
     def load(self, weights: Path, *, device: str) -> Scorer:
         """Read the weights.
 

@@ -78,7 +78,6 @@ class ExternalMetric:
     version: str = "0"
     requires: frozenset[str] = frozenset()
     of_sets: bool = False
-    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
 
     def load(self, weights: Path, *, device: str) -> Scorer:
         """Refuse: there is no code to read the weights with.

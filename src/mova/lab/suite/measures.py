@@ -57,7 +57,7 @@ class Subject:
     @cached_property
     def physics(self) -> dict[str, float]:
         """What is measured of a ball's flights and impacts (:data:`mova.lab.adherence.physics.PHYSICS`)."""
-        return ball_physics(self.clip, self.reading, shutter=WORLD_SHUTTER).values()
+        return ball_physics(self.clip, self.reading, shutter=WORLD_SHUTTER)
 
     @cached_property
     def faults(self) -> tuple[str, ...]:

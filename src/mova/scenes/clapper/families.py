@@ -36,14 +36,12 @@ class Family:
 
     Args:
         name: As in a scene.
-        description: One line for people.
         plan: ``(generator, rules, seed) -> Plan``.
         control: A control has no sync to be scored.
         stereo: What it measures needs two channels.
     """
 
     name: str
-    description: str
     plan: Callable[[np.random.Generator, Rules, int], Plan]
     control: bool = False
     stereo: bool = False
@@ -52,21 +50,20 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
-        Family("bounce", "A ball bounces; each impact sounds like its floor.", plans.bounce),
-        Family("flash_beep", "A lamp flashes at irregular times, each time with a note.", plans.flash_beep),
-        Family("keys", "Piano keys are pressed; each lights up and sounds its note.", plans.keys),
-        Family("drum", "Drum pads are hit at irregular times.", plans.drum),
-        Family("mouth", "A cartoon face says a vowel; the mouth opens each time.", plans.mouth),
-        Family("collision", "Two pucks on a rail hit each other and the walls.", plans.collision),
-        Family("far_flash", "A far flash whose bang comes distance / 343 m/s later.", plans.far_flash),
-        Family("moving_source", "A blinking body crosses the picture; its notes follow from side to side.", plans.mover,
-               stereo=True),
-        Family("scrape", "A block is dragged in strokes; the noise is as loud as it is fast.", plans.scrape),
-        Family("silent_motion", "Control: a bouncing ball, and nothing is heard.", plans.silent_motion, control=True),
-        Family("off_screen", "Control: impacts are heard in an empty room.", plans.off_screen, control=True),
-        Family("unrelated", "Control: a bouncing ball with the sound of another.", plans.unrelated, control=True),
+        Family("bounce", plans.bounce),
+        Family("flash_beep", plans.flash_beep),
+        Family("keys", plans.keys),
+        Family("drum", plans.drum),
+        Family("mouth", plans.mouth),
+        Family("collision", plans.collision),
+        Family("far_flash", plans.far_flash),
+        Family("moving_source", plans.mover, stereo=True),
+        Family("scrape", plans.scrape),
+        Family("silent_motion", plans.silent_motion, control=True),
+        Family("off_screen", plans.off_screen, control=True),
+        Family("unrelated", plans.unrelated, control=True),
     )
-}  # fmt: skip
+}
 SYNC_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if not family.control)
 MIN_SECONDS = 1.0
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -78,32 +78,6 @@ class ClapperScene:
         if modality == "video":
             return tuple(sorted(event.time_s for event in self.picture.events))
         return tuple(sorted(event.audio_time_s for event in self.audio.events))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The truth as plain JSON values."""
-
-        events = [("video", event.time_s, event) for event in self.picture.events]
-        events += [("audio", event.audio_time_s, event) for event in self.audio.events]
-        return {
-            "family": self.family,
-            "seed": self.seed,
-            "fps": str(self.fps),
-            "num_frames": self.num_frames,
-            "caption": self.caption,
-            "attributes": dict(self.attributes),
-            "lag_s": self.lag_s,
-            "events": [
-                {
-                    "time_s": time_s,
-                    "modality": modality,
-                    "kind": event.kind,
-                    "label": event.label,
-                    "place": list(event.place),
-                    "strength": event.strength,
-                }
-                for modality, time_s, event in sorted(events, key=lambda one: (one[1], one[0]))
-            ],
-        }
 
 
 def as_scene(script: Script) -> ClapperScene:

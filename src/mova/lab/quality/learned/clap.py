@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ class ClapScore:
     source: str = "a folder as of huggingface.co/laion/clap-htsat-unfused (config, safetensors, tokenizer, preprocessor)"
     requires: frozenset[str] = frozenset({"audio", "text"})
     of_sets: bool = False
-    higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"clap": True})
 
     def load(self, weights: Path, *, device: str) -> Scorer:
         """Read model, tokenizer and feature extractor from the folder, without a network.

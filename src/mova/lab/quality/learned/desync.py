@@ -12,8 +12,8 @@ Another model of the same kind may take its place: ``DeSync(build=...)``, a func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,6 @@ class DeSync:
     source: str = "the state dict of Synchformer 24-01-04T16-39-21 (github.com/v-iashin/Synchformer) saved as safetensors"
     requires: frozenset[str] = frozenset({"video", "audio"})
     of_sets: bool = False
-    higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"desync_s": False})
     build: Callable[[Path], SyncModel] = read_synchformer
 
     def load(self, weights: Path, *, device: str) -> Scorer:

@@ -8,8 +8,8 @@ is no PCA and no activation after the last layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,6 @@ from mova.lab.quality.metric import Sample, Scorer, Scores, UnscorableError, aud
 Embeddings = npt.NDArray[np.floating]
 FEWEST = 256
 """Below this many samples a Fréchet distance says more about their number than about the sets."""
-
-
-@dataclass(frozen=True)
-class KernelDistance:
-    """Mean over subsets, and its standard deviation."""
-
-    value: float
-    deviation: float
 
 
 def frechet_distance(generated: Embeddings, reference: Embeddings, *, fewest: int = FEWEST) -> float:
@@ -62,7 +54,7 @@ def frechet_distance(generated: Embeddings, reference: Embeddings, *, fewest: in
 
 def kernel_distance(
     generated: Embeddings, reference: Embeddings, *, subset_size: int = 1000, num_subsets: int = 100, seed: int = 0
-) -> KernelDistance:
+) -> float:
     """Kernel distance: unbiased squared maximum mean discrepancy under ``(x y / D + 1)^3``, mean over random subsets.
 
     Bińkowski et al. 2018, "Demystifying MMD GANs". Unbiased for small sets too, where it may come out below 0.
@@ -87,7 +79,7 @@ def kernel_distance(
         _discrepancy(one[rng.choice(len(one), size, replace=False)], two[rng.choice(len(two), size, replace=False)])
         for _ in range(rounds)
     ]
-    return KernelDistance(float(np.mean(draws)), float(np.std(draws)))
+    return float(np.mean(draws))
 
 
 def _checked(one: Embeddings, two: Embeddings) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -175,7 +167,6 @@ class VGGishFAD:
     source: str = "the state dict of torchvggish (github.com/harritaylor/torchvggish) saved as safetensors"
     requires: frozenset[str] = frozenset({"audio", "references"})
     of_sets: bool = True
-    higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"fad": False, "kad": False})
     fewest: int = FEWEST
     network: VGGish | None = None
 
@@ -202,7 +193,7 @@ class _FadScorer:
                 f"a Fréchet distance needs at least {self.fewest} pieces of 0.96 s on both sides; got {len(made)} generated "
                 f"and {len(real)} real ({len(reasons)} and {len(short)} videos are shorter than one)."
             )
-        columns = {"fad": [frechet_distance(made, real, fewest=self.fewest)], "kad": [kernel_distance(made, real).value]}
+        columns = {"fad": [frechet_distance(made, real, fewest=self.fewest)], "kad": [kernel_distance(made, real)]}
         return Scores(columns, reasons)
 
     @torch.inference_mode()

@@ -10,8 +10,8 @@ Names of parameters are those of SyncNet v2 as published (joonson/syncnet_python
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,6 @@ class LipSync:
     source: str = "the state dict of syncnet_v2.model (github.com/joonson/syncnet_python) saved as safetensors"
     requires: frozenset[str] = frozenset({"video", "audio", "face"})
     of_sets: bool = False
-    higher_is_better: Mapping[str, bool] = field(default_factory=lambda: {"lse_d": False, "lse_c": True})
     network: SyncNet | None = None
 
     def load(self, weights: Path, *, device: str) -> Scorer:
