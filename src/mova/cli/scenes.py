@@ -14,8 +14,7 @@ def draw_sheet(
 ) -> None:
     """Render a few clips of each kind and draw their filmstrips, waveforms and events into one PNG."""
     from mova.scenes.kinds import load_kinds
-    from mova.scenes.sheet import scene_sheet
-    from mova.scenes.world import render, sample_scripts
+    from mova.scenes.world import render, sample_scripts, scene_sheet
     from mova.timeline import frames_in_seconds
 
     if not output.parent.is_dir():

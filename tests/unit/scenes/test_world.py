@@ -12,8 +12,7 @@ from mova.scenes.kinds import KINDS
 from mova.scenes.kinds.ball import FLOOR_Y, BallMotion
 from mova.scenes.kinds.metronome import MetronomeMotion
 from mova.scenes.kinds.mouth import aperture
-from mova.scenes.sheet import scene_sheet
-from mova.scenes.world import draw, render, sample_scripts, write_script
+from mova.scenes.world import draw, render, sample_scripts, scene_sheet, write_script
 
 FPS, FRAMES = 16, 33
 
