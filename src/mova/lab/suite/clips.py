@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mova.lab.adherence.counterfactual import judge_pair
-from mova.lab.suite.measures import Measure
-from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, Row
+from mova.lab.read.events import Detection, Reading
+from mova.lab.suite.measures import Measure, Subject, list_measures, values_of
+from mova.lab.suite.results import ALL, BRIDGE_OFF, CONTROLS, COUNTERFACTUAL, Row
 from mova.lab.suite.tracks import (
     CONTROL_KINDS,
     FLOOR,
@@ -25,23 +26,18 @@ from mova.lab.suite.tracks import (
     render_truth,
     request_of,
 )
+from mova.lab.sync.floors import floor_of, score_floors
 from mova.media.clip import Clip
 from mova.sampling.guidance import Branch
 from mova.sampling.task import AVTensors
-from mova.scenes.world import SceneClip
+from mova.scenes.clapper.scene import as_scene
+from mova.scenes.script import Script
+from mova.scenes.world import SceneClip, sample_scripts, synthesise
 from mova.timeline import Timeline, exact_fps
 
 if TYPE_CHECKING:
     from mova.generation.model import MOVAModel
     from mova.pipeline.latents import Codecs
-
-from mova.lab.read.events import Detection, Reading
-from mova.lab.suite.measures import Subject, list_measures, values_of
-from mova.lab.suite.results import ALL
-from mova.lab.sync.floors import floor_of, score_floors
-from mova.scenes.clapper.scene import as_scene
-from mova.scenes.script import Script
-from mova.scenes.world import sample_scripts, synthesise
 
 
 @dataclass(frozen=True)
