@@ -1,10 +1,14 @@
 """Errors that a user can cause, as one tree.
 
-    MovaError                 exit code 1   something failed during the run
-    ├── RequestError          exit code 2   the request cannot be fulfilled; ``field`` names the field to change
-    ├── MediaError            exit code 1   a video, audio or image file cannot be read or written
-    ├── CheckpointError       exit code 3   weights are missing, damaged, or do not match the configuration
-    └── MissingExtraError     exit code 3   a package of an extra is not installed
+    MovaError                     exit code 1    something failed during the run
+    ├── RequestError              exit code 2    the request cannot be fulfilled; ``field`` names the field to change
+    ├── MediaError                exit code 1    a video, audio or image file cannot be read or written
+    │   └── MissingMediaError     exit code 2    there is no such file
+    ├── CheckpointError           exit code 3    weights are damaged, or do not match the configuration
+    │   └── MissingCheckpointError exit code 2   there is no such model or LoRA
+    ├── MissingExtraError         exit code 3    a package of an extra is not installed
+    ├── OutOfMemoryError          exit code 1    a computation does not fit in memory
+    └── OutputError               exit code 1    results cannot be printed; 141 if nobody reads them any more
 
 Every message states what was given and what is allowed; ``hint`` states what to do next. The command line prints both,
 one line each, without a traceback, and exits with ``exit_code``.
@@ -12,7 +16,7 @@ one line each, without a traceback, and exits with ``exit_code``.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
 
 
 class MovaError(Exception):
@@ -23,7 +27,7 @@ class MovaError(Exception):
         hint: What to do next, in one sentence; may be empty.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -54,10 +58,22 @@ class MediaError(MovaError):
     """A video, audio or image file cannot be read or written."""
 
 
+class MissingMediaError(MediaError):
+    """There is no video, audio or image file of that name."""
+
+    exit_code = 2
+
+
 class CheckpointError(MovaError):
-    """Weights are missing, damaged, or do not match their configuration."""
+    """Weights are damaged, or do not match their configuration."""
 
     exit_code = 3
+
+
+class MissingCheckpointError(CheckpointError):
+    """There is no model or LoRA of that name."""
+
+    exit_code = 2
 
 
 class MissingExtraError(MovaError):
@@ -73,3 +89,28 @@ class MissingExtraError(MovaError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"this needs the package {package!r}, which is not installed.", f'Run: pip install "mova-av[{extra}]"')
         self.extra = extra
+
+
+class OutOfMemoryError(MovaError):
+    """A computation does not fit in memory.
+
+    Args:
+        what: Reason, as the system or a library gives it.
+    """
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__(f"out of memory{': ' + what if what else ''}.", "Free memory, or ask for a smaller or shorter clip.")
+
+
+class OutputError(MovaError):
+    """Results cannot be printed.
+
+    Args:
+        problem: Error of the write. If it is a pipe that nobody reads, ``exit_code`` is that of the signal for it.
+    """
+
+    def __init__(self, problem: OSError) -> None:
+        super().__init__(f"results cannot be printed: {problem.strerror or problem}.", "Redirect them to where there is space.")
+        self.is_unread = problem.errno == errno.EPIPE
+        if self.is_unread:
+            self.exit_code = 141

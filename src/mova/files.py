@@ -1,13 +1,98 @@
-"""Files and folders that are written completely or not at all: to a temporary name first, then renamed."""
+"""Opening files that others name, and writing files and folders completely or not at all.
+
+What is opened is a regular file of a limited size: a FIFO would wait for a writer, a device may have no end. What is
+written goes to a temporary name first and is renamed.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+MAX_TEXT_BYTES = 2**24
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file to read its bytes; it never waits, whatever the name stands for.
+
+    Args:
+        path: File, or a link to one.
+
+    Raises:
+        OSError: If it is missing, cannot be read, or is a folder, a pipe, a socket or a device; ``strerror`` is the reason.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe without a writer returns at once; it changes nothing for regular files
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a null character in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.EINVAL, "it is a socket, not a file", str(path)) from None
+        raise
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind != stat.S_IFREG:
+            raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def is_regular(path: str | Path) -> bool:
+    """Whether a name stands for a regular file or a link to one; false for a name that no file can have."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def read_regular(path: str | Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Content of a regular file.
+
+    Args:
+        path: File, or a link to one.
+        max_bytes: Largest size that is read.
+
+    Raises:
+        OSError: As for :func:`open_regular`, or if it is larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {max_bytes:,} bytes", str(path))
+    return data
+
+
+def read_text(path: str | Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Text of a regular file in UTF-8, without a byte order mark.
+
+    Args:
+        path: File, or a link to one.
+        max_bytes: Largest size that is read.
+
+    Raises:
+        OSError: As for :func:`read_regular`, or if it is not UTF-8.
+    """
+    try:
+        return read_regular(path, max_bytes=max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "it is not UTF-8 text", str(path)) from None
 
 
 @contextmanager

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from mova.cli import console
+from mova.cli.ending import exit_with
 from mova.cli.evaluating import AsJson, arena_app, eval_app
 from mova.cli.request_options import request_options
-from mova.errors import MovaError
 
 app = typer.Typer(
     name="mova",
@@ -294,14 +292,7 @@ def train(
 
 def main() -> None:
     """Run the command line; a user's mistake is two lines and an exit code, never a traceback."""
-    try:
-        app()
-    except MovaError as problem:
-        console.error(problem)
-        sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        console.say("interrupted")
-        sys.exit(130)
+    exit_with(app)
 
 
 if __name__ == "__main__":

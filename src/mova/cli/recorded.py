@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import yaml
 
 from mova.cli import console
 from mova.errors import CheckpointError, MediaError, MovaError, RequestError
+from mova.parsing import parse_yaml
 from mova.runtime.options import RuntimeOptions
 
 
@@ -70,8 +70,8 @@ def apply_changes(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[s
         if not equals or not name:
             raise RequestError(f"--set: takes field=value; got {change[:40]!r}.", "For example --set guidance_scale=3.")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse_yaml(text)
+        except ValueError:
             raise RequestError(f"--set: {text[:40]!r} is no value.", "For example --set guidance_scale=3.") from None
         # a whole number is a number too; which of both a field wants, the request knows
         values[name] = value

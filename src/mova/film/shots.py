@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mova.errors import MediaError, RequestError
+from mova.files import read_text
+from mova.parsing import parse_yaml
 from mova.request.schema import MAX_PATH_CHARACTERS, MAX_SEED, GenerationRequest, Retake, explain, make_request
 
 MAX_SHOTS = 1000
 MAX_DOCUMENT_BYTES = 2**20
-MAX_DEPTH = 12
 DEFAULT_SEED = 0  # a random seed would render every shot again in each run
 # fields that all shots share: they belong to the film
 SHARED = ("fps", "width", "height", "audio_sample_rate")
@@ -125,18 +125,10 @@ def read_film(path: str | Path) -> Film:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise RequestError(f"{path} has more than {MAX_DOCUMENT_BYTES} bytes.", "Give a shot list.", field="shots")
-        document = yaml.load(data.decode("utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        document = parse_yaml(read_text(path, max_bytes=MAX_DOCUMENT_BYTES))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RequestError(f"cannot read the shot list {path}: {reason}.", "Give the path of a YAML document.") from error
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = "" if mark is None else f" in line {mark.line + 1}"
-        raise RequestError(f"{path} is not YAML{where}: {problem or 'it cannot be parsed'}.", "Fix the line.") from error
     return make_film(document, folder=path.parent)
 
 
@@ -326,30 +318,3 @@ def _parse_sound(value: Any) -> Literal["per_shot"] | Bed:
     except ValidationError as error:
         problem = explain(error, tuple(Bed.model_fields))
         raise RequestError(f"sound: {problem.message}", problem.hint, field=f"sound.{problem.field}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML loader that refuses aliases, which can expand to more than fits into memory, deep nesting, and duplicate keys."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        mark = self.peek_event().start_mark
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed in shot lists", problem_mark=mark)
-        if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="it is nested too deeply for a shot list", problem_mark=mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a field name must be a scalar", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value[:40]!r} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)

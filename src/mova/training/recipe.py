@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mova.data.shards import World
 from mova.errors import RequestError
+from mova.files import read_text
+from mova.parsing import parse_yaml
 from mova.scenes.kinds import load_kinds
 from mova.training.objective import Objective
 from mova.training.parallel import choose_device, choose_processes, process_rank, run_in_processes
@@ -141,9 +142,10 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
         RequestError: If the file cannot be read or a field is wrong; the message names the field.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot read the recipe {path}: {error}", "Give the path of a YAML recipe.") from error
+        document = parse_yaml(read_text(path))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"cannot read the recipe {path}: {reason}.", "Give the path of a YAML recipe.") from error
     if not isinstance(document, dict):
         raise RequestError(f"the recipe {path} is not a mapping.", "See recipes/base for examples.")
     for override in overrides:
@@ -190,4 +192,7 @@ def _apply(document: dict[str, Any], override: str) -> None:
         document = document.setdefault(parent, {})
         if not isinstance(document, dict):
             raise RequestError(f"--set {name}: {parent} is not a group of fields.", "Look at the recipe's YAML.")
-    document[last] = yaml.safe_load(value)
+    try:
+        document[last] = parse_yaml(value)
+    except ValueError as error:
+        raise RequestError(f"--set {name}: {value[:40]!r} is no value: {error}.", "For example --set optim.num_steps=200.") from None

@@ -150,9 +150,9 @@ def test_what_cannot_be_made_is_refused_before_anything_is_rendered(
     ("text", "message"),
     [
         ("shots:\n- prompt: rain\n  prompt: ball\n", "line 3: 'prompt' is given twice"),
-        ("shots: [\n", "is not YAML"),
+        ("shots: [\n", "line 2: expected the node content"),
         ("shots: [&a {prompt: rain}, *a]\n", "aliases"),
-        ("[" * 100, "nested too deep"),
+        ("[" * 100, "nested too deeply"),
         ("? [a]\n: b\n", "must be a scalar"),
     ],
 )
