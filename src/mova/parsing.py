@@ -23,9 +23,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        value = json.loads(
-            decoded, parse_int=_short_integer, parse_float=_finite_number, parse_constant=_refuse_constant
-        )
+        value = json.loads(decoded, parse_int=_short_integer, parse_float=_finite_number, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     _check_depth(value)

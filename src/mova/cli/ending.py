@@ -51,7 +51,11 @@ def _report(problem: Exception) -> int:
         console.error(known)
         return known.exit_code
     is_shown = console.LOG.isEnabledFor(logging.DEBUG)
-    hint = "This is a fault of mova; please report it." if is_shown else "This is a fault of mova: --verbose shows where; please report it."
+    hint = (
+        "This is a fault of mova; please report it."
+        if is_shown
+        else "This is a fault of mova: --verbose shows where; please report it."
+    )
     console.error(MovaError(f"{type(problem).__name__}: {str(problem)[:200]}", hint))
     return UNEXPECTED
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.errors import MediaError, RequestError
+from mova.files import open_regular
 
 if TYPE_CHECKING:
     from mova.media.decode import Audio
@@ -110,7 +111,7 @@ def content_hash(name: str) -> str:
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX)
     try:
-        with open(name, "rb") as handle:
+        with open_regular(name) as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise MediaError(f"{name} cannot be read: {error.strerror or error}.") from None

@@ -20,7 +20,8 @@ from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_off
 from peft.tuners.lora import LoraLayer as PeftLayer
 from torch import nn
 
-from mova.checkpoints.lora.file import LoraFile, LoraLayer, is_shared, peft_settings, peft_tensors, read_lora
+from mova.checkpoints.lora.file import LoraFile, LoraLayer, peft_settings, peft_tensors, read_lora
+from mova.checkpoints.lora.names import is_shared
 from mova.errors import CheckpointError, RequestError
 from mova.models.joint import JointModel
 

@@ -1,50 +1,40 @@
 """LoRA files: read, checked and written; safetensors only, a pickle is refused unread.
 
-Two namings are read, and mixed if a file mixes them: that of diffusers and PEFT, ``transformer.<our
-path>.lora_A.weight`` (``transformer_2.`` for the second expert; without either, the first), and that of the official
-trainer, ``<component>.<official path>.lora_A.weight`` (spec 4.2). Rank and alpha are in the file's metadata, in a JSON
-document beside it, or in ``<path>.alpha`` tensors; without any, alpha is the rank, as in diffusers.
+The namings of diffusers, PEFT, kohya's scripts and the official trainer (spec 4.2) are read, and mixed if a file mixes them
+(:mod:`mova.checkpoints.lora.names`). Rank and alpha are in the file's metadata, in a JSON document beside it
+(:mod:`mova.checkpoints.lora.settings`), or in ``<path>.alpha`` tensors; without any, alpha is the rank, as in diffusers.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mova.checkpoints.layout import read_json
+from mova.checkpoints.header import read_header
+from mova.checkpoints.lora.names import COMPONENTS, EXPERTS, Place, locate, split_name
+from mova.checkpoints.lora.settings import PICKLES, Settings, number, read_settings, refuse_pickle
 from mova.conditioning.sources import content_hash
-from mova.errors import CheckpointError
-from mova.files import atomic_write
-from mova.models.presets import (
-    AUDIO_COMPONENT,
-    BRIDGE_COMPONENT,
-    VIDEO_COMPONENTS,
-    official_to_ours,
-    ours_to_official,
-)
+from mova.errors import CheckpointError, MissingCheckpointError
+from mova.files import atomic_write, is_regular, open_regular
+from mova.models.presets import VIDEO_COMPONENTS, ours_to_official
 
 Naming = Literal["diffusers", "official"]
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 OFFICIAL_FILE = "lora_weights.safetensors"
 _FOLDER_FILES = (DIFFUSERS_FILE, "adapter_model.safetensors", OFFICIAL_FILE)
-_CONFIG_FILES = ("lora_config.json", "adapter_config.json")
-_EXPERTS = ("transformer", "transformer_2")
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-# settings of PEFT that make more than W + alpha / rank B A
-_BEYOND_LORA = ("use_dora", "lora_bias", "use_qalora", "modules_to_save", "alora_invocation_tokens", "layer_replication")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +81,22 @@ def read_lora(path: str | Path) -> LoraFile:
     """
     file = _find(Path(path).expanduser())
     tensors, metadata = _read(file)
-    settings = _settings(file, metadata)
-    experts: dict[str, dict[str, LoraLayer]] = {name: {} for name in _EXPERTS}
+    settings = read_settings(file, metadata)
+    experts: dict[str, dict[str, LoraLayer]] = {name: {} for name in EXPERTS}
     for stored, parts in _by_layer(file, tensors).items():
-        expert, ours, scope, local = _locate(file, stored)
-        layer = _layer(file, stored, parts, settings.get(scope, settings.get("", {})), local)
-        known = experts[expert].setdefault(ours, layer)
+        try:
+            place = locate(stored)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{file} names a layer that no model has: {stored} ({error}).",
+                f"Names begin with {', '.join((*EXPERTS, *COMPONENTS))}.",
+            ) from None
+        layer = _layer(file, stored, parts, settings, place)
+        known = experts[place.expert].setdefault(place.ours, layer)
         if known is not layer and not _are_equal(known, layer):
-            raise CheckpointError(f"{file} gives {ours} twice, and not alike.", "Both experts share it: keep one of the two.")
+            raise CheckpointError(
+                f"{file} gives {place.ours} twice, and not alike.", "Both experts share it: keep one of the two."
+            )
     return LoraFile(**experts)
 
 
@@ -163,50 +161,36 @@ def peft_tensors(layers: Mapping[str, LoraLayer]) -> dict[str, Tensor]:
     return named
 
 
-def is_shared(path: str) -> bool:
-    """Whether a layer, by our name, belongs to the audio or the bridge, which both experts share.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    return ours_to_official(f"{path}.weight")[0] not in VIDEO_COMPONENTS
-
-
 def _find(path: Path) -> Path:
-    if path.is_dir():
-        named = [path / name for name in _FOLDER_FILES if (path / name).is_file()]
+    if os.path.isdir(path):
+        named = [path / name for name in _FOLDER_FILES if is_regular(path / name)]
         found = named[:1] or sorted(path.glob("*.safetensors"))
         if len(found) > 1:
             raise CheckpointError(f"{path} holds {len(found)} .safetensors files.", "Give the file.")
         if not found:
-            pickles = sorted(file for file in path.iterdir() if file.suffix in _PICKLES)
+            pickles = sorted(file for file in path.iterdir() if file.suffix in PICKLES)
             if not pickles:
                 raise CheckpointError(f"{path} holds no LoRA (*.safetensors).", "Give the file.")
-            _refuse_pickle(pickles[0])
+            refuse_pickle(pickles[0])
         path = found[0]
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}.", "Give a LoRA's .safetensors file.")
+    if not os.path.exists(path):
+        raise MissingCheckpointError(f"there is no file {path}.", "Give a LoRA's .safetensors file.")
     return path
 
 
-def _refuse_pickle(path: Path) -> NoReturn:
-    raise CheckpointError(
-        f"{path} is a pickle, which can run code, and is not read.",
-        "Where you trust it, write torch.load(file, weights_only=True) with safetensors.torch.save_file, "
-        'and rank and alpha as {"rank": 16, "alpha": 16} into lora_config.json beside it.',
-    )
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             head = stream.read(9)
-        # the JSON header of safetensors begins at byte 8; "PK" and 0x80 begin a torch file and a bare pickle
-        if file.suffix in _PICKLES or (head[8:] != b"{" and head.startswith((b"PK\x03\x04", b"\x80"))):
-            _refuse_pickle(file)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}.", "Give a LoRA's .safetensors file.") from None
+    # the JSON header of safetensors begins at byte 8; "PK" and 0x80 begin a torch file and a bare pickle
+    if file.suffix in PICKLES or (head[8:] != b"{" and head.startswith((b"PK\x03\x04", b"\x80"))):
+        refuse_pickle(file)
+    header = read_header(file)
+    try:
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-            return tensors, dict(opened.metadata() or {})
+            return {name: opened.get_tensor(name) for name in header.tensors}, header.metadata
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is broken: {error}", "Download or write the file again.") from error
 
@@ -215,34 +199,24 @@ def _by_layer(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, 
     """Stored name of a layer -> its ``lora_A``, ``lora_B`` and maybe ``alpha``."""
     layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        match = re.fullmatch(r"(?:base_model\.model\.)?(.+)\.(?:(lora_[AB])\.weight|(alpha))", key)
-        if match is None:
-            raise CheckpointError(f"{file} holds {key}, which is no part of a plain LoRA.", "Only lora_A and lora_B are read.")
+        try:
+            stored, half = split_name(key)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{file} holds {key[:200]}, which is {error}.", "Only the two halves of a LoRA and its alpha are read."
+            ) from None
+        if half == "alpha":
+            tensor = tensor.to(torch.float64) if tensor.numel() == 1 else tensor
         if tensor.dtype not in _DTYPES or not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{file}: {key} holds other values than finite floats.", "The file is broken.")
-        layers.setdefault(match[1], {})[match[2] or match[3]] = tensor
+        if layers.setdefault(stored, {}).setdefault(half, tensor) is not tensor:
+            raise CheckpointError(f"{file} gives {half} of {stored} twice.", "Keep one of the two, or of the adapters.")
     if not layers:
         raise CheckpointError(f"{file} holds no tensors.", "Give another file.")
     return layers
 
 
-def _locate(file: Path, stored: str) -> tuple[str, str, str, str]:
-    """Expert, our name, scope of its settings, and the name that their patterns match."""
-    prefix, _, rest = stored.partition(".")
-    try:
-        if prefix in (*VIDEO_COMPONENTS, AUDIO_COMPONENT, BRIDGE_COMPONENT):
-            ours = official_to_ours(prefix, f"{rest}.weight").removesuffix(".weight")
-            return _EXPERTS[prefix == VIDEO_COMPONENTS[1]], ours, "", stored
-        ours, scope = (rest, prefix) if prefix in _EXPERTS else (stored, "")
-        return _EXPERTS[scope == _EXPERTS[1] and not is_shared(ours)], ours, scope, ours
-    except ValueError:
-        raise CheckpointError(
-            f"{file} names a layer that no model has: {stored}.",
-            f"Names begin with {', '.join((*_EXPERTS, *VIDEO_COMPONENTS, AUDIO_COMPONENT, BRIDGE_COMPONENT))}.",
-        ) from None
-
-
-def _layer(file: Path, stored: str, parts: Mapping[str, Tensor], settings: Mapping[str, Any], local: str) -> LoraLayer:
+def _layer(file: Path, stored: str, parts: Mapping[str, Tensor], settings: Settings, place: Place) -> LoraLayer:
     down, up = parts.get("lora_A"), parts.get("lora_B")
     if down is None or up is None:
         raise CheckpointError(
@@ -253,82 +227,12 @@ def _layer(file: Path, stored: str, parts: Mapping[str, Tensor], settings: Mappi
             f"{file}: {stored} must be [rank, in] and [out, rank]; got {list(down.shape)} and {list(up.shape)}.",
             "Only linear layers take a LoRA.",
         )
-    rank = down.shape[0]
-    said = _setting(file, settings, ("r", "rank"), "rank_pattern", local)
-    if said is not None and said != rank:
-        raise CheckpointError(
-            f"{file}: the rank of {stored} is {rank}; its settings say {said:g}.",
-            "Correct rank and alpha: the official trainer writes 16 whatever it used.",
-        )
-    if "alpha" in parts:
-        alpha = _number(file, "alpha", parts["alpha"].tolist())
-    else:
-        alpha = _setting(file, settings, ("lora_alpha", "alpha"), "alpha_pattern", local) or float(rank)
-    if settings.get("use_rslora") and "alpha" not in parts:
-        alpha *= math.sqrt(rank)  # alpha / sqrt(rank), in the words of alpha / rank
+    beside = parts.get("alpha")
+    if beside is not None and beside.numel() != 1:
+        raise CheckpointError(f"{file}: alpha of {stored} must be one number; got {list(beside.shape)}.", "The file is broken.")
+    own = None if beside is None else number(file, "alpha", float(beside.item()))
+    alpha = settings.alpha(stored, scope=place.scope, local=place.local, rank=down.shape[0], stored=own)
     return LoraLayer(down=down, up=up, alpha=alpha)
-
-
-def _settings(file: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Rank and alpha by scope: an expert's name, or "" for all."""
-    if any(name in metadata for name in ("lora_adapter_metadata", "lora_config")):
-        name = "lora_adapter_metadata" if "lora_adapter_metadata" in metadata else "lora_config"
-        try:
-            values = json.loads(metadata[name])
-        except ValueError:
-            values = None
-        if not isinstance(values, dict):
-            raise CheckpointError(f"{file}: {name} in its metadata is no JSON mapping.", "Write the file again.")
-    elif "alpha" in metadata:
-        values = {name: metadata[name] for name in ("rank", "alpha") if name in metadata}
-    else:
-        beside = [file.with_name(name) for name in (f"{file.stem}.json", *_CONFIG_FILES)]
-        values = next((read_json(path) for path in beside if path.is_file()), {})
-        if not values and (pickle := file.with_name("lora_config.pt")).exists():
-            _refuse_pickle(pickle)
-    scopes: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        prefix, dot, rest = key.partition(".")
-        scope, name = (prefix, rest) if dot and prefix in _EXPERTS else ("", key)
-        scopes.setdefault(scope, {})[name] = value
-    for scope in scopes.values():
-        _check_plain(file, scope)
-    return scopes
-
-
-def _check_plain(file: Path, settings: Mapping[str, Any]) -> None:
-    beyond = [name for name in _BEYOND_LORA if settings.get(name)]
-    start = settings.get("init_lora_weights", True)
-    if isinstance(start, str) and start != "gaussian":  # PiSSA and the like change the base weights too
-        beyond.append(f"init_lora_weights={start}")
-    if beyond:
-        raise CheckpointError(f"{file} is not a plain LoRA: {', '.join(beyond)}.", "Convert it to a plain LoRA with PEFT.")
-
-
-def _setting(file: Path, settings: Mapping[str, Any], names: tuple[str, ...], patterns: str, layer: str) -> float | None:
-    """A layer's own value, or that of all; PEFT's rule: a pattern matches the end of the name, from a dot on."""
-    given = settings.get(patterns) or {}
-    if not isinstance(given, dict):
-        raise CheckpointError(f"{file}: {patterns} must be a mapping; got {given!r}.", "Correct its settings.")
-    for pattern, value in given.items():
-        try:
-            matches = re.match(rf"(.*\.)?({pattern})$", layer)
-        except re.error:
-            raise CheckpointError(f"{file}: {patterns} has a broken pattern {pattern!r}.", "Correct its settings.") from None
-        if matches:
-            return _number(file, patterns, value)
-    value = next((settings[name] for name in names if settings.get(name) is not None), None)
-    return None if value is None else _number(file, names[-1], value)
-
-
-def _number(file: Path, name: str, value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise CheckpointError(f"{file}: {name} must be a number above 0; got {value!r}.", "Correct its settings.")
-    return number
 
 
 def _are_equal(one: LoraLayer, other: LoraLayer) -> bool:
@@ -342,7 +246,7 @@ def _most_common(values: Any) -> Any:
 def _diffusers_content(lora: LoraFile) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
-    for expert in _EXPERTS:
+    for expert in EXPERTS:
         if layers := getattr(lora, expert):
             tensors |= {f"{expert}.{name}": _plain(tensor) for name, tensor in peft_tensors(layers).items()}
             settings |= {f"{expert}.{name}": value for name, value in peft_settings(layers).items()}
