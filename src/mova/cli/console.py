@@ -1,6 +1,6 @@
 """The only place that prints. Facts go to stdout, talk and progress to stderr.
 
-Text may come from a file that somebody else made: what would steer a terminal or hide what is written is shown as an
+Text may come from a file of unknown origin: what would steer a terminal or hide what is written is shown as an
 escape, ``\\x1b`` or ``\\u202e``, and so is what the stream's encoding does not have. Talk goes through ``logging``, as the
 logger ``mova``.
 """

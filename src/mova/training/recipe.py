@@ -195,4 +195,6 @@ def _apply(document: dict[str, Any], override: str) -> None:
     try:
         document[last] = parse_yaml(value)
     except ValueError as error:
-        raise RequestError(f"--set {name}: {value[:40]!r} is no value: {error}.", "For example --set optim.num_steps=200.") from None
+        raise RequestError(
+            f"--set {name}: {value[:40]!r} is no value: {error}.", "For example --set optim.num_steps=200."
+        ) from None

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mova.checkpoints.lora.file import LoraFile, read_lora
-from mova.checkpoints.lora.names import locate, split_name
 from mova.checkpoints.lora.patterns import matches_end
+from mova.checkpoints.lora.tensor_names import locate, split_name
 from mova.errors import CheckpointError
 from mova.models.presets import official_to_ours
 

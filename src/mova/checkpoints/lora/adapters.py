@@ -21,7 +21,7 @@ from peft.tuners.lora import LoraLayer as PeftLayer
 from torch import nn
 
 from mova.checkpoints.lora.file import LoraFile, LoraLayer, peft_settings, peft_tensors, read_lora
-from mova.checkpoints.lora.names import is_shared
+from mova.checkpoints.lora.tensor_names import is_shared
 from mova.errors import CheckpointError, RequestError
 from mova.models.joint import JointModel
 

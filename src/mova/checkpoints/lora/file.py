@@ -1,7 +1,7 @@
 """LoRA files: read, checked and written; safetensors only, a pickle is refused unread.
 
 The namings of diffusers, PEFT, kohya's scripts and the official trainer (spec 4.2) are read, and mixed if a file mixes them
-(:mod:`mova.checkpoints.lora.names`). Rank and alpha are in the file's metadata, in a JSON document beside it
+(:mod:`mova.checkpoints.lora.tensor_names`). Rank and alpha are in the file's metadata, in a JSON document beside it
 (:mod:`mova.checkpoints.lora.settings`), or in ``<path>.alpha`` tensors; without any, alpha is the rank, as in diffusers.
 """
 
@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mova.checkpoints.header import read_header
-from mova.checkpoints.lora.names import COMPONENTS, EXPERTS, Place, locate, split_name
 from mova.checkpoints.lora.settings import PICKLES, Settings, number, read_settings, refuse_pickle
+from mova.checkpoints.lora.tensor_names import COMPONENTS, EXPERTS, Place, locate, split_name
 from mova.conditioning.sources import content_hash
 from mova.errors import CheckpointError, MissingCheckpointError
 from mova.files import atomic_write, is_regular, open_regular

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mova.checkpoints.layout import read_json
-from mova.checkpoints.lora.names import EXPERTS
 from mova.checkpoints.lora.patterns import matches_end
+from mova.checkpoints.lora.tensor_names import EXPERTS
 from mova.errors import CheckpointError
 from mova.files import is_regular
 from mova.parsing import parse_json
@@ -140,18 +140,18 @@ def number(file: Path, name: str, value: Any) -> float:
 
 def _flat(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Settings that stand in the metadata by themselves, and those of kohya's network arguments."""
-    values: dict[str, Any] = {name: value for name, value in metadata.items() if _is_told(name)}
+    values: dict[str, Any] = {name: value for name, value in metadata.items() if _is_setting(name)}
     for name in ("rank_pattern", "alpha_pattern"):
         if name in values:
             values[name] = _mapping(file, name, values[name])
     arguments = metadata.get("ss_network_args", "")
     if arguments.startswith("{"):
-        values |= {name: value for name, value in _mapping(file, "ss_network_args", arguments).items() if _is_told(name)}
+        values |= {name: value for name, value in _mapping(file, "ss_network_args", arguments).items() if _is_setting(name)}
     # a rank alone says nothing that the tensors do not
     return values if any(_SYNONYMS.get(name) != "rank" for name in values) else {}
 
 
-def _is_told(name: str) -> bool:
+def _is_setting(name: str) -> bool:
     speaks = any(part in name.lower() for part in _TELLING) and name not in _MEANINGLESS
     return speaks or name in _SYNONYMS or name in _BEYOND_LORA
 
