@@ -10,8 +10,8 @@ import yaml
 
 MAX_DEPTH = 32
 """Levels of lists and mappings within each other; documents of the project have less than ten."""
-MAX_DIGITS = 20
-"""Of a whole number: those of 64 bits have at most 20 characters."""
+MAX_DIGITS = 40
+"""Of a whole number: those of 64 bits have at most 20 characters, and some libraries write 10**30 for no limit."""
 
 
 def parse_json(text: str | bytes) -> Any:

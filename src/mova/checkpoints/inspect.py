@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
+from mova.checkpoints.header import read_header
 from mova.checkpoints.layout import (
     BUILDERS,
     CONFIG,
@@ -23,7 +22,6 @@ from mova.checkpoints.layout import (
     resolve_model,
 )
 from mova.checkpoints.meta import build_joint, build_module, weight_files
-from mova.errors import CheckpointError
 from mova.models.presets import ours_to_official
 
 Shape = tuple[int, ...]
@@ -172,13 +170,8 @@ def read_stored_tensors(folder: Path) -> Iterator[tuple[str, Shape, str]]:
         CheckpointError: If a file is missing or broken.
     """
     for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (not a dict)
-                    view = file.get_slice(name)
-                    yield name, tuple(view.get_shape()), NUMBER_FORMATS.get(view.get_dtype(), view.get_dtype())
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is broken: {error}", "Download the folder again.") from error
+        for name, stored in read_header(path).tensors.items():
+            yield name, stored.shape, NUMBER_FORMATS.get(stored.dtype, stored.dtype)
 
 
 def _module_report(folder: Path, class_name: str, expected: Mapping[str, Shape], *, is_asked: bool) -> ComponentReport:

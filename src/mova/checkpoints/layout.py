@@ -9,17 +9,20 @@ is measured on the meta device (:mod:`mova.runtime.estimate`).
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mova.errors import CheckpointError
+from mova.checkpoints.header import MAX_HEADER_BYTES
+from mova.errors import CheckpointError, MissingCheckpointError
+from mova.files import is_regular, open_regular, read_regular, read_text
+from mova.parsing import parse_json
 from mova.request.plan import Capabilities
 
 if TYPE_CHECKING:
@@ -104,7 +107,6 @@ SCHEDULER_CONFIG = "scheduler_config.json"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 TRANSFORMERS_WEIGHTS = "model.safetensors"
 BASE_NAME = "mova-base"
-MAX_HEADER_BYTES = 2**27
 REQUIRED = (
     "video_dit",
     "audio_dit",
@@ -208,7 +210,7 @@ def read_index(folder: Path) -> Index:
         raise CheckpointError(f"{folder / INDEX} has two experts but no boundary_ratio.", "Download the folder again.")
     return Index(
         classes=classes,
-        boundary_ratio=None if boundary is None else float(boundary),
+        boundary_ratio=_boundary(boundary, folder),
         capabilities=_capabilities(values, folder),
         other={name: value for name, value in values.items() if name not in known},
         fingerprint=fingerprint(folder),
@@ -223,14 +225,18 @@ def fingerprint(folder: Path) -> str:
     """
     listed = folder / CHECKSUMS
     digest = hashlib.sha256()
-    if listed.is_file():
-        digest.update(listed.read_bytes())
-    else:
-        for path in sorted(folder.glob("*/*.safetensors")):
-            with open(path, "rb") as handle:
-                head = handle.read(8)
-                header = handle.read(min(int.from_bytes(head, "little"), MAX_HEADER_BYTES))
-            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode() + header)
+    try:
+        if is_regular(listed):
+            digest.update(read_regular(listed))
+        else:
+            for path in sorted(folder.glob("*/*.safetensors")):
+                with open_regular(path) as handle:
+                    head = handle.read(8)
+                    header = handle.read(min(int.from_bytes(head, "little"), MAX_HEADER_BYTES))
+                    size = handle.seek(0, 2)
+                digest.update(f"{path.relative_to(folder).as_posix()} {size} ".encode() + header)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}.", "Download the folder again.") from None
     return digest.hexdigest()[:16]
 
 
@@ -251,14 +257,14 @@ def resolve_model(name_or_path: str | Path, *, may_download: bool = True) -> Pat
             raise CheckpointError(f"this installation does not hold the weights of {BASE_NAME}.", "Train them with: make base")
         return folder
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
-    if path.exists():
+    if os.path.exists(path):
         raise CheckpointError(f"{path} is a file; a model is a folder with a {INDEX}.", "Give the folder.")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name_or_path)):
         return _download(str(name_or_path), may_download=may_download)
-    raise CheckpointError(
-        f"there is no model {str(name_or_path)!r}.",
+    raise MissingCheckpointError(
+        f"there is no model {str(name_or_path)[:200]!r}.",
         f"Give {BASE_NAME}, a folder, or a hub id such as OpenMOSS-Team/MOVA-360p.",
     )
 
@@ -269,15 +275,24 @@ def read_json(path: Path, *, otherwise: str = "") -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing (``otherwise`` is the message then) or broken.
     """
-    if not path.is_file():
-        raise CheckpointError(otherwise or f"{path} is missing.", f"Give a folder with a {INDEX}, or download it again.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            otherwise or f"{path} is missing.", f"Give a folder with a {INDEX}, or download it again."
+        ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}", "Download the folder again.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path} cannot be read: {reason}.", "Download the folder again.") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} does not hold a mapping.", "Download the folder again.")
     return values
+
+
+def _boundary(value: Any, folder: Path) -> float | None:
+    if value is None or (type(value) in (int, float) and 0 <= value <= 1):
+        return None if value is None else float(value)
+    raise CheckpointError(f"{folder / INDEX}: boundary_ratio must be from 0 to 1; got {value!r}.", "Download the folder again.")
 
 
 def _class_of(component: str, entry: Any) -> tuple[str, str]:
@@ -335,40 +350,3 @@ def _download(repository: str, *, may_download: bool) -> Path:
             f"{repository} cannot be downloaded: {type(error).__name__}.",
             "Check the connection, or give the path of a folder that holds the model.",
         ) from error
-
-
-class TokenCounter:
-    """Counts the tokens of cleaned prompts; the tokenizer is read at the first call.
-
-    Args:
-        folder: Checkpoint folder.
-
-    Raises:
-        CheckpointError: When called, if the tokenizer cannot be read.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "tokenizer"
-
-    def __call__(self, prompt: str) -> int:
-        return len(self._tokenizer.encode(prompt).ids) if self._is_fast else len(self._tokenizer(prompt)["input_ids"])
-
-    @property
-    def _is_fast(self) -> bool:
-        return (self.folder / "tokenizer.json").is_file()
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        try:
-            if self._is_fast:  # without transformers, whose import takes longer than all other checks
-                from tokenizers import Tokenizer
-
-                tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-                tokenizer.no_padding()
-                tokenizer.no_truncation()
-                return tokenizer
-            from transformers import T5TokenizerFast
-
-            return T5TokenizerFast.from_pretrained(self.folder)
-        except Exception as error:  # the library raises bare exceptions for broken files
-            raise CheckpointError(f"{self.folder} cannot be read: {error}", "Download the folder again.") from None

@@ -6,7 +6,6 @@ What is missing or does not fit is reported before weights are read; they are re
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +17,8 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from mova.checkpoints.configs import check_values, read_config
+from mova.checkpoints.header import StoredTensor, read_header
 from mova.checkpoints.layout import (
     BUILDERS,
     CHECKSUMS,
@@ -28,7 +29,9 @@ from mova.checkpoints.layout import (
     read_json,
     resolve_model,
 )
+from mova.checkpoints.tokenizer import check_tokenizer
 from mova.errors import CheckpointError
+from mova.files import is_regular, open_regular
 from mova.models.joint import JointModel, share_audio_and_bridge
 from mova.models.presets import official_to_ours, ours_to_official
 from mova.models.text import num_cue_channels
@@ -49,8 +52,9 @@ def weight_files(folder: Path) -> list[Path]:
     """
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:
-        shards = sorted({str(name) for name in read_json(indices[0]).get("weight_map", {}).values()})
-        missing = [name for name in shards if Path(name).name != name or not (folder / name).is_file()]
+        weight_map = read_json(indices[0]).get("weight_map")
+        shards = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+        missing = [name for name in shards if Path(name).name != name or not is_regular(folder / name)]
         if missing or not shards:
             raise CheckpointError(f"{folder} lacks {', '.join(missing) or 'every shard'}.", "Download the folder again.")
         return [folder / name for name in shards]
@@ -139,7 +143,7 @@ def verify_checksums(folder: Path) -> None:
         return
     for name, expected in read_json(folder / CHECKSUMS).items():
         path = folder / name
-        if not path.is_file():
+        if ".." in Path(name).parts or Path(name).is_absolute() or not is_regular(path):
             raise CheckpointError(f"{path} is missing.", "Install or download the model again.")
         if sha256(path) != expected:
             raise CheckpointError(f"{path} is broken: it is not what {CHECKSUMS} says.", "Install or download the model again.")
@@ -156,7 +160,7 @@ def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -240,24 +244,25 @@ def build_joint(folder: Path, expert: str) -> JointModel:
         CheckpointError: If a configuration is missing or wrong.
     """
     configs = {
-        part: _plain(read_json(folder / name / CONFIG))
+        part: read_config(folder, name, tensors=list_stored_tensors(folder / name))
         for part, name in (("video", expert), ("audio", "audio_dit"), ("bridge", "dual_tower_bridge"))
     }
     try:
         with init_empty_weights(include_buffers=False):
             model: JointModel = JointModel(**configs)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except Exception as error:  # a constructor raises what comes of a size that nothing foresaw
         raise CheckpointError(f"{folder}: {error}", "The configuration files do not fit each other.") from error
     return model
 
 
 def build_module(folder: Path, name: str, index: Index) -> nn.Module:
     """A codec or the text encoder, likewise."""
-    config = _plain(read_json(folder / name / CONFIG))
+    class_name = index.classes[name][1]
+    config = read_config(folder, name, class_name=class_name, tensors=list_stored_tensors(folder / name))
     try:
         with init_empty_weights(include_buffers=False):
-            return BUILDERS[name][index.classes[name][1]](config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+            return BUILDERS[name][class_name](config)
+    except Exception as error:  # likewise; transformers' and diffusers' constructors too
         raise CheckpointError(f"{folder / name / CONFIG}: {error}", "Download the folder again.") from error
 
 
@@ -315,36 +320,32 @@ def _check_headers(part: Part) -> None:
 
 
 def _headers(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of a component, the tensors without values.
-
-    The format (github.com/huggingface/safetensors): 8 bytes of length, that many of JSON, then the values. Read by hand,
-    because opening a file with the library maps all of it into memory.
-    """
+    """Names and tensors of a component, the tensors without values."""
     for path in weight_files(folder):
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                size = path.stat().st_size - 8 - length
-                header = json.loads(file.read(length) if size >= 0 else b"{}")
-            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            if max((entry["data_offsets"][1] for entry in entries.values()), default=0) != size:
-                raise ValueError("it is not as long as it says")
-            for name, entry in entries.items():
-                if entry["dtype"] not in FLOATS:
-                    raise CheckpointError(
-                        f"{path}: {name} is stored as {entry['dtype']}; weights must be one of {', '.join(FLOATS)}.",
-                        "Take the model as its makers published it; quantisation is done while loading.",
-                    )
-                yield name, torch.empty(entry["shape"], dtype=FLOATS[entry["dtype"]], device="meta")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(f"{path} is broken: {error}", "Download the folder again.") from error
+        for name, stored in read_header(path).tensors.items():
+            if stored.dtype not in FLOATS:
+                raise CheckpointError(
+                    f"{path}: {name} is stored as {stored.dtype}; weights must be one of {', '.join(FLOATS)}.",
+                    "Take the model as its makers published it; quantisation is done while loading.",
+                )
+            yield name, torch.empty(stored.shape, dtype=FLOATS[stored.dtype], device="meta")
+
+
+def list_stored_tensors(folder: Path) -> dict[str, StoredTensor] | None:
+    """Tensors of a component, from its files' headers; ``None`` if it has no safetensors, as where only configuration is.
+
+    Raises:
+        CheckpointError: If a file is broken.
+    """
+    if next(folder.glob("*.safetensors*"), None) is None:
+        return None
+    return {name: tensor for path in weight_files(folder) for name, tensor in read_header(path).tensors.items()}
 
 
 def _load_tokenizer(folder: Path) -> Any:
     from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(f"{folder / 'tokenizer.json'} is missing.", "Download the folder again.")
+    check_tokenizer(folder)
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers' Rust library raises bare exceptions for a broken file
@@ -356,6 +357,7 @@ def _load_tokenizer(folder: Path) -> Any:
 
 def _load_scheduler(folder: Path) -> FlowMatchPairScheduler:
     values = _plain(read_json(folder / SCHEDULER_CONFIG))
+    check_values(folder / SCHEDULER_CONFIG, values)
     accepted = set(FlowMatchPairScheduler._get_init_keys(FlowMatchPairScheduler)) - {"self"}
     try:
         scheduler: FlowMatchPairScheduler = FlowMatchPairScheduler(

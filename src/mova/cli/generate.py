@@ -72,7 +72,8 @@ class Choice:
 
 def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     """Check everything, load the model, make the clips, write them, say what they are."""
-    from mova.checkpoints.layout import TokenCounter, read_index, resolve_model
+    from mova.checkpoints.layout import read_index, resolve_model
+    from mova.checkpoints.tokenizer import TokenCounter
     from mova.conditioning.prepare import prepare
     from mova.media.health.gate import check_on_fault
     from mova.request.plan import check_seeds

@@ -11,9 +11,10 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import ftfy
+from pydantic import TypeAdapter, ValidationError
 
 from mova.errors import RequestError
 from mova.request.schema import MAX_SEED, GenerationRequest, both_lengths
@@ -21,6 +22,18 @@ from mova.request.solver_names import SolverName
 from mova.timeline import Timeline, exact_fps, frames_in_seconds
 
 _T = TypeVar("_T")
+# of what a model says of itself, where less than a million makes sense
+_LIMITS = {
+    **{
+        "size_multiple": 1024,
+        "default_size": 16384,
+        "sizes": 16384,
+        "fps_range": 1000,
+        "default_fps": 1000,
+        "video_stride": 64,
+    },
+    **{"max_tokens": 8192, "num_inference_steps": 1000, "guidance_scale": 100, "cross_guidance_scale": 100},
+}
 
 
 @dataclass(frozen=True)
@@ -90,9 +103,23 @@ class Capabilities:
 
     @staticmethod
     def from_values(values: Mapping[str, Any]) -> Capabilities:
-        """Of parsed JSON; lists become tuples, unknown keys have no effect."""
+        """Of parsed JSON; lists become tuples, unknown keys have no effect.
+
+        Raises:
+            ValueError: If a value is of another type, or beyond what any model makes; the message names it.
+        """
         known = {item.name for item in fields(Capabilities)}
-        return Capabilities(**{name: _as_tuple(value) for name, value in values.items() if name in known})
+        given = {name: value for name, value in values.items() if name in known}
+        solver = given.pop("solver", Capabilities.solver)  # another package may have added it
+        try:
+            read = TypeAdapter(Capabilities).validate_python(given)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        if not isinstance(solver, str):
+            raise ValueError(f"solver: must be text; got {solver!r}")
+        _check_limits(read)
+        return replace(read, solver=cast(Any, solver))
 
 
 def resolve_size(capabilities: Capabilities, width: int | None, height: int | None) -> tuple[int, int]:
@@ -197,8 +224,22 @@ def value_or(value: _T | None, otherwise: _T) -> _T:
     return otherwise if value is None else value
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+def _check_limits(capabilities: Capabilities) -> None:
+    """Refuse what would only fill the memory.
+
+    Raises:
+        ValueError: With the name of the value.
+    """
+    for item in fields(Capabilities):
+        value = getattr(capabilities, item.name)
+        parts = value if isinstance(value, tuple) else (value,)
+        numbers = [one for part in parts for one in (part if isinstance(part, tuple) else (part,)) if not isinstance(one, str)]
+        lowest = 0 if item.name in ("max_continued_frames", "needs_first_frame") or "guidance" in item.name else 1
+        limit = _LIMITS.get(item.name, 10**6)
+        if not all(lowest <= number <= limit for number in numbers):
+            raise ValueError(f"{item.name}: must be from {lowest} to {limit}; got {value}")
+        if len(parts) > 256 or any(len(part) > 200 for part in parts if isinstance(part, str)):
+            raise ValueError(f"{item.name}: is too long")
 
 
 def _floor_text(seconds: Fraction) -> str:

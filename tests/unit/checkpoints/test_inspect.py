@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mova.checkpoints import inspect as inspecting
 from mova.checkpoints.inspect import CheckpointReport, ComponentReport, WrongShape, inspect_checkpoint
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
@@ -162,34 +162,14 @@ def test_configurations_that_do_not_fit_are_an_error(copied: Path, name: str, ke
         inspect_checkpoint(copied)
 
 
-def test_no_tensor_is_read(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[object] = []
-
-    class Spy:
-        """The real file, whose tensors may not be asked for."""
-
-        def __init__(self, path: Path, framework: str) -> None:
-            from safetensors import safe_open
-
-            self.file = safe_open(path, framework=framework)
-            opened.append(path)
-
-        def __enter__(self) -> Spy:
-            self.file.__enter__()
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.file.__exit__(*error)
-
-        def keys(self) -> list[str]:
-            return list(self.file.keys())
-
-        def get_slice(self, name: str) -> object:
-            return self.file.get_slice(name)
-
-    monkeypatch.setattr(inspecting, "safe_open", Spy)
-    assert inspect_checkpoint(saved).is_whole
-    assert len(opened) == 7
+def test_no_tensor_is_read(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    for path in folder.glob("*/*.safetensors"):  # values replaced by a hole of the same length: a header is all there is
+        size, length = path.stat().st_size, int.from_bytes(path.read_bytes()[:8], "little")
+        os.truncate(path, 8 + length)
+        os.truncate(path, size)
+    assert inspect_checkpoint(folder).components == inspect_checkpoint(saved).components
 
 
 def test_the_shipped_model_is_whole() -> None:
