@@ -4,8 +4,8 @@
     ├── RequestError              exit code 2    the request cannot be fulfilled; ``field`` names the field to change
     ├── MediaError                exit code 1    a video, audio or image file cannot be read or written
     │   └── MissingMediaError     exit code 2    there is no such file
-    ├── CheckpointError           exit code 3    weights are damaged, or do not match the configuration
-    │   └── MissingCheckpointError exit code 2   there is no such model or LoRA
+    ├── CheckpointError           exit code 3    a model is missing, damaged, or does not match its configuration
+    │   └── MissingCheckpointError exit code 2   there is no such LoRA
     ├── MissingExtraError         exit code 3    a package of an extra is not installed
     ├── OutOfMemoryError          exit code 1    a computation does not fit in memory
     └── OutputError               exit code 1    results cannot be printed; 141 if nobody reads them any more
@@ -65,13 +65,13 @@ class MissingMediaError(MediaError):
 
 
 class CheckpointError(MovaError):
-    """Weights are damaged, or do not match their configuration."""
+    """A model is missing, damaged, or does not match its configuration."""
 
     exit_code = 3
 
 
 class MissingCheckpointError(CheckpointError):
-    """There is no model or LoRA of that name."""
+    """There is no file of that name, for a model or a LoRA."""
 
     exit_code = 2
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mova.checkpoints.header import MAX_HEADER_BYTES
-from mova.errors import CheckpointError, MissingCheckpointError
+from mova.errors import CheckpointError
 from mova.files import is_regular, open_regular, read_regular, read_text
 from mova.parsing import parse_json
 from mova.request.plan import Capabilities
@@ -263,7 +263,7 @@ def resolve_model(name_or_path: str | Path, *, may_download: bool = True) -> Pat
         raise CheckpointError(f"{path} is a file; a model is a folder with a {INDEX}.", "Give the folder.")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name_or_path)):
         return _download(str(name_or_path), may_download=may_download)
-    raise MissingCheckpointError(
+    raise CheckpointError(
         f"there is no model {str(name_or_path)[:200]!r}.",
         f"Give {BASE_NAME}, a folder, or a hub id such as OpenMOSS-Team/MOVA-360p.",
     )

@@ -146,11 +146,13 @@ def _json_escaped(character: str) -> str:
 
 
 class _Talk(logging.Handler):
-    """Lines on stderr; those of other modules than this one with their name."""
+    """Lines on stderr; those of other modules than this one with their name, and only if they warn or everything is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if record.name != LOG.name:
+            if record.levelno < logging.WARNING and LOG.level > logging.DEBUG:
+                return
             text = f"{record.name}: {text}"
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from fractions import Fraction
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mova.checkpoints.layout import BASE_NAME, resolve_model
 from mova.cli import console
-from mova.errors import CheckpointError
+from mova.errors import CheckpointError, MissingCheckpointError, MissingMediaError
+from mova.media.kinds import FILE_KINDS
 
 if TYPE_CHECKING:
     from mova.checkpoints.inspect import CheckpointReport, ComponentReport
@@ -29,8 +31,11 @@ def run(target: str, *, is_json: bool) -> None:
         CheckpointError: If it is no checkpoint, or not a whole one; what is there has been shown by then.
         MediaError: If it is a file, and neither video nor audio.
     """
-    if Path(target).expanduser().is_file():
-        _inspect_video(Path(target).expanduser(), is_json=is_json)
+    path = Path(target).expanduser()
+    if os.path.exists(path) and not path.is_dir():
+        _inspect_video(path, is_json=is_json)
+    elif path.suffix.lower() in (*FILE_KINDS, ".mp3", ".ogg", ".avi") and not os.path.exists(path):
+        raise MissingMediaError(f"there is no file {path}.", "Give a video or audio file, or a model.")
     else:
         _inspect_model(local_model(target), is_json=is_json)
 
@@ -41,18 +46,25 @@ def local_model(name: str) -> Path:
     Raises:
         CheckpointError: If there is none.
     """
-    if name != BASE_NAME and not Path(name).expanduser().exists():
-        raise CheckpointError(
-            f"there is no model folder {name!r} on this machine.",
+    if name != BASE_NAME and not os.path.exists(Path(name).expanduser()):
+        raise MissingCheckpointError(
+            f"there is no file or model folder {name[:200]!r} on this machine.",
             f"Give {BASE_NAME}, or a folder; of one that is on the hub the JSON files are enough.",
         )
     return resolve_model(name)
 
 
 def _inspect_video(path: Path, *, is_json: bool) -> None:
+    from mova.conditioning.recorded import read_record
     from mova.media.probe import probe
 
     info = probe(path)
+    show_video(info, is_json=is_json)
+    read_record(info)  # what it says has been shown; whether it can be used is said last
+
+
+def show_video(info: MediaInfo, *, is_json: bool) -> None:
+    """Show what a media file is and what it says of itself."""
     if is_json:
         console.facts_json(_video_facts(info))
         return

@@ -34,7 +34,7 @@ def request_from_video(
         recorded = reroll_from_file(video, recorded, reroll)
     request = apply_changes({**recorded, **given}, changes)
     replaced = {*given, *(change.partition("=")[0] for change in changes)}
-    _check_inputs({name: value for name, value in recorded.items() if name not in replaced}, made_by)
+    check_inputs({name: value for name, value in recorded.items() if name not in replaced}, made_by)
     return request, made_by
 
 
@@ -42,20 +42,21 @@ def read_recorded_request(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The request inside a video, and what made it.
 
     Raises:
-        MediaError: If the file cannot be read or holds no request.
+        MediaError: If the file cannot be read, or holds no request or a broken one.
         RequestError: If it is a video of several shots.
     """
+    from mova.conditioning.recorded import read_record
     from mova.media.probe import probe
 
-    info = probe(path)
-    if info.request is None:
+    record = read_record(probe(path))
+    if record is None:
         raise MediaError(f"{path} does not say how it was made.", "Give a video that mova wrote.")
-    if "shots" in info.request:
+    if record.is_film:
         raise RequestError(
             f"{path} is a video of shots, which one request does not make.",
-            "Make it again, or vary it, from its shot list: mova video SHOTS.yaml; mova inspect shows every shot.",
+            "Make it again, or vary it, from its shot list: mova film SHOTS.yaml; mova inspect shows every shot.",
         )
-    return info.request, info.made_by or {}
+    return record.request, record.made_by
 
 
 def apply_changes(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -139,15 +140,15 @@ def loras_of_video(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]
 
     found = []
     for lora in made_by.get("loras") or ():
-        if not isinstance(lora, Mapping) or "file" not in lora:  # attached from memory, or written by an older version
+        if not lora.get("file"):  # attached from memory, or written by an older version
             raise RequestError(
                 "the video was made with a LoRA, and does not say with which file.", "Give --lora.", field="lora"
             )
-        if lora_hash(lora["file"]) != lora["hash"]:
+        if lora_hash(lora["file"]) != lora.get("hash"):
             raise RequestError(
                 f"the LoRA {lora['file']} is not what it was when the video was made.", "Put the old file back.", field="lora"
             )
-        found.append((Path(lora["file"]), float(lora["scale"])))
+        found.append((Path(lora["file"]), float(lora.get("scale", 1.0))))
     return tuple(found)
 
 
@@ -169,7 +170,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
             f"--output: a replay is compared with {path.name}; {target} is of another kind, or the same file.",
             f"Give another {path.suffix}.",
         )
-    _check_inputs(request, made_by)
+    check_inputs(request, made_by)
     name, loras = model_of_video(made_by, model=model), loras_of_video(made_by)
     runtime = RuntimeOptions(dtype=made_by.get("dtype", "auto"), quantisation=made_by.get("quantisation", "none"))
     wanted = Output(target, sheet=None, has_sidecar=False, is_json=is_json, is_dry_run=False, num_clips=1)
@@ -177,7 +178,7 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
     _compare(path, target)
 
 
-def _check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
+def check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
     """Refuse what a recorded request names, if it is not any more what the video was made from."""
     from mova.conditioning.sources import PREFIX, content_hash
     from mova.film.plan import FILES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from mova.errors import MediaError
+from mova.errors import MediaError, MissingMediaError
+from mova.parsing import parse_json
 from mova.timeline import exact_fps
 
 MAX_STREAMS = 32
@@ -41,6 +41,8 @@ _OPEN_OPTIONS = {
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 MADE_BY = "made_by"
+MAX_COMMENT = 2**20
+"""Characters of the tag that holds a request."""
 """Key in the JSON of the ``comment`` tag, next to the fields of the request."""
 
 
@@ -118,21 +120,22 @@ class MediaInfo:
 
     @property
     def request(self) -> dict[str, Any] | None:
-        """The request that :func:`~mova.media.encode.write_clip` stored in the ``comment`` tag, or None."""
-        value = self._comment
+        """The request that :func:`~mova.media.encode.write_clip` stored in the ``comment`` tag, unchecked; or None."""
+        value = self.record
         return None if value is None else {name: item for name, item in value.items() if name != MADE_BY}
 
     @property
     def made_by(self) -> dict[str, Any] | None:
-        """Version, model, weights and inputs that the file was generated with, from the same tag; or None."""
-        value = (self._comment or {}).get(MADE_BY)
+        """Version, model, weights and inputs that the file was generated with, from the same tag, unchecked; or None."""
+        value = (self.record or {}).get(MADE_BY)
         return value if isinstance(value, dict) else None
 
     @property
-    def _comment(self) -> dict[str, Any] | None:
+    def record(self) -> dict[str, Any] | None:
+        """Both, as they stand in the tag; None if that is no JSON mapping."""
         try:
-            value = json.loads(self.metadata.get("comment", ""))
-        except (ValueError, RecursionError):
+            value = parse_json(self.metadata.get("comment", "")[: MAX_COMMENT + 1])
+        except ValueError:
             return None
         return value if isinstance(value, dict) else None
 
@@ -205,7 +208,7 @@ def check_file(path: Path) -> None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise MediaError(f"there is no file {path}.") from None
+        raise MissingMediaError(f"there is no file {path}.", "Check the name.") from None
     except (OSError, ValueError) as error:
         raise MediaError(f"{str(path)!r} cannot be read: {reason(error)}.") from None
     if not stat.S_ISREG(status.st_mode):

@@ -179,4 +179,4 @@ def test_a_video_of_shots_says_what_made_it_and_is_not_taken_for_a_clip(here: Pa
     assert list(made_by["inputs"]) == [str(here / "a.png")]
     with pytest.raises(RequestError, match="a video of shots, which one request does not make") as refusal:
         read_recorded_request(here / "a.mkv")
-    assert "mova video" in refusal.value.hint
+    assert "mova film" in refusal.value.hint
