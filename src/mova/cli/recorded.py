@@ -140,7 +140,7 @@ def loras_of_video(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]
 
     found = []
     for lora in made_by.get("loras") or ():
-        if not lora.get("file"):  # attached from memory, or written by an older version
+        if not isinstance(lora, Mapping) or not lora.get("file"):  # attached from memory, or written by an older version
             raise RequestError(
                 "the video was made with a LoRA, and does not say with which file.", "Give --lora.", field="lora"
             )

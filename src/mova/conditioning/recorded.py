@@ -37,7 +37,7 @@ class _MadeBy(_Open):
     quantisation: _Name = "none"
     schedule: dict[str, Any] | None = None
     inputs: dict[_Name, _Name] | None = None
-    loras: list[_Lora] | None = None
+    loras: list[_Lora] | dict[_Name, _Number] | None = None  # the second is an older form
     cues: list[Annotated[tuple[_Number, _Name], Field(strict=False)]] | None = None
 
 
