@@ -24,6 +24,7 @@ from mova.errors import MediaError
 from mova.media.frames import Limits, check_seconds, decode_packets
 from mova.media.probe import AudioInfo, audio_stream, media_info, open_container, stream_time
 from mova.media.tolerances import Repairs, limit
+from mova.media.worker import isolate_parts
 
 Samples = NDArray[np.float32]
 
@@ -53,6 +54,7 @@ class _Block(NamedTuple):
     rate: int
 
 
+@isolate_parts
 def decode_blocks(
     path: Path, limits: Limits, until_s: Fraction | None = None
 ) -> Iterator[AudioHead | Samples | tuple[str, ...]]:

@@ -22,6 +22,7 @@ from mova.media.pixels import RgbConverter
 from mova.media.probe import MediaInfo, VideoInfo, media_info, open_container, reason, video_stream
 from mova.media.scan import LONGEST_DELAY, choose_clock, scan_times
 from mova.media.tolerances import Purpose, Repairs, limit
+from mova.media.worker import isolate_parts
 
 # Stored sizes may be rounded up to whole blocks inside a decoder, so its own guard is looser than ours
 _DECODER_PIXEL_SLACK = 2
@@ -118,6 +119,7 @@ def check_seconds(info: MediaInfo, seconds: Fraction | None, limits: Limits) -> 
         )
 
 
+@isolate_parts
 def decode_frames(path: Path, limits: Limits) -> Iterator[VideoHead | NDArray[np.uint8] | tuple[str, ...] | None]:
     """Decode a video.
 
@@ -245,7 +247,7 @@ class _FrameReader:
 
     def _check_whole(self) -> None:
         stated, slack = self.video.duration_s, Fraction(3, 2) + (LONGEST_DELAY if self.times.is_counted else 0)
-        if stated is not None and stated * self.clock.fps > self.total + slack:
+        if stated is not None and self.total > 1 and stated * self.clock.fps > self.total + slack:
             raise MediaError(
                 f"{self.path} is truncated: it has {self.total} of {round(stated * self.clock.fps)} frames.",
                 "The download or the recording may be incomplete.",

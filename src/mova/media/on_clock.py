@@ -24,6 +24,7 @@ from mova.media.pixels import RgbConverter
 from mova.media.probe import MediaInfo, media_info, open_container, stream_time, video_stream
 from mova.media.remux.track import VideoTrack, read_video_track
 from mova.media.tolerances import Repairs
+from mova.media.worker import isolate_parts
 from mova.timeline import Number, frame_time, frames_in_seconds
 
 VideoFit = Literal["exact", "crop", "pad", "stretch"]
@@ -65,7 +66,7 @@ def read_video_on_clock(
     track = read_video_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
     frames: NDArray[np.uint8] | None = None
-    shown = _frames_at_times(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    shown = _frames_at_times(Path(path), track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
     for index, frame in enumerate(shown):
         if frames is None:
             check_bytes(track.info.path, count * frame.size)
@@ -97,7 +98,7 @@ def frames_on_clock(
     rate = check_fps(fps)
     track = read_video_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
-    yield from _frames_at_times(track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    yield from _frames_at_times(Path(path), track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
 
 
 def _num_frames(track: VideoTrack, fps: Fraction, num_frames: int | None, max_seconds: float) -> int:
@@ -118,7 +119,9 @@ def _num_frames(track: VideoTrack, fps: Fraction, num_frames: int | None, max_se
     return num_frames
 
 
+@isolate_parts
 def _frames_at_times(
+    path: Path,
     track: VideoTrack,
     fps: Fraction,
     count: int,
@@ -132,7 +135,7 @@ def _frames_at_times(
     start_s = Fraction(0)
     current: _DisplayedFrame | None = None
     converter = RgbConverter()
-    for start_s, frame in _decode_frames(track, max_pixels):
+    for start_s, frame in _decode_frames(path, track, max_pixels):
         while current is not None and index < count and frame_time(index, fps) < start_s:
             yield current.to_size(size, fit)
             index += 1
@@ -148,9 +151,8 @@ def _frames_at_times(
         yield current.to_size(size, fit)
 
 
-def _decode_frames(track: VideoTrack, max_pixels: int) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+def _decode_frames(path: Path, track: VideoTrack, max_pixels: int) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """Yield every frame with its start in seconds since the start of the video."""
-    path = track.info.path
     with open_container(path) as container:
         # sizes and colours are checked here; the length was checked before, by the packets
         video = check_video(media_info(container, path), Limits(float("inf"), max_pixels, 1))

@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mova.errors import MediaError, MissingMediaError
+from mova.media.worker import isolate
 from mova.parsing import parse_json
 from mova.timeline import exact_fps
 
@@ -140,6 +141,7 @@ class MediaInfo:
         return value if isinstance(value, dict) else None
 
 
+@isolate
 def probe(path: str | Path) -> MediaInfo:
     """Read the headers of a media file.
 
@@ -182,6 +184,12 @@ def open_container(path: str | Path) -> Iterator[InputContainer]:
         container = av.open(str(path.resolve()), "r", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
     except PermissionError:
         raise MediaError(f"{path}: no permission to read.", "Check the file's permissions.") from None
+    except av.error.ArgumentError as error:
+        # a demuxer that is not on the list of formats
+        raise MediaError(
+            f"{path} cannot be opened as a video or audio file: this kind of file is not read.",
+            "Videos and audio in the usual containers are; playlists, subtitles and still images are not.",
+        ) from error
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
             f"{path} cannot be opened as a video or audio file: {reason(error)}.",

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from mova.errors import MediaError
 from mova.media.probe import MediaInfo, media_info, open_container, video_stream
 from mova.media.remux.edits import EditList, read_edits
+from mova.media.worker import isolate
 
 # Times further than this fraction of a frame from the frame grid are not due to rounding by the container
 _MOST_ROUNDING = Fraction(1, 4)
@@ -78,6 +79,7 @@ class VideoTrack:
         return _time_s(file_s - self.start_s, self.info.video.fps if self.is_steady else None)
 
 
+@isolate
 def read_video_track(path: str | Path) -> VideoTrack:
     """Read the packets of a file's video stream.
 
