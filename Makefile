@@ -43,6 +43,7 @@ benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/directions_ceiling.py
 	$(BIN)/python benchmarks/health.py
 	$(BIN)/python benchmarks/outside.py
+	$(BIN)/python benchmarks/robust.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/structure.py
 
