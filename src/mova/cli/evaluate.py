@@ -147,7 +147,7 @@ def run_files(options: FileOptions) -> None:
     _say_passed(listing.unpaired, "without a reference")
     run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
     processes = min(options.processes, len(listing.jobs))
-    rows = _rows(listing.jobs, files.video_row, options.output / ROWS, run=run, processes=processes, label="videos")
+    rows = _rows(listing.jobs, files.video_rows, options.output / ROWS, run=run, processes=processes, label="videos")
     learned = files.score_learned(
         listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
     )
@@ -243,7 +243,7 @@ def _in_typed_words() -> Iterator[None]:
 
 def _rows(
     jobs: Mapping[str, Job],
-    work: Callable[[Job], dict[str, Any]],
+    work: Callable[[Sequence[Job]], Sequence[dict[str, Any]]],
     path: Path,
     *,
     run: Mapping[str, Any],
@@ -251,11 +251,11 @@ def _rows(
     label: str,
 ) -> list[dict[str, Any]]:
     """The row of every job, with a line of progress; what is in the file already is not done again."""
-    from mova.lab.suite.run import run_missing
+    from mova.lab.suite.run import run_batches
 
     try:
         with _pool(processes) as pool, _in_typed_words():
-            return run_missing(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
+            return run_batches(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
     except BrokenExecutor:
         raise MovaError(
             f"a worker process ended in the middle of its work; {path} keeps the {label} that were done.",

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -99,10 +99,9 @@ class ShotCache:
         Raises:
             MediaError: If it cannot be read.
         """
-        try:
-            with safe_open(self._path(key), "numpy") as file:
-                facts = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in ("frames", "waveform", "run_in")}
+        with self._open(key) as file:
+            facts = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in ("frames", "waveform", "run_in")}
             clip = Clip(
                 frames=tensors["frames"],
                 waveform=tensors["waveform"],
@@ -114,8 +113,6 @@ class ShotCache:
             seeds = tuple((int(video), int(audio)) for video, audio in json.loads(facts["seeds"]))
             remedies = tuple(json.loads(facts["remedies"]))
             return ShotClip(clip, tensors["run_in"], _parse_health(facts), remedies, seeds)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise self._read_error(key, error) from error
 
     def health(self, key: str) -> Health:
         """Read the health gate's verdict on a shot, without its frames.
@@ -123,11 +120,8 @@ class ShotCache:
         Raises:
             MediaError: If it cannot be read.
         """
-        try:
-            with safe_open(self._path(key), "numpy") as file:
-                return _parse_health(file.metadata())
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise self._read_error(key, error) from error
+        with self._open(key) as file:
+            return _parse_health(file.metadata())
 
     def ending(self, key: str, num_frames: int) -> Ending:
         """Read the last frame of a shot and the audio of its last ``num_frames`` frames, without its other frames.
@@ -135,16 +129,13 @@ class ShotCache:
         Raises:
             MediaError: If it cannot be read.
         """
-        try:
-            with safe_open(self._path(key), "numpy") as file:
-                facts = file.metadata()
-                fps, rate = Fraction(facts["fps"]), int(facts["sample_rate"])
-                frames, waveform = file.get_slice("frames"), file.get_tensor("waveform")
-                last = frames.get_shape()[0] - 1
-                begin = max(0, waveform.shape[1] - samples_in_frames(num_frames, fps, rate))
-                return Ending(frames[last : last + 1][0], AudioInput(waveform[:, begin:].copy(), rate))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise self._read_error(key, error) from error
+        with self._open(key) as file:
+            facts = file.metadata()
+            fps, rate = Fraction(facts["fps"]), int(facts["sample_rate"])
+            frames, waveform = file.get_slice("frames"), file.get_tensor("waveform")
+            last = frames.get_shape()[0] - 1
+            begin = max(0, waveform.shape[1] - samples_in_frames(num_frames, fps, rate))
+            return Ending(frames[last : last + 1][0], AudioInput(waveform[:, begin:].copy(), rate))
 
     def store(self, key: str, shot: ShotClip, *, model_key: str, work: float, seconds_taken: float) -> None:
         """Store a shot.
@@ -219,8 +210,14 @@ class ShotCache:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 
-    def _read_error(self, key: str, error: Exception) -> MediaError:
-        return MediaError(f"the finished shot {self._path(key)} cannot be read: {error}.", "Remove it, and run again.")
+    @contextmanager
+    def _open(self, key: str) -> Iterator[Any]:
+        path = self._path(key)
+        try:
+            with safe_open(path, "numpy") as file:
+                yield file
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise MediaError(f"the finished shot {path} cannot be read: {error}.", "Remove it, and run again.") from error
 
 
 def _parse_health(facts: Mapping[str, str]) -> Health:
@@ -269,7 +266,6 @@ def _files_of(folder: Path) -> dict[str, Any]:
 
 
 def _hash_lora(path: Path) -> str:
-    """Hash a LoRA file, or the files in its folder."""
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     return _hash([content_hash(str(file)) for file in files])
 

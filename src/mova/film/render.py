@@ -324,7 +324,6 @@ def _cut_lead(checked: CheckedClip, shot: PlannedShot) -> ShotClip:
 
 
 def _apply_retake(before: ShotClip, checked: CheckedClip) -> ShotClip:
-    """Return a shot after a retake."""
     assert checked.clip is not None
     return replace(
         before,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,15 @@ import pytest
 from mova.errors import MediaError, RequestError
 from mova.lab.documents import plain
 from mova.lab.suite.results import Row
-from mova.lab.suite.run import read_rows, run_missing
+from mova.lab.suite.run import read_rows, run_batches
 
 RUN = {"model": "tiny", "seed": 3}
 JOBS = {"a": 1, "b": 2, "c": 3}
+
+
+def run_missing(jobs: dict[str, int], work: Callable[[int], Row], path: Path, **options: Any) -> list[Row]:
+    """Jobs each by itself."""
+    return run_batches(jobs, lambda batch: [work(job) for job in batch], path, **options)
 
 
 class Worker:

@@ -184,6 +184,11 @@ def video_row(job: VideoJob) -> Row:
     return row
 
 
+def video_rows(jobs: Sequence[VideoJob]) -> list[Row]:
+    """:func:`video_row` of each, for a run of batches."""
+    return [video_row(job) for job in jobs]
+
+
 def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequence[MetricResult]) -> dict[str, Any]:
     """The results of a folder of videos.
 

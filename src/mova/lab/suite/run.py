@@ -96,35 +96,13 @@ def run_facts(index: Index, *, seed: int, steps: int | None) -> dict[str, Any]:
     }
 
 
-def run_missing(
-    jobs: Mapping[str, Job],
-    work: Callable[[Job], Row],
-    path: Path,
-    *,
-    run: Mapping[str, Any],
-    pool: Executor | None = None,
-    on_row: OnRow | None = None,
-) -> list[Row]:
-    """Do every job that has no row yet, each by itself; otherwise as :func:`run_batches`.
-
-    Args:
-        jobs: By the key of their row.
-        work: Makes the row of a job; picklable if there is a pool.
-        path: As in :func:`run_batches`, and so the others.
-        run: What all rows of the file share.
-        pool: Where to work.
-        on_row: Called with (rows there, rows in all).
-    """
-    return run_batches(jobs, partial(_each, work), path, run=run, batches=_singles, pool=pool, on_row=on_row)
-
-
 def run_batches(
     jobs: Mapping[str, Job],
     work: Callable[[Sequence[Job]], Sequence[Row]],
     path: Path,
     *,
     run: Mapping[str, Any],
-    batches: Callable[[Sequence[Job]], Sequence[Sequence[Job]]],
+    batches: Callable[[Sequence[Job]], Sequence[Sequence[Job]]] | None = None,
     pool: Executor | None = None,
     on_row: OnRow | None = None,
 ) -> list[Row]:
@@ -135,7 +113,7 @@ def run_batches(
         work: Makes the rows of a batch of jobs; picklable if there is a pool.
         path: File of the rows.
         run: What all rows of the file share; plain JSON values.
-        batches: Sorts jobs into those that are done together; their rows are written together, too.
+        batches: Sorts jobs into those that are done together; their rows are written together, too. Each by itself if None.
         pool: Where to work; here, one after the other, if not given. It is shut down if the run is interrupted.
         on_row: Called with (rows there, rows in all), first for those that were there.
 
@@ -152,7 +130,8 @@ def run_batches(
         return [rows[key] for key in jobs]
     try:
         with _appending(path, run) as handle:
-            for made in _made(batches(list(missing.values())), work, pool):
+            jobs_left = list(missing.values())
+            for made in _made([[job] for job in jobs_left] if batches is None else batches(jobs_left), work, pool):
                 for row in map(plain, made):
                     handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
                     rows[row["key"]] = row
@@ -205,14 +184,6 @@ def _appending(path: Path, run: Mapping[str, Any]) -> BinaryIO:
         handle.write(json.dumps({"run": plain(run)}, allow_nan=False).encode() + b"\n")
         handle.flush()
     return handle
-
-
-def _each(work: Callable[[Job], Row], batch: Sequence[Job]) -> list[Row]:
-    return [work(job) for job in batch]
-
-
-def _singles(jobs: Sequence[Job]) -> list[list[Job]]:
-    return [[job] for job in jobs]
 
 
 def _made(
