@@ -29,8 +29,7 @@ from mova.lab.read.events import Reading
 from mova.lab.read.readers import read_all
 from mova.lab.suite.results import means_of
 from mova.lab.sync.floors import LIMITS_MS, floor_of, measure_directions, score_floors, through_mp4
-from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
-from mova.scenes.clapper.scene import ClapperScene
+from mova.scenes.clapper.scene import SYNC_FAMILIES, ClapperScene, make_scene, render_scene
 
 ROOT = Path(__file__).parents[1]
 SEED = 910_000

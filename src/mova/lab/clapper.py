@@ -21,8 +21,7 @@ from mova.lab.read.readers import read_all, read_events
 from mova.lab.selftest import Check, self_test
 from mova.lab.sync.floors import Floor, measure_floor, score_floors
 from mova.lab.sync.scores import ClipTimes, Difference, Score, clip_times, compare, measure, score
-from mova.scenes.clapper.families import FAMILIES, SYNC_FAMILIES, make_scene, render_scene, sample_scenes
-from mova.scenes.clapper.scene import ClapperScene, as_scene
+from mova.scenes.clapper.scene import FAMILIES, SYNC_FAMILIES, ClapperScene, as_scene, make_scene, render_scene, sample_scenes
 
 __all__ = [
     "FAMILIES",

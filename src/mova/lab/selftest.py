@@ -33,8 +33,7 @@ from mova.media.decode import read_clip
 from mova.media.health.gate import KINDS as FAULTS
 from mova.media.health.gate import check_arrays
 from mova.media.remux.edits import Edit, read_edits, set_edits
-from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene, sample_scenes
-from mova.scenes.clapper.scene import SHUTTER, ClapperScene
+from mova.scenes.clapper.scene import SHUTTER, SYNC_FAMILIES, ClapperScene, make_scene, render_scene, sample_scenes
 from mova.scenes.clapper.stages import PICTURES
 from mova.scenes.kinds import KINDS
 from mova.scenes.world import render, sample_scripts
@@ -112,7 +111,7 @@ def self_test(
         seed: Seed of all scenes.
 
     Raises:
-        RequestError: As :func:`mova.scenes.clapper.families.make_scene`.
+        RequestError: As :func:`mova.scenes.clapper.scene.make_scene`.
         ValueError: If there are no families or no clips.
     """
     if not families or num_clips < 1:

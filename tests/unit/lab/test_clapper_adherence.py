@@ -10,8 +10,7 @@ from mova.lab.read.events import Detection, Reading
 from mova.lab.read.readers import read_all
 from mova.lab.read.timbre import nearest_voice
 from mova.lab.sync.floors import through_mp4
-from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
-from mova.scenes.clapper.scene import ClapperScene
+from mova.scenes.clapper.scene import SYNC_FAMILIES, ClapperScene, make_scene, render_scene
 
 COUNTS = {"count", "count_seen", "count_heard"}
 RATES = {"rate", "rate_seen", "rate_heard"}

@@ -14,7 +14,7 @@ from mova.lab.read.trajectories import find_turns, fit_gravities
 from mova.lab.read.video_events import see
 from mova.lab.sync.floors import floor_of, measure_floor, score_floors
 from mova.lab.sync.scores import NAMES
-from mova.scenes.clapper.families import SYNC_FAMILIES, make_scene, render_scene
+from mova.scenes.clapper.scene import SYNC_FAMILIES, make_scene, render_scene
 from mova.scenes.clapper.stages import PICTURES
 from mova.scenes.kinds import KINDS
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mova.errors import RequestError
-from mova.scenes.clapper.families import FAMILIES, SYNC_FAMILIES, make_scene, render_scene, sample_scenes
-from mova.scenes.clapper.scene import MARGIN_S, MIN_GAP_FRAMES, Rules
+from mova.scenes.clapper.plans import MARGIN_S, MIN_GAP_FRAMES, Rules
+from mova.scenes.clapper.scene import FAMILIES, SYNC_FAMILIES, make_scene, render_scene, sample_scenes
 
 CONTROLS = set(FAMILIES) - set(SYNC_FAMILIES)
 

@@ -8,7 +8,7 @@ import pytest
 from mova.lab.adherence.physics import PHYSICS, physics_floors, rank_correlation, restitution, restitutions
 from mova.lab.sync.pairing import drift_ms_per_s, match_aligned
 from mova.lab.sync.scores import HEADLINE, NAMES, ClipTimes, compare, measure, score, true_times
-from mova.scenes.clapper.families import sample_scenes
+from mova.scenes.clapper.scene import sample_scenes
 
 PLANS = [true_times(scene) for scene in sample_scenes(5, 45)]
 

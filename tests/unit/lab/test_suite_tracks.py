@@ -20,7 +20,7 @@ from mova.lab.suite import tracks
 from mova.lab.suite.compare import compare_results
 from mova.lab.suite.results import BRIDGE_OFF, METRICS_VERSION, read_results
 from mova.lab.suite.tracks import control_clip, control_scene, count_made_up
-from mova.scenes.clapper.families import make_scene, render_scene
+from mova.scenes.clapper.scene import make_scene, render_scene
 
 
 @pytest.fixture(scope="module")

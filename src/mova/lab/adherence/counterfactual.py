@@ -27,8 +27,8 @@ from mova.lab.read.events import Reading
 from mova.lab.read.readers import read_all
 from mova.lab.read.timbre import body_hz, centroid_hz, ring_s
 from mova.media.clip import Clip
-from mova.scenes.clapper.families import make_scene
-from mova.scenes.clapper.scene import MARGIN_S, ClapperScene, as_scene
+from mova.scenes.clapper.plans import MARGIN_S
+from mova.scenes.clapper.scene import ClapperScene, as_scene, make_scene
 from mova.scenes.kinds import ball, definition_of
 from mova.scenes.script import Event, Script, Value
 from mova.scenes.world import write_script
@@ -100,11 +100,11 @@ def counterfactual_scenes(seed: int, *, fps: Number = 24, seconds: Number = 4) -
 
     Args:
         seed: The same seed gives the same pairs.
-        fps: As :func:`mova.scenes.clapper.families.make_scene`.
+        fps: As :func:`mova.scenes.clapper.scene.make_scene`.
         seconds: Likewise.
 
     Raises:
-        RequestError: As :func:`mova.scenes.clapper.families.make_scene`, or if no ball has room for a higher drop.
+        RequestError: As :func:`mova.scenes.clapper.scene.make_scene`, or if no ball has room for a higher drop.
     """
     base = _with_room(seed, fps, seconds)
     wood, metal = (_variant(base, floor=floor) for floor in ("wood", "metal"))

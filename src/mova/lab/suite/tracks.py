@@ -26,8 +26,7 @@ from mova.lab.suite.results import BRIDGE_OFF, CONTROLS, COUNTERFACTUAL
 from mova.media.clip import Clip
 from mova.request.plan import Capabilities
 from mova.request.schema import GenerationRequest
-from mova.scenes.clapper.families import make_scene, render_scene
-from mova.scenes.clapper.scene import ClapperScene
+from mova.scenes.clapper.scene import ClapperScene, make_scene, render_scene
 from mova.scenes.kinds import KINDS, known_kinds
 from mova.scenes.script import Script, nearest_hint
 from mova.scenes.world import SceneClip, render, sample_scripts
@@ -39,7 +38,7 @@ class Control:
     """One way to ask for nothing.
 
     Args:
-        family: Family of its scenes, in :data:`mova.scenes.clapper.families.FAMILIES`.
+        family: Family of its scenes, in :data:`mova.scenes.clapper.scene.FAMILIES`.
         track: What is given: as on ``"v2a"`` the picture, as on ``"a2v"`` the audio.
         name: Name of the number: events per clip that should not be there.
     """

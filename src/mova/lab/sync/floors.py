@@ -22,8 +22,7 @@ from mova.lab.sync.pairing import match
 from mova.lab.sync.scores import NAMES, Score, clip_times, score
 from mova.media.clip import Clip
 from mova.media.decode import read_clip
-from mova.scenes.clapper.families import make_scene, render_scene
-from mova.scenes.clapper.scene import ClapperScene
+from mova.scenes.clapper.scene import ClapperScene, make_scene, render_scene
 from mova.timeline import Number
 
 Floats = npt.NDArray[np.float64]
@@ -97,7 +96,7 @@ def measure_floor(
         through: Codec that a clip is sent through before it is read; default: H.264 and AAC in an MP4 file.
 
     Raises:
-        RequestError: As :func:`mova.scenes.clapper.families.make_scene`.
+        RequestError: As :func:`mova.scenes.clapper.scene.make_scene`.
         ValueError: If there are no families or no clips.
     """
     if not families or num_clips < 1:
