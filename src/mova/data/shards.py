@@ -57,7 +57,7 @@ WORKER_IMPORTS = (
 def start_method() -> str:
     """How workers are started: forked from a server that has imported, once, what this process has of the slow modules.
 
-    Every worker would import them anew otherwise, which takes seconds; forking this process itself is not safe once torch
+    Every worker would import them again otherwise, which takes seconds; forking this process itself is not safe once torch
     has threads or a GPU.
     """
     if "forkserver" not in get_all_start_methods():
