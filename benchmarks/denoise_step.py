@@ -31,11 +31,11 @@ from torch import Tensor
 
 from mova.files import atomic_write
 from mova.models.bridge import interaction_layers
-from mova.models.joint import JointModel
-from mova.models.presets import BASE, MOVA_360P, ours_to_official
+from mova.models.joint import JointModel, ours_to_official
+from mova.models.presets import BASE, MOVA_360P
 from mova.runtime.estimate import Lengths, NetworkCost
-from mova.sampling.denoise import Experts, cfg_batch, denoise
-from mova.sampling.guidance import Guidance
+from mova.sampling.denoise import cfg_batch, denoise
+from mova.sampling.guidance import Experts, Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SolverState, Step, Velocity, euler
 from mova.sampling.task import AVTensors, Task

@@ -16,7 +16,7 @@ from mova.lab.read.ball_track import follow_balls
 from mova.lab.sync.pairing import match
 from mova.lab.sync.scores import ClipTimes
 from mova.media.clip import Clip
-from mova.sampling.windows import plan_windows
+from mova.sampling.denoise import plan_windows
 from mova.timeline import Timeline
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mova.models.presets import official_to_ours
+from mova.models.joint import official_to_ours
 
 GOLDEN = Path(__file__).parent / "golden"
 

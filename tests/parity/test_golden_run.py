@@ -14,8 +14,8 @@ from mova.checkpoints.load import Components, load_checkpoint
 from mova.errors import RequestError
 from mova.pipeline import MOVAPipeline
 from mova.pipeline.latents import MOVAPipelineOutput
-from mova.sampling.denoise import Experts, Progress, denoise
-from mova.sampling.guidance import Guidance
+from mova.sampling.denoise import Progress, denoise
+from mova.sampling.guidance import Experts, Guidance
 from mova.sampling.task import Task
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from mova.checkpoints.load import Components, load_checkpoint
 from mova.media.image import crop_and_resize
 from mova.models.image_condition import count_settling_latents, image_condition, picture_tensor, text_only_condition
-from mova.sampling.denoise import Experts, denoise
-from mova.sampling.guidance import Guidance
+from mova.sampling.denoise import denoise
+from mova.sampling.guidance import Experts, Guidance
 from mova.sampling.task import AVTensors, Task
 
 

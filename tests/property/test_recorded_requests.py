@@ -18,7 +18,7 @@ from mova.conditioning.recorded import read_record
 from mova.errors import MediaError, MovaError
 from mova.media.clip import Clip
 from mova.media.probe import MediaInfo, probe
-from mova.request.schema import make_request
+from mova.request.schema import GenerationRequest
 
 REQUEST: dict[str, Any] = {
     "prompt": "a red ball bounces twice", "negative_prompt": "", "seed": 1, "audio_seed": 2, "num_frames": 33, "fps": 16.0,
@@ -69,7 +69,7 @@ def use(info: MediaInfo) -> None:
     if record is None or record.is_film:
         return
     for step in (
-        lambda: make_request(recording.apply_changes(record.request, ["seed=3"])),
+        lambda: GenerationRequest.model_validate(recording.apply_changes(record.request, ["seed=3"])),
         lambda: recording.check_inputs(record.request, record.made_by),
         lambda: recording.model_of_video(record.made_by),
         lambda: recording.loras_of_video(record.made_by),

@@ -22,7 +22,7 @@ from mova.checkpoints.layout import (
     resolve_model,
 )
 from mova.checkpoints.meta import build_joint, build_module, weight_files
-from mova.models.presets import ours_to_official
+from mova.models.joint import ours_to_official
 
 Shape = tuple[int, ...]
 

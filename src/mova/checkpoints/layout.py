@@ -312,18 +312,13 @@ def _capabilities(values: Mapping[str, Any], folder: Path) -> Capabilities:
     try:
         stored = values["world"] if "world" in values else _official_capabilities(folder)
         capabilities = Capabilities.from_values(stored)
-        return replace(capabilities, needs_first_frame=_needs_first_frame(folder, capabilities))
+        path = folder / "video_dit" / CONFIG
+        # a missing configuration is reported when the folder is loaded
+        sizes = read_json(path) if path.is_file() and not capabilities.cues else {}
+        # input channels beside the noisy latents that are not those of cues (spec 3.7)
+        return replace(capabilities, needs_first_frame=bool(sizes.get("in_dim", 0) > sizes.get("out_dim", 0)))
     except (AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / INDEX}: world is wrong: {error}", "Download the folder again.") from None
-
-
-def _needs_first_frame(folder: Path, capabilities: Capabilities) -> bool:
-    """Whether the video tower has input channels beside the noisy latents that are not those of cues (spec 3.7)."""
-    path = folder / "video_dit" / CONFIG
-    if capabilities.cues or not path.is_file():  # a missing configuration is reported when the folder is loaded
-        return False
-    config = read_json(path)
-    return bool(config.get("in_dim", 0) > config.get("out_dim", 0))
 
 
 def _official_capabilities(folder: Path) -> dict[str, Any]:

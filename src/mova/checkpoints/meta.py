@@ -32,8 +32,7 @@ from mova.checkpoints.layout import (
 from mova.checkpoints.tokenizer import check_tokenizer
 from mova.errors import CheckpointError
 from mova.files import is_regular, open_regular
-from mova.models.joint import JointModel, share_audio_and_bridge
-from mova.models.presets import official_to_ours, ours_to_official
+from mova.models.joint import JointModel, official_to_ours, ours_to_official, share_audio_and_bridge
 from mova.models.text import num_cue_channels
 from mova.sampling.schedule import FlowMatchPairScheduler
 
@@ -232,8 +231,9 @@ def read_meta_checkpoint(name_or_path: str | Path, *, should_verify: bool) -> Me
     tokenizer, scheduler = _load_tokenizer(folder / "tokenizer"), _load_scheduler(folder / "scheduler")
     parts = _build_parts(folder, index)
     _check_cues(folder, index, parts)
-    for part in parts.values():
-        _check_headers(part)
+    for part in parts.values():  # what would not fill the module is reported
+        headers = drop_tied(_headers(part.folder), part.tied)
+        fill(part.module, headers, dtype=None, source=str(part.folder), rename=part.rename, expected=set(part.expected))
     return MetaCheckpoint(index, parts, tokenizer, scheduler)
 
 
@@ -311,12 +311,6 @@ def _check_cues(folder: Path, index: Index, parts: Mapping[str, Part]) -> None:
     planner: Any = parts["cue_planner"].module if "cue_planner" in parts else None
     if planner is not None and tuple(planner.config.cue_labels) != labels:
         raise CheckpointError(f"{folder}: the planner writes other cues than the network knows.", "Download the folder again.")
-
-
-def _check_headers(part: Part) -> None:
-    """Names, shapes and number formats, from the headers of the files: what would not fill the module is reported."""
-    headers = drop_tied(_headers(part.folder), part.tied)
-    fill(part.module, headers, dtype=None, source=str(part.folder), rename=part.rename, expected=set(part.expected))
 
 
 def _headers(folder: Path) -> Iterator[tuple[str, Tensor]]:

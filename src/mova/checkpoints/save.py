@@ -25,8 +25,7 @@ from mova.checkpoints.lora.adapters import lora_scales
 from mova.checkpoints.meta import sha256
 from mova.errors import CheckpointError
 from mova.files import atomic_write
-from mova.models.joint import JointModel
-from mova.models.presets import ours_to_official
+from mova.models.joint import JointModel, ours_to_official
 
 MAX_SHARD_BYTES = 5_000_000_000
 

@@ -77,13 +77,13 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     from mova.conditioning.prepare import prepare
     from mova.media.health.gate import check_on_fault
     from mova.request.plan import check_seeds
-    from mova.request.schema import make_request
+    from mova.request.schema import GenerationRequest
 
     try:
         if "prompt" in values:
             values = values | {"prompt": read_prompt(values["prompt"])}
         check_on_fault(output.on_fault)
-        request = make_request(values)
+        request = GenerationRequest.model_validate(values)
         folder = resolve_model(choice.model)
         capabilities = read_index(folder).capabilities
         prepared = prepare(request, capabilities, count_tokens=TokenCounter(folder))

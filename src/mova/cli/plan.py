@@ -75,12 +75,12 @@ def run(values: dict[str, Any], *, model: str, device: Device, is_json: bool) ->
     """
     from mova.checkpoints.layout import read_index
     from mova.request.plan import resolve
-    from mova.request.schema import make_request
+    from mova.request.schema import GenerationRequest
 
     folder = local_model(model)
     index = read_index(folder)
     try:
-        request = make_request({"prompt": "any", **values})  # what a prompt says costs nothing
+        request = GenerationRequest.model_validate({"prompt": "any", **values})  # what a prompt says costs nothing
         plan = resolve(request, index.capabilities)
     except RequestError as problem:
         raise with_flag_names(problem) from None
@@ -197,7 +197,7 @@ def parse_speed(text: str | None) -> float | None:
 
 def _windows(plan: Plan, capabilities: Capabilities, num_video: int, num_audio: int) -> list[tuple[int, int]]:
     """Latents of video and audio in each window."""
-    from mova.sampling.windows import plan_windows
+    from mova.sampling.denoise import plan_windows
 
     longest = plan.timeline.video_latents(capabilities.timeline().next_legal_frames(capabilities.max_frames))
     windows = plan_windows(num_video, num_audio, timeline=plan.timeline, max_video=longest)

@@ -58,11 +58,6 @@ class Given:
         last: Frames = self.frames[index]
         return last if index in self.stills and index > 0 else None
 
-    @property
-    def is_nothing(self) -> bool:
-        """Whether everything is to be made."""
-        return self.frames is None and self.waveform is None
-
 
 def given_pictures(canvas: Canvas, pictures: Mapping[int, Frames]) -> Given:
     """Pictures at frames.

@@ -163,12 +163,6 @@ def given_edges(canvas: Canvas, batch: int, image: Any, last_image: Any, *, fit:
 def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: MemoryInputs) -> Given:
     """Named pictures, read and fitted.
 
-    Args:
-        canvas: The clip to be.
-        pictures: Their places.
-        fit: What to do with pictures of another shape.
-        memory: What names stand for.
-
     Raises:
         RequestError: If two are for one frame, or one does not fit.
     """

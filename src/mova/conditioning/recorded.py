@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mova.errors import MediaError, RequestError
 from mova.media.probe import MADE_BY, MediaInfo
-from mova.request.schema import MAX_PATH_CHARACTERS, make_request
+from mova.request.schema import MAX_PATH_CHARACTERS
 
 MAX_SHOTS = 1000
 _Name = Annotated[str, Field(max_length=MAX_PATH_CHARACTERS)]
@@ -88,7 +88,7 @@ def check_record(request: Mapping[str, Any], made_by: object) -> None:
         if "shots" in request:
             _Film.model_validate(dict(request))
         else:
-            make_request(request)
+            GenerationRequest.model_validate(request)
         if made_by is not None:
             _MadeBy.model_validate(made_by)
     except RequestError as error:

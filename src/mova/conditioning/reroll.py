@@ -11,7 +11,7 @@ from typing import Any
 from mova.conditioning.sources import PREFIX, name_of_audio
 from mova.errors import RequestError
 from mova.media.clip import Clip
-from mova.request.schema import GenerationRequest, Modality, make_request
+from mova.request.schema import GenerationRequest, Modality
 
 _CHANGES = ("video", "extend_s", "extend_at", "retake", "repaint", "only")
 _SHOWN = ("image", "last_image", "keyframes", "references", "cues")
@@ -69,7 +69,7 @@ def reroll_request(clip: Clip, modality: Modality, *, seed: int | None = None) -
     """
     recorded, memory = dict(clip.request or {}), dict[str, Any]()
     if "prompt" in recorded:
-        make_request(recorded)  # it may come from a file
+        GenerationRequest.model_validate(recorded)  # it may come from a file
     if modality == "audio" and clip.source_video is not None and "prompt" in recorded:
         # its video is a file already, whose picture stream is to stay
         fresh = secrets.randbelow(2**32) if seed is None else seed

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mova.errors import MediaError, RequestError
 from mova.files import read_text
 from mova.parsing import parse_yaml
-from mova.request.schema import MAX_PATH_CHARACTERS, MAX_SEED, GenerationRequest, Retake, explain, make_request
+from mova.request.schema import MAX_PATH_CHARACTERS, MAX_SEED, GenerationRequest, Retake, explain
 
 MAX_SHOTS = 1000
 MAX_DOCUMENT_BYTES = 2**20
@@ -155,7 +155,7 @@ def make_film(document: Any, *, folder: Path = Path()) -> Film:
         raise explain(error, tuple(_FilmFields.model_fields)) from None
     defaults = {"seed": DEFAULT_SEED, **defaults, **_parse_size(own.size, defaults)}
     # errors in the film's fields are reported for the film, not for its first shot
-    make_request({"prompt": "any", **defaults})
+    GenerationRequest.model_validate({"prompt": "any", **defaults})
     rate = defaults.pop("audio_sample_rate", None)
     if not 1 <= len(own.shots) <= MAX_SHOTS:
         raise RequestError(f"a film has 1 to {MAX_SHOTS} shots; got {len(own.shots)}.", "Give a list of shots.", field="shots")
@@ -254,7 +254,7 @@ def _parse_shot(values: Any, defaults: Mapping[str, Any], *, is_first: bool) -> 
     kept = {name: value for name, value in defaults.items() if not (has_length and name in LENGTHS)}
     if "prompt" not in given:
         raise RequestError("prompt is missing.", "Describe what to see and hear.", field="prompt")
-    request = make_request({**kept, **given})
+    request = GenerationRequest.model_validate({**kept, **given})
     _check_keep(request, own.keep, is_first=is_first)
     return Shot(request=request, keep=own.keep, retakes=tuple(parse_take(text) for text in own.retakes))
 

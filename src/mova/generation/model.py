@@ -16,7 +16,7 @@ from mova.media.clip import Clip
 from mova.progress import CancelToken, OnProgress
 from mova.request.arguments import RequestArguments, check_names, show_arguments
 from mova.request.plan import Capabilities
-from mova.request.schema import GenerationRequest, Modality, make_request
+from mova.request.schema import GenerationRequest, Modality
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +42,6 @@ _NAMES = tuple(name for name in GenerationRequest.model_fields if name != "promp
 def request_of(prompt: str, arguments: RequestArguments) -> tuple[GenerationRequest, dict[str, Any]]:
     """The request of keyword arguments, and what its names stand for where they are no files.
 
-    Args:
-        prompt: What to see and hear.
-        arguments: The others.
-
     Raises:
         RequestError: If an argument is unknown or wrong.
     """
@@ -70,7 +66,7 @@ def request_of(prompt: str, arguments: RequestArguments) -> tuple[GenerationRequ
         values["cues"] = tuple(_named(("time_s", "label"), cue, "cues", '(0.5, "red")') for cue in values["cues"])
     if values.get("retake") is not None:
         values["retake"] = _named(("modality", "from_s", "to_s"), values["retake"], "retake", '("audio", 0.8, 1.6)')
-    return make_request(values), memory
+    return GenerationRequest.model_validate(values), memory
 
 
 def _named(names: tuple[str, ...], value: Any, field: str, example: str) -> dict[str, Any]:

@@ -132,8 +132,10 @@ def _finish(prepared: Prepared, clip: Clip, reporter: Reporter) -> Clip:
         reporter.report("resample", 0, 1)
         clip = clip.resampled(plan.sample_rate)
         reporter.report("resample", 1, 1)
+    if given.frames is not None or prepared.audio is not None:
+        clip = paste_back(clip, given, audio=prepared.audio, timeline=plan.timeline)
     return replace(
-        paste_back(clip, given, audio=prepared.audio, timeline=plan.timeline),
+        clip,
         source_video=prepared.source_video,
         only=plan.request.only,
         fully_conditioned=fully_conditioned(given),
@@ -198,7 +200,7 @@ def generate_checked(
 
     def make(prepared: Prepared, codecs: Codecs | None = None) -> CheckedClip:
         try:
-            clip = model.run_prepared(prepared, codecs=codecs, on_progress=on_progress, cancel=cancel)
+            clip = run(model, prepared, codecs=codecs, on_progress=on_progress, cancel=cancel)
         except NonFiniteError as problem:
             fault = Fault("nonfinite", problem.modality, 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
             return CheckedClip(None, Health((fault,)), prepared)

@@ -198,11 +198,6 @@ class AdaLN(nn.Module):
         return self.norm(x) * (1 + scale) + shift  # type: ignore[no-any-return]
 
 
-def choose_scale(specific: float | Tensor | None, common: float | Tensor | None) -> float | Tensor | None:
-    """A direction's own scale before the common one; None leaves it to the stored scale."""
-    return common if specific is None else specific
-
-
 def is_off(scale: float | Tensor | None) -> bool:
     """Whether a direction need not be computed; a tensor is never looked at, as that would wait for the device."""
     return not isinstance(scale, Tensor) and scale == 0.0

@@ -3,10 +3,14 @@
 Every use of the network goes through :meth:`JointModel.forward`. Its ``transformer_blocks`` hold at layer i the video
 block, the audio block and the bridge between them, so that diffusers' caches, offload, quantisation, adapters, compile
 and parallel hooks see one ordinary transformer with two streams.
+
+The official checkpoints keep the towers and the bridge in folders of their own. :func:`official_to_ours` and
+:func:`ours_to_official` translate names one by one, so that a loader can stream shards.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,24 +26,17 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
-from mova.models.bridge import (
-    BridgeConfig,
-    BridgeInputs,
-    CrossModalConditioner,
-    choose_scale,
-    init_conditioner,
-    is_off,
-)
+from mova.models.bridge import BridgeConfig, BridgeInputs, CrossModalConditioner, init_conditioner, is_off
 from mova.models.layers import AudioRope, BridgeRope, VideoRope
-from mova.models.tower import (
-    TextContext,
-    TowerBlock,
-    TowerConfig,
-    TowerEmbed,
-    TowerHead,
-    TowerInputs,
-    init_tower,
-)
+from mova.models.tower import TextContext, TowerBlock, TowerConfig, TowerEmbed, TowerHead, TowerInputs, init_tower
+
+VIDEO_COMPONENTS = ("video_dit", "video_dit_2")  # high-noise and low-noise expert: the same names
+AUDIO_COMPONENT = "audio_dit"
+BRIDGE_COMPONENT = "dual_tower_bridge"
+
+_DIRECTIONS = {"audio_to_video_conditioners": "a2v", "video_to_audio_conditioners": "v2a"}
+_PROJECTIONS = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out"}
+_OFFICIAL_PROJECTIONS = {ours: official for official, ours in _PROJECTIONS.items()}
 
 Scale = float | Tensor | None
 
@@ -150,11 +147,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         rope_dtype: str = "float32",
     ) -> None:
         super().__init__()
-        sizes_v, sizes_a, cross = (
-            TowerConfig.from_dict(video),
-            TowerConfig.from_dict(audio),
-            BridgeConfig.from_dict(bridge),
-        )
+        sizes_v, sizes_a, cross = TowerConfig.from_dict(video), TowerConfig.from_dict(audio), BridgeConfig.from_dict(bridge)
         _check_fit(sizes_v, sizes_a, cross)
         dtype = getattr(torch, rope_dtype)
         self.video_embed, self.audio_embed = TowerEmbed(sizes_v), TowerEmbed(sizes_a)
@@ -239,11 +232,7 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
         device = video_latents.device
         video, video_levels, video_time, video_index = self.video_embed(video_latents, video_timestep)
         audio, audio_levels, audio_time, audio_index = self.audio_embed(audio_latents, audio_timestep)
-        grid, length = (
-            _token_grid(video_latents, self.video_embed),
-            _token_grid(audio_latents, self.audio_embed)[0],
-        )
-
+        grid, (length,) = _token_grid(video_latents, self.video_embed), _token_grid(audio_latents, self.audio_embed)
         video_inputs = TowerInputs(
             levels=video_levels,
             index=video_index,
@@ -263,8 +252,8 @@ class JointModel(ModelMixin, ConfigMixin, CacheMixin, AttentionMixin, PeftAdapte
             frames=grid[0],
             video_rope=tables[:2] if tables else None,
             audio_rope=tables[2:] if tables else None,
-            a2v_scale=choose_scale(a2v_scale, bridge_scale),
-            v2a_scale=choose_scale(v2a_scale, bridge_scale),
+            a2v_scale=bridge_scale if a2v_scale is None else a2v_scale,
+            v2a_scale=bridge_scale if v2a_scale is None else v2a_scale,
         )
 
         inputs = video_inputs, audio_inputs
@@ -335,6 +324,61 @@ def _check_fit(video: TowerConfig, audio: TowerConfig, bridge: BridgeConfig) -> 
 
 def _token_grid(latents: Tensor, embed: TowerEmbed) -> tuple[int, ...]:
     return tuple(n // p for n, p in zip(latents.shape[2:], embed.patch_size, strict=True))
+
+
+def official_to_ours(component: str, key: str) -> str:
+    """Name in :class:`~mova.models.joint.JointModel` of an official weight.
+
+    Args:
+        component: Folder: ``"video_dit"``, ``"video_dit_2"``, ``"audio_dit"`` or ``"dual_tower_bridge"``.
+        key: Name in that folder's state dict.
+
+    Raises:
+        ValueError: If the component or the name is unknown.
+    """
+    if component == BRIDGE_COMPONENT:
+        if not (match := re.fullmatch(r"(\w+)\.(\d+)\.(.+)", key)) or match[1] not in _DIRECTIONS:
+            raise ValueError(f"{key!r} is no weight of {component}.")
+        part = re.sub(r"^inner\.", "attention.", match[3])
+        return f"transformer_blocks.{match[2]}.{_DIRECTIONS[match[1]]}.{_rename(part, _PROJECTIONS)}"
+    if component not in (*VIDEO_COMPONENTS, AUDIO_COMPONENT):
+        raise ValueError(f"unknown component {component!r}.")
+    tower = "audio" if component == AUDIO_COMPONENT else "video"
+    if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", key):
+        return f"transformer_blocks.{match[1]}.{tower}.{_rename(match[2], _PROJECTIONS)}"
+    if key.startswith("head."):
+        return f"{tower}_head.{key.removeprefix('head.')}"
+    if key.startswith(("patch_embedding.", "text_embedding.", "time_embedding.", "time_projection.")):
+        return f"{tower}_embed.{key}"
+    raise ValueError(f"{key!r} is no weight of {component}.")
+
+
+def ours_to_official(key: str) -> tuple[str, str]:
+    """Component and official name of one of our weights; the video tower's component is ``"video_dit"``.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if match := re.fullmatch(r"transformer_blocks\.(\d+)\.(video|audio)\.(.+)", key):
+        return f"{match[2]}_dit", f"blocks.{match[1]}.{_rename(match[3], _OFFICIAL_PROJECTIONS)}"
+    if match := re.fullmatch(r"transformer_blocks\.(\d+)\.(a2v|v2a)\.(.+)", key):
+        direction = next(official for official, ours in _DIRECTIONS.items() if ours == match[2])
+        part = re.sub(r"^attention\.", "inner.", _rename(match[3], _OFFICIAL_PROJECTIONS))
+        return BRIDGE_COMPONENT, f"{direction}.{match[1]}.{part}"
+    if match := re.fullmatch(r"(video|audio)_head\.(.+)", key):
+        return f"{match[1]}_dit", f"head.{match[2]}"
+    if match := re.fullmatch(r"(video|audio)_embed\.(.+)", key):
+        return f"{match[1]}_dit", match[2]
+    raise ValueError(f"{key!r} is no weight of a JointModel.")
+
+
+def _rename(part: str, names: dict[str, str]) -> str:
+    """``self_attn.q.weight`` to ``self_attn.to_q.weight``, and back."""
+    return re.sub(
+        r"^(self_attn|cross_attn|inner|attention)\.(\w+)\.",
+        lambda match: f"{match[1]}.{names.get(match[2], match[2])}.",
+        part,
+    )
 
 
 TransformerBlockRegistry.register(

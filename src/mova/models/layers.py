@@ -160,13 +160,6 @@ def bridge_positions(frames: int, video_fps: float, audio_fps: float, stride: in
 
     Without bias latent i stands at i times the latent spacing. With bias it stands where its first frame is: latent 0
     holds one frame, every other one ``stride`` frames (MOVA_SPEC 3.6; evaluated in the order of the reference).
-
-    Args:
-        frames: Video latents.
-        video_fps: Video frames per second.
-        audio_fps: Audio latents per second.
-        stride: Video frames per video latent.
-        first_frame_bias: The rule for latents after the first.
     """
     index = torch.arange(frames, dtype=torch.float32)
     if not first_frame_bias:
@@ -196,7 +189,7 @@ class VideoRope(nn.Module):
 
     def forward(self, grid: tuple[int, int, int], device: torch.device) -> Rope:
         """Table for ``grid`` = (frames, rows, columns) tokens."""
-        return _video_table(grid, self.head_dim, self.dtype, device)
+        return _table(video_angles, (*grid, self.head_dim), self.dtype, device)
 
 
 class AudioRope(nn.Module):
@@ -210,7 +203,7 @@ class AudioRope(nn.Module):
 
     def forward(self, length: int, device: torch.device) -> Rope:
         """Table for ``length`` tokens."""
-        return _audio_table(length, self.head_dim, self.kind, self.dtype, device)
+        return _table(AUDIO_ANGLES[self.kind], (length, self.head_dim), self.dtype, device)
 
 
 class BridgeRope(nn.Module):
@@ -225,44 +218,25 @@ class BridgeRope(nn.Module):
 
     def __init__(self, head_dim: int, *, audio_fps: float, stride: int = 4, first_frame_bias: bool = False) -> None:
         super().__init__()
-        self.head_dim, self.audio_fps, self.stride, self.first_frame_bias = (
-            head_dim,
-            audio_fps,
-            stride,
-            first_frame_bias,
-        )
+        self.head_dim, self.audio_fps = head_dim, audio_fps
+        self.stride, self.first_frame_bias = stride, first_frame_bias
 
     def forward(
         self, grid: tuple[int, int, int], length: int, video_fps: float, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(video cos, video sin, audio cos, audio sin) for a grid of video tokens and ``length`` audio tokens."""
         clock = (float(video_fps), self.audio_fps, self.stride, self.first_frame_bias)
-        return _bridge_tables(grid, length, self.head_dim, clock, device)
+        video = _table(_bridge_video_angles, (grid, self.head_dim, clock), torch.float32, device)
+        return *video, *_table(_bridge_audio_angles, (length, self.head_dim), torch.float32, device)
 
 
-@lru_cache(maxsize=16)
-def _video_table(grid: tuple[int, int, int], head_dim: int, dtype: torch.dtype, device: torch.device) -> Rope:
-    return _table(video_angles(*grid, head_dim), dtype, device)
-
-
-@lru_cache(maxsize=16)
-def _audio_table(length: int, head_dim: int, kind: str, dtype: torch.dtype, device: torch.device) -> Rope:
-    return _table(AUDIO_ANGLES[kind](length, head_dim), dtype, device)
-
-
-@lru_cache(maxsize=16)
-def _bridge_tables(
-    grid: tuple[int, int, int],
-    length: int,
-    head_dim: int,
-    clock: tuple[float, float, int, bool],
-    device: torch.device,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _bridge_video_angles(grid: tuple[int, int, int], head_dim: int, clock: tuple[float, float, int, bool]) -> Tensor:
     frames, height, width = grid
-    positions = bridge_positions(frames, *clock).repeat_interleave(height * width)
-    video = _table(bridge_angles(positions, head_dim), torch.float32, device)
-    audio = _table(bridge_angles(torch.arange(length), head_dim), torch.float32, device)
-    return *video, *audio
+    return bridge_angles(bridge_positions(frames, *clock).repeat_interleave(height * width), head_dim)
+
+
+def _bridge_audio_angles(length: int, head_dim: int) -> Tensor:
+    return bridge_angles(torch.arange(length), head_dim)
 
 
 @lru_cache(maxsize=16)
@@ -272,10 +246,11 @@ def _as_complex(cos: Tensor, sin: Tensor) -> Tensor:
         return torch.complex(cos, sin)
 
 
-def _table(angles: Tensor, dtype: torch.dtype, device: torch.device) -> Rope:
+@lru_cache(maxsize=48)
+def _table(angles_of: Callable[..., Tensor], sizes: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Rope:
     """A table of normal tensors: one that is first asked for in inference mode must also serve training."""
     with torch.inference_mode(False), torch.no_grad():
-        angles = angles.clone()[None, :, None, :]
+        angles = angles_of(*sizes)[None, :, None, :]
         return angles.cos().to(dtype).to(device), angles.sin().to(dtype).to(device)
 
 

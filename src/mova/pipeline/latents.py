@@ -58,7 +58,7 @@ class Codecs:
         Raises:
             NonFiniteError: If the codec gives NaN or infinity.
         """
-        return _check_finite(_decode_latents(self.video_vae, latents), "video").clamp_(-1.0, 1.0)
+        return _decode_latents(self.video_vae, latents, "video").clamp_(-1.0, 1.0)
 
     @torch.no_grad()
     def decode_audio(self, latents: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Codecs:
         Raises:
             NonFiniteError: If the codec gives NaN or infinity.
         """
-        return _check_finite(_decode_latents(self.audio_vae, latents), "audio").clamp(-1.0, 1.0)
+        return _decode_latents(self.audio_vae, latents, "audio").clamp(-1.0, 1.0)
 
 
 def _encode(codec: Any, signal: Tensor, device: torch.device | str) -> Tensor:
@@ -76,17 +76,13 @@ def _encode(codec: Any, signal: Tensor, device: torch.device | str) -> Tensor:
     return (latents - mean) / std
 
 
-def _decode_latents(codec: Any, latents: Tensor) -> Tensor:
+def _decode_latents(codec: Any, latents: Tensor, modality: Literal["audio", "video"]) -> Tensor:
+    """Refuses NaN and infinity: later nobody can tell, as infinity is clamped and whole numbers hide NaN."""
     mean, std = _statistics(codec, latents)
-    signal: Tensor = codec.decode((latents * std + mean).to(codec.dtype)).sample
-    return signal.to(torch.float32)
-
-
-def _check_finite(decoded: Tensor, modality: Literal["audio", "video"]) -> Tensor:
-    """Refuse NaN and infinity here: later nobody can tell, as infinity is clamped and whole numbers hide NaN."""
-    if not all(bool(end.isfinite()) for end in decoded.aminmax()):  # NaN anywhere makes both of them NaN
+    signal: Tensor = codec.decode((latents * std + mean).to(codec.dtype)).sample.to(torch.float32)
+    if not all(bool(end.isfinite()) for end in signal.aminmax()):  # NaN anywhere makes both of them NaN
         raise NonFiniteError(modality)
-    return decoded
+    return signal
 
 
 def _statistics(codec: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,13 +201,9 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
         same = torch.equal(task.video_level, first.video_level) and torch.equal(task.audio_level, first.audio_level)
         if not same or task.grid != first.grid:
             raise ValueError("the clips of one batch must be given the same parts.")
-
-    def stack(name: str) -> Tensor | None:
-        values = [getattr(task, name) for task in tasks]
-        return None if values[0] is None else torch.stack(values)
-
-    condition = stack("video_condition")
-    return replace(first, video=stack("video"), audio=stack("audio"), video_condition=condition)
+    given = [name for name in ("video", "audio", "video_condition") if getattr(first, name) is not None]
+    stacked: dict[str, Any] = {name: torch.stack([getattr(task, name) for task in tasks]) for name in given}
+    return replace(first, **stacked)
 
 
 def given_levels(given: Given, grid: Grid, timeline: Timeline) -> tuple[Tensor, Tensor]:

@@ -98,14 +98,11 @@ def embed_prompts_for(
             )
         return embed_prompts(tokenizer, encoder, texts, max_tokens, truncate=truncate)
 
-    def spread(embeds: Tensor) -> Tensor:
-        return embeds.to(device).expand(batch, -1, -1)
-
     negative = embedded(prompts.negative, "negative_prompt") if prompts.negative_embeds is None else prompts.negative_embeds
-    if prompts.audio_negative is None or prompts.audio_negative == prompts.negative:
-        return Embeddings(positive.to(device), spread(negative), None)
-    of_audio = embedded(prompts.audio_negative, "audio_negative_prompt")
-    return Embeddings(positive.to(device), spread(negative), spread(of_audio))
+    negative, of_audio = negative.to(device).expand(batch, -1, -1), None
+    if prompts.audio_negative is not None and prompts.audio_negative != prompts.negative:
+        of_audio = embedded(prompts.audio_negative, "audio_negative_prompt").to(device).expand(batch, -1, -1)
+    return Embeddings(positive.to(device), negative, of_audio)
 
 
 Sheet = Sequence[Instant]
@@ -152,14 +149,6 @@ def add_cue_channels(
     task: Task, sheets: Sequence[Sheet], capabilities: Capabilities, *, batch: int, fps: Fraction, until: int
 ) -> Task:
     """Add cue channels to a task, where the network takes them and they are not there.
-
-    Args:
-        task: What is given.
-        sheets: One a clip.
-        capabilities: What the model can make.
-        batch: Number of clips.
-        fps: Frames per second.
-        until: Index of the first latent that gets no cue.
 
     Raises:
         RequestError: If the model takes no cues, or a sheet does not fit.

@@ -24,11 +24,10 @@ from mova.request.arguments import SamplingArguments, check_names
 from mova.request.plan import Canvas, Capabilities, resolve_fps, resolve_length, resolve_size, value_or
 from mova.request.schema import Modality, TextOnly
 from mova.request.terms import read_terms
-from mova.sampling.denoise import Experts, Progress, denoise
-from mova.sampling.guidance import Guidance, Guider, guidance_of
+from mova.sampling.denoise import Progress, cfg_batch_of, denoise, denoise_windows, plan_windows
+from mova.sampling.guidance import Experts, Guidance, Guider, guidance_of
 from mova.sampling.solvers import Solver, SolverSpec, find_solver
 from mova.sampling.task import AVTensors, Generator, Task, draw_noise, draw_seeds
-from mova.sampling.windows import cfg_batch_of, denoise_windows, plan_windows
 from mova.timeline import Timeline
 
 if TYPE_CHECKING:

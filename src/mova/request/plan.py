@@ -411,11 +411,6 @@ def clean_prompt(prompt: str) -> str:
 def check_prompts(request: GenerationRequest, capabilities: Capabilities, count_tokens: CountTokens) -> None:
     """Refuse prompts that have more tokens than the model reads, unless they may be cut.
 
-    Args:
-        request: What is asked.
-        capabilities: What the model can make.
-        count_tokens: The model's tokenizer.
-
     Raises:
         RequestError: If a prompt is too long.
     """

@@ -67,14 +67,10 @@ def _field(
         needs: Fact of a model without which the field has no effect, in words.
         limits: Limits, as pydantic's ``Field`` takes them.
     """
-    extra = _extra(group, unit=unit, needs=needs)
+    extra: dict[str, Any] = {"group": group} | {name: fact for name, fact in (("unit", unit), ("needs", needs)) if fact}
     if "max_length" not in limits and any(name in limits for name in ("ge", "gt", "le")):
         limits["allow_inf_nan"] = False
     return Field(default=default, description=description, json_schema_extra=extra, **limits)
-
-
-def _extra(group: str, **facts: str | None) -> dict[str, Any]:
-    return {"group": group} | {name: fact for name, fact in facts.items() if fact}
 
 
 WHAT, SIZE, SAMPLING, GUIDANCE, GIVEN = "What to make", "Size and length", "Sampling", "Guidance", "What is given"
@@ -91,7 +87,9 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    prompt: str = Field(description="What to see and hear.", max_length=MAX_PROMPT_CHARACTERS, json_schema_extra=_extra(WHAT))
+    prompt: str = Field(
+        description="What to see and hear.", max_length=MAX_PROMPT_CHARACTERS, json_schema_extra={"group": WHAT}
+    )
     negative_prompt: str = _field("", WHAT, "What to keep away from.", max_length=MAX_PROMPT_CHARACTERS)
     audio_negative_prompt: str | None = _field(
         None, WHAT, "What the audio keeps away from; negative_prompt if not given.", max_length=MAX_PROMPT_CHARACTERS
@@ -199,17 +197,13 @@ class GenerationRequest(BaseModel):
             request = handler(_plain_numbers(data))
         except ValidationError as error:
             raise explain(error, tuple(cls.model_fields)) from None
-        _check_together(request)
+        if not request.prompt.strip():
+            raise RequestError("prompt is empty.", "Say what to see and hear.", field="prompt")
+        if request.seconds is not None and request.num_frames is not None:
+            raise both_lengths()
+        _check_given(request)
+        _check_intervals(request)
         return request
-
-
-def make_request(values: Mapping[str, Any]) -> GenerationRequest:
-    """A request from a mapping, such as parsed JSON or a command line.
-
-    Raises:
-        RequestError: If a field is unknown or wrong.
-    """
-    return GenerationRequest.model_validate(dict(values))
 
 
 def explain(error: ValidationError, known: tuple[str, ...]) -> RequestError:
@@ -267,15 +261,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _check_together(request: GenerationRequest) -> None:
-    if not request.prompt.strip():
-        raise RequestError("prompt is empty.", "Say what to see and hear.", field="prompt")
-    if request.seconds is not None and request.num_frames is not None:
-        raise both_lengths()
-    _check_given(request)
-    _check_spans(request)
-
-
 def _check_given(request: GenerationRequest) -> None:
     changes = {"extend_s": request.extend_s, "retake": request.retake, "repaint": request.repaint}
     asked = [name for name, value in changes.items() if value is not None]
@@ -323,7 +308,7 @@ def _keeps_video(request: GenerationRequest, changes: list[str]) -> bool:
     return request.video is not None and (not changes or (retakes == "audio" and request.repaint is None))
 
 
-def _check_spans(request: GenerationRequest) -> None:
+def _check_intervals(request: GenerationRequest) -> None:
     for term in TERMS:
         low, high = read_interval(term, dict(request))
         if high < low:

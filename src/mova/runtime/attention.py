@@ -115,14 +115,19 @@ def use_attention(model: nn.Module, choice: AttentionChoice) -> None:
             module.processor._attention_backend = AttentionBackendName(backend)  # type: ignore[attr-defined]
 
 
-def is_exact(backend: str) -> bool:
-    """Whether a backend computes attention itself and not an approximation in 8 bits."""
-    return "sage" not in backend
-
-
 def _choose_exact(device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
+    """The fastest that works: on an H100 at 16k tokens FlashAttention 3 does about 650 TFLOP/s, cuDNN 600, FlashAttention 2
+    370 (Shah et al., arXiv 2407.08608).
+    """
+    candidates: tuple[str, ...] = (EXACT,)
+    if device.type == "cuda" and dtype != torch.float32 and torch.version.hip is None:
+        generation = torch.cuda.get_device_capability(device)[0]
+        if generation >= 10:
+            candidates = ("flash_4_hub", "_native_cudnn", EXACT)
+        else:
+            candidates = ("_flash_3", "_flash_3_hub", "_native_cudnn", EXACT) if generation == 9 else ("flash", EXACT)
     passed_over: list[str] = []
-    for backend in _exact_by_speed(device, dtype):
+    for backend in candidates:
         problem = why_not(backend, device, dtype, head_dims)
         if problem is None:
             reason = f"the fastest exact one on {device}" + "".join(f"; {text}" for text in passed_over)
@@ -131,22 +136,8 @@ def _choose_exact(device: torch.device, dtype: torch.dtype, head_dims: Sequence[
     return AttentionChoice(reason="nothing else works" + "".join(f"; {text}" for text in passed_over))
 
 
-def _exact_by_speed(device: torch.device, dtype: torch.dtype) -> tuple[str, ...]:
-    """Candidates, fastest first: on an H100 at 16k tokens FlashAttention 3 does about 650 TFLOP/s, cuDNN 600,
-    FlashAttention 2 370 (Shah et al., arXiv 2407.08608).
-    """
-    if device.type != "cuda" or dtype == torch.float32 or torch.version.hip is not None:
-        return (EXACT,)
-    generation = torch.cuda.get_device_capability(device)[0]
-    if generation >= 10:
-        return ("flash_4_hub", "_native_cudnn", EXACT)
-    if generation == 9:
-        return ("_flash_3", "_flash_3_hub", "_native_cudnn", EXACT)
-    return ("flash", EXACT)
-
-
 def _choose_named(backend: str, device: torch.device, dtype: torch.dtype, head_dims: Sequence[int]) -> AttentionChoice:
-    if not is_exact(backend):
+    if "sage" in backend:  # attention itself is approximated, in 8 bits
         others = _choose_exact(device, dtype, head_dims).video
         return AttentionChoice(backend, others, "asked for; 8 bits, so only where video reads video")
     if backend == AttentionBackendName.FLEX.value:

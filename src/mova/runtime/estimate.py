@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.models.bridge import BridgeInputs
-from mova.models.joint import DualTowerBlock, JointModel
-from mova.models.presets import ours_to_official
+from mova.models.joint import DualTowerBlock, JointModel, ours_to_official
 from mova.models.tower import TextContext, TowerBlock, TowerEmbed, TowerHead, TowerInputs
 from mova.runtime.meter import Measurement, measure
 from mova.sampling.guidance import Branch

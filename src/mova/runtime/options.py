@@ -7,9 +7,8 @@ attention backends. Importing this file does not import torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mova.errors import RequestError
 
@@ -62,10 +61,14 @@ class RuntimeOptions:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z]+(:\d+)?", str(self.device)):
             raise RequestError(f"device must be auto, cpu or such as cuda:0; got {self.device!r}.", field="device")
-        _one_of("dtype", self.dtype_name, ("auto", *DTYPES))
-        _one_of("offload", self.offload, get_args(Offload))
-        _one_of("quantisation", self.quantisation, get_args(Quantisation))
-        _one_of("second_expert", self.second_expert, get_args(SecondExpert))
+        for field, value, allowed in (
+            ("dtype", self.dtype_name, ("auto", *DTYPES)),
+            ("offload", self.offload, get_args(Offload)),
+            ("quantisation", self.quantisation, get_args(Quantisation)),
+            ("second_expert", self.second_expert, get_args(SecondExpert)),
+        ):
+            if value not in allowed:
+                raise RequestError(f"{field} must be one of {', '.join(allowed)}; got {value!r}.", field=field)
         if not isinstance(self.attention_backend, str):
             raise RequestError(f"attention_backend must be a name; got {self.attention_backend!r}.", field="attention_backend")
         for name in ("vae_tiling", "vae_slicing", "drop_first_expert"):
@@ -88,8 +91,3 @@ class RuntimeOptions:
     def dtype_name(self) -> str:
         """``dtype`` as a name."""
         return str(self.dtype).removeprefix("torch.")
-
-
-def _one_of(field: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise RequestError(f"{field} must be one of {', '.join(allowed)}; got {value!r}.", field=field)

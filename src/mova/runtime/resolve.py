@@ -151,10 +151,6 @@ class Runtime:
 def resolve_runtime(options: RuntimeOptions, facts: ModelFacts) -> Runtime:
     """Decide, and log the reasons.
 
-    Args:
-        options: Requested options.
-        facts: Facts about the model.
-
     Raises:
         RequestError: If something asked for cannot be had on this machine or from this model.
         MissingExtraError: If it needs a package that is not installed.

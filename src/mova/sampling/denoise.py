@@ -1,25 +1,33 @@
-"""The loop: from noise to latents, for every task, guidance and solver.
+"""The loop: from noise to latents, for every task, guidance and solver; a long clip window after window.
 
 Both modalities are integrated together in float32. Each token has its own level: the schedule's level where
 it is to be made, never above what its task allows, so that given tokens stay at 0 and as they are. The text,
 and its keys and values in every block, are computed once a run.
+
+A clip that is longer than those of training is made in windows of the model's own length. The latents that a window shares
+with the one before are given to it, clean, as in the task "extend"; it makes the rest. So things keep their looks, their places
+and their motion from window to window; there is no codec between windows, the memory is that of one window however long the
+clip, and the first window is the short clip itself. A causal codec's first latent stands for one frame and all others for
+``stride``: a window that begins at latent ``a`` has its time 0 at frame ``stride a``, the last of that latent, which is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.cache_utils import CacheMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from mova.request.terms import Branch
-from mova.sampling.guidance import Guider
+from mova.sampling.guidance import Experts, GuidedVelocity, Guider, MaxTimesteps, Texts
 from mova.sampling.schedule import Schedule
 from mova.sampling.solvers import Solver, SolverSpec, SolverState, Step, find_solver
-from mova.sampling.task import MAX_TIMESTEP, AVTensors, NetworkInput, Task, build_input, predict_velocity
+from mova.sampling.task import AVTensors, Grid, Task
+from mova.timeline import Timeline
 
 
 class Progress(NamedTuple):
@@ -44,30 +52,6 @@ MAX_TOKENS_FOR_BATCHED_CFG = 1280
 """Up to so many tokens, the calls of a forward pass cost about as much as its arithmetic, and two branches of guidance
 that share one are faster: with mova-base on one CPU core 1.57 times at 68 tokens, 1.12 at 390, 1.06 at 1,218, but 0.98
 at 1,780. The memory of both at once is small at these sizes."""
-
-
-@dataclass(frozen=True)
-class Experts:
-    """Networks that share a run: the first at high noise, the second below the boundary.
-
-    Args:
-        models: One or two joint networks.
-        boundary: Sigma of the video below which the second takes over (spec 3.9).
-
-    Raises:
-        ValueError: If there are not one or two networks.
-    """
-
-    models: Sequence[nn.Module]
-    boundary: float = 0.0
-
-    def __post_init__(self) -> None:
-        if len(self.models) not in (1, 2):
-            raise ValueError(f"there must be one or two experts; got {len(self.models)}.")
-
-    def model_at(self, video_timestep: float) -> nn.Module:
-        """The expert that works at a timestep of the video's schedule."""
-        return self.models[-1] if video_timestep < MAX_TIMESTEP * self.boundary else self.models[0]
 
 
 @torch.no_grad()
@@ -180,144 +164,6 @@ def level_maps(task: Task, video_noise: Tensor, audio_noise: Tensor) -> AVTensor
     )
 
 
-@dataclass(frozen=True, eq=False)
-class MaxTimesteps:
-    """The highest timestep of each token, ``[1, 1, T, H, W]`` or ``[1, 1, L]``, and their range.
-
-    The range is looked at once a run: every look waits for the device.
-    """
-
-    timesteps: Tensor
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, level: Tensor) -> MaxTimesteps:
-        """The highest timesteps of levels ``[1, 1, ...]``."""
-        timesteps = MAX_TIMESTEP * level
-        lowest, highest = torch.stack(torch.aminmax(timesteps)).tolist()
-        return cls(timesteps, lowest, highest)
-
-    def at(self, timestep: float, batch: int) -> Tensor:
-        """``[B]`` where all tokens share a level at that point of the run, else a map ``[B, T, H, W]`` or ``[B, L]``."""
-        if self.lowest == self.highest or timestep <= self.lowest:
-            return self.timesteps.new_full((batch,), min(timestep, self.lowest))
-        return self.timesteps.clamp(max=timestep)[:, 0].expand(batch, *self.timesteps.shape[2:])
-
-
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """What evaluations read: the prompts, or the negative prompts.
-
-    Args:
-        positive: ``[B, S, Dt]`` embeddings of the prompts.
-        negative: ``[B, S, Dt]`` embeddings of the negative prompts, if an evaluation reads them.
-        audio_negative: Those of the audio tower, where they are others.
-    """
-
-    positive: Tensor
-    negative: Tensor | None
-    audio_negative: Tensor | None
-    _contexts: dict[tuple[bool, ...], Any] = field(default_factory=dict, repr=False)
-
-    def context(self, model: Any, branches: Sequence[Branch]) -> Any:
-        """The text of evaluations that share a forward pass, for every step of a run: see ``JointModel.encode_text``.
-
-        Raises:
-            ValueError: If negative prompts are needed and not given.
-        """
-        has_text = tuple(branch.has_text for branch in branches)
-        # one context serves both experts: each adds its own keys and values
-        if has_text not in self._contexts:
-            video = [self.positive if positive else self.negative for positive in has_text]
-            audio = [
-                one if positive or self.audio_negative is None else self.audio_negative
-                for one, positive in zip(video, has_text, strict=True)
-            ]
-            is_shared = all(one is other for one, other in zip(video, audio, strict=True))
-            parts = (_join(video, model.dtype),) if is_shared else (_join(video, model.dtype), _join(audio, model.dtype))
-            self._contexts[has_text] = model.encode_text(*parts)
-        return self._contexts[has_text]
-
-
-@dataclass(frozen=True)
-class GuidedVelocity:
-    """The guided velocity at a point of a run: one call of the network for each evaluation, or for a few that share one.
-
-    Args:
-        experts: The network, or two that share the run.
-        guidance: Evaluations and how they are combined.
-        sigmas: ``[n + 1]`` noise levels of the video.
-        timesteps: ``[n + 1]`` timesteps of both modalities.
-        max_timesteps: Highest timesteps of the tokens of both modalities.
-        texts: What the evaluations read.
-        video_condition: ``[C', T, H, W]`` or ``[B, C', T, H, W]`` condition channels.
-        video_fps: Frames per second of the video.
-        branches_per_forward: Evaluations that share a forward pass.
-        on_forward: Callback before each forward pass.
-    """
-
-    experts: Experts
-    guidance: Guider
-    sigmas: Tensor
-    timesteps: AVTensors
-    max_timesteps: tuple[MaxTimesteps, MaxTimesteps]
-    texts: Texts
-    video_condition: Tensor | None
-    video_fps: float
-    branches_per_forward: int = 1
-    on_forward: Callable[[], None] | None = None
-
-    def __call__(self, latents: AVTensors, point: int, /) -> AVTensors:
-        """Velocity of ``latents`` at a point of the schedule."""
-        sigma = float(self.sigmas[point])
-        model: Any = self.experts.model_at(float(self.timesteps.video[point]))
-        velocities: dict[Branch, AVTensors] = {}
-        for branches in group_branches(self.guidance.branches(sigma), self.branches_per_forward):
-            if self.on_forward is not None:
-                self.on_forward()
-            network_input = self._input(latents, point, branches, model)
-            # step caches that diffusers hooks in keep what they remember apart by this name
-            with model.cache_context(f"{branches}"):
-                velocity = predict_velocity(model, network_input)
-            velocities |= split_branches(velocity, branches)
-        return self.guidance.combine(velocities, sigma)
-
-    def _input(self, latents: AVTensors, point: int, branches: Sequence[Branch], model: Any) -> NetworkInput:
-        copies = len(branches)
-        batch = copies * latents.video.shape[0]
-        timesteps = (
-            limits.at(float(timesteps[point]), batch)
-            for limits, timesteps in zip(self.max_timesteps, self.timesteps, strict=True)
-        )
-        condition = self.video_condition
-        bridge = _bridge_scale(branches, latents.video)
-        return build_input(
-            AVTensors(_repeat(latents.video, copies), _repeat(latents.audio, copies)),
-            AVTensors(*timesteps),
-            text=self.texts.context(model, branches),
-            video_fps=self.video_fps,
-            video_condition=condition if condition is None or condition.ndim == 4 else _repeat(condition, copies),
-            a2v_scale=bridge,
-            v2a_scale=bridge,
-            perturbed_layers=model.middle_layers if branches[0].is_perturbed else (),
-        )
-
-
-def group_branches(branches: Sequence[Branch], size: int) -> Iterator[Sequence[Branch]]:
-    """Evaluations that share a forward pass, at most ``size``. What is perturbed is so for a whole pass."""
-    for is_perturbed in (False, True):
-        alike = tuple(branch for branch in branches if branch.is_perturbed == is_perturbed)
-        for first in range(0, len(alike), size):
-            yield alike[first : first + size]
-
-
-def split_branches(velocity: AVTensors, branches: Sequence[Branch]) -> dict[Branch, AVTensors]:
-    """The velocities of evaluations that shared a forward pass."""
-    parts = zip(velocity.video.chunk(len(branches)), velocity.audio.chunk(len(branches)), strict=True)
-    return {branch: AVTensors(*part) for branch, part in zip(branches, parts, strict=True)}
-
-
 def _start(noise: Tensor, given: Tensor | None, level: Tensor, first_sigma: Tensor) -> Tensor:
     if given is None:
         return noise
@@ -330,19 +176,115 @@ def _limit(levels: AVTensors, video_sigma: float, audio_sigma: float) -> AVTenso
     return AVTensors(levels.video.clamp(max=video_sigma), levels.audio.clamp(max=audio_sigma))
 
 
-def _bridge_scale(branches: Sequence[Branch], like: Tensor) -> float | Tensor:
-    scales = [1.0 if branch.has_bridge else 0.0 for branch in branches]
-    if len(set(scales)) == 1:
-        return scales[0]
-    return torch.tensor(scales, device=like.device).repeat_interleave(like.shape[0])
+Run = Callable[..., AVTensors]
+"""Denoises one window: :func:`mova.sampling.denoise.denoise` with all but the task, the two noises and ``on_step``."""
 
 
-def _join(embeds: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
-    given = [one for one in embeds if one is not None]
-    if len(given) < len(embeds):
-        raise ValueError("this guidance needs negative_embeds.")
-    return torch.cat(given).to(dtype)
+@dataclass(frozen=True)
+class Window:
+    """One window of a long clip."""
+
+    video: tuple[int, int]
+    audio: tuple[int, int]
 
 
-def _repeat(x: Tensor, copies: int) -> Tensor:
-    return x if copies == 1 else x.repeat(copies, *[1] * (x.ndim - 1))
+def plan_windows(num_video: int, num_audio: int, *, timeline: Timeline, max_video: int) -> tuple[Window, ...]:
+    """Windows that cover a clip.
+
+    Args:
+        num_video: Latent frames of the clip.
+        num_audio: Its audio latents.
+        timeline: Its clock.
+        max_video: Latent frames of the longest window.
+
+    Returns:
+        Windows in order; one if the clip is short enough. Neighbours overlap by about a third.
+
+    Raises:
+        ValueError: If the two grids never meet at a whole audio latent within a window.
+    """
+    if num_video <= max_video:
+        return (Window((0, num_video), (0, num_audio)),)
+    per_latent = timeline.video_stride / timeline.fps * timeline.audio_latents_per_second
+    # windows may begin only where a video latent and an audio latent begin together
+    step = Fraction(per_latent).denominator
+    hop = (2 * max_video // 3) // step * step
+    if hop < 1:
+        raise ValueError(f"video and audio latents coincide only every {step} latent frames; a window has {max_video}.")
+    last = num_video - max_video
+    starts = [*range(0, last, hop), -(-last // step) * step]
+    spans = [(start, min(start + max_video, num_video)) for start in starts]
+    length = timeline.audio_latents(timeline.frames_of_latents(max_video))
+    sounds = [(int(start * per_latent), min(int(start * per_latent) + length, num_audio)) for start in starts]
+    sounds[-1] = (sounds[-1][0], num_audio)
+    return tuple(Window(span, audio) for span, audio in zip(spans, sounds, strict=True))
+
+
+def denoise_windows(
+    run: Run, task: Task, windows: Sequence[Window], noise: AVTensors, *, on_step: OnStep | None = None
+) -> AVTensors:
+    """A clip, window after window.
+
+    Args:
+        run: Denoises a window.
+        task: Task of the whole clip; what it gives of a window is given to that.
+        windows: In order.
+        noise: Noise of the whole clip: video ``[B, C, T, H, W]``, audio ``[B, C, L]``.
+        on_step: Callback after every step of every window, with the clip so far: noise where nothing is made yet.
+
+    Returns:
+        float32 latents of the whole clip.
+    """
+    clip = AVTensors(noise.video.float().clone(), noise.audio.float().clone())
+    done = (0, 0)
+    for number, window in enumerate(windows):
+        video, audio = slice(*window.video), slice(*window.audio)
+
+        def tell(progress: Progress, video: slice = video, audio: slice = audio, number: int = number) -> AVTensors | None:
+            assert on_step is not None
+            clip.video[:, :, video], clip.audio[:, :, audio] = progress.latents
+            step, num_steps = number * progress.num_steps + progress.step, len(windows) * progress.num_steps
+            replaced = on_step(Progress(step, num_steps, progress.timestep, clip))
+            return None if replaced is None else AVTensors(replaced.video[:, :, video], replaced.audio[:, :, audio])
+
+        part = _part(task, clip, video, audio, done)
+        clip.video[:, :, video], clip.audio[:, :, audio] = run(
+            part,
+            video_noise=noise.video[:, :, video],
+            audio_noise=noise.audio[:, :, audio],
+            on_step=None if on_step is None else tell,
+        )
+        done = (window.video[1], window.audio[1])
+    return clip
+
+
+def _part(task: Task, clip: AVTensors, video: slice, audio: slice, done: tuple[int, int]) -> Task:
+    """The task of a window: what the clip's task gives of it, and what is made already."""
+    given_video = None if task.video is None else task.video[..., video, :, :]
+    given_audio = None if task.audio is None else task.audio[..., audio]
+    video_made = torch.arange(video.start, video.stop) < done[0]
+    audio_made = torch.arange(audio.start, audio.stop) < done[1]
+    return replace(
+        task,
+        video_level=task.video_level[video].masked_fill(video_made[:, None, None].to(task.video_level.device), 0.0),
+        audio_level=task.audio_level[audio].masked_fill(audio_made.to(task.audio_level.device), 0.0),
+        video=_given(given_video, clip.video[:, :, video], video_made[:, None, None]),
+        audio=_given(given_audio, clip.audio[:, :, audio], audio_made),
+        video_condition=None if task.video_condition is None else task.video_condition[..., video, :, :],
+        only=None,
+    )
+
+
+def _given(given: Tensor | None, clip: Tensor, made: Tensor) -> Tensor | None:
+    if not bool(made.any()):
+        return given
+    rest = torch.zeros_like(clip) if given is None else given.to(clip)
+    return torch.where(made.to(clip.device), clip, rest)
+
+
+def cfg_batch_of(network: Any, batch: int, grid: Grid, windows: Sequence[Window]) -> int:
+    """Guidance branches that share a pass: see :data:`mova.sampling.denoise.MAX_TOKENS_FOR_BATCHED_CFG`."""
+    frames = max(window.video[1] - window.video[0] for window in windows)
+    audio = max(window.audio[1] - window.audio[0] for window in windows)
+    video = frames * grid.height * grid.width // math.prod(network.video_embed.patch_size)
+    return cfg_batch(batch * (video + audio))

@@ -16,17 +16,18 @@ can be added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from mova.request.plan import Plan
 from mova.request.solver_names import evaluation_points
 from mova.request.terms import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Interval, Term, read_terms
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
-from mova.sampling.task import AVTensors
+from mova.sampling.task import MAX_TIMESTEP, AVTensors, NetworkInput, build_input, predict_velocity
 
 __all__ = [
     "COND",
@@ -219,3 +220,178 @@ def branches_of_run(plan: Plan, config: ScheduleConfig) -> tuple[tuple[Branch, .
     steps, request = plan.num_inference_steps, plan.request
     video, _ = schedule_pair(config, steps, shift=request.shift, audio_shift=request.audio_shift)
     return tuple(guidance.branches(float(video.sigmas[point])) for point in evaluation_points(plan.solver, steps))
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Networks that share a run: the first at high noise, the second below the boundary.
+
+    Args:
+        models: One or two joint networks.
+        boundary: Sigma of the video below which the second takes over (spec 3.9).
+
+    Raises:
+        ValueError: If there are not one or two networks.
+    """
+
+    models: Sequence[nn.Module]
+    boundary: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.models) not in (1, 2):
+            raise ValueError(f"there must be one or two experts; got {len(self.models)}.")
+
+    def model_at(self, video_timestep: float) -> nn.Module:
+        """The expert that works at a timestep of the video's schedule."""
+        return self.models[-1] if video_timestep < MAX_TIMESTEP * self.boundary else self.models[0]
+
+
+@dataclass(frozen=True, eq=False)
+class MaxTimesteps:
+    """The highest timestep of each token, ``[1, 1, T, H, W]`` or ``[1, 1, L]``, and their range.
+
+    The range is looked at once a run: every look waits for the device.
+    """
+
+    timesteps: Tensor
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, level: Tensor) -> MaxTimesteps:
+        """The highest timesteps of levels ``[1, 1, ...]``."""
+        timesteps = MAX_TIMESTEP * level
+        lowest, highest = torch.stack(torch.aminmax(timesteps)).tolist()
+        return cls(timesteps, lowest, highest)
+
+    def at(self, timestep: float, batch: int) -> Tensor:
+        """``[B]`` where all tokens share a level at that point of the run, else a map ``[B, T, H, W]`` or ``[B, L]``."""
+        if self.lowest == self.highest or timestep <= self.lowest:
+            return self.timesteps.new_full((batch,), min(timestep, self.lowest))
+        return self.timesteps.clamp(max=timestep)[:, 0].expand(batch, *self.timesteps.shape[2:])
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """What evaluations read: the prompts, or the negative prompts.
+
+    Args:
+        positive: ``[B, S, Dt]`` embeddings of the prompts.
+        negative: ``[B, S, Dt]`` embeddings of the negative prompts, if an evaluation reads them.
+        audio_negative: Those of the audio tower, where they are others.
+    """
+
+    positive: Tensor
+    negative: Tensor | None
+    audio_negative: Tensor | None
+    _contexts: dict[tuple[bool, ...], Any] = field(default_factory=dict, repr=False)
+
+    def context(self, model: Any, branches: Sequence[Branch]) -> Any:
+        """The text of evaluations that share a forward pass, for every step of a run: see ``JointModel.encode_text``.
+
+        Raises:
+            ValueError: If negative prompts are needed and not given.
+        """
+        has_text = tuple(branch.has_text for branch in branches)
+        # one context serves both experts: each adds its own keys and values
+        if has_text not in self._contexts:
+            video = [self.positive if positive else self.negative for positive in has_text]
+            audio = [
+                one if positive or self.audio_negative is None else self.audio_negative
+                for one, positive in zip(video, has_text, strict=True)
+            ]
+            is_shared = all(one is other for one, other in zip(video, audio, strict=True))
+            parts = (_join(video, model.dtype),) if is_shared else (_join(video, model.dtype), _join(audio, model.dtype))
+            self._contexts[has_text] = model.encode_text(*parts)
+        return self._contexts[has_text]
+
+
+@dataclass(frozen=True)
+class GuidedVelocity:
+    """The guided velocity at a point of a run: one call of the network for each evaluation, or for a few that share one.
+
+    Args:
+        experts: The network, or two that share the run.
+        guidance: Evaluations and how they are combined.
+        sigmas: ``[n + 1]`` noise levels of the video.
+        timesteps: ``[n + 1]`` timesteps of both modalities.
+        max_timesteps: Highest timesteps of the tokens of both modalities.
+        texts: What the evaluations read.
+        video_condition: ``[C', T, H, W]`` or ``[B, C', T, H, W]`` condition channels.
+        video_fps: Frames per second of the video.
+        branches_per_forward: Evaluations that share a forward pass.
+        on_forward: Callback before each forward pass.
+    """
+
+    experts: Experts
+    guidance: Guider
+    sigmas: Tensor
+    timesteps: AVTensors
+    max_timesteps: tuple[MaxTimesteps, MaxTimesteps]
+    texts: Texts
+    video_condition: Tensor | None
+    video_fps: float
+    branches_per_forward: int = 1
+    on_forward: Callable[[], None] | None = None
+
+    def __call__(self, latents: AVTensors, point: int, /) -> AVTensors:
+        """Velocity of ``latents`` at a point of the schedule."""
+        sigma = float(self.sigmas[point])
+        model: Any = self.experts.model_at(float(self.timesteps.video[point]))
+        velocities: dict[Branch, AVTensors] = {}
+        for branches in group_branches(self.guidance.branches(sigma), self.branches_per_forward):
+            if self.on_forward is not None:
+                self.on_forward()
+            network_input = self._input(latents, point, branches, model)
+            # step caches that diffusers hooks in keep what they remember apart by this name
+            with model.cache_context(f"{branches}"):
+                velocity = predict_velocity(model, network_input)
+            parts = zip(velocity.video.chunk(len(branches)), velocity.audio.chunk(len(branches)), strict=True)
+            velocities |= {branch: AVTensors(*part) for branch, part in zip(branches, parts, strict=True)}
+        return self.guidance.combine(velocities, sigma)
+
+    def _input(self, latents: AVTensors, point: int, branches: Sequence[Branch], model: Any) -> NetworkInput:
+        copies = len(branches)
+        batch = copies * latents.video.shape[0]
+        timesteps = (
+            limits.at(float(timesteps[point]), batch)
+            for limits, timesteps in zip(self.max_timesteps, self.timesteps, strict=True)
+        )
+        condition = self.video_condition
+        bridge = _bridge_scale(branches, latents.video)
+        return build_input(
+            AVTensors(_repeat(latents.video, copies), _repeat(latents.audio, copies)),
+            AVTensors(*timesteps),
+            text=self.texts.context(model, branches),
+            video_fps=self.video_fps,
+            video_condition=condition if condition is None or condition.ndim == 4 else _repeat(condition, copies),
+            a2v_scale=bridge,
+            v2a_scale=bridge,
+            perturbed_layers=model.middle_layers if branches[0].is_perturbed else (),
+        )
+
+
+def group_branches(branches: Sequence[Branch], size: int) -> Iterator[Sequence[Branch]]:
+    """Evaluations that share a forward pass, at most ``size``. What is perturbed is so for a whole pass."""
+    for is_perturbed in (False, True):
+        alike = tuple(branch for branch in branches if branch.is_perturbed == is_perturbed)
+        for first in range(0, len(alike), size):
+            yield alike[first : first + size]
+
+
+def _bridge_scale(branches: Sequence[Branch], like: Tensor) -> float | Tensor:
+    scales = [1.0 if branch.has_bridge else 0.0 for branch in branches]
+    if len(set(scales)) == 1:
+        return scales[0]
+    return torch.tensor(scales, device=like.device).repeat_interleave(like.shape[0])
+
+
+def _join(embeds: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
+    given = [one for one in embeds if one is not None]
+    if len(given) < len(embeds):
+        raise ValueError("this guidance needs negative_embeds.")
+    return torch.cat(given).to(dtype)
+
+
+def _repeat(x: Tensor, copies: int) -> Tensor:
+    return x if copies == 1 else x.repeat(copies, *[1] * (x.ndim - 1))

@@ -72,11 +72,6 @@ class ScheduleConfig:
         if self.num_train_timesteps < 1:
             raise ValueError(f"num_train_timesteps must be at least 1; got {self.num_train_timesteps}.")
 
-    @property
-    def final_sigma(self) -> float:
-        """Level after the last step: 0, or 1 where the curve runs towards noise."""
-        return 1.0 if self.inverse_timesteps or self.reverse_sigmas else 0.0
-
     @staticmethod
     def from_values(values: dict[str, Any]) -> ScheduleConfig:
         """Of a parsed ``scheduler_config.json``; keys that are not ours have no effect (spec 1)."""

@@ -193,15 +193,10 @@ def find_solver(solver: str | Solver | SolverSpec) -> SolverSpec:
 
 
 def _euler_step(latents: AVTensors, velocity: AVTensors, step: Step) -> AVTensors:
-    return AVTensors(
-        _advanced(latents.video, velocity.video, step.sigma_to.video - step.sigma_from.video),
-        _advanced(latents.audio, velocity.audio, step.sigma_to.audio - step.sigma_from.audio),
-    )
-
-
-def _advanced(x: Tensor, velocity: Tensor, length: Tensor) -> Tensor:
+    lengths = (end - start for start, end in zip(step.sigma_from, step.sigma_to, strict=True))
     # where a token does not move it stays to the bit, whatever the network said about it
-    return torch.where(length == 0, x, x + velocity.float() * length)
+    parts = zip(latents, velocity, lengths, strict=True)
+    return AVTensors(*(torch.where(length == 0, x, x + speed.float() * length) for x, speed, length in parts))
 
 
 def _extrapolated(now: Tensor, before: Tensor, step: Step, last: Step, *, part: int) -> Tensor:

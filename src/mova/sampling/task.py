@@ -304,14 +304,10 @@ def draw_noise(
         torch.stack([video_noise(seed, video) for seed in seeds]) if latents is None else latents,
         torch.stack([audio_noise(seed, audio) for seed in audio_seeds]) if audio_latents is None else audio_latents,
     )
-    _check_shape(noise.video, (len(seeds), *video), "latents")
-    _check_shape(noise.audio, (len(seeds), *audio), "audio_latents")
+    for field, one, shape in (("latents", noise.video, video), ("audio_latents", noise.audio, audio)):
+        if one.shape != (len(seeds), *shape):
+            raise RequestError(f"{field} must have the shape {[len(seeds), *shape]}; got {list(one.shape)}.", field=field)
     return noise
-
-
-def _check_shape(noise: Tensor, shape: tuple[int, ...], field: str) -> None:
-    if tuple(noise.shape) != shape:
-        raise RequestError(f"{field} must have the shape {list(shape)}; got {list(noise.shape)}.", field=field)
 
 
 MAX_TIMESTEP = 1000.0

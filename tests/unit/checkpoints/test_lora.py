@@ -30,8 +30,7 @@ from mova.checkpoints.lora.adapters import (
 from mova.checkpoints.lora.attached import LoraSet
 from mova.checkpoints.lora.file import LoraFile, LoraLayer, read_lora, write_lora
 from mova.errors import CheckpointError, MovaError, RequestError
-from mova.models.joint import JointModel
-from mova.models.presets import official_to_ours
+from mova.models.joint import JointModel, official_to_ours
 
 Experts = tuple[JointModel, JointModel]
 Outputs = list[Tensor]

@@ -19,7 +19,7 @@ from mova.checkpoints.lora.file import LoraFile, read_lora
 from mova.checkpoints.lora.patterns import matches_end
 from mova.checkpoints.lora.tensor_names import locate, split_name
 from mova.errors import CheckpointError
-from mova.models.presets import official_to_ours
+from mova.models.joint import official_to_ours
 
 OFFICIAL = (
     "video_dit.blocks.0.self_attn.q",

@@ -9,8 +9,7 @@ import torch
 from tiny_joint import FRAMES, LENGTH, SIDE, TINY, assert_equal, build, inputs, run
 from torch import Tensor
 
-from mova.models.joint import JointModel, share_audio_and_bridge
-from mova.models.presets import official_to_ours, ours_to_official
+from mova.models.joint import JointModel, official_to_ours, ours_to_official, share_audio_and_bridge
 
 
 @pytest.fixture

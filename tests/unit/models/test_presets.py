@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mova.models.codecs.audio_vae import DacVae
-from mova.models.joint import JointModel
-from mova.models.presets import BASE, MOVA_360P, ours_to_official
+from mova.models.joint import JointModel, ours_to_official
+from mova.models.presets import BASE, MOVA_360P
 from mova.models.tower import TowerConfig
 
 COUNTS = {"video_dit": 14_288_901_184, "audio_dit": 1_419_193_472, "dual_tower_bridge": 2_659_737_600}

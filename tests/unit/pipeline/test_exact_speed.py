@@ -25,8 +25,8 @@ from mova.models.layers import (
 )
 from mova.models.tower import TextContext
 from mova.pipeline import MOVAPipeline
-from mova.sampling.denoise import MAX_TOKENS_FOR_BATCHED_CFG, Experts, cfg_batch, denoise
-from mova.sampling.guidance import Guidance
+from mova.sampling.denoise import MAX_TOKENS_FOR_BATCHED_CFG, cfg_batch, denoise
+from mova.sampling.guidance import Experts, Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.task import AVTensors, Task, audio_noise, video_noise
 

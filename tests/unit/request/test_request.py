@@ -12,7 +12,7 @@ import pytest
 
 from mova.errors import RequestError
 from mova.request.plan import Capabilities, resolve
-from mova.request.schema import GenerationRequest, make_request
+from mova.request.schema import GenerationRequest
 
 BASE = Capabilities(
     name="mova-base",
@@ -57,7 +57,7 @@ OFFICIAL = Capabilities(name="MOVA-360p")
 )
 def test_a_wrong_field_is_named_with_what_is_allowed(values: dict[str, Any], field: str, words: str) -> None:
     with pytest.raises(RequestError, match=words) as caught:
-        make_request(values)
+        GenerationRequest.model_validate(values)
     assert caught.value.field == field
     assert caught.value.exit_code == 2
     assert len(str(caught.value)) < 500

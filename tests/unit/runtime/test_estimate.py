@@ -23,8 +23,8 @@ from mova.request.solver_names import evaluation_points
 from mova.runtime.estimate import Lengths, NetworkCost, decode_cost, text_encoder_cost
 from mova.runtime.memory import ModelCost, choices, first_that_fits
 from mova.runtime.meter import measure
-from mova.sampling.denoise import Experts, denoise
-from mova.sampling.guidance import Branch, Guidance
+from mova.sampling.denoise import denoise
+from mova.sampling.guidance import Branch, Experts, Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS, Step
 from mova.sampling.task import AVTensors, Task

@@ -12,8 +12,8 @@ from diffusers import FirstBlockCacheConfig
 
 from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
-from mova.sampling.denoise import Experts, Progress, denoise
-from mova.sampling.guidance import COND, UNCOND, Branch, Guidance
+from mova.sampling.denoise import Progress, denoise
+from mova.sampling.guidance import COND, UNCOND, Branch, Experts, Guidance
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.solvers import SOLVERS
 from mova.sampling.task import AVTensors, Task, audio_noise, video_noise

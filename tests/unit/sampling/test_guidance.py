@@ -15,8 +15,8 @@ from mova.checkpoints.load import Components
 from mova.models.joint import JointModel
 from mova.pipeline import MOVAPipeline
 from mova.request.terms import TERMS
-from mova.sampling.denoise import Experts, denoise
-from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Guidance, Term
+from mova.sampling.denoise import denoise
+from mova.sampling.guidance import COND, PERTURBED, UNCOND, UNCOND_NO_BRIDGE, Branch, Experts, Guidance, Term
 from mova.sampling.schedule import ScheduleConfig, schedule_pair
 from mova.sampling.task import AVTensors, Task, audio_noise, video_noise
 

@@ -11,9 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.sampling.denoise import Progress
+from mova.sampling.denoise import Progress, denoise_windows, plan_windows
 from mova.sampling.task import AVTensors, Task
-from mova.sampling.windows import denoise_windows, plan_windows
 from mova.timeline import Timeline
 
 BASE = Timeline(fps=Fraction(16), sample_rate=16000, video_stride=4, audio_hop=500)

@@ -27,7 +27,7 @@ from mova.checkpoints.lora.tensor_names import COMPONENTS, EXPERTS, Place, locat
 from mova.conditioning.sources import content_hash
 from mova.errors import CheckpointError, MissingCheckpointError
 from mova.files import atomic_write, is_regular, open_regular
-from mova.models.presets import VIDEO_COMPONENTS, ours_to_official
+from mova.models.joint import VIDEO_COMPONENTS, ours_to_official
 
 Naming = Literal["diffusers", "official"]
 

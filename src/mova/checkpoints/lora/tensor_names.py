@@ -9,13 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from mova.models.presets import (
-    AUDIO_COMPONENT,
-    BRIDGE_COMPONENT,
-    VIDEO_COMPONENTS,
-    official_to_ours,
-    ours_to_official,
-)
+from mova.models.joint import AUDIO_COMPONENT, BRIDGE_COMPONENT, VIDEO_COMPONENTS, official_to_ours, ours_to_official
 
 Half = Literal["lora_A", "lora_B", "alpha"]
 
