@@ -24,8 +24,8 @@ from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kind import Kind, ReadingHints
 from mova.scenes.kinds import KINDS, kind_of, known_kinds, labels_of, load_kinds
 from mova.scenes.world import render, sample_scripts, write_script
-from mova.training.labels import check_labels, choose_labels, read_labels, save_labels
-from mova.training.launch import run_recipes
+from mova.training.cues import check_labels, choose_labels, read_labels, save_labels
+from mova.training.recipe import run_recipes
 
 PAGE = Path(__file__).parents[2] / "docs" / "scenes.md"
 OPTIM = "{num_steps: 2, save_every: 2, validate_every: 2, warmup_steps: 1}"

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from mova.errors import RequestError
-from mova.training.launch import StageProgress, run_recipe, run_recipes
-from mova.training.recipe import find_stage, load_recipe
+from mova.training.recipe import StageProgress, find_stage, load_recipe, run_recipe, run_recipes
 
 FILE = '''
 """Learns how loud a clip is from its pictures."""

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mova.conditioning.edit import given_around
 from mova.conditioning.given import (
     Given,
     given_audio,
@@ -23,7 +24,6 @@ from mova.conditioning.given import (
     spatial_inpaint_mask,
     temporal_inpaint_mask,
 )
-from mova.conditioning.prepare import given_around
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.pipeline.latents import Codecs, fill_missing_frames, given_levels, task_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mova.cli import console
-from mova.training.launch import StageProgress, run_recipes
+from mova.training.recipe import StageProgress, run_recipes
 
 
 def run(recipes: list[Path], overrides: tuple[str, ...]) -> None:

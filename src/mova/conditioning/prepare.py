@@ -7,60 +7,36 @@ A request holds names. A name is a path, or stands for something in memory that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.conditioning.fit import (
-    Place,
-    audio_on_clock,
-    check_first_frame,
-    check_places,
-    fit_to_canvas,
-    frames_of_audio,
-    keyframe_positions,
-    lead_frames,
-    resize_clip,
-)
-from mova.conditioning.given import (
-    Given,
-    given_audio,
-    given_beginning,
-    given_end,
-    given_pictures,
-    given_video,
-    merge_given,
-    prepend_references,
-    spatial_inpaint_mask,
-    temporal_inpaint_mask,
-)
-from mova.conditioning.sources import (
-    PREFIX,
-    AudioInput,
-    MemoryInputs,
-    Picture,
-    audio_named,
-    content_hash,
-    name_of,
-    picture_named,
-)
+from mova.conditioning.edit import Waveform, fit_to_canvas, keep_rate, mono, read_video
+from mova.conditioning.given import Given, given_audio, given_pictures, merge_given, prepend_references
+from mova.conditioning.sources import AudioInput, MemoryInputs, Picture, audio_named, content_hash, name_of, picture_named
 from mova.errors import RequestError
-from mova.media.clip import Clip
-from mova.request.plan import Canvas, Capabilities, CountTokens, Plan, check_prompts, resolve, resolve_fps, resolve_size
-from mova.request.schema import Fit, GenerationRequest, Retake
-from mova.timeline import frames_in_seconds, samples_in_frames
+from mova.request.plan import Canvas, Capabilities, CountTokens, Plan, check_prompts, grid_frames, resolve, resolve_fps
+from mova.request.schema import Fit, GenerationRequest, TextOnly
+from mova.timeline import Timeline
 
 if TYPE_CHECKING:
     from mova.media.decode import Audio
 
-Waveform = NDArray[np.float32]
-RATES = (8000, 96000)  # what a request may ask for
-ROUNDING_S = Fraction(1, 10**6)  # of times that are written as decimals
+
+ROUNDING_OF_AUDIO_S = Fraction(1, 1000)
+
+
+class Place(NamedTuple):
+    """A picture's place in a clip: its frame, its name, and the request's field that gives it."""
+
+    frame: int
+    name: str
+    field: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,58 +150,16 @@ def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: M
     return given_pictures(canvas, found)
 
 
-def given_around(plan: Plan, clip: Clip, retake: Retake) -> Given:
-    """Keep a clip except for a span, which is generated again.
-
-    Args:
-        plan: As long as the clip.
-        clip: In mono, at the model's sample rate (:func:`mono_at`).
-        retake: The span.
-
-    Raises:
-        RequestError: If it ends after the clip's end.
-    """
-    fps, rate = plan.timeline.fps, plan.timeline.sample_rate
-    begin, end = Fraction(str(retake.from_s)), Fraction(str(retake.to_s))
-    length = plan.num_frames / fps
-    if begin >= length or end > length + ROUNDING_S:
-        nearest = begin if begin < length else max(Fraction(0), length - (end - begin))
-        last_s = f"{math.ceil(length / ROUNDING_S) * float(ROUNDING_S):.10g}"
-        raise RequestError(
-            f"retake is of {retake.from_s:g} to {retake.to_s:g} s; the clip ends at {last_s} s.",
-            f"Use {float(nearest):g} to {last_s} s, the nearest.",
-            field="retake",
-        )
-    frames = (int(begin * fps), -int(-min(end, length) * fps // 1))
-    samples = (int(begin * rate), min(int(end * rate), plan.canvas.num_samples))
-    return temporal_inpaint_mask(
-        plan.canvas,
-        clip,
-        frames=frames if retake.modality in ("video", "both") else None,
-        samples=samples if retake.modality in ("audio", "both") else None,
-    )
-
-
-def mono_at(clip: Clip, sample_rate: int) -> Clip:
-    """The clip in mono at a model's sample rate."""
-    resampled = clip.resampled(sample_rate)
-    return replace(resampled, waveform=mono(resampled.waveform))
-
-
-def mono(waveform: Waveform) -> Waveform:
-    """``[channels, samples]`` as one channel in [-1, 1]."""
-    mean: Waveform = waveform.mean(axis=0, keepdims=True, dtype=np.float32)
-    return np.clip(mean, -1.0, 1.0)
-
-
 def _prepared(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> Prepared:
     if request.video is not None:
-        return _with_video(request, capabilities, memory)
+        video = read_video(request, capabilities, memory)
+        prepared = Prepared(video.plan, video.given, audio=video.audio, source_video=video.source_video)
+        return _with_audio(_with_pictures(prepared, memory), video.new_audio)
     audio = None
     if request.audio is not None:
         audio = audio_named(request.audio, memory)
         request = _lengthened(request, capabilities, Fraction(audio.waveform.shape[1], audio.sample_rate))
-        request = _at_rate(request, audio.sample_rate)
+        request = keep_rate(request, audio.sample_rate)
     plan = resolve(request, capabilities)
     return _with_audio(_with_pictures(Prepared(plan, Given()), memory), audio)
 
@@ -270,137 +204,10 @@ def _check_room(prepared: Prepared, capabilities: Capabilities) -> None:
         )
 
 
-def _with_video(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> Prepared:
-    fps = resolve_fps(capabilities, request.fps)
-    if any(value is not None for value in (request.extend_s, request.retake, request.repaint)):
-        return _prepare_edit(request, capabilities, fps, memory)
-    from mova.media.on_clock import read_video_on_clock
-    from mova.media.remux.soundtrack import video_seconds
-
-    assert request.video is not None
-    if request.video.startswith(PREFIX):
-        plan = resolve(request, capabilities)
-        return Prepared(plan, given_video(plan.canvas, _video_in_memory(request.video, memory)))
-    width, height = resolve_size(capabilities, request.width, request.height)
-    asked = request.num_frames or (None if request.seconds is None else frames_in_seconds(request.seconds, fps))
-    limit = float(capabilities.longest / fps)
-    frames = read_video_on_clock(
-        request.video, fps=fps, width=width, height=height, fit=request.fit, num_frames=asked, max_seconds=limit
-    )
-    plan = resolve(request.model_copy(update={"seconds": None, "num_frames": len(frames)}), capabilities)
-    given = given_video(plan.canvas, frames)
-    if asked is None:
-        # recorded as it was asked: the length is the video's
-        return Prepared(_recorded(plan, {"num_frames": None}), given, source_video=Path(request.video))
-    is_whole = asked == frames_in_seconds(video_seconds(request.video), fps)
-    return Prepared(plan, given, source_video=Path(request.video) if is_whole else None)
-
-
-def _video_in_memory(name: str, memory: MemoryInputs) -> Picture:
-    """Frames ``[T, H, W, 3]`` on the clip's own clock (:mod:`mova.conditioning.reroll`)."""
-    found = memory.get(name)
-    if not isinstance(found, np.ndarray):
-        raise RequestError(f"what video names was in memory and is not there ({name}).", "Give a file.", field="video")
-    return found
-
-
-def _prepare_edit(request: GenerationRequest, capabilities: Capabilities, fps: Fraction, memory: MemoryInputs) -> Prepared:
-    """Prepare a clip that is extended, or of which a part is generated again; missing audio is generated for all of it."""
-    assert request.video is not None
-    source, has_audio = _read(request.video, capabilities, fps)
-    if source.fps != fps:
-        raise RequestError(
-            f"the clip given as video runs at {float(source.fps):g} fps; {capabilities.name} makes {float(fps):g}.",
-            "Only audio can be made for it: leave out what is to be changed.",
-            field="video",
-        )
-    is_retake_of_audio = request.retake is not None and request.retake.modality == "audio"
-    if is_retake_of_audio and not has_audio:
-        raise RequestError(
-            f"{request.video} has no audio of which a span could be generated again.",
-            "Leave retake out: audio is then made for all of it.",
-            field="retake",
-        )
-    audio = None if request.audio is None else audio_named(request.audio, memory)
-    asked = request.num_frames if request.seconds is None else frames_in_seconds(request.seconds, fps)
-    if asked not in (None, source.num_frames):
-        raise RequestError(
-            f"the clip given as video has {source.num_frames} frames; {asked} are asked for.",
-            f"Ask for {source.num_frames} frames, or leave the length out.",
-            field="num_frames",
-        )
-    clip = resize_clip(source, request, capabilities)
-    added = 0 if request.extend_s is None else max(1, round(Fraction(str(request.extend_s)) * fps))
-    num_frames = clip.num_frames + added
-    update = {"width": clip.width, "height": clip.height, "seconds": None, "num_frames": num_frames, "extend_s": None}
-    if audio is not None or has_audio:
-        request = _at_rate(request, clip.sample_rate if audio is None else audio.sample_rate)
-    plan = resolve(request.model_copy(update=update), capabilities)
-    plan = _recorded(plan, {"extend_s": request.extend_s, "num_frames": None})
-    given = _conditioned_part(plan, mono_at(clip, plan.timeline.sample_rate), memory)
-    if not has_audio:
-        return _with_audio(_with_pictures(Prepared(plan, replace(given, waveform=None, keep_audio=None)), memory), audio)
-    finished = clip.resampled(plan.sample_rate).waveform
-    missing = plan.num_samples - finished.shape[1]
-    pad = (missing, 0) if request.extend_at == "start" else (0, missing)
-    finished = np.pad(finished, ((0, 0), pad)) if missing > 0 else finished
-    # where no picture is made, that of the file goes into the new one as it is
-    is_file = request.video is not None and not request.video.startswith(PREFIX)
-    video = Path(str(request.video)) if is_file and is_retake_of_audio and request.repaint is None else None
-    return _with_audio(_with_pictures(Prepared(plan, given, audio=finished, source_video=video), memory), audio)
-
-
-def _read(path: str, capabilities: Capabilities, fps: Fraction) -> tuple[Clip, bool]:
-    """The clip of a file, with silence for audio where it has none, and whether it has one."""
-    from mova.media.decode import read_clip, read_frames
-    from mova.media.probe import probe
-
-    limit = float(capabilities.longest / fps)
-    if probe(path).audio is not None:
-        return read_clip(path, max_seconds=limit), True
-    video = read_frames(path, max_seconds=limit)
-    silence = np.zeros((1, samples_in_frames(len(video.frames), video.fps, capabilities.sample_rate)), np.float32)
-    return Clip(video.frames, silence, video.fps, capabilities.sample_rate), False
-
-
-def _conditioned_part(plan: Plan, clip: Clip, memory: MemoryInputs) -> Given:
-    """What stays of a clip that is changed."""
-    request, canvas = plan.request, plan.canvas
-    if request.extend_s is not None:
-        place = given_end if request.extend_at == "start" else given_beginning
-        return place(canvas, clip)
-    if request.repaint is None:
-        assert request.retake is not None
-        return given_around(plan, clip, request.retake)
-    mask = picture_named(request.repaint, memory, "repaint")
-    mask = mask if request.fit == "exact" else fit_to_canvas(mask, canvas, request.fit, "repaint")
-    outside = spatial_inpaint_mask(canvas, clip, mask[..., 0] >= 128)
-    if request.retake is None:
-        return outside
-    around = given_around(plan, clip, request.retake)
-    assert outside.keep_picture is not None
-    assert around.keep_picture is not None
-    # a span of the picture says when the region is painted, one of the audio says nothing of it
-    keep = outside.keep_picture if request.retake.modality == "audio" else outside.keep_picture | around.keep_picture
-    return replace(outside, keep_picture=keep, keep_audio=around.keep_audio)
-
-
-def _recorded(plan: Plan, changes: Mapping[str, Any]) -> Plan:
-    """The plan with its request as it was asked."""
-    return replace(plan, request=plan.request.model_copy(update=dict(changes)))
-
-
 def _lengthened(request: GenerationRequest, capabilities: Capabilities, seconds: Fraction) -> GenerationRequest:
     if request.num_frames is not None or request.seconds is not None:
         return request
     return request.model_copy(update={"num_frames": frames_of_audio(seconds, resolve_fps(capabilities, request.fps))})
-
-
-def _at_rate(request: GenerationRequest, rate: int) -> GenerationRequest:
-    """What is given keeps its own sample rate, unless another is asked for."""
-    if request.audio_sample_rate is not None or not RATES[0] <= rate <= RATES[1]:
-        return request
-    return request.model_copy(update={"audio_sample_rate": rate})
 
 
 def _one_each(value: Any, batch: int, field: str) -> list[Any]:
@@ -410,3 +217,121 @@ def _one_each(value: Any, batch: int, field: str) -> list[Any]:
         found = f"there are {len(value)} values of {field} for {batch} prompts."
         raise RequestError(found, "Give one, or as many.", field=field)
     return list(value)
+
+
+def keyframe_positions(plan: Plan) -> list[Place]:
+    """Where the pictures of a request are in its clip.
+
+    Raises:
+        RequestError: If one is after the clip's end.
+    """
+    request, fps, last = plan.request, plan.timeline.fps, plan.num_frames - 1
+    edges = ((0, request.image, "image"), (last, request.last_image, "last_image"))
+    places = [Place(frame, name, field) for frame, name, field in edges if name is not None]
+    for key in request.keyframes:
+        frame = round(Fraction(str(key.time_s)) * fps)
+        if frame > last:
+            raise RequestError(
+                f"a picture is asked for at {key.time_s:g} s; the clip's last frame is at {float(last / fps):g} s.",
+                f"Use {float(last / fps):g}, the nearest, or ask for a longer clip.",
+                field="keyframes",
+            )
+        places.append(Place(frame, key.image, "keyframes"))
+    return places
+
+
+def check_places(plan: Plan, places: Sequence[Place], given: Given) -> None:
+    """Refuse pictures of which two, or one and a part of a given clip, are in one latent: it holds one of them.
+
+    Args:
+        plan: Plan of the clip.
+        places: Frames of its images.
+        given: What else is given of it.
+
+    Raises:
+        RequestError: If one latent would have to hold two things; the nearest free time is named.
+    """
+    timeline, lead = plan.timeline, lead_frames(plan.request, plan.timeline)
+    video = () if given.keep_picture is None else np.flatnonzero(given.keep_picture.any(axis=(1, 2)))
+    taken = {timeline.latent_of_frame(lead + int(frame)): "a part of the given clip" for frame in video}
+    full = {*taken, *(timeline.latent_of_frame(lead + place.frame) for place in places)}
+    for place in places:
+        latent, time_s = timeline.latent_of_frame(lead + place.frame), float(place.frame / timeline.fps)
+        if latent in taken:
+            free = [frame for frame in range(plan.num_frames) if timeline.latent_of_frame(lead + frame) not in full]
+            nearest = min(free, key=lambda frame: abs(frame - place.frame), default=None)
+            begin, end = (float(time - lead / timeline.fps) for time in timeline.video_latent_span(latent))
+            raise RequestError(
+                f"the picture at {time_s:g} s ({place.field}) and {taken[latent]} are in one latent ({begin:g} to {end:g} s), "
+                "which holds one picture.",
+                "Leave one of them out."
+                if place.field != "keyframes" or nearest is None
+                else f"Use {float(nearest / timeline.fps):g} s, the nearest that is free.",
+                field=place.field,
+            )
+        taken[latent] = f"that at {time_s:g} s ({place.field})"
+
+
+def lead_frames(request: GenerationRequest, timeline: Timeline) -> int:
+    """Frames of the references, which are made before the clip and left out of it."""
+    return timeline.frames_of_latents(len(request.references)) if request.references else 0
+
+
+def frames_of_audio(seconds: Fraction, fps: Fraction) -> int:
+    """Number of frames that hold all of some audio; a millisecond more than whole frames is rounding by a codec or a rate."""
+    return max(1, math.ceil((seconds - ROUNDING_OF_AUDIO_S) * fps))
+
+
+def audio_on_clock(audio: Audio | AudioInput, plan: Plan, *, num_samples: int, rate: int) -> NDArray[np.float32]:
+    """The beginning of audio at another rate, ``[channels, num_samples]``; silence fills what its last frame lacks.
+
+    Raises:
+        RequestError: If it is shorter than the clip by a frame or more.
+    """
+    from mova.media.resample import resample
+
+    waveform, own = audio.waveform, audio.sample_rate
+    needed = -(-num_samples * own // rate)
+    seconds = Fraction(waveform.shape[1], own)
+    enough = frames_of_audio(seconds, plan.timeline.fps)
+    if enough < plan.num_frames:
+        raise RequestError(
+            f"audio lasts {float(seconds):.4f} s; the clip lasts {num_samples / rate:.4f} s.",
+            f"It is enough for {enough} frames: ask for as many, or give a longer audio.",
+            field="audio",
+        )
+    part = waveform[:, :needed]
+    part = np.pad(part, ((0, 0), (0, needed - part.shape[1])))
+    return part[:, :num_samples] if own == rate else resample(part, own, to_rate=rate, num_samples=num_samples)
+
+
+def check_first_frame(given: Given, capabilities: Capabilities, *, num_frames: int, text_only: TextOnly | None) -> None:
+    """Refuse what a checkpoint that was trained with a first frame cannot make; and ``text_only`` for one that was not.
+
+    Args:
+        given: What is given of the clip, references before it included.
+        capabilities: What the model can make.
+        num_frames: Length of the clip, references before it included.
+        text_only: Stand-in for a first frame that is not given.
+
+    Raises:
+        RequestError: If no first frame is given and ``text_only`` does not say what takes its place, the last frame is not
+            the codec's last, or ``text_only`` has nothing to do.
+    """
+    if not capabilities.needs_first_frame:
+        if text_only is not None:
+            raise RequestError(f"{capabilities.name} needs no first frame: text_only has nothing to do.", field="text_only")
+        return
+    if given.first_frame is None and text_only is None:
+        raise RequestError(
+            "this model was trained with a first frame, and none is given.",
+            "Give an image, or say text_only=white (a white first frame) or text_only=unmasked (none).",
+            field="image",
+        )
+    legal = grid_frames(capabilities, num_frames)
+    if given.last_still is not None and (given.first_frame is None or num_frames != legal):
+        raise RequestError(
+            f"this model takes a last frame only with a first one, in a clip of 1 + {capabilities.video_stride} k frames.",
+            f"Give both, and ask for {legal} frames.",
+            field="last_image",
+        )

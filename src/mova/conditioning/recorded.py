@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mova.errors import MediaError, RequestError
 from mova.media.probe import MADE_BY, MediaInfo
-from mova.request.schema import MAX_PATH_CHARACTERS
+from mova.request.schema import MAX_PATH_CHARACTERS, GenerationRequest
 
 MAX_SHOTS = 1000
 _Name = Annotated[str, Field(max_length=MAX_PATH_CHARACTERS)]

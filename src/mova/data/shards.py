@@ -49,7 +49,7 @@ WORKER_IMPORTS = (
     "diffusers.models.modeling_utils",
     "mova.scenes.world",
     "mova.generation.model",
-    "mova.training.launch",
+    "mova.training.recipe",
 )
 """Modules that take long to import and that workers are likely to need."""
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mova.conditioning.prepare import RATES, prepare
+from mova.conditioning.edit import RATES
+from mova.conditioning.prepare import prepare
 from mova.conditioning.sources import AudioInput, name_of
 from mova.errors import RequestError
 from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors

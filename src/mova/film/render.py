@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mova.conditioning.edit import given_around, mono, mono_at
 from mova.conditioning.given import Given, merge_given
-from mova.conditioning.prepare import Prepared, given_around, mono, mono_at, prepare
+from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.sources import PREFIX, content_hash, name_of
 from mova.errors import MediaError
 from mova.film.audio import film_audio

@@ -17,8 +17,8 @@ from diffusers.utils import BaseOutput
 from einops import rearrange, reduce
 from torch import Tensor
 
-from mova.conditioning.fit import check_first_frame
 from mova.conditioning.given import Given
+from mova.conditioning.prepare import check_first_frame
 from mova.media.clip import Clip, NonFiniteError
 from mova.models.image_condition import image_condition, picture_tensor, text_only_condition
 from mova.request.plan import Capabilities
@@ -173,7 +173,7 @@ def channel_condition(
 ) -> tuple[Tensor, Given]:
     """Extra channels ``[stride + C, T, H, W]`` for a network that takes its first and last frame so, and what else is given.
 
-    What is given fits the model (:func:`mova.conditioning.fit.check_first_frame`).
+    What is given fits the model (:func:`mova.conditioning.prepare.check_first_frame`).
     """
     num_frames = timeline.frames_of_latents(grid.frames)
     first, last = given.first_frame, given.last_still

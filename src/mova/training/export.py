@@ -24,7 +24,7 @@ from mova.request.plan import Capabilities
 from mova.request.solver_names import SolverName
 from mova.sampling.schedule import FlowMatchPairScheduler
 from mova.scenes.kinds import load_kinds
-from mova.training.labels import read_labels
+from mova.training.cues import read_labels
 from mova.training.recipe import OnStep, Recipe
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mova.conditioning.blend import blend_audio, blend_frames
+from mova.conditioning.given import blend_audio, blend_frames
 
 FRAMES, SIDE, REACH = 12, 16, 4
 

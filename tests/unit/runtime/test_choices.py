@@ -13,9 +13,18 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 
 from mova.errors import MissingExtraError, MovaError, RequestError
 from mova.models.joint import JointModel
-from mova.runtime.attention import AttentionChoice, choose_attention, use_attention, why_not
 from mova.runtime.options import RuntimeOptions
-from mova.runtime.resolve import ModelFacts, choose_device, choose_dtype, host_memory, resolve_runtime
+from mova.runtime.resolve import (
+    AttentionChoice,
+    ModelFacts,
+    choose_attention,
+    choose_device,
+    choose_dtype,
+    host_memory,
+    resolve_runtime,
+    use_attention,
+    why_not,
+)
 
 CPU = torch.device("cpu")
 NO_ACCELERATOR = not torch.accelerator.is_available()

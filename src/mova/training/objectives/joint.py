@@ -26,8 +26,7 @@ from mova.models.text import encode_tokens, num_cue_channels, tokenise
 from mova.sampling.task import AVTensors, Grid, build_input, predict_velocity, timesteps_of
 from mova.scenes.kinds import load_kinds
 from mova.timeline import Timeline
-from mova.training.cues import cue_channels, sample_cue_mask, with_channels
-from mova.training.labels import check_labels, choose_labels, save_labels
+from mova.training.cues import check_labels, choose_labels, cue_channels, sample_cue_mask, save_labels, with_channels
 from mova.training.losses import as_map, modality_losses
 from mova.training.noise_maps import ClipShape, NoiseSettings, draw_levels
 from mova.training.objective import Objective

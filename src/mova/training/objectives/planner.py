@@ -16,7 +16,7 @@ from mova.models.text import START, build_cue_planner, plan_cues, sheet_tokens, 
 from mova.scenes.kinds import load_kinds
 from mova.scenes.script import MIN_GAP_S, Script
 from mova.scenes.world import write_script
-from mova.training.labels import choose_labels
+from mova.training.cues import choose_labels
 from mova.training.objective import Objective
 from mova.training.recipe import TrainRecipe
 
