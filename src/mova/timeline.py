@@ -125,7 +125,7 @@ class Timeline:
         """Return the smallest number of frames ``1 + stride k`` that is at least ``num_frames``."""
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1; got {num_frames}.")
-        return self.frames_of_latents(1 + self.latent_of_frame(num_frames - 1))
+        return 1 - (1 - num_frames) // self.video_stride * self.video_stride
 
     def video_latents(self, num_frames: int) -> int:
         """Return the number of video latents of ``num_frames`` frames.

@@ -101,7 +101,17 @@ def prepare(
     memory = memory or {}
     if count_tokens is not None:
         check_prompts(request, capabilities, count_tokens)
-    prepared = _prepared(_room_for_references(request, capabilities), capabilities, memory)
+    request = _room_for_references(request, capabilities)
+    if request.video is not None:
+        video = read_video(request, capabilities, memory)
+        prepared, audio = Prepared(video.plan, video.given, audio=video.audio, source_video=video.source_video), video.new_audio
+    else:
+        audio = None if request.audio is None else audio_named(request.audio, memory)
+        if audio is not None:
+            request = _lengthened(request, capabilities, Fraction(audio.waveform.shape[1], audio.sample_rate))
+            request = keep_rate(request, audio.sample_rate)
+        prepared = Prepared(resolve(request, capabilities), Given())
+    prepared = _with_audio(_with_pictures(prepared, memory), audio)
     if request.references:
         _check_room(prepared, capabilities)
         pictures = [picture_named(name, memory, "references") for name in request.references]
@@ -148,20 +158,6 @@ def given_pictures_of(canvas: Canvas, pictures: list[Place], fit: Fit, memory: M
             raise RequestError(f"{label} is for frame {index}, for which there is a picture already.", "Give one.", field=label)
         found[index] = fit_to_canvas(picture_named(name, memory, label), canvas, fit, label)
     return given_pictures(canvas, found)
-
-
-def _prepared(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> Prepared:
-    if request.video is not None:
-        video = read_video(request, capabilities, memory)
-        prepared = Prepared(video.plan, video.given, audio=video.audio, source_video=video.source_video)
-        return _with_audio(_with_pictures(prepared, memory), video.new_audio)
-    audio = None
-    if request.audio is not None:
-        audio = audio_named(request.audio, memory)
-        request = _lengthened(request, capabilities, Fraction(audio.waveform.shape[1], audio.sample_rate))
-        request = keep_rate(request, audio.sample_rate)
-    plan = resolve(request, capabilities)
-    return _with_audio(_with_pictures(Prepared(plan, Given()), memory), audio)
 
 
 def _with_pictures(prepared: Prepared, memory: MemoryInputs) -> Prepared:

@@ -18,28 +18,35 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
 from mova.conditioning.given import Given, paste_back
+from mova.conditioning.prepare import Prepared
 from mova.media.clip import Clip, NonFiniteError
 from mova.media.health.gate import Fault, Health, OnFault, Remedy, check_on_fault, next_remedy
+from mova.pipeline import MOVAPipeline
 from mova.pipeline.latents import Codecs
 from mova.pipeline.run import batch_of, can_share
 from mova.pipeline.run import run as run_batch
 from mova.progress import CancelToken, OnProgress, Progress, Reporter
-from mova.request.schema import MAX_SEED
+from mova.request.schema import MAX_SEED, Modality
 from mova.sampling.guidance import Guider
 
-if TYPE_CHECKING:
-    from mova.conditioning.prepare import Prepared
-    from mova.generation.model import MOVAModel
-    from mova.pipeline import MOVAPipeline
+
+class Model(Protocol):
+    """What a run uses of a :class:`~mova.generation.model.MOVAModel`."""
+
+    pipeline: MOVAPipeline
+
+    def made_by(self, prepared: Prepared, cues: Sequence[tuple[float, str]]) -> dict[str, Any]: ...
+
+    def reroll(self, clip: Clip, modality: Modality, *, seed: int | None = None) -> Clip: ...
 
 
 def run(
-    model: MOVAModel,
+    model: Model,
     prepared: Prepared,
     *,
     codecs: Codecs | None = None,
@@ -63,7 +70,7 @@ def run(
 
 
 def run_many(
-    model: MOVAModel,
+    model: Model,
     prepared: Sequence[Prepared],
     *,
     batch_size: int = 8,
@@ -109,7 +116,7 @@ def fully_conditioned(given: Given) -> tuple[Literal["audio", "video"], ...]:
 
 
 def _run_batch(
-    model: MOVAModel, prepared: Sequence[Prepared], guidance: Guider | None, codecs: Codecs | None, reporter: Reporter
+    model: Model, prepared: Sequence[Prepared], guidance: Guider | None, codecs: Codecs | None, reporter: Reporter
 ) -> list[Clip]:
     output = run_batch(model.pipeline, batch_of(prepared, guidance=guidance), codecs=codecs, reporter=reporter)
     clips = []
@@ -165,7 +172,7 @@ class CheckedClip:
 
 
 def generate_checked(
-    model: MOVAModel,
+    model: Model,
     prepared: Prepared,
     *,
     on_fault: OnFault = "keep",

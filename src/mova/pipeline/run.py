@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from mova.conditioning.given import Given
@@ -29,10 +30,6 @@ from mova.sampling.guidance import Experts, Guidance, Guider, guidance_of
 from mova.sampling.solvers import Solver, SolverSpec, find_solver
 from mova.sampling.task import AVTensors, Generator, Task, draw_noise, draw_seeds
 from mova.timeline import Timeline
-
-if TYPE_CHECKING:
-    from mova.pipeline.pipeline import MOVAPipeline
-
 
 GivenOf = Callable[[int], Sequence[Given]]
 
@@ -260,12 +257,12 @@ def _guidance(capabilities: Capabilities, values: Mapping[str, Any]) -> Guidance
     return Guidance(read_terms({**values, **scales}))
 
 
-StepCallback = Callable[["MOVAPipeline", int, float, dict[str, Tensor]], dict[str, Tensor] | None]
+StepCallback = Callable[[DiffusionPipeline, int, float, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
 @torch.no_grad()
 def run(
-    pipe: MOVAPipeline,
+    pipe: DiffusionPipeline,
     batch: Batch,
     *,
     output_type: str = "clips",
@@ -276,7 +273,7 @@ def run(
     """Make the clips of a batch. Each is what a run of its own would give.
 
     Args:
-        pipe: The model.
+        pipe: A :class:`MOVAPipeline`.
         batch: What to make.
         output_type: As for :meth:`MOVAPipeline.__call__`.
         codecs: In place of the pipeline's.
@@ -374,7 +371,7 @@ def _decode(
     return pack_output(video, audio, output_type, fps=batch.timeline.fps, rate=sample_rate, only=only, cues=cues)
 
 
-def _call_back(pipe: MOVAPipeline, callback: StepCallback, progress: Progress) -> AVTensors:
+def _call_back(pipe: DiffusionPipeline, callback: StepCallback, progress: Progress) -> AVTensors:
     now = progress.latents
     values = {"latents": now.video, "audio_latents": now.audio}
     changed = callback(pipe, progress.step - 1, progress.timestep, values) or {}

@@ -99,8 +99,12 @@ def show_arguments(arguments: Any, *, others: Mapping[str, str] | None = None) -
         result = inspect.signature(function).return_annotation
         first = [one for one in named if one not in last]
         function.__signature__ = inspect.Signature([*first, *parameters, *last], return_annotation=result)  # type: ignore[attr-defined]
-        described = {name: _described(name, others or {}) for name in arguments.__annotations__}
-        lines = "\n".join(f"            {name}: {text}" for name, text in described.items())
+        texts = dict(others or {})
+        for name in arguments.__annotations__.keys() - texts.keys():
+            extra = fields[name].json_schema_extra
+            unit = extra.get("unit") if isinstance(extra, dict) else None
+            texts[name] = f"{fields[name].description}" + (f" In {unit}." if unit else "")
+        lines = "\n".join(f"            {name}: {texts[name]}" for name in arguments.__annotations__)
         function.__doc__ = (function.__doc__ or "").replace("            arguments: ", f"{lines}\n            arguments: ", 1)
         return function
 
@@ -118,11 +122,3 @@ def check_names(given: Mapping[str, Any], known: Sequence[str]) -> None:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Did you mean {close[0]}?" if close else f"The arguments are {', '.join(known)}."
             raise RequestError(f"there is no argument {name!r}.", hint, field=name)
-
-
-def _described(name: str, others: Mapping[str, str]) -> str:
-    field = GenerationRequest.model_fields.get(name)
-    if name in others or field is None:
-        return others[name]
-    unit = (field.json_schema_extra or {}).get("unit") if isinstance(field.json_schema_extra, dict) else None
-    return f"{field.description}" + (f" In {unit}." if unit else "")
