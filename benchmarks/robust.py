@@ -61,7 +61,7 @@ from mova.media.health.files import check_file
 from mova.media.image import read_image
 from mova.media.probe import probe
 from mova.models.joint import JointModel
-from mova.request.schema import make_request
+from mova.request.schema import GenerationRequest
 from mova.scenes.world import render, sample_scripts
 
 ROOT = Path(__file__).parents[1]
@@ -405,7 +405,7 @@ def use_request(path: Path) -> None:
     record = read_record(probe(path))
     if record is None or record.is_film:
         return
-    make_request(record.request)
+    GenerationRequest.model_validate(record.request)
     model_of_video(record.made_by)
 
 
