@@ -83,7 +83,7 @@ def test_what_happens_in_a_clip_of_another_kind_is_read_back(bells: Kind) -> Non
         for one, event in zip(heard, script.events, strict=True):
             assert one.time_s == pytest.approx(event.audio_time_s, abs=0.003)
         sync = measure_clip(clip.clip(), kind=bells)
-        assert sync.verdict == "in step" and abs(sync.offset_ms or 0.0) < 9.0
+        assert sync.verdict == ("in step" if sync.num_events > 2 else "cannot tell") and abs(sync.offset_ms or 0.0) < 9.0
         scene = as_scene(script)
         values = judge(scene, read_all(clip.clip(), scene)).values
         assert "count" in values and set(values.values()) == {1.0}, (script.caption, values)

@@ -44,13 +44,16 @@ def _details(sync: VideoSync) -> list[str]:
     read_as = f"read as {sync.read_as}"
     if sync.offset_ms is None:
         return [f"{counts}, {read_as}"]
-    assert sync.offset_interval_ms is not None and sync.mad_ms is not None
-    low, high = sync.offset_interval_ms
-    lines = [
-        f"offset {sync.offset_ms:+.1f} ms, 95 % {low:+.1f} to {high:+.1f}, spread {sync.mad_ms:.1f} ms; + is late"
-        + ("" if sync.is_sure else "; the verdict is not sure"),
-        f"{sync.num_events} pairs from {counts}, {read_as}",
-    ]
+    assert sync.mad_ms is not None
+    offset = f"offset {sync.offset_ms:+.1f} ms, "
+    if sync.offset_interval_ms is None:
+        offset += "too few pairs for an interval; + is late"
+    else:
+        low, high = sync.offset_interval_ms
+        offset += f"95 % {low:+.1f} to {high:+.1f}, spread {sync.mad_ms:.1f} ms; + is late"
+    doubt = "" if sync.is_sure or sync.verdict == "cannot tell" else "; the verdict is not sure"
+    pairs = f"{sync.num_events} pair{'' if sync.num_events == 1 else 's'}"
+    lines = [offset + doubt, f"{pairs} from {counts}, {read_as}"]
     if sync.drift_ms_per_s is not None and sync.drift_interval_ms_per_s is not None:
         low, high = sync.drift_interval_ms_per_s
         lines.append(f"drift {sync.drift_ms_per_s:+.2f} ms/s, 95 % {low:+.2f} to {high:+.2f}")

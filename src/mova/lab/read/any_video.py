@@ -1,29 +1,48 @@
-"""When something happens in the picture of any video: lights and cuts, and things that start, stop or turn round.
+"""When something happens in the picture of any video, to a part of a frame: lights, contacts, and things that begin to move.
 
-Of a video of which nothing is known, two traces tell what could be heard. *Light*: how much 16 x 16 blocks change from one
-frame to the next, as far as it stands out of the usual change around it; what only takes a change back (a flash that goes
-out) is no event of its own. *Motion*: how much the mean flow of the picture changes from one pair of frames to the next.
-Things that fly, fall or roll change it little; a blow changes it at once, and is what is heard.
-
-A frame shows what its shutter let in, and how long that was is not known of a video: a light that is there in full is taken
-to have come on with its frame, one of which a part is there to have come on within it.
+Nothing is known of the video but what physics says. The picture is held steady and compared with its own median; what
+differs falls into regions. In a region whose pattern only grows brighter and darker there is a *light*: the share of the
+first frame tells when it came on. In any other, the moments of what differs (how much, where, how far spread) follow smooth
+paths between *contacts*, at which speed changes at once: two parabolas with a corner are fitted, as the open shutter shows
+them. How long the shutter was open is measured from how far the edges of moving things are smeared.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from einops import reduce
-from scipy.ndimage import maximum_filter1d, median_filter
+from scipy import ndimage
 
 from mova.lab.read.events import Detection
-from mova.lab.read.flow import farneback
-from mova.scenes.clapper.scene import WORLD_SHUTTER
+from mova.lab.read.light import keep_strongest
 
 Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Events of one kind in one part of the picture.
+
+    Args:
+        label: ``light``, ``contact``, ``turn`` (something is farthest from its rest) or ``start``.
+        events: In order of time.
+        width_s: How far their times may be off, one way.
+        is_sampled: Whether only the frame is known in which an event is first seen: it came in the frame before, or with it.
+        path: ``[T, K]`` moments of what moves, in units of their noise; None for lights.
+    """
+
+    label: str
+    events: tuple[Detection, ...]
+    width_s: float
+    is_sampled: bool = False
+    path: Floats | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,115 +50,470 @@ class PictureTrace:
     """What happens in a picture.
 
     Args:
-        events: In order of time; labelled ``light`` or ``motion``.
-        activity: ``[T]`` how much happens at each frame; 1 at the strongest event, for drawing.
+        trains: The clearest first.
+        activity: ``[T]`` how much changes at each frame; 1 at the strongest change.
+        opened: ``[T]`` how far what moves is from where it rests, 0 to 1.
+        shutter: Share of a frame that is exposed.
     """
 
-    events: tuple[Detection, ...]
+    trains: tuple[Train, ...]
     activity: Floats
+    opened: Floats
+    shutter: float
+
+    @property
+    def events(self) -> tuple[Detection, ...]:
+        """Events of the clearest train."""
+        return self.trains[0].events if self.trains else ()
 
 
-def watch(frames: Frames, fps: float) -> PictureTrace:
-    """Sudden changes of light and motion in any video.
+def watch(frames: Frames | Iterable[Frames], fps: float) -> PictureTrace:
+    """Find what happens in any video.
 
     Args:
-        frames: ``[T, H, W, 3]`` uint8.
+        frames: ``[T, H, W, 3]`` uint8, or its frames one by one: only a small copy of each is kept, and of no more than 20 s.
         fps: Frames per second.
     """
-    if len(frames) < _FEWEST_FRAMES:
-        return PictureTrace((), np.zeros(len(frames)))
-    grey = _reduce(frames)
-    lights, lightness, has_light = _lights(grey, fps)
-    # what flow is where the light changes is no motion, neither when it comes nor when it goes
-    motions, jerk = _motions(grey, fps, masked=maximum_filter1d(has_light, 5))
-    apart = [one for one in motions if all(abs(one.time_s - light.time_s) > _GAP_S for light in lights)]
-    events = sorted((*lights, *apart), key=lambda event: event.time_s)
-    return PictureTrace(tuple(events), np.maximum(lightness, jerk))
+    pieces = [_watch_piece(piece, fps) for piece in _pieces(frames, fps)]
+    if not pieces:
+        return PictureTrace((), np.zeros(0), np.zeros(0), _UNKNOWN_SHUTTER)
+    return pieces[0] if len(pieces) == 1 else _join(pieces, fps)
 
 
-_FEWEST_FRAMES = 5
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
-_SHORT_SIDE, _BLOCKS = 48, 16
-_GAP_S = 0.12
-_AROUND_S = 0.3
-_RETURN_S = 0.4  # a flash may burn so long: its end is not heard
-_LEAST_LIGHT = 0.003  # mean change of the blocks, of full scale: a codec's key frames jump by less
-_LEAST_JERK = 0.02  # change of the mean velocity, in sides of the picture per second
-_SHARE = 0.1  # of the strongest event: what is weaker is not counted
-_STANDS_OUT = 4.0  # times the usual
+_PIECE_S = 20.0
+_SIDE = 112
+_FEWEST_FRAMES = 8
+_UNKNOWN_SHUTTER = 0.5
+_LEAST_CHANGE = 0.035  # of full scale, at one pixel of the small picture
+_NUM_REGIONS = 3
+_GAP_S = 0.1
 
 
-def _reduce(frames: Frames) -> npt.NDArray[np.float32]:
-    """``[T, h, w]`` luma in 0..1, pooled over whole squares."""
-    pool = max(1, min(frames.shape[1:3]) // _SHORT_SIDE)
-    height, width = (size // pool * pool for size in frames.shape[1:3])
-    return np.stack(
-        [
-            reduce(frame[:height, :width] @ (_LUMA / np.float32(255.0)), "(h a) (w b) -> h w", "mean", a=pool, b=pool)
-            for frame in frames
-        ]
+def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
+    """``[t, h, w, 3]`` small pictures in 0..1, of 20 s each; a short rest belongs to the piece before."""
+    size = round(_PIECE_S * fps)
+    held: list[Pixels] = []
+    for frame in frames:
+        held.append(_shrink(frame))
+        if len(held) == 2 * size:
+            yield np.stack(held[:size])
+            held = held[size:]
+    if held:
+        yield np.stack(held)
+
+
+def _shrink(frame: Frames) -> Pixels:
+    pool = max(1, round(min(frame.shape[:2]) / _SIDE))
+    if pool == 1:
+        return frame.astype(np.float32) / np.float32(255.0)
+    height, width = (size // pool * pool for size in frame.shape[:2])
+    total = np.zeros((height // pool, width // pool, 3), np.uint16)
+    for row in range(pool):
+        for column in range(pool):
+            total += frame[row:height:pool, column:width:pool]
+    return total / np.float32(255.0 * pool * pool)
+
+
+def _join(pieces: list[PictureTrace], fps: float) -> PictureTrace:
+    """One trace of pieces that follow each other: the clearest trains of each label, put together."""
+    starts = np.cumsum([0, *(piece.activity.size for piece in pieces)]) / fps
+    trains = []
+    for label in ("light", "contact", "turn", "start"):
+        first = [next((train for train in piece.trains if train.label == label), None) for piece in pieces]
+        found = [(train, start) for train, start in zip(first, starts, strict=False) if train is not None]
+        if found:
+            events = chain.from_iterable(
+                (replace(event, time_s=event.time_s + start) for event in train.events) for train, start in found
+            )
+            width_s = max(train.width_s for train, _ in found)
+            trains.append(Train(label, tuple(events), width_s, any(train.is_sampled for train, _ in found)))
+    activity, opened = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("activity", "opened"))
+    return PictureTrace(tuple(trains), activity, opened, float(np.median([piece.shutter for piece in pieces])))
+
+
+def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
+    if len(pictures) < _FEWEST_FRAMES:
+        return PictureTrace((), np.zeros(len(pictures)), np.zeros(len(pictures)), _UNKNOWN_SHUTTER)
+    pictures = _steady(pictures)
+    step = max(1, len(pictures) // 60)
+    signed = pictures - np.median(pictures[::step], axis=0)
+    size = np.sqrt(np.square(signed).sum(axis=3))  # [T, h, w]
+    change = np.sqrt(np.square(np.diff(pictures, axis=0, prepend=pictures[:1])).sum(axis=3))
+    noise = float(np.median(change)) + 1e-6
+    least = max(_LEAST_CHANGE, 5.0 * noise)
+    # where edges shimmer, only what is more than that
+    size[size < np.maximum(least, 3.0 * np.median(size[::step], axis=0))] = 0.0
+    regions = [_Region(signed, size, least, where) for where in _regions(size)]
+    activity = np.where(change > least, change, 0.0).mean(axis=(1, 2)).astype(np.float64)
+    activity /= max(float(activity.max()), 1e-9)
+    lamps = [region for region in regions if region.is_lamp]
+    movers = [region for region in regions if not region.is_lamp]
+    trains = [_lights(region, fps) for region in lamps]
+    shutter, opened = _UNKNOWN_SHUTTER, np.zeros(len(pictures))
+    if movers:
+        shutter = _shutter(movers)
+        opened = movers[0].measure_opening()
+        for region in movers:
+            trains += _motions(region, fps, shutter)
+    trains = [train for train in trains if train.events]
+    return PictureTrace((*_together(trains), *trains), activity, opened, shutter)
+
+
+def _together(trains: list[Train]) -> list[Train]:
+    """Trains of all lights and of all contacts, where there are some in more than one region."""
+    found = []
+    for label in ("light", "contact"):
+        same = [train for train in trains if train.label == label]
+        if len(same) > 1:
+            events = keep_strongest([event for train in same for event in train.events], gap_s=_GAP_S)
+            width_s, is_sampled = max(train.width_s for train in same), any(train.is_sampled for train in same)
+            found.append(Train(label, tuple(events), width_s, is_sampled))
+    return found
+
+
+def _steady(pictures: Pixels) -> Pixels:
+    """The same without the shaking of the camera: shifts against the median, by its gradient (Lucas and Kanade 1981)."""
+    height, width = (size // 2 * 2 for size in pictures.shape[1:3])
+    grey = pictures[:, :height, :width, 1]
+    grey = 0.25 * (grey[:, ::2, ::2] + grey[:, 1::2, ::2] + grey[:, ::2, 1::2] + grey[:, 1::2, 1::2])
+    grey = ndimage.uniform_filter(ndimage.uniform_filter(grey, (0, 3, 3)), (0, 3, 3))
+    still = np.median(grey[:: max(1, len(grey) // 40)], axis=0)
+    down, across = np.gradient(grey, axis=(1, 2))
+    moved = np.zeros((len(grey), 2), np.float32)
+    for _ in range(2):
+        # to first order, each picture moved back
+        seen = grey + moved[:, :1, None] * down + moved[:, 1:, None] * across
+        left = seen - still
+        weight = 1.0 / (1.0 + np.square(np.abs(left).mean(axis=0) / 0.01))
+        slopes = np.stack([weight * slope for slope in np.gradient(still)]).reshape(2, -1)
+        matrix = slopes @ np.stack(np.gradient(still)).reshape(2, -1).T + 1e-6 * still.size * np.eye(2)
+        moved -= (left.reshape(len(left), -1) @ slopes.T) @ np.linalg.inv(matrix)
+    moved = 2.0 * (moved - np.median(moved, axis=0))
+    if np.quantile(np.abs(moved), 0.9) < 0.08:
+        return pictures
+    return np.stack([_shift(picture, -by) for picture, by in zip(pictures, np.clip(moved, -8.0, 8.0), strict=True)])
+
+
+def _shift(picture: Pixels, by: Floats) -> Pixels:
+    """Move a picture down and to the right by a part of a pixel; edges are repeated."""
+    for axis in (0, 1):
+        whole = int(np.floor(by[axis]))
+        part = np.float32(by[axis] - whole)
+        place = np.clip(np.arange(picture.shape[axis]) - whole, 0, picture.shape[axis] - 1)
+        before = np.clip(place - 1, 0, None)
+        picture = (1.0 - part) * picture.take(place, axis) + part * picture.take(before, axis)
+    return picture
+
+
+def _regions(size: Pixels) -> list[npt.NDArray[np.bool_]]:
+    """``[h, w]`` masks of where anything ever differs, the most eventful first."""
+    ever = size.max(axis=0) > 0.0
+    ever = ndimage.binary_opening(ndimage.binary_dilation(ever, iterations=1), iterations=1)
+    labels, count = ndimage.label(ever)
+    if not count:
+        return []
+    total = ndimage.sum_labels(size.sum(axis=0), labels, np.arange(1, count + 1))
+    order = [index for index in np.argsort(-total)[:_NUM_REGIONS] if total[index] > 0.02 * total.max()]
+    return [labels == index + 1 for index in order]
+
+
+class _Region:
+    """A part of the picture in which something differs at times.
+
+    Args:
+        signed: ``[T, h, w, 3]`` difference from the median.
+        size: ``[T, h, w]`` its length; 0 where that is noise.
+        least: Smallest length that is none.
+        where: ``[h, w]`` mask.
+    """
+
+    def __init__(self, signed: Pixels, size: Pixels, least: float, where: npt.NDArray[np.bool_]) -> None:
+        rows, columns = ndimage.find_objects(where.astype(np.int8))[0]
+        self.size = size[:, rows, columns] * where[rows, columns]
+        self.least = least
+        colours = signed[:, rows, columns] * (self.size > 0.0)[..., None]
+        flat = colours.reshape(-1, 3)
+        flat = flat[np.abs(flat).sum(axis=1) > 0.0][:: max(1, len(flat) // 200_000)]
+        direction = np.linalg.eigh(flat.T @ flat)[1][:, -1].astype(np.float32) if len(flat) else np.zeros(3, np.float32)
+        self.along = colours @ direction  # [T, r, c], signed
+        self.mass = self.size.sum(axis=(1, 2), dtype=np.float64)
+
+    @property
+    def is_lamp(self) -> bool:
+        """Whether the pattern of what differs is always the same."""
+        light, mean = self.light()
+        bright = light > 0.4 * np.quantile(light, 0.98)
+        flat, mean = self.along.reshape(len(self.along), -1)[bright], mean.ravel()
+        cosines = flat @ mean / np.maximum(np.linalg.norm(flat, axis=1) * np.linalg.norm(mean), 1e-9)
+        return bool(bright.any() and np.quantile(np.abs(cosines), 0.25) > 0.96)
+
+    def light(self) -> tuple[Floats, Pixels]:
+        """``[T]`` how much of the usual pattern there is, and ``[r, c]`` that pattern."""
+        strong = self.mass >= 0.5 * np.quantile(self.mass, 0.98)
+        mean = self.along[strong].mean(axis=0)
+        return np.asarray(
+            (self.along * mean).sum(axis=(1, 2), dtype=np.float64) / max(float(np.square(mean).sum()), 1e-9)
+        ), mean
+
+    def moments(self) -> Floats:
+        """``[T, 5]`` how much differs, where, and how far apart: linear in what is covered."""
+        rows, columns = self.along.sum(axis=2), self.along.sum(axis=1)
+        parts = [rows.sum(axis=1)]
+        for line, weight in ((rows, self.size.sum(axis=(0, 2))), (columns, self.size.sum(axis=(0, 1)))):
+            place = np.arange(weight.size, dtype=np.float32)
+            place = (place - float(place @ weight) / max(float(weight.sum()), 1e-9)) / weight.size
+            parts += [line @ place, line @ np.abs(place)]
+        return np.stack(parts, axis=1).astype(np.float64) / max(float(np.abs(self.along).sum(axis=(1, 2)).max()), 1e-9)
+
+    def measure_opening(self) -> Floats:
+        """``[T]`` distance of the picture from its rest, 0 to about 1."""
+        rough = np.sqrt(np.square(self.along).sum(axis=(1, 2), dtype=np.float64))
+        return rough / max(float(np.quantile(rough, 0.98)), 1e-9)
+
+
+def _shutter(regions: list[_Region]) -> float:
+    """Share of a frame that is exposed, from the pixels that an edge passes from one frame to the next but one.
+
+    Of the moments at which it may have passed, the frame in between shows both sides in a share of ``s / (2 - s)``; what
+    softness there is without motion adds as many at any speed.
+    """
+    along = regions[0].along
+    step = along[3:-1] - along[1:-3]
+    size = np.abs(step)
+    if not (size > regions[0].least).any():
+        return _UNKNOWN_SHUTTER
+    clear = size > 0.5 * np.quantile(size[size > regions[0].least], 0.9)
+    clear &= (np.abs(along[1:-3] - along[:-4]) < 0.12 * size) & (np.abs(along[4:] - along[3:-1]) < 0.12 * size)
+    share = (along[2:-2] - along[1:-3]) / np.where(clear, step, 1.0)
+    passed = clear.sum(axis=(1, 2)).astype(np.float64)
+    partly = (clear & (share > 0.12) & (share < 0.88)).sum(axis=(1, 2)) / 0.76
+    used = passed >= max(8.0, 0.15 * np.quantile(passed, 0.95))
+    if used.sum() < 5:
+        return _UNKNOWN_SHUTTER
+    slope, level = np.polyfit(passed[used], partly[used], 1)
+    part = partly[used].sum() / passed[used].sum()
+    if level > 0.0:
+        part = max(slope, part - level * used.sum() / passed[used].sum())
+    part = float(np.clip(part, 0.0, 1.0))
+    # even what is sharp is half covered at pixels that an edge passes through
+    return float(np.clip((2.0 * part / (1.0 + part) - 0.15) / 0.7, 0.0, 1.0))
+
+
+def _lights(region: _Region, fps: float) -> Train:
+    """When a lamp comes on, from how bright its first frame is against the next."""
+    light, _ = region.light()
+    full = float(np.quantile(light, 0.98))
+    light = np.append(light / full, np.zeros(4))
+    rise = np.diff(light, prepend=light[:1])
+    found: list[tuple[int, float, float]] = []
+    frame = 1
+    while frame < light.size - 4:
+        two = light[frame + 1] - light[frame - 1]
+        if rise[frame] > 0.06 and max(rise[frame], two) > 0.3 and rise[frame] > 0.08 * max(rise[frame], two):
+            found.append((frame, light[frame - 1], max(rise[frame], two)))
+            frame += max(2, round(_GAP_S * fps))
+        else:
+            frame += 1
+    if not found:
+        return Train("light", (), 0.5 / fps)
+    keeps = [float(np.clip(light[at + 2] / max(light[at + 1], 1e-6), 0.0, 1.0)) for at, *_ in found]
+    laters = [float(np.clip(light[at + 3] / max(light[at + 2], 1e-6), 0.0, 1.0)) for at, *_ in found]
+    keep = float(np.median(keeps))
+    # what goes out at once does not fade
+    keep = keep if abs(keep - float(np.median(laters))) < 0.08 and 0.3 < keep < 0.97 else 1.0
+    shares = []
+    for at, before, _ in found:
+        first, second = light[at] - before * keep, light[at + 1] - before * keep**2
+        shares.append(float(np.clip(first * keep / max(second, 1e-6), 0.0, 1.0)))
+    part = float(np.mean(np.array(shares) < 0.93))
+    shutter = 1.0 if part > 0.72 else 0.5 if part > 0.25 else 0.0
+    events = []
+    for (at, _, height), share in zip(found, shares, strict=True):
+        if shutter == 0.0:
+            frames = float(at)
+        elif share >= 0.95:
+            frames = at - 0.5 * (1.0 - shutter)
+        else:
+            frames = at + shutter - _exposed(share / keep, keep, shutter)
+        events.append(Detection(frames / fps, "light", height))
+    return Train("light", tuple(events), (0.5 if shutter == 0.0 else 0.25 * (1.2 - shutter)) / fps + 0.004, shutter == 0.0)
+
+
+def _exposed(ratio: float, keep: float, shutter: float) -> float:
+    """For how much of a frame a fading light was seen in its first, of ``ratio`` of the brightness of the second."""
+    if keep > 0.995:
+        return min(shutter, ratio * shutter)
+    fade = -np.log(keep)
+    return float(
+        np.clip(np.log1p(ratio * np.exp(-fade * (1.0 - shutter)) * (1.0 - np.exp(-fade * shutter))) / fade, 0.0, shutter)
     )
 
 
-def _lights(grey: npt.NDArray[np.float32], fps: float) -> tuple[list[Detection], Floats, npt.NDArray[np.bool_]]:
-    """Events, ``[T]`` the trace, and ``[T]`` whether the light changes."""
-    rows, columns = (np.unique(np.linspace(0, side, _BLOCKS + 1).astype(np.int64)[:-1]) for side in grey.shape[1:])
-    sums = np.add.reduceat(np.add.reduceat(grey.astype(np.float64), rows, axis=1), columns, axis=2)
-    change = np.diff(sums.reshape(len(grey), -1), axis=0, prepend=sums[:1].reshape(1, -1)) / (grey.shape[1] * grey.shape[2])
-    size = np.abs(change).sum(axis=1)  # [T], at the frame that is new
-    usual = _usual(size, fps)
-    fresh = np.clip(size - usual, 0.0, None)
-    threshold = np.maximum(max(_LEAST_LIGHT, _SHARE * float(fresh.max())), (_STANDS_OUT - 1.0) * usual)
-    found: list[Detection] = []
-    frame, turned, until = 1, np.zeros(change.shape[1]), -1
-    while frame < len(fresh):
-        if fresh[frame] < threshold[frame] or (frame <= until and _cosine(change[frame], turned) < -0.5):
-            frame += 1
-            continue
-        first = frame
-        # the first frame may hold so little of the light that it does not stand out
-        if fresh[first - 1] > 0.05 * fresh[first] and _cosine(change[first - 1], change[first]) > 0.7:
-            first -= 1
-        goes_on = first + 1 < len(fresh) and _cosine(change[first], change[first + 1]) > 0.7
-        whole = float(fresh[first] + (fresh[first + 1] if goes_on else 0.0))
-        time_s = (first + WORLD_SHUTTER * (1.0 - float(fresh[first]) / whole)) / fps
-        if not found or time_s - found[-1].time_s > _GAP_S:
-            found.append(Detection(time_s, "light", whole))
-            turned = change[first] + (change[first + 1] if goes_on else 0.0)
-            until = first + 1 + round(_RETURN_S * fps)
-        frame = first + 2 if goes_on else frame + 1
-    return found, fresh / max(float(fresh.max()), _LEAST_LIGHT), fresh >= threshold
+def _motions(region: _Region, fps: float, shutter: float) -> list[Train]:
+    """Contacts, smooth turns and starts of what moves in a region."""
+    path = region.moments()
+    noise = np.median(np.abs(np.diff(path, n=3, axis=0)), axis=0) / (0.6745 * np.sqrt(20.0))
+    path = path / np.maximum(noise, 2e-5)
+    away = np.linalg.norm(path, axis=1)
+    near = ndimage.maximum_filter1d(away, 2 * round(_STROKE_S * fps) + 1)
+    contacts, starts = [], []
+    for frames, jump, before in _corners(path, shutter, fps):
+        at = int(np.clip(round(frames), 1, len(path) - 2))
+        one = Detection((frames + 0.5 * shutter) / fps, "contact", jump)
+        if before < 0.25:
+            starts.append(replace(one, label="start"))
+        # what comes to rest where it usually is has struck nothing
+        elif before < 0.8 or away[at] > 0.3 * near[at]:
+            contacts.append(one)
+    trains = [
+        Train("contact", tuple(_clearest(contacts)), 0.1 / fps + 0.004),
+        Train("turn", tuple(_turns(away, near, fps, shutter)), 0.3 / fps + 0.005, path=path),
+        Train("start", tuple(_clearest(starts)), 0.2 / fps + 0.005),
+    ]
+    return trains
 
 
-def _motions(grey: npt.NDArray[np.float32], fps: float, *, masked: npt.NDArray[np.bool_]) -> tuple[list[Detection], Floats]:
-    """Events and ``[T]`` the trace, without what is ``[T]`` masked."""
-    levels = 255.0 * grey
-    flow = np.stack([farneback(one, two, window=9, num_iterations=2) for one, two in zip(levels, levels[1:], strict=False)])
-    velocity = flow.mean(axis=(1, 2)) * (fps / min(grey.shape[1:]))  # [T - 1, 2], sides of the picture per second
-    speed = np.linalg.norm(flow, axis=-1).mean(axis=(1, 2)) * (fps / min(grey.shape[1:]))
-    jerk = np.zeros(len(grey))
-    jerk[1:-1] = np.linalg.norm(np.diff(velocity, axis=0), axis=1) + np.abs(np.diff(speed))
-    jerk[masked] = 0.0
-    usual = _usual(jerk, fps)
-    threshold = np.maximum(max(_LEAST_JERK, _SHARE * float(jerk.max())), _STANDS_OUT * usual)
-    found: list[Detection] = []
-    for frame in np.argsort(-jerk):
-        if jerk[frame] < threshold[frame] or not 0 < frame < len(jerk) - 1:
-            continue
-        before, here, after = (float(value) for value in jerk[frame - 1 : frame + 2])
+def _turns(away: Floats, near: Floats, fps: float, shutter: float) -> list[Detection]:
+    """When something is farthest from its rest."""
+    peaks = np.flatnonzero((away >= ndimage.maximum_filter1d(away, 2 * round(_GAP_S * fps) + 1)) & (away > 0.6 * near.max()))
+    found = []
+    for frame in peaks[(peaks > 0) & (peaks < away.size - 1)]:
+        before, here, after = away[frame - 1 : frame + 2]
         curve = before - 2.0 * here + after
-        vertex = float(np.clip(0.5 * (before - after) / curve, -0.5, 0.5)) if curve < 0.0 else 0.0
-        time_s = (int(frame) + 0.5 * WORLD_SHUTTER + vertex) / fps
-        if all(abs(time_s - other.time_s) > _GAP_S for other in found):
-            found.append(Detection(time_s, "motion", here))
-    return found, jerk / max(float(jerk.max()), _LEAST_JERK)
+        vertex = 0.5 * (before - after) / curve if curve < 0.0 else 0.0
+        found.append(Detection((frame + vertex + 0.5 * shutter) / fps, "turn", float(here)))
+    return found
 
 
-def _usual(trace: Floats, fps: float) -> Floats:
-    """Median over what is around each frame."""
-    return np.asarray(median_filter(trace, size=2 * max(4, round(_AROUND_S * fps)) + 1, mode="nearest"))
+_STROKE_S = 0.35
 
 
-def _cosine(one: Floats, other: Floats) -> float:
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / size if size > 0.0 else 0.0
+def _clearest(found: list[Detection]) -> list[Detection]:
+    """Those that are not much weaker than most, none nearer than ``_GAP_S`` to a stronger one, in order of time."""
+    clear = float(np.quantile([one.strength for one in found], 0.9)) if found else 0.0
+    return keep_strongest([one for one in found if one.strength >= 0.12 * clear], gap_s=_GAP_S)
+
+
+_REACHES = (3, 4, 6, 9)
+_PLACES = np.linspace(-0.6, 0.6, 25)
+_LONGEST_HOLD_S = 0.1
+
+
+@lru_cache(maxsize=64)
+def _bases(reach: int, shutter: float, longest: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Paths with a corner, as an open shutter shows them.
+
+    Args:
+        reach: Frames to both sides.
+        shutter: Share of a frame that is exposed.
+        longest: Frames for which something may stay where it struck.
+
+    Returns:
+        ``[2, P]`` the place of the corner and the weight of what it leaves, ``[P, N, 5]`` its paths (level, then speed and
+        bend on both sides) and ``[P, 5, N]`` their fits, and ``[N, N]`` what a smooth path of as many numbers leaves.
+    """
+    at = np.arange(-reach, reach + 1, dtype=np.float64)
+    tables, places, doubts = [], [], []
+    for hold in np.arange(0.0, min(longest, reach - 1.5) + 0.1, 0.5):
+        for place in _PLACES if hold == 0.0 else _PLACES[::2]:
+            tables.append(_corner_table(at, float(place), float(hold), shutter))
+            places.append(place)
+            doubts.append(1.0 if hold == 0.0 else _HELD)
+    table = np.stack(tables)
+    smooth = np.vander(at / reach, 5)
+    return np.stack((places, doubts)), table, np.linalg.pinv(table), np.eye(at.size) - smooth @ np.linalg.pinv(smooth)
+
+
+def _corners(path: Floats, shutter: float, fps: float) -> list[tuple[float, float, float]]:
+    """Frames at which all moments of a path bend at once, how much, and how fast it came (1: it stops, 0: it begins).
+
+    Args:
+        path: ``[T, K]`` in units of their noise.
+        shutter: Share of a frame that is exposed.
+        fps: Frames per second.
+    """
+    second = np.diff(path, n=2, axis=0)
+    bend = np.zeros(len(path))
+    bend[1:-1] = np.linalg.norm(second, axis=1)
+    wide = np.maximum(bend, np.concatenate((np.linalg.norm(second[:-1] + second[1:], axis=1), np.zeros(3))))
+    around = ndimage.median_filter(bend, 9, mode="nearest")
+    peaks = np.flatnonzero((wide >= ndimage.maximum_filter1d(wide, 3)) & (wide > 2.0 * around) & (wide > 8.0))
+    found = []
+    for frame in peaks:
+        best: tuple[float, float, float, float] | None = None
+        for centre in (frame, frame + 1):
+            for reach in _REACHES:
+                window = path[centre - reach : centre + reach + 1] if centre >= reach else path[:0]
+                if len(window) < 2 * reach + 1:
+                    continue
+                places, table, fits, smooth = _bases(reach, round(2.0 * shutter) / 2.0, round(_LONGEST_HOLD_S * fps))
+                weights = fits @ window  # [P, 5, K]
+                left = np.square(window - table @ weights).sum(axis=(1, 2)) * places[1]
+                one = int(np.argmin(left))
+                worth = float(left[one]) / ((2 * reach + 1 - 6) * path.shape[1]) + 1.0
+                if np.square(smooth @ window).sum() < _CORNERED * left[one] or (best is not None and worth > 0.9 * best[0]):
+                    continue
+                before, after = weights[one, 1], weights[one, 3]
+                size = float(np.linalg.norm(after - before))
+                best = (worth, centre + float(places[0, one]), size, float(before @ (before - after)) / max(size**2, 1e-9))
+        if best is not None and best[2] > 6.0 and best[2] > 2.0 * np.sqrt(best[0]):
+            found.append(best[1:])
+    return found
+
+
+_HELD = 2.0
+"""So many times less does a path leave that stays for a while, or it does not stay."""
+_CORNERED = 2.5
+"""A path with a corner leaves so many times less than a smooth one."""
+
+
+def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Floats, lag_s: float) -> float | None:
+    """The lag of clicks after the corners of one movement that is repeated, from all its repetitions at once.
+
+    Laid over each other by the clicks, frames of all repetitions show the movement many times as finely as one does.
+
+    Args:
+        path: ``[T, K]`` moments in units of their noise.
+        fps: Frames per second.
+        shutter: Share of a frame that is exposed.
+        clicks_s: ``[E]`` when each is heard.
+        lag_s: Rough lag.
+
+    Returns:
+        Seconds, or None if the movement has no corner near the lag.
+    """
+    middles = (np.arange(len(path)) + 0.5 * shutter) / fps
+    lag, cornered = lag_s, 0.0
+    for reach_s in (max(0.1, 2.6 / fps), max(0.07, 2.1 / fps), max(0.06, 1.8 / fps)):
+        since = (middles[None, :] - clicks_s[:, None] + lag) * fps  # [E, T], frames after the contact
+        event, frame = np.nonzero(np.abs(since) <= reach_s * fps)
+        if frame.size < 10:
+            return None
+        at, seen = since[event, frame], path[frame]
+        # along the way that it moves: what lies across is noise
+        seen = (seen - seen.mean(axis=0)) @ np.linalg.svd(seen - seen.mean(axis=0), full_matrices=False)[2][0]
+        far = min(0.08 * fps + 1.0, 4.0) if reach_s > 0.09 else 1.5
+        best: tuple[float, float] | None = None
+        for hold in np.arange(0.0, _LONGEST_HOLD_S * fps + 0.3, 0.5):
+            for place in np.arange(-far, far + 0.01, 0.08):
+                table = _corner_table(at, float(place), float(hold), shutter)
+                left = float(np.square(seen - table @ np.linalg.lstsq(table, seen, rcond=None)[0]).sum())
+                left *= 1.0 if hold == 0.0 else 1.2
+                if best is None or left < best[0]:
+                    best = left, float(place)
+        smooth = np.vander(at / np.abs(at).max(), 5)
+        left = float(np.square(seen - smooth @ np.linalg.lstsq(smooth, seen, rcond=None)[0]).sum())
+        cornered = max(cornered, left / max(best[0], 1e-9))
+        lag -= best[1] / fps
+    return lag if cornered > 1.35 else None
+
+
+def _corner_table(at: Floats, place: float, hold: float, shutter: float) -> Floats:
+    """``[N, 5]`` a corner at ``place``, as an open shutter shows it at frames ``at``: level, speed and bend on both sides."""
+    since = at[:, None] + shutter * _SUBS - place
+    before, after = np.minimum(since, 0.0), np.maximum(since - hold, 0.0)
+    parts = (before, np.square(before), after, np.square(after))
+    return np.stack((np.ones_like(at), *(part.mean(axis=1) for part in parts)), axis=1)
+
+
+_SUBS = (np.arange(8) + 0.5) / 8.0 - 0.5

@@ -14,6 +14,7 @@ and its lag is sought within half a beat.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +34,14 @@ class Alignment:
     """Where two trains fit best.
 
     Args:
+        index: Which of the trains seen fits.
         lag_s: Heard - seen, at the middle of the video.
         drift: Change of it, seconds per second; rough, from the grid that was searched.
         p_value: Share of unrelated trains that fit as well, of the way that has more.
         beat_s: Period of both trains where they beat evenly: the lag is known but for multiples of it.
     """
 
+    index: int
     lag_s: float
     drift: float
     p_value: float
@@ -49,24 +52,40 @@ class Alignment:
         return self.lag_s + self.drift * (time_s - 0.5 * seconds)
 
 
-def align(
-    seen_s: Floats, heard_s: Floats, *, seconds: float, width_s: float, num_others: int = 199, seed: int = 0
-) -> Alignment:
-    """The best lag of the audio, within a second or a fifth of the video.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A train of events seen that may be what is heard.
 
     Args:
-        seen_s: ``[V]`` times, at least one.
+        times_s: ``[V]`` times, at least one.
+        width_s: Distance of the two events of a pair, once the lag is taken off: standard deviation of a vote.
+        doubt: What it has to fit better than a train without any, in nats.
+    """
+
+    times_s: Floats
+    width_s: float
+    doubt: float = 0.0
+
+
+def align(trains: Sequence[Seen], heard_s: Floats, *, seconds: float, num_others: int = 199, seed: int = 0) -> Alignment:
+    """The best lag of the audio, within a second or a fifth of the video, for the train that fits best.
+
+    Args:
+        trains: At least one.
         heard_s: ``[A]`` times in order, at least one.
         seconds: Length of the video.
-        width_s: Distance of the two events of a pair, once the lag is taken off: standard deviation of a vote.
         num_others: Unrelated trains to compare with, of each way.
         seed: Seed of these.
     """
-    beat_s = _beat_s(seen_s, heard_s)
-    reach_s = min(LARGEST_LAG_S, 0.2 * seconds) if beat_s is None else min(LARGEST_LAG_S, 0.5 * beat_s)
-    search = _Search(seen_s, seconds, reach_s, width_s)
-    votes, lag_s, drift = search.best(heard_s)
+    beats = [_beat_s(train.times_s, heard_s) for train in trains]
+    largest = min(LARGEST_LAG_S, 0.2 * seconds)
+    reaches = [largest if beat_s is None else min(largest, 0.5 * beat_s) for beat_s in beats]
+    searches = [_Search(train, seconds, reach_s, heard_s.size) for train, reach_s in zip(trains, reaches, strict=True)]
+    fits = [search.best(heard_s) for search in searches]
+    index = max(range(len(fits)), key=lambda one: fits[one][0])
+    worth, lag_s, drift = fits[index]
     rng = np.random.default_rng(seed)
+    reach_s = max(reaches)
 
     def rotate() -> Floats:
         return (heard_s + rng.uniform(2.0 * reach_s, seconds - 2.0 * reach_s)) % seconds
@@ -78,33 +97,44 @@ def align(
     def scatter() -> Floats:
         return rng.uniform(0.0, seconds, heard_s.size)
 
-    ways = (rotate, shuffle) if beat_s is None else (scatter,)
-    as_good = max(sum(search.best(way())[0] >= votes - 1e-9 for _ in range(num_others)) for way in ways)
-    return Alignment(lag_s, drift, (1 + as_good) / (1 + num_others), beat_s)
+    ways = (rotate, shuffle) if beats[index] is None else (scatter,)
+    as_good = 0
+    for way in ways:
+        others = (way() for _ in range(num_others))
+        as_good = max(as_good, sum(max(search.best(other)[0] for search in searches) >= worth - 1e-9 for other in others))
+    return Alignment(index, lag_s, drift, (1 + as_good) / (1 + num_others), beats[index])
 
 
 class _Search:
-    """The grid of lags and drifts, made once for all trains."""
+    """The grid of lags and drifts, made once for all trains heard.
 
-    def __init__(self, seen_s: Floats, seconds: float, reach_s: float, width_s: float) -> None:
-        self.seen_s, self.middle_s, self.width_s = seen_s, 0.5 * seconds, width_s
+    A vote is how much likelier a pair is at its distance from the lag than by chance, in nats; every event seen that has no
+    pair costs what it costs to be one of half that have none.
+    """
+
+    def __init__(self, train: Seen, seconds: float, reach_s: float, num_heard: int) -> None:
+        self.seen_s, self.middle_s, width_s = train.times_s, 0.5 * seconds, train.width_s
+        self.cost = train.doubt + np.log(2.0) * train.times_s.size
         num_lags = 2 * round(reach_s / _BIN_S) + 1
         self.lags = (np.arange(num_lags) - num_lags // 2) * _BIN_S
         # of equals the smaller lag wins
         self.weights = 1.0 - 0.1 * np.abs(self.lags) / max(reach_s, _BIN_S)
-        most = int(LARGEST_DRIFT * self.middle_s / width_s)  # one step moves the ends of the video by one width
-        self.drifts = np.arange(-most, most + 1) * (width_s / self.middle_s)
-        self.radius = round(3.0 * width_s / _BIN_S)
-        self.kernel = np.exp(-0.5 * np.square(np.arange(-self.radius, self.radius + 1) * _BIN_S / width_s))
+        # one step moves the ends of the video by one width
+        most = min(_MOST_DRIFTS, int(LARGEST_DRIFT * self.middle_s / width_s))
+        self.drifts = sorted(np.arange(-most, most + 1) * (width_s / self.middle_s), key=abs)
+        self.radius = round(3.0 * width_s / _BIN_S) + 1
+        apart = np.arange(-self.radius, self.radius + 1) * _BIN_S / width_s
+        density = np.exp(-0.5 * np.square(apart)) / (np.sqrt(2.0 * np.pi) * width_s)
+        self.kernel = np.log1p(density * seconds / num_heard)
+        self.farthest = float(self.lags[-1] + abs(self.drifts[-1]) * self.middle_s + 4.0 * width_s)
 
     def best(self, heard_s: Floats) -> tuple[float, float, float]:
-        """Votes, lag and drift of the best fit."""
+        """Worth, lag and drift of the best fit."""
         apart = heard_s[None, :] - self.seen_s[:, None]
-        reach = self.lags[-1] + LARGEST_DRIFT * self.middle_s + 4.0 * self.width_s
-        rows, columns = np.nonzero(np.abs(apart) <= reach)
+        rows, columns = np.nonzero(np.abs(apart) <= self.farthest)
         lag_s, since_s = apart[rows, columns], self.seen_s[rows] - self.middle_s
         found = (-1.0, 0.0, 0.0)
-        for drift in sorted(self.drifts, key=abs):
+        for drift in self.drifts:
             place = np.round((lag_s - drift * since_s - self.lags[0]) / _BIN_S).astype(np.int64)
             inside = place[(place >= 0) & (place < self.lags.size)]
             votes = np.convolve(np.bincount(inside, minlength=self.lags.size), self.kernel)[self.radius : -self.radius]
@@ -113,9 +143,10 @@ class _Search:
             # of equals the smaller drift wins, too
             if votes[best] > found[0] * 1.02:
                 found = (float(votes[best]), float(self.lags[best]), float(drift))
-        return found
+        return found[0] - self.cost, found[1], found[2]
 
 
+_MOST_DRIFTS = 30
 _BIN_S = 0.004
 
 

@@ -4,10 +4,10 @@
     sync.verdict                          # "in step", "noticeable", "not acceptable" or "cannot tell"
     sync.offset_ms                        # heard - seen; positive: the audio is late
 
-A clip that mova made says in its own request which kind of scene it shows, and is read by the detectors of that kind; a lag
-that belongs to the scene (thunder after a far flash) is taken off. Of any other video, sudden changes of light and motion
-(:mod:`mova.lab.read.any_video`) are paired with onsets of the audio, if they fit each other at one lag more
-often than chance would have it (:mod:`mova.lab.sync.align`).
+Of any video, lights, contacts and starts (:mod:`mova.lab.read.any_video`) are paired with onsets of the audio, if they fit
+each other at one lag more often than chance would have it (:mod:`mova.lab.sync.align`). A clip that mova made says in its
+own request which kind of scene it shows; its offset is read by the detectors of that kind, and a lag that belongs to the
+scene (thunder after a far flash) is taken off. A verdict is given only if what any video shows agrees.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MediaError
-from mova.lab.read.any_video import watch
+from mova.lab.read.any_video import find_shared_corner, watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
 from mova.lab.read.video_events import see
-from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, align
+from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, Seen, align
 from mova.lab.sync.pairing import match, match_aligned
 from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
@@ -81,9 +81,12 @@ def measure(source: Read, *, kind: str | Kind | None = None) -> VideoSync:
     Raises:
         RequestError: If there is no such kind.
     """
-    if kind is None:
-        kind = kind_of(str((source.request or {}).get("prompt", ""))) or "any"
-    return _measure_any(source) if kind == "any" else _measure_scene(source, find_kind(kind))
+    if kind == "any":
+        return _measure_any(source)
+    if kind is not None:
+        return _measure_scene(source, find_kind(kind))
+    recorded = kind_of(str((source.request or {}).get("prompt", "")))
+    return _measure_any(source) if recorded is None else _measure_recorded(source, find_kind(recorded))
 
 
 def read_video(path: str | Path) -> Read:
@@ -112,16 +115,35 @@ def read_video(path: str | Path) -> Read:
 
 
 _LONE_PAIR_MS = 300.0
+_SAME_MS = 25.0
 _FEWEST_SHARE = 0.4  # of the modality that has fewer events
 _LISTEN_HZ = 16000
 _PIECE_S, _OVERLAP_S = 20.0, 0.5
+
+
+def _measure_recorded(source: Read, kind: Kind) -> VideoSync:
+    """By the detectors of the kind that the video's own record names; a verdict only if the picture itself shows as much."""
+    found = _measure_scene(source, kind)
+    if found.verdict == "cannot tell" or found.offset_ms is None:
+        return found
+    seen = _measure_any(source)
+    if seen.offset_ms is not None and abs(seen.offset_ms - found.offset_ms) <= _SAME_MS:
+        return found
+    why = seen.why if seen.offset_ms is None else f"{seen.offset_ms:+.0f} ms"
+    return replace(
+        found,
+        verdict="cannot tell",
+        is_sure=False,
+        why=f"read as {kind.name}, as its own record says, the audio is {found.offset_ms:+.0f} ms from the picture; "
+        f"without the record: {why}",
+    )
 
 
 def _measure_scene(source: Read, kind: Kind) -> VideoSync:
     """By the detectors of a kind: they see and hear nothing else, so that no test against chance is needed."""
     seen, heard = see(source.frames, source.fps, kind=kind), []
     if source.waveform.size:
-        heard = hear(source.waveform, source.sample_rate, kind=kind)
+        heard = hear(_in_phase(source.waveform), source.sample_rate, kind=kind)
     video, audio = _times(seen), _times(heard)
     if lags_s := kind.reading.lags_s:
         labels = [event.label for event in heard]
@@ -140,34 +162,66 @@ def _measure_scene(source: Read, kind: Kind) -> VideoSync:
 
 def _measure_any(source: Read) -> VideoSync:
     picture = watch(source.frames, source.fps)
-    video, audio = _times(picture.events), _times(_listen(source.waveform, source.sample_rate))
+    audio = _times(_listen(source.waveform, source.sample_rate))
     seconds = len(source.frames) / source.fps
     start = VideoSync(
-        ANY_VIDEO, seconds, tuple(video.tolist()), tuple(audio.tolist()), activity=tuple(picture.activity.tolist())
+        ANY_VIDEO,
+        seconds,
+        tuple(event.time_s for event in picture.events),
+        tuple(audio.tolist()),
+        activity=tuple(picture.activity.tolist()),
     )
-    if not video.size or not audio.size:
+    if not picture.trains or not audio.size:
         unheard = "no onset is heard" if source.waveform.size else "there is no audio"
-        return replace(start, why=_nothing(video, audio, "no sudden change of light or motion is seen", unheard))
-    width_s = max(0.015, 0.5 / source.fps)
-    fit = align(video, audio, seconds=seconds, width_s=width_s)
+        return replace(
+            start, why=_nothing(_times(picture.events), audio, "no sudden change of light or motion is seen", unheard)
+        )
+    trains = [Seen(_times(train.events), train.width_s, _DOUBTS[train.label]) for train in picture.trains]
+    fit = align(trains, audio, seconds=seconds)
+    train, video, width_s = picture.trains[fit.index], trains[fit.index].times_s, trains[fit.index].width_s
+    start = replace(start, seen_s=tuple(video.tolist()), p_value=fit.p_value)
     # match() pairs what is at the same time: the lag expected at each event is added to the picture
     reach_ms = 2500.0 * width_s
     pairs = match(video + fit.expected_s(video, seconds), audio, low_ms=-reach_ms, high_ms=reach_ms)
     if len(pairs) < max(FEWEST_PAIRS, _FEWEST_SHARE * min(video.size, audio.size)):
-        return replace(
-            start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset", p_value=fit.p_value
-        )
+        return replace(start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset")
     if fit.p_value > CHANCE:
         why = f"{_counts(video, audio)}, and they fit no better than unrelated ones (p = {fit.p_value:.2f})"
-        return replace(start, why=why, p_value=fit.p_value)
-    return add_pairs(start, _pair_times(pairs, video, audio), p_value=fit.p_value, beat_s=fit.beat_s)
+        return replace(start, why=why)
+    times = _pair_times(pairs, video, audio)
+    if train.is_sampled and _scatter_s(times) > _LOCKED / source.fps:
+        # nothing is known but the frame in which a light is first seen: it came on half a frame before, on average
+        times = [(seen - 0.5 / source.fps, heard) for seen, heard in times]
+    if train.label == "turn" and train.path is not None:
+        lag_s = float(np.median([heard - seen for seen, heard in times]))
+        shared_s = find_shared_corner(train.path, source.fps, picture.shutter, np.array([heard for _, heard in times]), lag_s)
+        if shared_s is None:
+            return replace(start, why=f"{_counts(video, audio)}, but when things meet is not seen")
+        times = [(seen + lag_s - shared_s, heard) for seen, heard in times]
+    return add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
+
+
+def _scatter_s(times: Sequence[tuple[float, float]]) -> float:
+    """Range of the lags of pairs; of what a drift leaves, if there are many."""
+    seen, heard = np.array(times).T
+    lags = heard - seen
+    if lags.size >= _DRIFT_PAIRS:
+        lags = lags - np.polyval(np.polyfit(seen, lags, 1), seen)
+    return float(np.ptp(lags))
+
+
+_DRIFT_PAIRS = 6
+_DOUBTS = {"light": 0.0, "contact": 0.0, "turn": 2.0, "start": 4.0}
+"""In nats: a sound begins with a blow sooner than with what something does before it."""
+_LOCKED = 0.25
+"""Of a frame: sounds that are less than this apart from the frames of their lights were put on these frames."""
 
 
 def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detection]:
     """Onsets, a piece of the audio at a time: what is loud is compared with what is around it."""
     if not waveform.size:
         return []
-    audio, rate = waveform.mean(axis=0, keepdims=True, dtype=np.float32), sample_rate
+    audio, rate = _in_phase(waveform).mean(axis=0, keepdims=True, dtype=np.float32), sample_rate
     if sample_rate > _LISTEN_HZ:
         audio, rate = resample(audio, sample_rate, to_rate=_LISTEN_HZ), _LISTEN_HZ
     piece, overlap = round(_PIECE_S * rate), round(_OVERLAP_S * rate)
@@ -179,6 +233,13 @@ def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detecti
             if first / rate <= time_s < (first + piece) / rate:
                 found.append(replace(onset, time_s=time_s))
     return found
+
+
+def _in_phase(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The same with channels turned round that run against the loudest one: averaged, they would cancel out."""
+    loudest = waveform[int(np.argmax(np.square(waveform).sum(axis=1)))]
+    against = waveform @ loudest < -0.3 * np.linalg.norm(waveform, axis=1) * np.linalg.norm(loudest)
+    return np.where(against[:, None], -waveform, waveform) if against.any() else waveform
 
 
 def _times(events: Sequence[Detection]) -> Floats:

@@ -32,11 +32,11 @@ class VideoSync:
         seen_s: Times of the events seen.
         heard_s: Times of those heard; a lag that the scene means is taken off.
         why: One sentence.
-        verdict: Verdict by BT.1359.
-        is_sure: Whether 95 % of the bootstrap give the same verdict, from at least three pairs.
+        verdict: Verdict by BT.1359, from at least three pairs.
+        is_sure: Whether 95 % of the bootstrap give the same verdict and no beat leaves the offset open.
         pairs: Times ``(seen, heard)`` of what belongs together, in order.
         offset_ms: Median of heard - seen over the pairs; None, as what follows, if it is unknown.
-        offset_interval_ms: 95 %.
+        offset_interval_ms: 95 %; None for fewer than three pairs.
         mad_ms: Median distance of the pairs from the offset, or from the line where there is a drift.
         drift_ms_per_s: Theil-Sen slope of heard - seen; None for fewer than six pairs or less than three seconds.
         drift_interval_ms_per_s: 95 %.
@@ -119,14 +119,16 @@ def add_pairs(
     line_ms = _line(seen_s, delta_ms, drifts=drifts)
     verdict = _worst(line_ms)
     agree = np.mean([_worst(_line(seen_s[draw], delta_ms[draw], drifts=drifts)) == verdict for draw in draws])
+    is_enough = len(pairs) >= _SURE_PAIRS
+    few = f"the audio is {np.median(delta_ms):+.0f} ms from the picture in {len(pairs)} of at least {_SURE_PAIRS} pairs"
     return replace(
         start,
-        why=_sentence(verdict, line_ms),
-        verdict=verdict,
-        is_sure=bool(len(pairs) >= _SURE_PAIRS and agree >= 0.95),
+        why=_sentence(verdict, line_ms) if is_enough else few,
+        verdict=verdict if is_enough else "cannot tell",
+        is_sure=bool(is_enough and beat_s is None and agree >= 0.95),
         pairs=tuple(pairs),
         offset_ms=float(np.median(delta_ms)),
-        offset_interval_ms=interval(np.median(delta_ms[draws], axis=1)),
+        offset_interval_ms=interval(np.median(delta_ms[draws], axis=1)) if is_enough else None,
         mad_ms=float(np.median(np.abs(delta_ms - line_ms))),
         drift_ms_per_s=drift,
         drift_interval_ms_per_s=drift_interval,
