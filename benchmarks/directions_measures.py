@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mova.lab.read.ball_track import follow_balls
+from mova.lab.read.attributes import follow_balls
 from mova.lab.sync.pairing import match
 from mova.lab.sync.scores import ClipTimes
 from mova.media.clip import Clip

@@ -11,7 +11,7 @@ from skimage import color, metrics
 
 from mova.lab.quality import fidelity
 from mova.lab.quality.audio import magnitudes
-from mova.lab.read.colour import ciede2000, lab
+from mova.lab.read.attributes import ciede2000, lab
 from mova.lab.read.flow import farneback
 
 

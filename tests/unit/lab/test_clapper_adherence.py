@@ -7,8 +7,7 @@ import pytest
 
 from mova.lab.adherence.judge import adherence_floors, constraints_of, judge, score_adherence
 from mova.lab.read.events import Detection, Reading
-from mova.lab.read.readers import read_all
-from mova.lab.read.timbre import nearest_voice
+from mova.lab.read.readers import nearest_voice, read_all
 from mova.lab.sync.floors import through_mp4
 from mova.scenes.clapper.scene import SYNC_FAMILIES, ClapperScene, make_scene, render_scene
 

@@ -19,8 +19,7 @@ from mova.lab.adherence.counterfactual import (
 from mova.lab.numbers import directional_accuracy
 from mova.lab.read.audio_events import hear
 from mova.lab.read.events import Reading
-from mova.lab.read.readers import read_all
-from mova.lab.read.timbre import body_hz, centroid_hz, ring_s
+from mova.lab.read.readers import body_hz, centroid_hz, read_all, ring_s
 from mova.media.clip import Clip
 from mova.scenes.clapper.scene import as_scene
 from mova.scenes.kinds.ball import BallMotion

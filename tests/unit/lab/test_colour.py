@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mova.lab.read.colour import ciede2000, lab, nearest_names
+from mova.lab.read.attributes import ciede2000, lab, nearest_names
 from mova.scenes.kinds.ball import BALL_COLOURS
 from mova.scenes.raster import COLOURS
 

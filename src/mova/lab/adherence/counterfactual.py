@@ -24,8 +24,7 @@ from mova.lab.adherence.physics import loudness_db
 from mova.lab.numbers import median
 from mova.lab.read.attributes import COLOURED
 from mova.lab.read.events import Reading
-from mova.lab.read.readers import read_all
-from mova.lab.read.timbre import body_hz, centroid_hz, ring_s
+from mova.lab.read.readers import body_hz, centroid_hz, read_all, ring_s
 from mova.media.clip import Clip
 from mova.scenes.clapper.plans import MARGIN_S
 from mova.scenes.clapper.scene import ClapperScene, as_scene, make_scene

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from mova.lab.numbers import columns_of, mean_interval, median, share_floor
-from mova.lab.read.ball_track import follow_balls
+from mova.lab.read.attributes import follow_balls
 from mova.lab.read.events import Reading
 from mova.lab.read.trajectories import fit_gravities
 from mova.lab.sync.pairing import match_aligned

@@ -1,4 +1,7 @@
-"""What colour things are in a clip, and where the things are that are found by their colour."""
+"""What colour things are in a clip, as people see them (CIE Lab, CIEDE2000), and where the things are that it tells apart.
+
+The wall behind the balls of a clip is the same along each row, so the median of a row over the whole clip is the wall.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,138 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.read.ball_track import name_balls
-from mova.lab.read.colour import nearest_names
-from mova.lab.read.regions import cut_box, cut_line, find_middles, thin
+from mova.lab.read.light import cut_box, cut_line, find_middles, thin
 from mova.scenes.clapper import stages
 from mova.scenes.clapper.plans import LAMP_COLOURS, PUCK_COLOURS
-from mova.scenes.kinds import fireworks, metronome, mouth
+from mova.scenes.kinds import ball, fireworks, metronome, mouth
 from mova.scenes.raster import COLOURS, WHITE, Colour, mix
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]
+
+
+def lab(rgb: npt.ArrayLike) -> Floats:
+    """CIE L*a*b* (D65) of sRGB colours, ``[..., 3]`` in 0..1 (IEC 61966-2-1, CIE 15)."""
+    values = np.asarray(rgb, dtype=np.float64)
+    linear = np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0.0) + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _TO_XYZ.T / _WHITE
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack((116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])), axis=-1)
+
+
+def ciede2000(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
+    """Difference of Lab colours ``[..., 3]``, broadcast (CIE 142; Sharma, Wu and Dalal 2005, equations 2 to 22)."""
+    lightness_1, a_1, b_1 = np.moveaxis(np.asarray(first, dtype=np.float64), -1, 0)
+    lightness_2, a_2, b_2 = np.moveaxis(np.asarray(second, dtype=np.float64), -1, 0)
+    chroma = 0.5 * (np.hypot(a_1, b_1) + np.hypot(a_2, b_2))
+    grey = 1.5 - 0.5 * np.sqrt(chroma**7 / (chroma**7 + 25.0**7))  # 1 + G
+    chroma_1, chroma_2 = np.hypot(grey * a_1, b_1), np.hypot(grey * a_2, b_2)
+    hue_1 = np.degrees(np.arctan2(b_1, grey * a_1)) % 360.0
+    hue_2 = np.degrees(np.arctan2(b_2, grey * a_2)) % 360.0
+
+    both = chroma_1 * chroma_2 > 0.0
+    turn = np.where(both, (hue_2 - hue_1 + 180.0) % 360.0 - 180.0, 0.0)
+    delta_lightness, delta_chroma = lightness_2 - lightness_1, chroma_2 - chroma_1
+    delta_hue = 2.0 * np.sqrt(chroma_1 * chroma_2) * np.sin(np.radians(turn / 2.0))
+
+    lightness, chroma = 0.5 * (lightness_1 + lightness_2), 0.5 * (chroma_1 + chroma_2)
+    hue = np.where(both, (hue_1 + turn / 2.0) % 360.0, hue_1 + hue_2)
+    weight = (
+        1.0
+        - 0.17 * np.cos(np.radians(hue - 30.0))
+        + 0.24 * np.cos(np.radians(2.0 * hue))
+        + 0.32 * np.cos(np.radians(3.0 * hue + 6.0))
+        - 0.20 * np.cos(np.radians(4.0 * hue - 63.0))
+    )
+    scale_l = 1.0 + 0.015 * (lightness - 50.0) ** 2 / np.sqrt(20.0 + (lightness - 50.0) ** 2)
+    scale_c, scale_h = 1.0 + 0.045 * chroma, 1.0 + 0.015 * chroma * weight
+    twist = np.sin(np.radians(60.0 * np.exp(-(((hue - 275.0) / 25.0) ** 2))))
+    rotation = -2.0 * np.sqrt(chroma**7 / (chroma**7 + 25.0**7)) * twist
+    parts = delta_lightness / scale_l, delta_chroma / scale_c, delta_hue / scale_h
+    squared = parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2 + rotation * parts[1] * parts[2]
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
+def nearest_names(rgb: npt.ArrayLike, named: Mapping[str, Colour]) -> npt.NDArray[np.str_]:
+    """Of each sRGB colour ``[..., 3]`` in 0..1, the name of the nearest by CIEDE2000."""
+    names = np.array(list(named))
+    differences = ciede2000(lab(rgb)[..., None, :], lab(list(named.values())))
+    return np.asarray(names[differences.argmin(axis=-1)])
+
+
+_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+
+
+Pixels = npt.NDArray[np.floating]
+
+
+def find_balls(frames: Frames) -> dict[str, Floats]:
+    """Find the balls of a clip, the larger first.
+
+    Args:
+        frames: ``[T, H, W, 3]`` uint8.
+
+    Returns:
+        By colour name, ``[T, h, W]`` cover in 0..1 of the rows above the floor.
+    """
+    names = name_balls(thin(frames, side=64))
+    above = frames[:, : int(ball.FLOOR_Y * frames.shape[1])].astype(np.float32) / np.float32(255.0)
+    wall = np.median(above, axis=(0, 2))
+    if len(names) < 2:
+        return {name: _cover(above, wall, name) for name in names}
+    first, second = names
+    columns = np.arange(frames.shape[2]) / frames.shape[2]
+    places = _places(_names(above, wall), columns, names)
+    nearer = (np.abs(columns - places[first][:, None]) <= np.abs(columns - places[second][:, None]))[:, None]
+    return {first: _cover(above, wall, first) * nearer, second: _cover(above, wall, second) * ~nearer}
+
+
+def name_balls(frames: Frames) -> tuple[str, ...]:
+    """The colours of the one or two balls in a clip, the larger first; arguments as for :func:`find_balls`."""
+    above = frames[:, : int(ball.FLOOR_Y * frames.shape[1])].astype(np.float64) / 255.0
+    names = _names(above, np.median(above, axis=(0, 2)))
+    if (names != "").sum() < 4 * len(frames):
+        return ()
+    counts = {name: int((names == name).sum()) for name in ball.BALL_COLOURS}
+    first, second = sorted(counts, key=lambda name: -counts[name])[:2]
+    if counts[second] < 0.3 * counts[first]:
+        return (first,)
+    places = _places(names, np.arange(frames.shape[2]) / frames.shape[2], (first, second))
+    apart = np.abs(places[first] - places[second])
+    is_pair = np.isfinite(apart).any() and np.nanmedian(apart) >= 0.2
+    return (first, second) if is_pair else (first,)
+
+
+def follow_balls(frames: Frames) -> dict[str, Floats]:
+    """Follow the balls of a clip: by colour name, ``[T, 2]``, x in widths and y, down, in heights; nan where not seen."""
+    height, width = frames.shape[1:3]
+
+    def way(cover: Floats) -> Floats:
+        columns, rows = ((np.arange(size) + 0.5) / of for size, of in ((width, width), (cover.shape[1], height)))
+        return np.stack((find_middles(cover.sum(axis=1), columns), find_middles(cover.sum(axis=2), rows)), axis=1)
+
+    return {name: way(cover) for name, cover in find_balls(frames).items()}
+
+
+def _names(above: Pixels, wall: Pixels) -> npt.NDArray[np.str_]:
+    """``[T, h, W]`` the nearest colour of what stands out of the wall by Lab distance; empty elsewhere."""
+    core = np.linalg.norm(lab(above) - lab(wall)[None, :, None], axis=-1) > 24.0
+    names = np.full(core.shape, "", dtype="<U8")
+    names[core] = nearest_names(above[core], {name: COLOURS[name] for name in ball.BALL_COLOURS})
+    return names
+
+
+def _places(names: npt.NDArray[np.str_], columns: Floats, chosen: tuple[str, ...]) -> dict[str, Floats]:
+    """``[T]`` mean column of the pixels of each name."""
+    return {name: find_middles((names == name).sum(axis=1), columns) for name in chosen}
+
+
+def _cover(above: Pixels, wall: Pixels, name: str) -> Floats:
+    """How far each pixel is on the way from the wall's colour to the ball's; a dark rim or halo counts as wall."""
+    way = np.asarray(COLOURS[name]) - wall
+    along = np.einsum("thwc,hc->thw", above, way) - np.einsum("hc,hc->h", wall, way)[None, :, None]
+    return np.asarray(np.clip((along / np.square(way).sum(axis=1)[None, :, None] - 0.2) / 0.6, 0.0, 1.0))
 
 
 def read_colours(frames: Frames, *, kind: str) -> frozenset[str]:

@@ -15,11 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.lab.read.any_video import watch
-from mova.lab.read.attributes import find_block, find_glass, find_pucks
-from mova.lab.read.ball_track import follow_balls
+from mova.lab.read.attributes import find_block, find_glass, find_pucks, follow_balls
 from mova.lab.read.events import Detection
-from mova.lab.read.light import STARTS, find_flashes, find_pulses, find_switches, keep_strongest
-from mova.lab.read.regions import cut_box, fill_gaps, find_middles, project_light
+from mova.lab.read.light import (
+    STARTS,
+    cut_box,
+    fill_gaps,
+    find_flashes,
+    find_middles,
+    find_pulses,
+    find_switches,
+    keep_strongest,
+    project_light,
+)
 from mova.lab.read.trajectories import find_impacts, find_strokes, find_turns
 from mova.scenes.clapper.scene import WORLD_SHUTTER
 from mova.scenes.kind import Kind, ReadingHints
