@@ -21,10 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from rich.console import Console
-from scipy.ndimage import gaussian_filter, shift
 
 from mova.lab.quality.fidelity import mel_distance
-from mova.lab.read.flow import farneback
 from mova.lab.sync.pairing import match
 from mova.media.loudness import loudness_lufs
 
@@ -106,21 +104,6 @@ def mel_as_librosa() -> Outcome:
     return Outcome(name, expected, f"difference {difference:.1e}", passed(difference < 1e-5))
 
 
-def flow_as_opencv() -> Outcome:
-    """Farneback's flow is that of OpenCV but for the rounding of resized pictures."""
-    name, expected = "Farneback's flow", "as cv2.calcOpticalFlowFarneback, within 0.05 pixels on average"
-    if find_spec("cv2") is None:
-        return Outcome(name, expected, "", "skipped: opencv is not installed")
-    import cv2
-
-    picture = gaussian_filter(np.random.default_rng(0).standard_normal((96, 128)), 3.0)
-    picture = 127.5 + 60.0 * picture / picture.std()
-    one, two = (np.clip(shift(picture, by, mode="nearest"), 0, 255).astype(np.uint8) for by in ((0, 0), (1.5, -2.5)))
-    theirs = cv2.calcOpticalFlowFarneback(one, two, None, 0.5, 3, 15, 3, 5, 1.2, 0)
-    distance = float(np.linalg.norm(farneback(one, two) - theirs, axis=-1).mean())
-    return Outcome(name, expected, f"{distance:.4f} pixels", passed(distance < 0.05))
-
-
 def real_videos() -> Outcome:
     """Videos that mova did not make go through ``mova eval files`` whole."""
     name, expected = "videos of others through `mova eval files`", "every file has a row, each metric a number or a reason"
@@ -147,7 +130,6 @@ CHECKS: tuple[Callable[[], Outcome], ...] = (
     onsets_as_mir_eval,
     loudness_case_1,
     mel_as_librosa,
-    flow_as_opencv,
     real_videos,
 )
 

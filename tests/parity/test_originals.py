@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import cv2
 import librosa
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter, shift
 from skimage import color, metrics
 
 from mova.lab.quality import fidelity
 from mova.lab.quality.audio import magnitudes
 from mova.lab.read.attributes import ciede2000, lab
-from mova.lab.read.flow import farneback
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -42,14 +39,3 @@ def test_the_distance_of_mel_spectra_is_that_of_librosa_spectra() -> None:
     spectra = [np.abs(librosa.stft(part, n_fft=1024, hop_length=256, pad_mode="reflect")) for part in (one, two)]
     first, second = (np.log(np.maximum(filters @ spectrum, 1e-5)) for spectrum in spectra)
     assert fidelity.mel_distance(one, two, 16000) == pytest.approx(np.abs(first - second).mean(), rel=1e-5)
-
-
-def test_flow_is_that_of_opencv() -> None:
-    rng = np.random.default_rng(0)
-    picture = gaussian_filter(rng.standard_normal((96, 128)), 3.0)
-    picture = 127.5 + 60.0 * picture / picture.std()
-    one, two = (np.clip(shift(picture, by, mode="nearest"), 0, 255).astype(np.uint8) for by in ((0, 0), (1.5, -2.5)))
-    theirs = cv2.calcOpticalFlowFarneback(one, two, None, 0.5, 3, 15, 3, 5, 1.2, 0)
-    distance = np.linalg.norm(farneback(one, two) - theirs, axis=-1)
-    assert np.median(np.linalg.norm(theirs, axis=-1)) > 1.0
-    assert distance.mean() < 0.05  # pixels; the rounding of resized pictures
