@@ -104,6 +104,7 @@ NOUNS = {"speed", "seed", "bed", "ring", "string", "timing", "setting", "reading
 PARTICIPLES = {
     "Clip.resampled": "documented; returns a copy, as Python's ``sorted`` does",
     "MOVAModel.made_by": "a noun of the format: the key of a file's record",
+    "Model.made_by": "the same, as the protocol of a run states it",
     "given_pictures": "returns a ``Given``",
     "given_video": "returns a ``Given``",
     "given_audio": "returns a ``Given``",

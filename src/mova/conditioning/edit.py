@@ -29,7 +29,7 @@ ROUNDING_S = Fraction(1, 10**6)  # of times that are written as decimals
 
 
 class GivenVideo(NamedTuple):
-    """A clip given as video, and the plan that it settles.
+    """A clip given as video, and the plan that follows from it.
 
     Args:
         plan: What will be made.
@@ -47,7 +47,7 @@ class GivenVideo(NamedTuple):
 
 
 def read_video(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> GivenVideo:
-    """Read the clip that a request gives as its video, and settle the plan by it.
+    """Read the clip that a request gives as its video, and resolve the plan with its length and size.
 
     Raises:
         MediaError: If a file cannot be read.

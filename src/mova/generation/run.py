@@ -44,6 +44,15 @@ class Model(Protocol):
 
     def reroll(self, clip: Clip, modality: Modality, *, seed: int | None = None) -> Clip: ...
 
+    def run_prepared(
+        self,
+        prepared: Prepared,
+        *,
+        codecs: Codecs | None = None,
+        on_progress: OnProgress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Clip: ...
+
 
 def run(
     model: Model,
@@ -207,7 +216,7 @@ def generate_checked(
 
     def make(prepared: Prepared, codecs: Codecs | None = None) -> CheckedClip:
         try:
-            clip = run(model, prepared, codecs=codecs, on_progress=on_progress, cancel=cancel)
+            clip = model.run_prepared(prepared, codecs=codecs, on_progress=on_progress, cancel=cancel)
         except NonFiniteError as problem:
             fault = Fault("nonfinite", problem.modality, 0.0, float("nan"), 0.0, problem.message.removesuffix("."))
             return CheckedClip(None, Health((fault,)), prepared)
