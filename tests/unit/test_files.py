@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mova.files import atomic_write, remove_leftovers
+from mova.files import atomic_write, open_regular, read_text, remove_leftovers
+from mova.parsing import parse_json, parse_yaml
 
 
 def names(folder: Path) -> list[str]:
@@ -99,3 +100,52 @@ def test_only_what_killed_runs_were_writing_is_removed_as_a_leftover(tmp_path: P
         remove_leftovers(tmp_path)
         assert names(tmp_path) == [".partial", "mine.partial"]
         beside.write_text("again")
+
+
+def test_only_regular_files_are_opened_and_nothing_waits(tmp_path: Path) -> None:
+    import os
+    import socket
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    (tmp_path / "plain").write_bytes(b"\xef\xbb\xbfab")
+    for name, message in (("pipe", "a pipe"), ("link", "a pipe"), ("socket", "a socket"), ("", "a folder")):
+        with pytest.raises(OSError, match=message):
+            open_regular(tmp_path / name)
+    listener.close()
+    assert read_text(tmp_path / "plain") == "ab"
+    with pytest.raises(OSError, match="more than 4 bytes"):
+        read_text(tmp_path / "plain", max_bytes=4)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, '{"a":' * 10**5, "[" * 40 + "]" * 40, "NaN", "-Infinity", "1e999", "9" * 5000, "{", "", "\xff"]
+)
+def test_json_that_is_not_to_be_trusted_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 10**4,
+        "a: " + "9" * 5000,
+        "a: &x [1]\nb: *x",
+        "a: 1\na: 2",
+        "? [1]\n: 2",
+        "a: 2001-99-99",
+        "!!python/object:os.x {}",
+        "[",
+    ],
+)
+def test_yaml_that_is_not_to_be_trusted_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_yaml(text)
+
+
+def test_plain_documents_are_read() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a": [1, 2.5, null, true, "x"]}') == {"a": [1, 2.5, None, True, "x"]}
+    assert parse_yaml("a: [1, 2.5, null, true, x]") == {"a": [1, 2.5, None, True, "x"]}

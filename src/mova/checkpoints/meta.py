@@ -325,6 +325,16 @@ def _headers(folder: Path) -> Iterator[tuple[str, Tensor]]:
             yield name, torch.empty(stored.shape, dtype=FLOATS[stored.dtype], device="meta")
 
 
+def check_part(folder: Path) -> None:
+    """Check a component's configuration and the headers of its weights, before a library reads them.
+
+    Raises:
+        CheckpointError: If one is missing or broken, the weights are pickles, or sizes are beyond them.
+    """
+    weight_files(folder)
+    read_config(folder.parent, folder.name, tensors=list_stored_tensors(folder))
+
+
 def list_stored_tensors(folder: Path) -> dict[str, StoredTensor] | None:
     """Tensors of a component, from its files' headers; ``None`` if it has no safetensors, as where only configuration is.
 

@@ -10,6 +10,7 @@ import typer
 from mova.cli.ending import exit_with
 from mova.cli.evaluating import AsJson, arena_app, eval_app
 from mova.cli.request_options import request_options
+from mova.cli.verbosity import add_verbosity
 
 app = typer.Typer(
     name="mova",
@@ -45,15 +46,22 @@ def generate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Video: .mp4 .webm .mkv .mov; .gif video only, .wav audio only. mova.mp4 if not given."
+            "--output",
+            "-o",
+            help="Video: .mp4 .webm .mkv .mov; .gif video only, .wav audio only. mova.mp4 if not given. "
+            "{index} in the name is the clip's number.",
         ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", envvar="MOVA_MODEL", help="mova-base, a folder, a hub id; or that of --from.")
     ] = None,
-    num_clips: Annotated[int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips, consecutive seeds.")] = 1,
+    num_clips: Annotated[
+        int, typer.Option("-n", "--num-clips", min=1, max=1000, help="Clips of each prompt, with consecutive seeds.")
+    ] = 1,
     on_fault: OnFault = "keep",
-    sheet: Annotated[Path | None, typer.Option(help="Also draw frames, waveform and spectrogram as a .png.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also draw frames, waveform and spectrogram of each clip as a .png.")
+    ] = None,
     sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write request, maker and facts as CLIP.json.")] = False,
     json: AsJson = False,
     dry_run: DryRun = False,
@@ -292,7 +300,7 @@ def train(
 
 def main() -> None:
     """Run the command line; a user's mistake is two lines and an exit code, never a traceback."""
-    exit_with(app)
+    exit_with(add_verbosity(typer.main.get_command(app)))
 
 
 if __name__ == "__main__":

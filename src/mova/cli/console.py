@@ -110,13 +110,18 @@ def _print(stream: TextIO | None, text: str, *, is_needed: bool = False) -> None
     except OSError:
         if is_needed:
             raise
+        _send_nowhere(stream)
 
 
 def _refused(problem: OSError) -> OutputError:
-    """What is held back goes nowhere, so that the interpreter does not try it again when it ends."""
-    with open(os.devnull, "w") as nowhere, suppress(OSError, ValueError):  # a stream without a file
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    _send_nowhere(sys.stdout)
     return OutputError(problem)
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    """Drop what is held back, so that the interpreter does not try it again when it ends."""
+    with open(os.devnull, "w") as nowhere, suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _line(text: str) -> str:
@@ -206,6 +211,11 @@ def clock_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: 1 frame, 2 frames."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def quantity_text(value: float, unit: str) -> str:

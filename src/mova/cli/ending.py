@@ -54,7 +54,7 @@ def _report(problem: Exception) -> int:
     hint = (
         "This is a fault of mova; please report it."
         if is_shown
-        else "This is a fault of mova: --verbose shows where; please report it."
+        else "This is a fault of mova: -v shows where; please report it."
     )
     console.error(MovaError(f"{type(problem).__name__}: {str(problem)[:200]}", hint))
     return UNEXPECTED

@@ -150,9 +150,9 @@ def _with_retakes(film: Film, texts: Sequence[str]) -> Film:
 def _say_plan(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -> None:
     width, height = plan.size
     missing = sum(state.state != "cached" for state in states)
-    num_shots = f"{len(states)} shot" + ("s" if len(states) > 1 else "")
+    num_shots = console.count(len(states), "shot")
     console.say(
-        f"{plan.capabilities.name}: {num_shots}, {width}x{height}, {plan.num_frames} frames "
+        f"{plan.capabilities.name}: {num_shots}, {width}x{height}, {console.count(plan.num_frames, 'frame')} "
         f"({float(plan.num_frames / plan.fps):.3f} s) at {float(plan.fps):g} fps, audio {plan.sample_rate} Hz; "
         f"{len(states) - missing} in {cache.folder}, {missing} to render" + _estimate_text(plan, states, cache)
     )
@@ -207,7 +207,7 @@ def _fact_line(fact: dict[str, Any]) -> str:
     rendered = sum(shot["rendered"] for shot in fact["shots"])
     faulty = sum(shot["health"]["verdict"] != "ok" for shot in fact["shots"])
     return (
-        f"{fact['file']}  {len(fact['shots'])} shots, {rendered} rendered, {faulty or 'none'} faulty, "
+        f"{fact['file']}  {console.count(len(fact['shots']), 'shot')}, {rendered} rendered, {faulty or 'none'} faulty, "
         f"{fact['width']}x{fact['height']}, {fact['seconds']:.3f} s at {fact['fps']:g} fps, {fact['bytes'] / 1000:.0f} kB, "
         f"{loudness_words(fact)}, made in {fact['seconds_taken']:.1f} s"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.options import number_paths, read_prompt, with_flag_names
+from mova.cli.options import number_paths, read_prompts, with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
 from mova.files import atomic_write
 from mova.runtime.options import RuntimeOptions
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mova.conditioning.prepare import Prepared
+    from mova.generation.model import MOVAModel
     from mova.media.clip import Clip
     from mova.media.health.gate import Health, OnFault
     from mova.progress import Progress
@@ -38,11 +39,11 @@ class Output:
 
     Args:
         path: Video, or the pattern of several.
-        sheet: Picture of the first clip, if wanted.
+        sheet: Picture of the clip, or the pattern of several, if wanted.
         has_sidecar: Whether request, maker and facts go into a JSON document beside every clip.
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
-        num_clips: Clips with consecutive seeds.
+        num_clips: Clips of each prompt, with consecutive seeds.
         on_fault: What to do about a faulty clip (:mod:`mova.generation.run`).
     """
 
@@ -80,35 +81,68 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     from mova.request.schema import GenerationRequest
 
     try:
-        if "prompt" in values:
-            values = values | {"prompt": read_prompt(values["prompt"])}
+        prompts = read_prompts(values["prompt"]) if "prompt" in values else [None]
         check_on_fault(output.on_fault)
-        request = GenerationRequest.model_validate(values)
+        requests = [
+            GenerationRequest.model_validate(values if prompt is None else values | {"prompt": prompt}) for prompt in prompts
+        ]
         folder = resolve_model(choice.model)
         capabilities = read_index(folder).capabilities
-        prepared = prepare(request, capabilities, count_tokens=TokenCounter(folder))
-        check_seeds(prepared.plan, output.num_clips)
+        count_tokens = TokenCounter(folder)
+        prepared = [prepare(request, capabilities, count_tokens=count_tokens) for request in requests]
+        for one in prepared:
+            check_seeds(one.plan, output.num_clips)
     except RequestError as problem:
         raise with_flag_names(problem) from None
-    paths = number_paths(output.path, output.num_clips)
-    plan = prepared.plan
-    _check_writable(paths, output, prepared)
+    jobs = _jobs(prepared, output)
+    for job in jobs:
+        _check_writable(job, output)
     _check_loras(choice.loras)
-    _say_plan(plan, capabilities, output)
+    _say_plan([one.plan for one in prepared], capabilities, output)
     if output.is_dry_run:
         if output.is_json:
-            console.facts_json({"request": plan.request.model_dump(), "output": [str(path) for path in paths]})
+            plans = [one.plan.request.model_dump() for one in prepared]
+            asked = {"request": plans[0]} if len(plans) == 1 else {"requests": plans}
+            console.facts_json({**asked, "output": [str(job.path) for job in jobs]})
         return
-    _make(prepared, choice, folder, capabilities, paths, output)
+    _make(jobs, choice, folder, capabilities, output)
 
 
-def _make(
-    prepared: Prepared, choice: Choice, folder: Path, capabilities: Capabilities, paths: list[Path], output: Output
-) -> None:
+@dataclass(frozen=True)
+class Job:
+    """One clip to make.
+
+    Args:
+        prepared: Its request, with its seeds.
+        path: Path of its file.
+        sheet: Path of its picture, if wanted.
+        label: Beginning of what is said about it; empty for a clip alone.
+    """
+
+    prepared: Prepared
+    path: Path
+    sheet: Path | None
+    label: str
+
+
+def _jobs(prepared: list[Prepared], output: Output) -> list[Job]:
+    """Every prompt with consecutive seeds, and a path for each."""
+    seeded = [
+        one.with_seeds(one.plan.seed + number, one.plan.audio_seed + number)
+        for one in prepared
+        for number in range(output.num_clips)
+    ]
+    paths = number_paths(output.path, len(seeded))
+    sheets = [None] * len(seeded) if output.sheet is None else number_paths(output.sheet, len(seeded))
+    return [
+        Job(one, path, sheet, f"{path.name}: " if len(seeded) > 1 else "")
+        for one, path, sheet in zip(seeded, paths, sheets, strict=True)
+    ]
+
+
+def _make(jobs: list[Job], choice: Choice, folder: Path, capabilities: Capabilities, output: Output) -> None:
     began = time.monotonic()
     from mova.generation.model import MOVAModel
-    from mova.generation.run import fault_words, generate_checked
-    from mova.media.sidecar import write_sidecar
 
     model = MOVAModel.from_pretrained(folder, runtime=choice.runtime)
     console.say(f"loaded {capabilities.name} in {time.monotonic() - began:.1f} s")
@@ -116,48 +150,11 @@ def _make(
         console.say(f"LoRA {model.load_lora(path, scale=scale)} from {path}, scale {scale:g}")
     facts = []
     refused: list[tuple[Path, Health]] = []
-    plan = prepared.plan
-    for number, path in enumerate(paths):
-        wanted = prepared.with_seeds(plan.seed + number, plan.audio_seed + number)
-        label = f"{path.name}: " if len(paths) > 1 else ""
-        lines: dict[str, console.ProgressLine] = {}
-
-        def on_progress(progress: Progress, label: str = label, lines: Any = lines) -> None:
-            name = label + STAGES.get(progress.stage, progress.stage)
-            lines.setdefault(progress.stage, console.ProgressLine(name)).show(progress)
-
-        def on_remedy(health: Health, remedy: str, label: str = label, lines: Any = lines) -> None:
-            console.say(f"{label}{fault_words(health)}; next: {REMEDIES[remedy]}")
-            lines.clear()
-
-        begin = time.monotonic()
-        checked = generate_checked(
-            model,
-            wanted,
-            on_fault=output.on_fault,
-            seed_step=len(paths),  # the seeds between are those of the other clips
-            on_progress=on_progress,
-            on_remedy=on_remedy,
-        )
-        clip, health, request = checked.clip, checked.health, checked.prepared.plan.request
-        verdict = {"health": {**health.as_dict(), "remedies": list(checked.remedies)}, "request": request.model_dump()}
-        if clip is None or (health.faults and output.on_fault == "fail"):
-            refused.append((path, health))
-            facts.append({"file": None, **verdict})
-            continue
-        written = clip.save(path)
-        elapsed = time.monotonic() - begin
-        if clip.made_by and clip.made_by.get("cues"):
-            source = "as given" if request.cues else "planned"
-            console.say(f"{label}cues, {source}: {cue_words(clip.made_by['cues'])}")
-        if health.faults:
-            console.say(f"warning: {label}{fault_words(health)}; see --on-fault")
-        if number == 0 and output.sheet is not None:
-            save_picture(clip.sheet(title=request.prompt), output.sheet, "--sheet")
-        facts.append({**_facts(clip, path, written.size_bytes, elapsed), **verdict})
-        if output.has_sidecar:
-            beside = write_sidecar(clip, path, facts={name: fact for name, fact in facts[-1].items() if name != "request"})
-            console.say(f"request and facts in {beside}")
+    for job in jobs:
+        fact, health = _make_one(model, job, output)
+        facts.append(fact)
+        if fact["file"] is None:
+            refused.append((job.path, health))
     if output.is_json:
         console.facts_json(facts[0] if len(facts) == 1 else facts)
     else:
@@ -165,7 +162,51 @@ def _make(
             if fact["file"] is not None:
                 console.fact(_fact_line(fact))
     if refused:
-        raise _refusal(refused, len(paths))
+        raise _refusal(refused, len(jobs))
+
+
+def _make_one(model: MOVAModel, job: Job, output: Output) -> tuple[dict[str, Any], Health]:
+    """Make and write a clip; its facts, without a file if it is faulty and may not be written."""
+    from mova.generation.run import fault_words, generate_checked
+    from mova.media.sidecar import write_sidecar
+
+    lines: dict[str, console.ProgressLine] = {}
+
+    def on_progress(progress: Progress) -> None:
+        name = job.label + STAGES.get(progress.stage, progress.stage)
+        lines.setdefault(progress.stage, console.ProgressLine(name)).show(progress)
+
+    def on_remedy(health: Health, remedy: str) -> None:
+        console.say(f"{job.label}{fault_words(health)}; next: {REMEDIES[remedy]}")
+        lines.clear()
+
+    begin = time.monotonic()
+    checked = generate_checked(
+        model,
+        job.prepared,
+        on_fault=output.on_fault,
+        seed_step=output.num_clips,  # the seeds between are those of the other clips
+        on_progress=on_progress,
+        on_remedy=on_remedy,
+    )
+    clip, health, request = checked.clip, checked.health, checked.prepared.plan.request
+    verdict = {"health": {**health.as_dict(), "remedies": list(checked.remedies)}, "request": request.model_dump()}
+    if clip is None or (health.faults and output.on_fault == "fail"):
+        return {"file": None, **verdict}, health
+    written = clip.save(job.path)
+    elapsed = time.monotonic() - begin
+    if clip.made_by and clip.made_by.get("cues"):
+        source = "as given" if request.cues else "planned"
+        console.say(f"{job.label}cues, {source}: {cue_words(clip.made_by['cues'])}")
+    if health.faults:
+        console.say(f"warning: {job.label}{fault_words(health)}; see --on-fault")
+    if job.sheet is not None:
+        save_picture(clip.sheet(title=request.prompt), job.sheet, "--sheet")
+    fact = {**_facts(clip, job.path, written.size_bytes, elapsed), **verdict}
+    if output.has_sidecar:
+        beside = write_sidecar(clip, job.path, facts={name: value for name, value in fact.items() if name != "request"})
+        console.say(f"request and facts in {beside}")
+    return fact, health
 
 
 def check_picture_target(path: Path, option: str) -> None:
@@ -236,10 +277,13 @@ def _fact_line(fact: dict[str, Any]) -> str:
     sync = (
         "sync unknown"
         if fact["offset_ms"] is None
-        else f"audio {fact['offset_ms']:+.0f} ms to picture ({fact['num_events']} events)"
+        else f"audio {fact['offset_ms']:+.0f} ms to picture ({console.count(fact['num_events'], 'event')})"
     )
+    is_audio = Path(fact["file"]).suffix.lower() == ".wav"
+    shown = "" if is_audio else f"{fact['width']}x{fact['height']}, "
+    rate = f"{fact['sample_rate']} Hz" if is_audio else f"{fact['fps']:g} fps"
     return (
-        f"{fact['file']}  {fact['width']}x{fact['height']}, {fact['seconds']:.3f} s at {fact['fps']:g} fps, "
+        f"{fact['file']}  {shown}{fact['seconds']:.3f} s at {rate}, "
         f"{fact['bytes'] / 1000:.0f} kB, {sync}, {loudness_words(fact)}, made in {fact['seconds_taken']:.1f} s"
     )
 
@@ -255,24 +299,34 @@ def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
     return MovaError(f"{len(refused)} of {num_clips} clips were not written: {names}.", hint)
 
 
-def _say_plan(plan: Plan, capabilities: Capabilities, output: Output) -> None:
-    from mova.scenes.kinds import kind_of, known_kinds
-
+def _say_plan(plans: list[Plan], capabilities: Capabilities, output: Output) -> None:
+    plan = plans[0]
     request = plan.request
-    length = (
-        f"{plan.num_frames} frames ({plan.num_frames / float(plan.timeline.fps):.3f} s) at {float(plan.timeline.fps):g} fps"
-    )
+    num_frames = console.count(plan.num_frames, "frame")
+    length = f"{num_frames} ({plan.num_frames / float(plan.timeline.fps):.3f} s) at {float(plan.timeline.fps):g} fps"
+    size = "" if request.only == "audio" else f"{plan.width}x{plan.height}, "
     console.say(
-        f"{capabilities.name}: {plan.width}x{plan.height}, {length}, audio {plan.sample_rate} Hz, "
-        f"{plan.num_inference_steps} steps, "
+        f"{capabilities.name}: {size}{length}, audio {plan.sample_rate} Hz, "
+        f"{console.count(plan.num_inference_steps, 'step')}, "
         f"guidance {plan.guidance_scale:g}, seed {request.seed}, audio seed {request.audio_seed}"
+        + (f", {len(plans)} prompts" if len(plans) > 1 else "")
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
+    for one in plans:
+        for note in prompt_notes(one.request.prompt, capabilities):
+            console.say(f"note: {note}" if len(plans) == 1 else f"note: {one.request.prompt[:40]!r}: {note}")
+
+
+def prompt_notes(prompt: str, capabilities: Capabilities) -> list[str]:
+    """What is worth knowing of a prompt before a clip is made of it."""
+    from mova.scenes.kinds import kind_of, known_kinds
+
     kinds = [known_kinds()[name] for name in capabilities.kinds if name in known_kinds()]
     # what a model learnt of kinds that are not installed here cannot be known from the words
-    if kinds and len(kinds) == len(capabilities.kinds) and kind_of(request.prompt, kinds) is None:
+    if kinds and len(kinds) == len(capabilities.kinds) and kind_of(prompt, kinds) is None:
         names = ", ".join(capabilities.kinds)
-        console.say(f"note: this prompt is outside what {capabilities.name} knows ({names}); see `mova examples`")
+        return [f"this prompt is outside what {capabilities.name} knows ({names}); see `mova examples`"]
+    return []
 
 
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:
@@ -284,21 +338,20 @@ def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:
             read_lora(path)
 
 
-def _check_writable(paths: list[Path], output: Output, prepared: Prepared) -> None:
+def _check_writable(job: Job, output: Output) -> None:
     """Refuse what cannot be written before any weight is read."""
     from mova.media.clip import SINGLE_KINDS, check_only
     from mova.media.encode import check_target
     from mova.media.remux.soundtrack import check_soundtrack_target
     from mova.media.sidecar import check_sidecar
 
-    sheet = output.sheet
-    for path in paths:
-        check_only(path, prepared.plan.request.only)
-        if output.has_sidecar:
-            check_sidecar(path)
-        if prepared.source_video is not None and path.suffix.lower() not in SINGLE_KINDS:
-            check_soundtrack_target(prepared.source_video, path)
-        else:
-            check_target(path, width=prepared.plan.width, height=prepared.plan.height)
-    if sheet is not None:
-        check_picture_target(sheet, "--sheet")
+    path, prepared = job.path, job.prepared
+    check_only(path, prepared.plan.request.only)
+    if output.has_sidecar:
+        check_sidecar(path)
+    if prepared.source_video is not None and path.suffix.lower() not in SINGLE_KINDS:
+        check_soundtrack_target(prepared.source_video, path)
+    else:
+        check_target(path, width=prepared.plan.width, height=prepared.plan.height)
+    if job.sheet is not None:
+        check_picture_target(job.sheet, "--sheet")

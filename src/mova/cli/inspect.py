@@ -97,7 +97,7 @@ def _video_words(video: VideoInfo | None) -> str:
     if video is None:
         return "none"
     rate = "" if video.fps is None else f" at {float(video.fps):g} fps"
-    frames = "" if video.num_frames is None else f", {video.num_frames} frames"
+    frames = "" if video.num_frames is None else f", {console.count(video.num_frames, 'frame')}"
     return f"{video.codec}, {video.width}x{video.height}{rate}{frames}{_length_words(video.duration_s)}"
 
 

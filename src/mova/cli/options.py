@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 from pathlib import Path
 
 from mova.errors import RequestError
+from mova.files import read_text
 from mova.request.schema import GenerationRequest
 
+MAX_PROMPT_FILE_BYTES = 2**20
 # how a field of GenerationRequest is typed, where it is not its own name with dashes
 FLAGS = {
     "prompt": "PROMPT",
@@ -126,25 +130,27 @@ def _seconds(text: str, option: str, whole: str) -> float:
     return float(text)
 
 
-def read_prompt(text: str) -> str:
-    """The prompt itself; ``-`` reads standard input, ``@file`` a file.
+def read_prompts(text: str) -> list[str]:
+    """The prompt itself; ``-`` reads standard input as one, ``@file`` a file, a prompt a line.
 
     Raises:
-        RequestError: If the file cannot be read.
+        RequestError: If the file cannot be read, or holds nothing.
     """
-    import sys
-
-    limit = 20_000  # characters: enough to say that a prompt is too long without reading a device for ever
     if text == "-":
-        return sys.stdin.read(limit)
-    if text.startswith("@"):
-        path = Path(text[1:])
-        try:
-            with open(path, encoding="utf-8") as handle:
-                return handle.read(limit)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"PROMPT: cannot read {path}: {error}", "Give a text file, or the prompt itself.") from error
-    return text
+        # enough to say that a prompt is too long without reading a device for ever
+        return ["" if sys.stdin is None else sys.stdin.read(MAX_PROMPT_FILE_BYTES).removeprefix("\ufeff")]
+    if not text.startswith("@"):
+        return [text]
+    path = Path(text[1:])
+    try:
+        lines = [line.strip() for line in read_text(path, max_bytes=MAX_PROMPT_FILE_BYTES).splitlines()]
+    except OSError as error:
+        reason = error.strerror or error
+        raise RequestError(f"PROMPT: cannot read {path}: {reason}.", "Give a text file, or the prompt itself.") from error
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise RequestError(f"PROMPT: {path} holds no prompt.", "Write one prompt a line.")
+    return prompts
 
 
 def parse_loras(texts: list[str] | None) -> tuple[tuple[Path, float], ...]:
@@ -158,7 +164,7 @@ def parse_loras(texts: list[str] | None) -> tuple[tuple[Path, float], ...]:
 
 def _parse_lora(text: str) -> tuple[Path, float]:
     path, colon, typed = text.rpartition(":")
-    if not colon or Path(text).exists() or "/" in typed or "\\" in typed:  # a colon of the path, C:\style
+    if not colon or os.path.exists(text) or "/" in typed or "\\" in typed:  # a colon of the path, C:\style
         return Path(text), 1.0
     try:
         scale = float(typed)
@@ -170,8 +176,16 @@ def _parse_lora(text: str) -> tuple[Path, float]:
 
 
 def number_paths(output: Path, count: int) -> list[Path]:
-    """``out.mp4``, or ``out-1.mp4 ... out-n.mp4`` for several clips."""
+    """A path for each of several clips.
+
+    Args:
+        output: ``out.mp4`` becomes ``out-1.mp4 ... out-n.mp4`` if there are several; the number takes the place of
+            ``{index}`` in the name.
+        count: Number of clips.
+    """
+    width = len(str(count))
+    if "{index}" in output.name:
+        return [output.with_name(output.name.replace("{index}", f"{number:0{width}d}")) for number in range(1, count + 1)]
     if count == 1:
         return [output]
-    width = len(str(count))
-    return [output.with_name(f"{output.stem}-{i:0{width}d}{output.suffix}") for i in range(1, count + 1)]
+    return [output.with_name(f"{output.stem}-{number:0{width}d}{output.suffix}") for number in range(1, count + 1)]

@@ -207,8 +207,8 @@ def _windows(plan: Plan, capabilities: Capabilities, num_video: int, num_audio: 
 def _show(cost: CostEstimate, plan: Plan, capabilities: Capabilities, device: Device) -> None:
     fps = float(plan.timeline.fps)
     console.fact(
-        f"{capabilities.name}: {plan.width}x{plan.height}, {plan.num_frames} frames ({plan.num_frames / fps:.3f} s) "
-        f"at {fps:g} fps, {plan.num_inference_steps} steps ({plan.solver}), "
+        f"{capabilities.name}: {plan.width}x{plan.height}, {console.count(plan.num_frames, 'frame')} "
+        f"({plan.num_frames / fps:.3f} s) at {fps:g} fps, {console.count(plan.num_inference_steps, 'step')} ({plan.solver}), "
         f"guidance {plan.guidance_scale:g}, cross guidance {plan.cross_guidance_scale:g}"
         + (f", self-guidance {plan.request.self_guidance_scale:g}" if plan.request.self_guidance_scale else "")
     )
@@ -235,7 +235,7 @@ def _show_operations(cost: CostEstimate, plan: Plan, device: Device) -> None:
     rows = [
         ("text encoder", cost.stage_flops["text"]),
         (f"guided velocity, {evaluations}", cost.velocity_flops),
-        (f"{plan.num_inference_steps} steps, {len(cost.velocities)} velocities", cost.stage_flops["denoise"]),
+        (f"{console.count(plan.num_inference_steps, 'step')}, {len(cost.velocities)} velocities", cost.stage_flops["denoise"]),
         ("decoding", cost.stage_flops["decode"]),
         ("run", run_flops),
     ]

@@ -143,7 +143,10 @@ def _parameter(form: Form | str) -> inspect.Parameter:
     facts: Any = field.json_schema_extra
     if form == "prompt":
         hint: Any = Annotated[
-            str | None, typer.Argument(help="What to see and hear. '-' reads standard input, '@file' a file.", metavar="PROMPT")
+            str | None,
+            typer.Argument(
+                help="What to see and hear. '-' reads standard input, '@file' a file with one prompt a line.", metavar="PROMPT"
+            ),
         ]
         default: Any = None
     elif isinstance(form, Form):

@@ -37,7 +37,9 @@ def draw_sheet(
             scene_sheet(clips).save(beside, format="PNG")
     except OSError as problem:
         raise MediaError(f"cannot write {output}: {problem}", "Choose another folder.") from problem
-    console.fact(f"{output}  {len(clips)} clips of {len(wanted)} kinds, {width}x{height}, {fps} fps")
+    console.fact(
+        f"{output}  {console.count(len(clips), 'clip')} of {console.count(len(wanted), 'kind')}, {width}x{height}, {fps} fps"
+    )
 
 
 def show_examples() -> None:

@@ -52,7 +52,7 @@ def _details(sync: VideoSync) -> list[str]:
         low, high = sync.offset_interval_ms
         offset += f"95 % {low:+.1f} to {high:+.1f}, spread {sync.mad_ms:.1f} ms; + is late"
     doubt = "" if sync.is_sure or sync.verdict == "cannot tell" else "; the verdict is not sure"
-    pairs = f"{sync.num_events} pair{'' if sync.num_events == 1 else 's'}"
+    pairs = console.count(sync.num_events, "pair")
     lines = [offset + doubt, f"{pairs} from {counts}, {read_as}"]
     if sync.drift_ms_per_s is not None and sync.drift_interval_ms_per_s is not None:
         low, high = sync.drift_interval_ms_per_s

@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mova.checkpoints.header import read_header
+from mova.checkpoints.layout import read_json
+from mova.checkpoints.meta import check_part
 from mova.data.shards import World, describe, make_missing_shards, render_arrays, scripts_in
 from mova.errors import CheckpointError
-from mova.files import atomic_write
+from mova.files import atomic_write, read_text
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
+from mova.parsing import parse_json
 from mova.timeline import Timeline
 
 CLOCK = ("sample_rate", "video_stride", "audio_hop")
@@ -74,14 +79,21 @@ def encode_shards(
 
 
 def open_latents(folder: Path) -> LatentSet:
-    """Every shard of a folder, concatenated in order."""
+    """Every shard of a folder, concatenated in order.
+
+    Raises:
+        CheckpointError: If a shard is broken.
+    """
     videos, audios, scripts = [], [], []
     for path in sorted(folder.glob("[0-9]*.safetensors")):
-        tensors = load_file(path)
-        videos.append(tensors["video"])
-        audios.append(tensors["audio"])
-        lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-        scripts += [json.loads(line) for line in lines]
+        try:
+            read_header(path)  # of a regular file, as the library would wait for a pipe
+            tensors = load_file(path)
+            videos.append(tensors["video"])
+            audios.append(tensors["audio"])
+            scripts += [parse_json(line) for line in read_text(path.with_suffix(".jsonl"), max_bytes=2**30).splitlines()]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is broken: {error}.", "Remove the folder, and run its stage again.") from error
     return LatentSet(torch.cat(videos), torch.cat(audios), scripts)
 
 
@@ -98,13 +110,22 @@ def read_timeline(folder: Path) -> Timeline:
     Raises:
         CheckpointError: If the stage that makes them has not ended.
     """
+    path = folder / "clock.json"
+    values = read_json(path, otherwise=f"there is no {path}: run the latents stage first.")
     try:
-        values = json.loads((folder / "clock.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {folder / 'clock.json'}: {error.strerror}.", "Run the latents stage first."
-        ) from error
-    return Timeline(Fraction(values["fps"]), **{name: values[name] for name in CLOCK})
+        return Timeline(Fraction(values["fps"]), **{name: values[name] for name in CLOCK})
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{path} is broken: {error}.", "Run the latents stage again.") from error
+
+
+def read_codec(cls: Any, folder: Path) -> Any:
+    """A codec that a stage has trained, of a class of diffusers' kind.
+
+    Raises:
+        CheckpointError: If it is missing, broken, or stored as a pickle.
+    """
+    check_part(folder)
+    return cls.from_pretrained(folder, use_safetensors=True, local_files_only=True)
 
 
 def channel_statistics(latents: Tensor) -> tuple[list[float], list[float]]:
@@ -115,8 +136,8 @@ def channel_statistics(latents: Tensor) -> tuple[list[float], list[float]]:
 
 def _encode_shard(path: Path, first: int, count: int, *, video_codec: Path, audio_codec: Path, seed: int, world: World) -> int:
     torch.set_num_threads(1)
-    video_model = VideoCodec.from_pretrained(video_codec).eval()
-    audio_model = AudioCodec.from_pretrained(audio_codec).eval()
+    video_model = read_codec(VideoCodec, video_codec).eval()
+    audio_model = read_codec(AudioCodec, audio_codec).eval()
     videos, audios = [], []
     scripts = list(scripts_in(seed, first, count, world))
     for start in range(0, count, 16):

@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from mova.files import atomic_write, remove_leftovers
+from mova.errors import CheckpointError
+from mova.files import atomic_write, is_regular, read_text, remove_leftovers
+from mova.parsing import parse_json
 from mova.scenes.kinds import load_kinds
 from mova.scenes.script import Script
 from mova.scenes.world import draw, sample_scripts, synthesise
@@ -231,9 +233,13 @@ def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World
 
 
 def _open_shard(path: Path) -> Shard:
-    lines = (path / "scripts.jsonl").read_text(encoding="utf-8").splitlines()
-    return Shard(
-        frames=np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False),
-        waveforms=np.load(path / "waveforms.npy", mmap_mode="r", allow_pickle=False),
-        scripts=[json.loads(line) for line in lines],
-    )
+    try:
+        if not all(is_regular(path / name) for name in ("frames.npy", "waveforms.npy")):
+            raise OSError("it lacks its arrays")
+        return Shard(
+            frames=np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False),
+            waveforms=np.load(path / "waveforms.npy", mmap_mode="r", allow_pickle=False),
+            scripts=[parse_json(line) for line in read_text(path / "scripts.jsonl", max_bytes=2**30).splitlines()],
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path} is broken: {error}.", "Remove the folder, and run its stage again.") from error

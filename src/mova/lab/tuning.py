@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
+from mova.files import read_text
 from mova.generation.model import MOVAModel
 from mova.lab.adherence.judge import Verdict, constraints_of, judge_clip
 from mova.lab.documents import plain, put, write_json
@@ -182,7 +183,7 @@ def read_rows(path: Path, trial: Mapping[str, Any]) -> list[Row]:
         MediaError: If the file cannot be read.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path, max_bytes=2**30))
         other = [name for name, value in trial.items() if document["trial"].get(name) != value]
         if other:
             raise RequestError(

@@ -64,6 +64,14 @@ FILE_KINDS: dict[str, FileKind] = {
 }
 
 
+# what is not written, and what is in its place
+_NEAREST = {
+    **dict.fromkeys((".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".ogv", ".3gp"), ".mp4"),
+    **dict.fromkeys((".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma"), ".wav"),
+    **dict.fromkeys((".apng", ".webp"), ".gif"),
+}
+
+
 def file_kind(path: Path) -> FileKind:
     """Return the file type of the suffix of ``path``.
 
@@ -72,7 +80,9 @@ def file_kind(path: Path) -> FileKind:
     """
     suffix = path.suffix.lower()
     if suffix not in FILE_KINDS:
-        near = get_close_matches(suffix, FILE_KINDS, n=1, cutoff=0.5)
+        near = [_NEAREST[suffix]] if suffix in _NEAREST else get_close_matches(suffix, FILE_KINDS, n=1, cutoff=0.5)
+        if path.is_dir():
+            raise MediaError(f"cannot write {path}: it is a folder.", f"Give a file in it, such as {path / 'mova.mp4'}.")
         raise MediaError(
             f"cannot write {path}: "
             + (f"unknown suffix {path.suffix!r}" if suffix else "the name has no suffix")

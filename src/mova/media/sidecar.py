@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mova.errors import MediaError
-from mova.files import atomic_write
+from mova.files import atomic_write, read_text
 from mova.media.clip import Clip
+from mova.parsing import parse_json
 
 
 def sidecar_path(path: str | Path) -> Path:
@@ -61,7 +62,7 @@ def write_sidecar(clip: Clip, path: str | Path, *, facts: Mapping[str, Any]) -> 
 def _file_of(target: Path) -> Any:
     """Return the file name that a document states; None if it states none."""
     try:
-        document = json.loads(target.read_text(encoding="utf-8"))
+        document = parse_json(read_text(target))
     except (OSError, ValueError):
         return None
     return document.get("file") if isinstance(document, dict) and "made_by" in document else None

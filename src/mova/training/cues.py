@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mova.checkpoints.layout import read_index, resolve_model
 from mova.errors import CheckpointError, RequestError
-from mova.files import atomic_write
+from mova.files import atomic_write, read_text
+from mova.parsing import parse_json
 from mova.models.joint import JointModel
 from mova.models.text import Instant, cue_condition
 from mova.scenes.kind import Kind
@@ -80,7 +81,7 @@ def read_labels(run: Path) -> tuple[str, ...]:
         CheckpointError: If it has none.
     """
     try:
-        return tuple(json.loads(_file(run).read_text(encoding="utf-8")))
+        return tuple(parse_json(read_text(_file(run))))
     except FileNotFoundError as missing:
         raise CheckpointError(f"{_file(run)} is missing.", "Run the stage joint first.") from missing
 

@@ -12,9 +12,11 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, resolve_model
+from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, read_json, resolve_model
 from mova.checkpoints.load import Components
+from mova.checkpoints.meta import check_part
 from mova.checkpoints.save import save_checkpoint
+from mova.checkpoints.tokenizer import check_tokenizer
 from mova.data.latents import read_timeline
 from mova.errors import CheckpointError
 from mova.models.codecs.audio import AudioCodec
@@ -228,7 +230,8 @@ def _with_statistics(codec: Any, statistics: dict[str, list[float]], modality: s
 def _part(cls: Any, folder: Path) -> Any:
     if not folder.is_dir():
         raise CheckpointError(f"there is no {folder}.", "Run the stage that makes it first.")
-    return cls.from_pretrained(folder).eval()
+    check_part(folder)
+    return cls.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
 
 
 def _text_encoder(folder: Path) -> Any:
@@ -249,12 +252,10 @@ def _tokenizer(folder: Path) -> Any:
 
     if not folder.is_dir():
         raise CheckpointError(f"there is no {folder}.", "Run the joint stage first.")
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    check_tokenizer(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def _read_json(path: Path) -> dict[str, list[float]]:
-    try:
-        values: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}.", "Run the latents stage first.") from error
+    values: dict[str, list[float]] = read_json(path, otherwise=f"there is no {path}: run the latents stage first.")
     return values

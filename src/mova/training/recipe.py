@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mova.data.shards import World
 from mova.errors import RequestError
-from mova.files import read_text
+from mova.files import is_regular, read_text
 from mova.parsing import parse_yaml
 from mova.scenes.kinds import load_kinds
 from mova.training.objective import Objective
@@ -253,7 +253,7 @@ def run_recipe(recipe: Recipe, name: str = "", *, on_progress: OnProgress | None
         MovaError: If the stage fails.
     """
     mark = recipe.folder / f"{recipe.key}.done"
-    if mark.exists() and mark.read_text(encoding="utf-8") == recipe.model_dump_json():
+    if is_regular(mark) and read_text(mark) == recipe.model_dump_json():
         return
     recipe.folder.mkdir(parents=True, exist_ok=True)
 

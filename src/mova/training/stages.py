@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mova.checkpoints.layout import resolve_model
+from mova.checkpoints.layout import read_json, resolve_model
 from mova.data.latents import channel_statistics, encode_shards, open_latents, write_timeline
 from mova.data.shards import render_shards
 from mova.files import atomic_write
@@ -102,5 +102,4 @@ def _statistics(folder: Path, video_codec: Path, audio_codec: Path) -> dict[str,
 
 
 def _config(codec: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((codec / "config.json").read_text(encoding="utf-8"))
-    return config
+    return read_json(codec / "config.json")

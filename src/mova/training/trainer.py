@@ -20,13 +20,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mova.errors import CheckpointError, MovaError
-from mova.files import atomic_write, remove_leftovers
+from mova.files import atomic_write, is_regular, remove_leftovers
 from mova.training.objective import Objective, is_matrix
 from mova.training.optimizer import MuonAdamW
 from mova.training.parallel import process_rank
@@ -196,7 +197,15 @@ def _save_state(path: Path, step: int, modules: nn.Module, averaged: nn.Module, 
 
 
 def _load_state(path: Path, modules: nn.Module, averaged: nn.Module, optimizer: MuonAdamW) -> int:
-    tensors = load_file(path)
+    if not is_regular(path):
+        raise CheckpointError(f"the training state {path} is not a file.", "Remove it to start the stage again.")
+    try:
+        tensors = load_file(path)
+        step = int(tensors["step"])
+    except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"the training state {path} is broken: {error}.", "Remove it to start the stage again, or put a copy back."
+        ) from error
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -210,7 +219,7 @@ def _load_state(path: Path, modules: nn.Module, averaged: nn.Module, optimizer: 
             f"the training state {path} belongs to another model: {error}",
             "Choose another folder, or remove it to start again.",
         ) from error
-    return int(tensors["step"])
+    return step
 
 
 def _append(path: Path, values: dict[str, float | int]) -> None:

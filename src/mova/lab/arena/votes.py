@@ -17,6 +17,7 @@ from unicodedata import category
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mova.errors import MediaError
+from mova.files import open_regular, read_regular
 
 Mode = Literal["both", "sound", "picture"]
 Choice = Literal["left", "right", "tie"]
@@ -214,9 +215,7 @@ def read_key(path: Path) -> Key:
         MediaError: If it is missing or is no key.
     """
     try:
-        if path.stat().st_size > MAX_KEY_BYTES:
-            raise MediaError(f"{path} is too large for a key.")
-        return Key.model_validate_json(path.read_bytes())
+        return Key.model_validate_json(read_regular(path, max_bytes=MAX_KEY_BYTES))
     except OSError as error:
         raise MediaError(f"cannot read the key {path}: {error.strerror or error}.", "Give it with --key.") from None
     except ValidationError as error:
@@ -247,7 +246,7 @@ def find_key(votes: Sequence[Path], folders: Sequence[Path]) -> Path:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, with their numbers; a line that is too long comes as its beginning."""
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path) as handle:
             number = 0
             while line := handle.readline(MAX_LINE_BYTES + 1):
                 number += 1

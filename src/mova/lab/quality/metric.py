@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mova.errors import CheckpointError, MediaError, MovaError
+from mova.files import open_regular
 from mova.lab.quality.audio import mono
 from mova.media.clip import Clip
 from mova.media.resample import resample
@@ -221,7 +222,7 @@ def read_faces(video: Path, *, num_frames: int, width: int, height: int) -> npt.
 
 def _numbers_in(path: Path) -> npt.NDArray[np.float64] | None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_FACES_BYTES + 1)
     except FileNotFoundError:
         return None

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mova.errors import CheckpointError, MovaError
+from mova.files import open_regular
 from mova.lab.numbers import mean_interval
 from mova.lab.quality.learned.clap import ClapScore
 from mova.lab.quality.learned.desync import DeSync
@@ -206,5 +207,5 @@ def _summarise(metric: Metric, scores: Scores, num_samples: int, failed: MetricR
 
 
 def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mova.errors import MediaError, RequestError
+from mova.files import read_text
 from mova.lab.numbers import columns_of, directional_accuracy, mean_interval
 from mova.lab.sync.pairing import WINDOWS_MS, match, match_aligned
 from mova.lab.sync.scores import HEADLINE, HEADLINE_WINDOW, ClipTimes, score
@@ -166,7 +167,7 @@ def read_results(path: Path) -> dict[str, Any]:
         RequestError: If it was measured with another version of the metrics.
     """
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(read_text(path, max_bytes=2**30))
         if not isinstance(document["metrics_version"], int | str) or not isinstance(document["suite"], str):
             raise ValueError("no version")
         for row in document["clips"]:

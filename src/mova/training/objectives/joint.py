@@ -7,7 +7,6 @@ Captions, cues and the bridge are dropped for some samples: a network that can d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from mova.checkpoints.layout import read_json
 from mova.checkpoints.load import load_checkpoint
 from mova.data.latents import LatentSet, open_latents, read_timeline
 from mova.errors import RequestError
@@ -162,7 +162,7 @@ def clip_shape(joint: JointModel, latents: LatentSet, timeline: Timeline) -> Cli
 
 def read_normaliser(path: Path) -> Normaliser:
     """Latent statistics as tensors."""
-    statistics = json.loads(path.read_text(encoding="utf-8"))
+    statistics = read_json(path)
     tensors: dict[str, Tensor] = {name: torch.tensor(values) for name, values in statistics.items()}
     return Normaliser(**tensors)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mova.checkpoints.layout import resolve_model
+from mova.checkpoints.tokenizer import check_tokenizer
 from mova.data.shards import World
 from mova.models.text import START, build_cue_planner, plan_cues, sheet_tokens, tokenise
 from mova.scenes.kinds import load_kinds
@@ -42,7 +43,8 @@ class PlannerRecipe(TrainRecipe):
         from transformers import PreTrainedTokenizerFast
 
         folder = self.folder / "joint" if self.tokenizer_from is None else resolve_model(self.tokenizer_from)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+        check_tokenizer(folder / "tokenizer")
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
         world = self.world.world()
         planner = build_cue_planner(
             text_vocab=len(tokenizer),

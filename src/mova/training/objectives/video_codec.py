@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mova.checkpoints.layout import resolve_model
+from mova.data.latents import read_codec
 from mova.data.shards import Shard, open_shards
 from mova.models.codecs.video import VideoCodec
 from mova.training.objective import Objective, draw_below
@@ -45,7 +46,7 @@ class VideoCodecRecipe(TrainRecipe):
     def build(self, device: str) -> VideoCodecObjective:
         """The codec, fresh or that of another stage or checkpoint, on the rendered clips of the run."""
         return VideoCodecObjective(
-            VideoCodec(**self.codec) if self.start_from is None else VideoCodec.from_pretrained(self._start_folder()),
+            VideoCodec(**self.codec) if self.start_from is None else read_codec(VideoCodec, self._start_folder()),
             open_shards(self.folder / "scenes" / "train"),
             open_shards(self.folder / "scenes" / "held_out"),
             batch_size=self.batch_size,
