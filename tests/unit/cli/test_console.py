@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,9 @@ def test_what_is_no_visible_character_is_shown_as_an_escape(text: str, shown: st
 def run(code: str, *, encoding: str = "utf-8", stdout: str | None = None) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-c", f"from mova.cli import console\nfrom mova.cli.ending import exit_with\n{code}"]
     target = subprocess.PIPE if stdout is None else open(stdout, "wb")  # noqa: SIM115
-    return subprocess.run(command, stdout=target, stderr=subprocess.PIPE, env={"PYTHONIOENCODING": encoding}, check=False)
+    return subprocess.run(
+        command, stdout=target, stderr=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": encoding}, check=False
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
