@@ -17,13 +17,15 @@ _HOMES = {
     "MOVAPipeline": "mova.pipeline",
     "MovaError": "mova.errors",
     "RuntimeOptions": "mova.runtime.options",
+    "read_clip": "mova.media.decode",
 }
-__all__ = ["Clip", "GenerationRequest", "MOVAModel", "MOVAPipeline", "MovaError", "RuntimeOptions", "__version__"]
+__all__ = ["Clip", "GenerationRequest", "MOVAModel", "MOVAPipeline", "MovaError", "RuntimeOptions", "__version__", "read_clip"]
 
 if TYPE_CHECKING:
     from mova.errors import MovaError
     from mova.generation.model import MOVAModel
     from mova.media.clip import Clip
+    from mova.media.decode import read_clip
     from mova.pipeline import MOVAPipeline
     from mova.request.schema import GenerationRequest
     from mova.runtime.options import RuntimeOptions

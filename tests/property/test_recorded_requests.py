@@ -116,8 +116,10 @@ def test_what_mova_writes_passes(info: MediaInfo, record: dict[str, Any]) -> Non
 
 
 BROKEN = [
-    {"image": ["a"]}, {"image": 3}, {"keyframes": "abc"}, {"keyframes": [{"time_s": 1.0}]}, {"references": 5},
-    {"references": [1]},
+    {"image": ["a"]},
+    {"image": None},
+    {"made_by": {"loras": [{"file": "a"}]}}, {"image": 3}, {"keyframes": "abc"}, {"keyframes": [{"time_s": 1.0}]}, 
+    {"references": 5}, {"references": [1]},
     {"prompt": 5}, {"prompt": "\ud800"}, {"made_by": {"loras": 3}}, {"made_by": {"loras": [{"file": 3}]}}, {"made_by": "x"},
     {"made_by": {"model": {"a": 1}}}, {"made_by": {"model": []}}, {"made_by": {"model": "x" * 10000}}, 
     {"made_by": {"inputs": "x"}},

@@ -218,6 +218,25 @@ def sync(
 
 
 @app.command()
+def sheet(
+    file: Annotated[Path, typer.Argument(help="A video with its audio.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture to write; FILE.png if not given.")] = None,
+) -> None:
+    """Draw a clip as one picture: frames at its events, waveform and spectrogram."""
+    from mova.cli.sheet import run
+
+    run(file, output)
+
+
+@app.command()
+def models(json: AsJson = False) -> None:
+    """List the models on this machine, and where downloads are kept."""
+    from mova.cli.models import run
+
+    run(is_json=json)
+
+
+@app.command()
 def inspect(
     target: Annotated[str, typer.Argument(help="mova-base, a folder that holds a model, or a video or audio.")],
     json: AsJson = False,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
+from mova.cli.notes import notes_after, notes_before
 from mova.cli.options import number_paths, read_prompts, with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
 from mova.files import atomic_write
@@ -198,6 +199,8 @@ def _make_one(model: MOVAModel, job: Job, output: Output) -> tuple[dict[str, Any
     if clip.made_by and clip.made_by.get("cues"):
         source = "as given" if request.cues else "planned"
         console.say(f"{job.label}cues, {source}: {cue_words(clip.made_by['cues'])}")
+        for note in [] if request.cues else notes_after(request.prompt, clip.made_by["cues"], model.capabilities):
+            console.say(f"note: {job.label}{note}")
     if health.faults:
         console.say(f"warning: {job.label}{fault_words(health)}; see --on-fault")
     if job.sheet is not None:
@@ -313,20 +316,9 @@ def _say_plan(plans: list[Plan], capabilities: Capabilities, output: Output) -> 
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
     for one in plans:
-        for note in prompt_notes(one.request.prompt, capabilities):
+        given = [(cue.time_s, cue.label) for cue in one.request.cues or ()]
+        for note in notes_before(one.request.prompt, given, capabilities):
             console.say(f"note: {note}" if len(plans) == 1 else f"note: {one.request.prompt[:40]!r}: {note}")
-
-
-def prompt_notes(prompt: str, capabilities: Capabilities) -> list[str]:
-    """What is worth knowing of a prompt before a clip is made of it."""
-    from mova.scenes.kinds import kind_of, known_kinds
-
-    kinds = [known_kinds()[name] for name in capabilities.kinds if name in known_kinds()]
-    # what a model learnt of kinds that are not installed here cannot be known from the words
-    if kinds and len(kinds) == len(capabilities.kinds) and kind_of(prompt, kinds) is None:
-        names = ", ".join(capabilities.kinds)
-        return [f"this prompt is outside what {capabilities.name} knows ({names}); see `mova examples`"]
-    return []
 
 
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:

@@ -183,7 +183,7 @@ def check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None
     from mova.conditioning.sources import PREFIX, content_hash
     from mova.film.plan import FILES
 
-    fields = {name: [request[name]] for name in FILES if name in request}
+    fields = {name: [request[name]] for name in FILES if request.get(name) is not None}
     fields["keyframes"] = [key["image"] for key in request.get("keyframes") or ()]
     fields["references"] = list(request.get("references") or ())
     hashes = made_by.get("inputs") or {}

@@ -88,12 +88,17 @@ def check_record(request: Mapping[str, Any], made_by: object) -> None:
         if "shots" in request:
             _Film.model_validate(dict(request))
         else:
+            if empty := [name for name, value in request.items() if value is None]:
+                raise ValueError(f"{empty[0]} is null, which is never written")
             GenerationRequest.model_validate(request)
         if made_by is not None:
-            _MadeBy.model_validate(made_by)
+            loras = _MadeBy.model_validate(made_by).loras
+            if isinstance(loras, list) and any(lora.file is not None and not lora.hash for lora in loras):
+                raise ValueError("loras: one has a file and no hash of it")
     except RequestError as error:
         raise ValueError(error.message.rstrip(".")) from None
-    except ValidationError as error:
+    except ValidationError as error:  # which is a ValueError of more lines
         problem = error.errors()[0]
-        where = ".".join(str(part)[:80] for part in problem["loc"]) or "made_by"
+        # a part with a bracket names one of several types that a field may have
+        where = ".".join(str(part)[:80] for part in problem["loc"] if "[" not in str(part)) or "made_by"
         raise ValueError(f"{where}: {problem['msg']}") from None

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+import numpy as np
+
 from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.reroll import reroll_request
 from mova.conditioning.sources import MemoryInputs, name_of, name_of_audio
@@ -16,7 +18,7 @@ from mova.media.clip import Clip
 from mova.progress import CancelToken, OnProgress
 from mova.request.arguments import RequestArguments, check_names, show_arguments
 from mova.request.plan import Capabilities
-from mova.request.schema import GenerationRequest, Modality
+from mova.request.schema import Cue, GenerationRequest, Modality
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +65,42 @@ def request_of(prompt: str, arguments: RequestArguments) -> tuple[GenerationRequ
             {"time_s": time_s, "image": name_of(image, "keyframes", memory) or ""} for time_s, image in shown
         )
     if values.get("cues") is not None:
-        values["cues"] = tuple(_named(("time_s", "label"), cue, "cues", '(0.5, "red")') for cue in values["cues"])
+        values["cues"] = _cues(values["cues"])
     if values.get("retake") is not None:
         values["retake"] = _named(("modality", "from_s", "to_s"), values["retake"], "retake", '("audio", 0.8, 1.6)')
     return GenerationRequest.model_validate(values), memory
+
+
+def _cues(given: Any) -> tuple[dict[str, Any], ...]:
+    """Cues in every form: ``(0.5, "red")``, ``(0.5, None)``, ``0.5``, and as they are typed, ``"0.5=red"`` or ``"none"``.
+
+    Raises:
+        RequestError: If one has another form.
+    """
+    given = given if isinstance(given, list | tuple) else [given]
+    if list(given) == ["none"]:
+        return ()
+    return tuple(_cue(one) for one in given)
+
+
+def _cue(given: Any) -> dict[str, Any]:
+    if isinstance(given, Cue):
+        return given.model_dump()
+    if isinstance(given, str):
+        time_text, _, label = given.partition("=")
+        try:
+            return {"time_s": float(time_text), "label": label}
+        except ValueError:
+            given = (given,)  # refused below, in the same words
+    one = given if isinstance(given, list | tuple) else (given,)
+    is_time = len(one) in (1, 2) and isinstance(one[0], int | float | np.number) and not isinstance(one[0], bool)
+    if not is_time or not (len(one) == 1 or one[1] is None or isinstance(one[1], str)):
+        raise RequestError(
+            f'cues must be given as [(0.5, "red"), ...]; got {str(given)[:40]!r}.',
+            'Give seconds, with a label or without: (0.5, "red"), 0.5, or "0.5=red".',
+            field="cues",
+        )
+    return {"time_s": float(one[0]), "label": (one[1] if len(one) == 2 else None) or ""}
 
 
 def _named(names: tuple[str, ...], value: Any, field: str, example: str) -> dict[str, Any]:
@@ -94,6 +128,17 @@ class MOVAModel:
 
     def __init__(self, pipeline: MOVAPipeline) -> None:
         self.pipeline = pipeline
+
+    def __repr__(self) -> str:
+        """Name, what it makes, and how it runs."""
+        able, transformer = self.capabilities, self.pipeline.transformer
+        width, height = able.default_size
+        seconds = able.default_frames / able.default_fps
+        loras = "".join(f", LoRA {lora['name']} at {lora['scale']:g}" for lora in self.pipeline.loras.record())
+        return (
+            f"MOVAModel({able.name!r}: {width}x{height}, {able.default_fps:g} fps, {seconds:.4g} s, {able.sample_rate} Hz; "
+            f"{transformer.device}, {str(transformer.dtype).removeprefix('torch.')}{loras})"
+        )
 
     @classmethod
     def from_pretrained(

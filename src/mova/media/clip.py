@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.errors import MediaError, RequestError
+from mova.errors import MediaError, MovaError, RequestError
 from mova.timeline import exact_fps, samples_in_frames
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from mova.media.health.gate import Health
 
 MAX_CHANNELS = 8
+MAX_PLAYER_BYTES = 20_000_000
+"""Largest file that is put into a notebook."""
 SINGLE_KINDS = (".wav", ".gif")
 """Suffixes of files that hold audio only, or video only."""
 
@@ -237,6 +241,25 @@ class Clip:
         from mova.media.sheet import clip_sheet
 
         return clip_sheet(self, num_frames=num_frames, events=events, title=title)
+
+    def _repr_html_(self) -> str:
+        """Return a player for a notebook, with the clip as a small file in it; of a large clip its facts."""
+        from html import escape
+
+        facts = escape(repr(self))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "clip.wav" if self.only == "audio" else "clip.mp4")
+            try:
+                self.save(path)
+            except MovaError as problem:  # such as a frame with an odd size
+                return f"<p>{facts}<br>{escape(str(problem))}</p>"
+            data = path.read_bytes()
+        if len(data) > MAX_PLAYER_BYTES:
+            return f"<p>{facts}</p>"
+        kind = "audio" if self.only == "audio" else "video"
+        mime = "audio/wav" if self.only == "audio" else "video/mp4"
+        source = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+        return f'<{kind} controls title="{facts}" src="{source}"></{kind}>'
 
     def show_sheet(self) -> None:
         """Show :meth:`sheet` below the cell in a notebook, and in the system's image viewer elsewhere."""

@@ -36,12 +36,12 @@ def clip_sheet(
 ) -> Image.Image:
     """Draw ``num_frames`` frames over the waveform and the spectrogram, each at its own time.
 
-    Each frame is drawn above the time at which it is shown: the middle of its part of the axis.
+    Each frame is drawn above its part of the axis: the frame at the first event there, or in the middle if there is none.
 
     Args:
         clip: Clip to draw.
         num_frames: Number of frames in the strip; at most as many as the clip has.
-        events: Times to mark in seconds, such as the true times of impacts.
+        events: Times to mark in seconds, such as the true times of impacts; those of the clip's cues if not given.
         title: Title line; default: size, rates and length.
 
     Returns:
@@ -51,6 +51,7 @@ def clip_sheet(
         MediaError: If ``num_frames`` is not positive, or an event lies outside the clip.
     """
     count = _check_count(num_frames, clip)
+    events = _cue_times(clip) if events is None else events
     strip_height = _strip_height(clip, count, _STRIP_HEIGHTS[1])
     tops = np.cumsum(
         [
@@ -65,7 +66,7 @@ def clip_sheet(
     draw = ImageDraw.Draw(image)
     draw.text((MARGIN + GUTTER, MARGIN + 2), _shorten(title or _facts(clip), 17), _INK, _font(17))
     strip, wave, spectrum, axis = tops[:4]
-    _draw_strip(image, clip, count, top=strip, height=strip_height)
+    _draw_strip(image, clip, count, top=strip, height=strip_height, events=events)
     image.paste(_wave_image(clip, _WAVE_HEIGHT), (_axis_left(), wave))
     image.paste(_spectrum_image(clip, _SPECTRUM_HEIGHT), (_axis_left(), spectrum))
     _draw_levels(draw, wave)
@@ -107,7 +108,7 @@ def _gallery_row(caption: str, clip: Clip, num_frames: int) -> Image.Image:
     draw = ImageDraw.Draw(row)
     draw.text((_axis_left(), 2), _shorten(caption, 16, room=90), _INK, _font(16))
     draw.text((WIDTH - MARGIN, 4), f"{float(clip.seconds):.1f} s", _FAINT, _font(13), anchor="ra")
-    _draw_strip(row, clip, count, top=caption_height, height=strip_height)
+    _draw_strip(row, clip, count, top=caption_height, height=strip_height, events=_cue_times(clip))
     row.paste(_wave_image(clip, _GALLERY_WAVE_HEIGHT), (_axis_left(), caption_height + strip_height + 4))
     return row
 
@@ -131,12 +132,24 @@ def _strip_height(clip: Clip, count: int, most: int) -> int:
     return int(min(most, max(_STRIP_HEIGHTS[0], natural)))
 
 
-def _draw_strip(image: Image.Image, clip: Clip, count: int, *, top: int, height: int) -> None:
-    """Paste ``count`` frames, each centred over its time and never stretched."""
+def _cue_times(clip: Clip) -> list[float]:
+    """Times of the clip's cues that lie within it."""
+    cues = (clip.made_by or {}).get("cues")
+    pairs = cues if isinstance(cues, list | tuple) else ()
+    times = [pair[0] for pair in pairs if isinstance(pair, list | tuple) and pair and isinstance(pair[0], int | float)]
+    return [float(time_s) for time_s in times if 0 <= time_s <= float(clip.seconds)]
+
+
+def _draw_strip(image: Image.Image, clip: Clip, count: int, *, top: int, height: int, events: Sequence[float]) -> None:
+    """Paste ``count`` frames, each centred over its part of the axis and never stretched."""
     edges = np.linspace(0, _axis_width(), count + 1)
     for left, right in pairwise(edges.tolist()):
         room = int(right - left) - (2 if count > 1 else 0)
-        index = min(clip.num_frames - 1, int((left + right) / 2 / _axis_width() * clip.num_frames))
+        begin_s, end_s = (edge / _axis_width() * float(clip.seconds) for edge in (left, right))
+        here = next((time_s for time_s in sorted(events) if begin_s <= time_s < end_s), None)
+        # the first frame that begins after the event shows what it does
+        place = (begin_s + end_s) / 2 * float(clip.fps) if here is None else math.ceil(here * float(clip.fps))
+        index = min(clip.num_frames - 1, int(place))
         scale = min(room / clip.width, height / clip.height)
         size = max(1, int(clip.width * scale)), max(1, int(clip.height * scale))
         thumb = Image.fromarray(clip.frames[index]).resize(size, Image.Resampling.LANCZOS)

@@ -20,6 +20,8 @@ ImageLike = Any
 """A path, a PIL image, or an array ``[H, W, 3]`` uint8."""
 AudioLike = Any
 """A path, or ``(waveform [channels, samples] float32 in [-1, 1], sample_rate)``."""
+CueLike = tuple[float, str | None] | tuple[float] | float | str
+"""``(seconds, label)``, ``seconds``, or what is typed on the command line: ``"0.5=red"``."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -61,7 +63,7 @@ class RequestArguments(SamplingArguments, total=False):
     guidance_rescale: float
     solver: SolverName | str | None
     audio_sample_rate: int | None
-    cues: Sequence[tuple[float, str]] | None
+    cues: Sequence[CueLike] | CueLike | None
     image: ImageLike
     last_image: ImageLike
     keyframes: Mapping[float, ImageLike] | None
