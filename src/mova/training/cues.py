@@ -17,9 +17,9 @@ from torch import Tensor
 from mova.checkpoints.layout import read_index, resolve_model
 from mova.errors import CheckpointError, RequestError
 from mova.files import atomic_write, read_text
-from mova.parsing import parse_json
 from mova.models.joint import JointModel
 from mova.models.text import Instant, cue_condition
+from mova.parsing import parse_json
 from mova.scenes.kind import Kind
 from mova.scenes.kinds import labels_of
 from mova.timeline import Timeline
