@@ -32,10 +32,11 @@ def run(path: Path, *, kind: str | None, plot: Path | None, is_json: bool) -> No
 
         save_picture(sync_plot(sync, video, title=path.name), plot, "--plot")
     if is_json:
-        console.facts_json({"file": str(path), **sync.as_dict()})
+        repaired = {"repaired": list(video.list_repairs())} if video.list_repairs() else {}
+        console.facts_json({"file": str(path), **sync.as_dict(), **repaired})
         return
     console.fact(f"{path}  {sync.verdict}: {sync.why}")
-    for line in _details(sync):
+    for line in (*_details(sync), *(f"repaired: {repair}" for repair in video.list_repairs())):
         console.fact(f"  {line}")
 
 

@@ -11,10 +11,11 @@ is decoded. What plays everywhere is read: :mod:`mova.media.tolerances` says wha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ MAX_SECONDS = 300.0
 MAX_PIXELS = 4096 * 2304
 MAX_DECODED_BYTES = 8 * 2**30
 
+_STEREO = 2
 _UNHEARD_EDGE_S = 0.05  # a block or two of a codec: nothing to speak of
 
 
@@ -98,6 +100,10 @@ class FrameStream:
         self.fps, self.start_s, self.num_frames = cast(VideoHead, next(self._parts))
         self.repairs: tuple[str, ...] = ()
 
+    def close(self) -> None:
+        """Stop decoding."""
+        self._parts.close()
+
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield ``[H, W, 3]`` uint8; a frame shown for several ticks is the same array: do not write into it."""
         frame: NDArray[np.uint8] | None = None
@@ -148,6 +154,65 @@ class AudioStream:
     def read(self) -> NDArray[np.float32]:
         """Return all blocks as one waveform ``[channels, samples]``."""
         return np.concatenate([np.zeros((self.channels, 0), np.float32), *self], axis=1)
+
+    def read_at(self, sample_rate: int) -> NDArray[np.float32]:
+        """Return the audio at a lower rate, converted as it is read; of more than two channels, their mean.
+
+        Args:
+            sample_rate: Sample rate of the result in Hz.
+
+        Returns:
+            ``[channels, samples]`` float32, one or two channels.
+        """
+        import soxr
+
+        channels = self.channels if self.channels <= _STEREO else 1
+        converter = soxr.ResampleStream(self.sample_rate, sample_rate, channels, dtype="float32", quality="VHQ")
+        parts = [np.zeros((0, channels), np.float32)]
+        for block in self:
+            mixed = block if channels == self.channels else block.mean(axis=0, keepdims=True, dtype=np.float32)
+            parts.append(converter.resample_chunk(np.ascontiguousarray(mixed.T)).reshape(-1, channels))
+        parts.append(converter.resample_chunk(np.zeros((0, channels), np.float32), last=True).reshape(-1, channels))
+        return np.ascontiguousarray(np.concatenate(parts).T)
+
+
+class StreamedFrames:
+    """The frames of a video that is too large to hold: each iteration decodes it again, a frame at a time.
+
+    Args:
+        path: The file.
+        purpose: As in :class:`FrameStream`.
+
+    Attributes:
+        fps: Exact frames per second.
+        start_s: Time of the first frame in the file, in seconds.
+        shape: ``(T, H, W, 3)``.
+        repairs: What was repaired, one line each; complete after the first iteration.
+    """
+
+    def __init__(self, path: str | Path, *, purpose: Purpose = "use") -> None:
+        self._path, self._purpose = Path(path), purpose
+        with closing(FrameStream(path, purpose=purpose)) as video:
+            self.fps, self.start_s = video.fps, video.start_s
+            self.shape = (video.num_frames, *next(iter(video)).shape)
+        self.repairs: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield ``[H, W, 3]`` uint8."""
+        video = FrameStream(self._path, purpose=self._purpose)
+        yield from video
+        self.repairs = video.repairs
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Hold all frames after all.
+
+        Raises:
+            MediaError: If they would take more memory than :data:`MAX_DECODED_BYTES`.
+        """
+        return collect_frames(FrameStream(self._path, purpose=self._purpose), self._path).astype(dtype or np.uint8, copy=False)
 
 
 def read_clip(

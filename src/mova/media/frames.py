@@ -28,6 +28,8 @@ from mova.media.worker import isolate_parts
 _DECODER_PIXEL_SLACK = 2
 _WIDEST_ODD_PIXEL = Fraction(1, 100)
 _LONGEST_LAST_FRAME_S = 10
+# Frames with a shorter side of twice this or more are read at a half, a third, ... of their size where they are measured
+_MEASURED_SIDE = 480
 # FFmpeg's own decoders of these leave the transparency out
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -205,7 +207,9 @@ class _FrameReader:
         if first:
             late_s = float(first / self.clock.fps)
             self.repairs.note(f"the first {late_s:.2f} s of the video left out: their frames need earlier ones")
-        self.size = self.size if self.limits.purpose == "use" else (frame.width, frame.height)
+        if self.limits.purpose == "measure":
+            factor = max(1, min(frame.width, frame.height) // _MEASURED_SIDE)
+            self.size = (frame.width // factor, frame.height // factor)
         start_tick = int(self.times.ticks[int(np.searchsorted(self.clock.slots, first))])
         return VideoHead(self.clock.fps, start_tick * self.times.time_base, wanted or there)
 
@@ -254,11 +258,11 @@ class _FrameReader:
             )
 
     def _check_size(self, frame: av.VideoFrame, place: int) -> None:
-        if (frame.width, frame.height) == self.size:
+        if (frame.width, frame.height) == (self.video.width, self.video.height):
             return
         if self.limits.purpose == "use":
             raise MediaError(
-                f"{self.path} changes its size from {self.size[0]}x{self.size[1]} to "
+                f"{self.path} changes its size from {self.video.width}x{self.video.height} to "
                 f"{frame.width}x{frame.height} at frame {place}."
             )
         self.repairs.note(f"a change of size to {frame.width}x{frame.height} scaled back")

@@ -10,6 +10,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 
 _OPAQUE = 255
+_ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_SHRINK = Interpolation.AREA
 # Entries of a quarter turn are 0 or 65536; what is between these parts of the larger one is a turn by another angle
 _ZERO, _FULL = 0.01, 0.5
 
@@ -37,8 +39,9 @@ class RgbConverter:
         has_alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
         name = "rgba" if has_alpha else "rgb24"
         width, height = size or (frame.width, frame.height)
+        is_smaller = width < frame.width
         if frame.format.is_rgb or frame.format.has_palette:
-            array = frame.to_ndarray(format=name, width=width, height=height)
+            array = frame.to_ndarray(format=name, width=width, height=height, interpolation=_SHRINK if is_smaller else None)
         else:
             array = self._reformatter.reformat(
                 frame,
@@ -49,7 +52,7 @@ class RgbConverter:
                 dst_colorspace=Colorspace.ITU709,
                 src_color_range=_range(frame),
                 dst_color_range=ColorRange.JPEG,
-                interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+                interpolation=_SHRINK if is_smaller else _ACCURATE,
                 threads=1,
             ).to_ndarray()
         if has_alpha:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import count, islice
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def isolate(function: Callable[..., _Value]) -> Callable[..., _Value]:
     def run(path: Any, *args: Any, **options: Any) -> _Value:
         if _is_worker or os.name != "posix":
             return function(path, *args, **options)
-        return next(_run(function, path, args, options))
+        return cast(_Value, next(_run(function, path, args, options)))
 
     return run
 
@@ -104,7 +104,7 @@ class _Worker:
             return kind, value
         array = np.empty(*value)
         if array.nbytes:
-            self.connection.recv_bytes_into(memoryview(array).cast("B"))
+            self.connection.recv_bytes_into(memoryview(array.data).cast("B"))
         return "part", array
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ def _send(connection: Connection, part: Any) -> None:
     if isinstance(part, np.ndarray) and not part.dtype.hasobject:
         connection.send(("array", (part.shape, part.dtype)))
         if part.nbytes:
-            connection.send_bytes(memoryview(np.ascontiguousarray(part)).cast("B"))
+            connection.send_bytes(memoryview(np.ascontiguousarray(part).data).cast("B"))
     else:
         connection.send(("part", part))
 

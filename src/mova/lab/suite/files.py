@@ -268,7 +268,7 @@ def _health(video: Read, path: Path) -> dict[str, Any]:
 
 def _video(video: Read, path: Path) -> dict[str, Any]:
     _need_picture(video)
-    return {"values": video_quality(video.frames, video.fps).as_dict()}
+    return {"values": video_quality(np.asarray(video.frames), video.fps).as_dict()}
 
 
 def _audio(video: Read, path: Path) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _audio(video: Read, path: Path) -> dict[str, Any]:
 def _avalign(video: Read, path: Path) -> dict[str, Any]:
     _need_picture(video)
     _need_audio(video)
-    found = av_align(video.frames, video.waveform, fps=video.fps, sample_rate=video.sample_rate)
+    found = av_align(np.asarray(video.frames), video.waveform, fps=video.fps, sample_rate=video.sample_rate)
     return {"values": {"score": found.score, "chance": found.chance}}
 
 
@@ -299,9 +299,9 @@ def _fidelity(video: Read, path: Path, *, reference: Path | None) -> dict[str, A
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
     if video.frames.shape == truth.frames.shape and len(video.frames):
-        values["psnr_db"] = fidelity.psnr_db(video.frames, truth.frames)
+        values["psnr_db"] = fidelity.psnr_db(np.asarray(video.frames), np.asarray(truth.frames))
         if min(video.frames.shape[1:3]) >= 11:
-            values["ssim"] = fidelity.ssim(video.frames, truth.frames)
+            values["ssim"] = fidelity.ssim(np.asarray(video.frames), np.asarray(truth.frames))
     elif len(video.frames) or len(truth.frames):
         skipped["fidelity of the picture"] = f"{_size(video)}, and the reference {_size(truth)}"
     sounds = video.waveform, truth.waveform

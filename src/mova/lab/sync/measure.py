@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import MediaError
 from mova.lab.read.any_video import find_shared_corner, watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
@@ -29,11 +28,16 @@ from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, Seen, align
 from mova.lab.sync.pairing import match, match_aligned
 from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
+from mova.media.decode import AudioStream, FrameStream, StreamedFrames, collect_frames
+from mova.media.probe import probe
 from mova.media.resample import resample
+from mova.media.tolerances import limit
 from mova.scenes.kind import Kind
 from mova.scenes.kinds import find_kind, kind_of
+from mova.timeline import samples_in_frames
 
 Floats = npt.NDArray[np.float64]
+Frames = npt.NDArray[np.uint8]
 ANY_VIDEO = "any video"
 
 
@@ -41,18 +45,24 @@ class Read(NamedTuple):
     """A video as it is measured: frame 0 and sample 0 at 0 s, of whatever lengths.
 
     Args:
-        frames: ``[T, H, W, 3]`` uint8.
+        frames: ``[T, H, W, 3]`` uint8, or a stream of frames that is too large to hold.
         waveform: ``[channels, S]`` float32; S = 0 if there is no audio.
         fps: Frames per second.
         sample_rate: Samples per second.
         request: Request that made it, if it holds one.
+        repairs: What was repaired when it was read, one line each; that of streamed frames is known after they are measured.
     """
 
-    frames: npt.NDArray[np.uint8]
+    frames: Frames | StreamedFrames
     waveform: npt.NDArray[np.float32]
     fps: float
     sample_rate: int
     request: Mapping[str, Any] | None = None
+    repairs: tuple[str, ...] = ()
+
+    def list_repairs(self) -> tuple[str, ...]:
+        """Return what was repaired, of streamed frames too."""
+        return self.repairs if isinstance(self.frames, np.ndarray) else (*self.frames.repairs, *self.repairs)
 
 
 def measure_file(path: str | Path, *, kind: str | Kind | None = None) -> VideoSync:
@@ -85,35 +95,43 @@ def measure(source: Read, *, kind: str | Kind | None = None) -> VideoSync:
         return _measure_any(source)
     if kind is not None:
         return _measure_scene(source, find_kind(kind))
-    recorded = kind_of(str((source.request or {}).get("prompt", "")))
+    # a scene of a recorded kind is short enough to hold
+    recorded = kind_of(str((source.request or {}).get("prompt", ""))) if isinstance(source.frames, np.ndarray) else None
     return _measure_any(source) if recorded is None else _measure_recorded(source, find_kind(recorded))
 
 
 def read_video(path: str | Path) -> Read:
-    """Read a video whose audio may begin or end elsewhere than its picture, or be missing.
+    """Read a video whose audio may begin or end elsewhere than its picture, or be missing; a long one is streamed.
 
     Raises:
         MediaError: If the file cannot be read or has no picture.
     """
-    from mova.media.decode import read_clip, read_frames, read_waveform
-    from mova.media.probe import probe
-
     info = probe(path)
-    if info.audio is None or info.video is None:
-        source = read_frames(path)
-        return Read(source.frames, np.zeros((1, 0), np.float32), float(source.fps), _LISTEN_HZ, info.request)
-    try:
-        clip = read_clip(path)
-    except MediaError:
-        # video and audio that do not cover each other are no clip, but can be measured where both are
-        source, audio = read_frames(path), read_waveform(path)
-        lead_s = (info.audio.start_s or 0) - (info.video.start_s or 0)
-        lead = round(lead_s * audio.sample_rate)
-        waveform = np.pad(audio.waveform, ((0, 0), (max(lead, 0), 0)))[:, max(-lead, 0) :]
-        return Read(source.frames, waveform, float(source.fps), audio.sample_rate, info.request)
-    return Read(clip.frames, clip.waveform, float(clip.fps), clip.sample_rate, clip.request)
+    video = FrameStream(path, purpose="measure")
+    size = 1 if info.video is None else 3 * info.video.width * info.video.height
+    frames: Frames | StreamedFrames
+    if video.num_frames * size <= _HELD_BYTES:
+        frames = collect_frames(video, Path(path))
+    else:
+        video.close()
+        frames = StreamedFrames(path, purpose="measure")
+    fps, repairs = float(video.fps), video.repairs
+    if info.audio is None:
+        return Read(frames, np.zeros((1, 0), np.float32), fps, _LISTEN_HZ, info.request, repairs)
+    audio = AudioStream(path, purpose="measure")
+    is_long = len(frames) / fps * audio.sample_rate * audio.channels * 4 > _HELD_BYTES
+    rate = min(_LISTEN_HZ, audio.sample_rate) if is_long else audio.sample_rate
+    waveform = audio.read_at(rate) if is_long else audio.read()
+    lead = round((audio.start_s - video.start_s) * rate)
+    waveform = np.pad(waveform, ((0, 0), (lead, 0))) if lead > 0 else waveform[:, -lead:]
+    # the last block of a codec goes on for a moment after the last frame, or ends before it
+    whole = samples_in_frames(len(frames), video.fps, rate)
+    if abs(whole - waveform.shape[1]) <= limit("edge") * rate:
+        waveform = np.pad(waveform[:, :whole], ((0, 0), (0, max(0, whole - waveform.shape[1]))))
+    return Read(frames, np.clip(waveform, -1.0, 1.0), fps, rate, info.request, (*repairs, *audio.repairs))
 
 
+_HELD_BYTES = 2**28
 _LONE_PAIR_MS = 300.0
 _SAME_MS = 25.0
 _FEWEST_SHARE = 0.4  # of the modality that has fewer events
@@ -141,7 +159,7 @@ def _measure_recorded(source: Read, kind: Kind) -> VideoSync:
 
 def _measure_scene(source: Read, kind: Kind) -> VideoSync:
     """By the detectors of a kind: they see and hear nothing else, so that no test against chance is needed."""
-    seen, heard = see(source.frames, source.fps, kind=kind), []
+    seen, heard = see(np.asarray(source.frames), source.fps, kind=kind), []
     if source.waveform.size:
         heard = hear(_in_phase(source.waveform), source.sample_rate, kind=kind)
     video, audio = _times(seen), _times(heard)
