@@ -10,6 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 
 _OPAQUE = 255
+_LOOK_EVERY = 24  # frames between two looks at the display matrix
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _SHRINK = Interpolation.AREA
 # Entries of a quarter turn are 0 or 65536; what is between these parts of the larger one is a turn by another angle
@@ -28,6 +29,8 @@ class RgbConverter:
         self.has_transparency = False
         self.is_crooked = False
         self._reformatter = VideoReformatter()  # keeps its tables from frame to frame
+        self._matrix: tuple[float, float, float, float] | None = None
+        self._num_since = _LOOK_EVERY
 
     def convert(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Convert a frame.
@@ -73,10 +76,15 @@ class RgbConverter:
         The matrix maps stored to shown positions: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 8.3.2). Its signs tell
         which of the eight quarter turns and mirrors it is.
         """
-        data: Any = frame.side_data.get("DISPLAYMATRIX")
-        if data is None:
+        self._num_since += 1
+        if self._num_since > _LOOK_EVERY and (frame.key_frame or self._matrix is None):
+            # side data and its frame refer to each other, so that both wait for the garbage collector: not for every frame
+            data: Any = frame.side_data.get("DISPLAYMATRIX")
+            self._matrix = None if data is None else tuple(np.frombuffer(data, np.int32)[[0, 1, 3, 4]].astype(float))
+            self._num_since = 0
+        if self._matrix is None:
             return array
-        a, b, _, c, d = (float(value) for value in np.frombuffer(data, np.int32)[:5])
+        a, b, c, d = self._matrix
         straight, turned = (abs(a), abs(d)), (abs(b), abs(c))
         largest = max(*straight, *turned)
         if min(straight) > _FULL * largest and max(turned) < _ZERO * largest:
