@@ -15,7 +15,15 @@ INTERRUPTED = 130
 UNEXPECTED = 70
 """Exit code of a fault of this program."""
 # what libraries say where Python would raise MemoryError
-_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc", "not enough memory", "enomem")
+_NO_MEMORY = (
+    "failed to map segment",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "not enough memory",
+    "enomem",
+)
 
 
 def run_to_exit_code(command: Callable[[], Any]) -> int:
@@ -62,10 +70,13 @@ def _report(problem: Exception) -> int:
 
 def as_mova_error(problem: Exception) -> MovaError | None:
     """A shortage of memory, or of what the system has, as an error of ours; ``None`` for anything else."""
-    text = str(problem)
-    is_shortage = isinstance(problem, MemoryError) or (isinstance(problem, OSError) and problem.errno == errno.ENOMEM)
-    if is_shortage or (isinstance(problem, RuntimeError | ImportError) and any(words in text.lower() for words in _NO_MEMORY)):
-        return OutOfMemoryError(text.split("\n")[0][:120])
+    cause: BaseException | None = problem
+    while cause is not None:  # a library may wrap the shortage in an error of an import
+        text = str(cause)
+        is_shortage = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM)
+        if is_shortage or (isinstance(cause, RuntimeError | ImportError) and any(one in text.lower() for one in _NO_MEMORY)):
+            return OutOfMemoryError(text.split("\n")[0][:120])
+        cause = cause.__cause__ or cause.__context__
     if isinstance(problem, OSError):
         name = "" if problem.filename is None else f"{problem.filename}: "
         return MovaError(f"{name}{problem.strerror or problem}.", "Check the path, its permissions and the free space.")
