@@ -8,6 +8,7 @@ import shutil
 import sys
 import weakref
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -29,7 +30,7 @@ from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
 from mova.lab.suite.files import WholeVideos, check_metrics, list_jobs, video_row
 from mova.lab.suite.report import MAX_PLAYERS, render_report
-from mova.lab.suite.results import read_results
+from mova.lab.suite.results import Row, read_results
 from mova.lab.suite.tables import Plot, event_raster, offset_histogram
 from mova.media.clip import Clip
 from mova.media.remux.silent import write_silent
@@ -185,9 +186,13 @@ def test_an_output_that_is_no_folder_is_refused_before_any_work(videos: Path, tm
     assert done.exception.hint and "films" not in done.output
 
 
+def end_process(jobs: Sequence[int]) -> list[Row]:
+    os._exit(jobs[0])
+
+
 def test_a_worker_that_ends_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(MovaError, match="a worker process ended in the middle of its work"):
-        evaluate._rows({"a": 1}, os._exit, tmp_path / "rows.jsonl", run={}, processes=2, label="films")
+        evaluate._rows({"a": 1}, end_process, tmp_path / "rows.jsonl", run={}, processes=2, label="films")
 
 
 def test_a_video_that_changed_is_another_job_and_one_without_a_reference_is_named(videos: Path, tmp_path: Path) -> None:
