@@ -122,7 +122,11 @@ def choose_clock(times: FrameTimes, header_fps: Fraction | None, stream: VideoSt
             return FrameClock(rate, slots)
     usual = 1.0 / max(float(np.median(np.diff(seconds))), 1.0 / _RATES[-1])
     rate = snap_rate(Fraction(min(_RATES, key=lambda one: abs(np.log(one / usual)))))
-    return FrameClock(rate, np.rint(seconds * float(rate)).astype(np.int64))
+    slots = np.rint(seconds * float(rate)).astype(np.int64)
+    for index in range(1, len(slots)):
+        # of two frames at one tick the later takes the next: a late frame is followed by a hole
+        slots[index] = min(max(slots[index], slots[index - 1] + 1), slots[index] + 1)
+    return FrameClock(rate, slots)
 
 
 def _rate_of(stream: VideoStream) -> Fraction | None:
