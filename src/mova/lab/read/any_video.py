@@ -31,11 +31,12 @@ class Train:
     """Events of one kind in one part of the picture.
 
     Args:
-        label: ``light``, ``contact``, ``turn`` (something is farthest from its rest) or ``start``.
+        label: ``light``, ``contact``, ``turn`` (something is farthest from its rest), ``opening`` (something is widest
+            open) or ``start``.
         events: In order of time.
         width_s: How far their times may be off, one way.
         is_sampled: Whether only the frame is known in which an event is first seen: it came in the frame before, or with it.
-        path: ``[T, K]`` moments of what moves, in units of their noise; None for lights.
+        path: ``[T, K]`` moments of what moves, in units of their noise; of an opening, how wide it is; None for lights.
     """
 
     label: str
@@ -118,7 +119,7 @@ def _join(pieces: list[PictureTrace], fps: float) -> PictureTrace:
     """One trace of pieces that follow each other: the clearest trains of each label, put together."""
     starts = np.cumsum([0, *(piece.activity.size for piece in pieces)]) / fps
     trains = []
-    for label in ("light", "contact", "turn", "start"):
+    for label in ("light", "contact", "turn", "opening", "start"):
         first = [next((train for train in piece.trains if train.label == label), None) for piece in pieces]
         found = [(train, start) for train, start in zip(first, starts, strict=False) if train is not None]
         if found:
@@ -356,6 +357,10 @@ def _motions(region: _Region, fps: float, shutter: float) -> list[Train]:
     path = path / np.maximum(noise, 2e-5)
     away = np.linalg.norm(path, axis=1)
     near = ndimage.maximum_filter1d(away, 2 * round(_STROKE_S * fps) + 1)
+    opening = _find_opening(path)
+    if opening is not None:
+        turns = _turns(opening, opening, fps, shutter)
+        return [Train("opening", tuple(turns), 0.3 / fps + 0.005, path=opening[:, None])]
     contacts, starts = [], []
     for frames, jump, before in _corners(path, shutter, fps):
         at = int(np.clip(round(frames), 1, len(path) - 2))
@@ -506,6 +511,45 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
         cornered = max(cornered, left / max(best[0], 1e-9))
         lag -= best[1] / fps
     return lag if cornered > 1.35 else None
+
+
+def find_shared_start(opening: Floats, fps: float, shutter: float, clicks_s: Floats, lag_s: float) -> float:
+    """The lag of sounds after the starts of one opening that is repeated, from all its repetitions at once.
+
+    Args:
+        opening: ``[T]`` how far something is open.
+        fps: Frames per second.
+        shutter: Share of a frame that is exposed.
+        clicks_s: ``[E]`` when each is heard.
+        lag_s: Lag of the same sounds after it is widest open.
+    """
+    middles = (np.arange(opening.size) + 0.5 * shutter) / fps
+    since = middles[None, :] - clicks_s[:, None] + lag_s  # [E, T], after it is widest open
+    event, frame = np.nonzero((since <= 0.3 / fps) & (since >= -_STROKE_S))
+    at, seen = since[event, frame], opening[frame]
+    best = np.inf, lag_s
+    for rise_s in np.arange(0.03, 0.26, 0.01):
+        for start_s in np.arange(-_STROKE_S + 0.05, 0.0, 0.004):
+            part = np.clip((at[:, None] + shutter * _SUBS / fps - start_s) / rise_s, 0.0, 1.0)
+            shape = (0.5 - 0.5 * np.cos(np.pi * part)).mean(axis=1)
+            table = np.stack((np.ones_like(at), shape), axis=1)
+            left = float(np.square(seen - table @ np.linalg.lstsq(table, seen, rcond=None)[0]).sum())
+            best = min(best, (left, lag_s - float(start_s)))
+    return best[1]
+
+
+def _find_opening(path: Floats) -> Floats | None:
+    """``[T]`` how far open something is that opens in its place; None if what moves goes from place to place.
+
+    Args:
+        path: ``[T, K]`` moments in units of their noise, the first of them how much differs.
+    """
+    centred = path - np.median(path, axis=0)
+    main = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+    main *= np.sign(main @ np.abs(main)) or 1.0
+    much = centred[:, 0]
+    alike = float(np.corrcoef(main, much)[0, 1]) if much.std() > 3.0 else 0.0
+    return main if alike**2 > 0.8 else None
 
 
 def _corner_table(at: Floats, place: float, hold: float, shutter: float) -> Floats:

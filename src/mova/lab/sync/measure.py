@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
 
-from mova.lab.read.any_video import find_shared_corner, watch
+from mova.lab.read.any_video import find_shared_corner, find_shared_start, watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
 from mova.lab.read.video_events import see
@@ -210,13 +211,41 @@ def _measure_any(source: Read) -> VideoSync:
     if train.is_sampled and _scatter_s(times) > _LOCKED / source.fps:
         # nothing is known but the frame in which a light is first seen: it came on half a frame before, on average
         times = [(seen - 0.5 / source.fps, heard) for seen, heard in times]
-    if train.label == "turn" and train.path is not None:
+    if train.path is not None:
         lag_s = float(np.median([heard - seen for seen, heard in times]))
-        shared_s = find_shared_corner(train.path, source.fps, picture.shutter, np.array([heard for _, heard in times]), lag_s)
+        heard_s = np.array([heard for _, heard in times])
+        if train.label == "opening":
+            shared_s: float | None = _lag_of_opening(train.path[:, 0], source, picture.shutter, heard_s, lag_s)
+        else:
+            shared_s = find_shared_corner(train.path, source.fps, picture.shutter, heard_s, lag_s)
         if shared_s is None:
             return replace(start, why=f"{_counts(video, audio)}, but when things meet is not seen")
         times = [(seen + lag_s - shared_s, heard) for seen, heard in times]
     return add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
+
+
+def _lag_of_opening(opening: Floats, source: Read, shutter: float, heard_s: Floats, lag_s: float) -> float:
+    """The lag of the loudness after an opening if both have one shape, else that of the onsets after its starts."""
+    audio = _in_phase(source.waveform).mean(axis=0, dtype=np.float64)
+    step = max(1, source.sample_rate // 1000)
+    power = np.square(audio[: audio.size // step * step]).reshape(-1, step).mean(axis=1)
+    loudness = np.concatenate(([0.0], np.cumsum(np.sqrt(uniform_filter1d(power, 10))))) * step / source.sample_rate
+    edges_s = np.arange(loudness.size) * step / source.sample_rate
+    starts_s = np.arange(opening.size) / source.fps
+    open_s = max(shutter, 0.1) / source.fps
+    lags_s = lag_s + np.arange(-0.05, 0.26, 0.002)
+    alike = []
+    for one_s in lags_s:
+        first, last = (np.interp(starts_s + one_s + more_s, edges_s, loudness) for more_s in (0.0, open_s))
+        alike.append(float(np.nan_to_num(np.corrcoef(last - first, opening)[0, 1])))
+    best = int(np.argmax(alike))
+    if alike[best] > _ONE_SHAPE:
+        return float(lags_s[best])
+    return find_shared_start(opening, source.fps, shutter, heard_s, lag_s)
+
+
+_ONE_SHAPE = 0.95
+"""Correlation of loudness and opening that both following one movement reach."""
 
 
 def _scatter_s(times: Sequence[tuple[float, float]]) -> float:
@@ -229,7 +258,7 @@ def _scatter_s(times: Sequence[tuple[float, float]]) -> float:
 
 
 _DRIFT_PAIRS = 6
-_DOUBTS = {"light": 0.0, "contact": 0.0, "turn": 2.0, "start": 4.0}
+_DOUBTS = {"light": 0.0, "contact": 0.0, "turn": 2.0, "opening": 0.0, "start": 4.0}
 """In nats: a sound begins with a blow sooner than with what something does before it."""
 _LOCKED = 0.25
 """Of a frame: sounds that are less than this apart from the frames of their lights were put on these frames."""
