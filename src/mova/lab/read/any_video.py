@@ -143,7 +143,7 @@ def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
     noise = float(np.median(change)) + 1e-6
     least = max(_LEAST_CHANGE, 5.0 * noise)
     # where edges shimmer, only what is more than that
-    size[size < np.maximum(least, 3.0 * np.median(size[::step], axis=0))] = 0.0
+    size[size < np.clip(3.0 * np.median(size[::step], axis=0), least, 2.0 * least)] = 0.0
     regions = [_Region(signed, size, least, where) for where in _regions(size)]
     activity = np.where(change > least, change, 0.0).mean(axis=(1, 2)).astype(np.float64)
     activity /= max(float(activity.max()), 1e-9)
