@@ -102,7 +102,7 @@ class FrameStream:
 
     def close(self) -> None:
         """Stop decoding."""
-        self._parts.close()
+        cast(Any, self._parts).close()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield ``[H, W, 3]`` uint8; a frame shown for several ticks is the same array: do not write into it."""
@@ -198,7 +198,7 @@ class StreamedFrames:
         self.repairs: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield ``[H, W, 3]`` uint8."""

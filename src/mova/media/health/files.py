@@ -37,7 +37,8 @@ def check_file(path: str | Path) -> Health:
     """
     info = probe(path)
     faults: list[Fault] = []
-    looked_at, repairs = [], []
+    looked_at: list[str] = []
+    repairs: list[str] = []
     ends_s: list[Fraction] = []
     fps, rate = Fraction(1), 1
     if info.video is not None:
