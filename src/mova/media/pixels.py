@@ -58,9 +58,10 @@ class RgbConverter:
                 interpolation=_SHRINK if is_smaller else _ACCURATE,
                 threads=1,
             ).to_ndarray()
+        pixels: NDArray[np.uint8] = np.asarray(array, np.uint8)
         if has_alpha:
-            array = self._show_on_black(array)
-        return np.ascontiguousarray(self._turn_upright(array, frame))
+            pixels = self._show_on_black(pixels)
+        return np.ascontiguousarray(self._turn_upright(pixels, frame))
 
     def _show_on_black(self, rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Composite ``[H, W, 4]`` of straight alpha on black."""

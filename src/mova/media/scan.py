@@ -44,7 +44,8 @@ class FrameTimes:
     @property
     def times_s(self) -> NDArray[np.float64]:
         """``[N]`` seconds since the first frame."""
-        return (self.ticks - self.ticks[0]) * float(self.time_base)
+        times: NDArray[np.float64] = (self.ticks - self.ticks[0]) * float(self.time_base)
+        return times
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,9 @@ def choose_clock(times: FrameTimes, header_fps: Fraction | None, stream: VideoSt
     usual = 1.0 / max(float(np.median(np.diff(seconds))), 1.0 / _RATES[-1])
     rate = snap_rate(Fraction(min(_RATES, key=lambda one: abs(np.log(one / usual)))))
     slots = np.rint(seconds * float(rate)).astype(np.int64)
-    for index in range(1, len(slots)):
+    for later in range(1, len(slots)):
         # of two frames at one tick the later takes the next: a late frame is followed by a hole
-        slots[index] = min(max(slots[index], slots[index - 1] + 1), slots[index] + 1)
+        slots[later] = min(max(slots[later], slots[later - 1] + 1), slots[later] + 1)
     return FrameClock(rate, slots)
 
 

@@ -112,7 +112,8 @@ def _shrink(frame: Frames) -> Pixels:
     for row in range(pool):
         for column in range(pool):
             total += frame[row:height:pool, column:width:pool]
-    return total / np.float32(255.0 * pool * pool)
+    mean: Pixels = total.astype(np.float32) / np.float32(255.0 * pool * pool)
+    return mean
 
 
 def _join(pieces: list[PictureTrace], fps: float) -> PictureTrace:
@@ -137,7 +138,7 @@ def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
         return PictureTrace((), np.zeros(len(pictures)), np.zeros(len(pictures)), _UNKNOWN_SHUTTER)
     pictures = _steady(pictures)
     step = max(1, len(pictures) // 60)
-    signed = pictures - np.median(pictures[::step], axis=0)
+    signed = np.asarray(pictures - np.median(pictures[::step], axis=0), np.float32)
     size = np.sqrt(np.square(signed).sum(axis=3))  # [T, h, w]
     change = np.sqrt(np.square(np.diff(pictures, axis=0, prepend=pictures[:1])).sum(axis=3))
     noise = float(np.median(change)) + 1e-6
@@ -189,7 +190,7 @@ def _steady(pictures: Pixels) -> Pixels:
         slopes = np.stack([weight * slope for slope in np.gradient(still)]).reshape(2, -1)
         matrix = slopes @ np.stack(np.gradient(still)).reshape(2, -1).T + 1e-6 * still.size * np.eye(2)
         moved -= (left.reshape(len(left), -1) @ slopes.T) @ np.linalg.inv(matrix)
-    moved = 2.0 * (moved - np.median(moved, axis=0))
+    moved = np.asarray(2.0 * (moved - np.median(moved, axis=0)), np.float32)
     if np.quantile(np.abs(moved), 0.9) < 0.08:
         return pictures
     return np.stack([_shift(picture, -by) for picture, by in zip(pictures, np.clip(moved, -8.0, 8.0), strict=True)])
@@ -269,7 +270,8 @@ class _Region:
     def measure_opening(self) -> Floats:
         """``[T]`` distance of the picture from its rest, 0 to about 1."""
         rough = np.sqrt(np.square(self.along).sum(axis=(1, 2), dtype=np.float64))
-        return rough / max(float(np.quantile(rough, 0.98)), 1e-9)
+        opening: Floats = rough / max(float(np.quantile(rough, 0.98)), 1e-9)
+        return opening
 
 
 def _shutter(regions: list[_Region]) -> float:
@@ -426,7 +428,8 @@ def _bases(reach: int, shutter: float, longest: float) -> tuple[Floats, Floats, 
             doubts.append(1.0 if hold == 0.0 else _HELD)
     table = np.stack(tables)
     smooth = np.vander(at / reach, 5)
-    return np.stack((places, doubts)), table, np.linalg.pinv(table), np.eye(at.size) - smooth @ np.linalg.pinv(smooth)
+    fits: Floats = np.asarray(np.linalg.pinv(table), np.float64)
+    return np.stack((places, doubts)), table, fits, np.eye(at.size) - smooth @ np.linalg.pinv(smooth)
 
 
 def _corners(path: Floats, shutter: float, fps: float) -> list[tuple[float, float, float]]:
@@ -498,13 +501,13 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
         # along the way that it moves: what lies across is noise
         seen = (seen - seen.mean(axis=0)) @ np.linalg.svd(seen - seen.mean(axis=0), full_matrices=False)[2][0]
         far = min(0.08 * fps + 1.0, 4.0) if reach_s > 0.09 else 1.5
-        best: tuple[float, float] | None = None
+        best = (np.inf, 0.0)
         for hold in np.arange(0.0, _LONGEST_HOLD_S * fps + 0.3, 0.5):
             for place in np.arange(-far, far + 0.01, 0.08):
                 table = _corner_table(at, float(place), float(hold), shutter)
                 left = float(np.square(seen - table @ np.linalg.lstsq(table, seen, rcond=None)[0]).sum())
                 left *= 1.0 if hold == 0.0 else 1.2
-                if best is None or left < best[0]:
+                if left < best[0]:
                     best = left, float(place)
         smooth = np.vander(at / np.abs(at).max(), 5)
         left = float(np.square(seen - smooth @ np.linalg.lstsq(smooth, seen, rcond=None)[0]).sum())

@@ -27,7 +27,7 @@ from mova.lab.quality.plugins import measure as measure_learned
 from mova.lab.quality.video import video_quality
 from mova.lab.suite.results import METRICS_VERSION, Row, means_of
 from mova.lab.sync.measure import Read, measure, read_video
-from mova.media.decode import read_clip, read_waveform
+from mova.media.decode import StreamedFrames, read_clip, read_waveform
 from mova.media.health.files import check_file
 from mova.media.probe import probe
 from mova.scenes.script import nearest_hint
@@ -353,7 +353,7 @@ def _sample(path: Path) -> Sample:
     return Sample(clip, prompt=prompt if isinstance(prompt, str) else None, face=face)
 
 
-def _faces(path: Path, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64] | None:
+def _faces(path: Path, frames: npt.NDArray[np.uint8] | StreamedFrames) -> npt.NDArray[np.float64] | None:
     if not len(frames):
         return None
     return read_faces(path, num_frames=len(frames), width=frames.shape[2], height=frames.shape[1])

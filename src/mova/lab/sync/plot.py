@@ -5,6 +5,8 @@ Pillow and numpy only, as the sheets of clips are.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -63,8 +65,7 @@ def _activity(sync: VideoSync, video: Read) -> Floats:
     """``[T]`` in 0..1; of a scene, whose detectors leave none, how much each frame differs from the one before."""
     if sync.activity:
         return np.asarray(np.clip(np.array(sync.activity, dtype=np.float64), 0.0, 1.0))
-    pairs = zip(video.frames, video.frames[1:], strict=False)
-    change = np.array([0.0, *(np.abs(two.astype(np.int16) - one).mean() for one, two in pairs)])
+    change = np.array([0.0, *(np.abs(two.astype(np.int16) - one).mean() for one, two in pairwise(video.frames))])
     scaled: Floats = change / max(float(change.max()), 1e-9)
     return scaled
 
