@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test lint pytest docs reference base scenes benchmarks clean
+.PHONY: demo smoke test lint pytest docs reference base scenes benchmarks clean
 
 demo: $(STAMP)  ## Set up, then make a clip with sound from a prompt, on a CPU
 	mkdir -p out
@@ -13,6 +13,10 @@ demo: $(STAMP)  ## Set up, then make a clip with sound from a prompt, on a CPU
 
 test: $(STAMP)  ## Lint, types, layers, and all tests beside them
 	$(MAKE) --jobs=2 --no-print-directory lint pytest
+
+smoke:  ## Install with the lowest and with the newest versions allowed, and generate, sync, check and replay with each
+	.ci/smoke $(PYTHON) lowest
+	.ci/smoke $(PYTHON) newest
 
 pytest: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -1,15 +1,21 @@
 """mova: video and audio made together, in one diffusion process, on one clock.
 
-The public names load on first use, so that ``import mova`` does not import torch.
+The public names load on first use, so that ``import mova`` does not import torch. ``OMP_WAIT_POLICY`` is set
+to PASSIVE before torch is imported, unless the user has set it, so that threads sleep while they wait: on a busy machine,
+threads that wait actively keep the cores from the one that they wait for, and a clip takes minutes instead of seconds.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mova._version import __version__
 
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _HOMES = {
     "Clip": "mova.media.clip",
     "GenerationRequest": "mova.request.schema",

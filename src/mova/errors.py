@@ -17,6 +17,39 @@ one line each, without a traceback, and exits with ``exit_code``.
 from __future__ import annotations
 
 import errno
+import os
+
+_SHORTAGES = ("ENOMEM", "EMFILE", "ENFILE", "ENOSPC", "EDQUOT")  # not EIO and EAGAIN, which decoders give for damaged files
+_ERRNOS = frozenset(getattr(errno, name) for name in _SHORTAGES if hasattr(errno, name))
+_WORDS = (
+    *(os.strerror(number).lower() for number in sorted(_ERRNOS)),
+    *("memoryerror", "out of memory", "not enough memory", "insufficient memory", "can't start new thread"),
+)
+"""What libraries say of a shortage, where they raise another error for it."""
+
+
+def is_shortage(problem: BaseException) -> bool:
+    """Whether an error, or one that it came from, is for want of memory, file descriptors, threads or disk space.
+
+    It says nothing of the file that was being read then: what a run keeps of its results must not include it.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [problem]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, MemoryError) or getattr(one, "errno", None) in _ERRNOS or tells_of_shortage(str(one)):
+            return True
+        waiting += [one.__cause__, one.__context__]
+    return False
+
+
+def tells_of_shortage(text: str) -> bool:
+    """Whether the words of an error are those of a shortage (:func:`is_shortage`)."""
+    text = text.lower()
+    return any(words in text for words in _WORDS)
 
 
 class MovaError(Exception):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mova import __version__
 from mova.media.decode import read_clip
 
 PROMPT = "drum pads are hit: red, blue, red"
@@ -134,7 +135,8 @@ def test_a_broken_weights_file_is_found_by_its_hash(mova, tmp_path: Path, base_f
     assert done.returncode == 3 and weights.name in done.stderr and not (tmp_path / "a.mp4").exists()
 
 
-def test_ctrl_c_leaves_no_partial_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_partial_file_and_says_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "mova.cli.app", "generate", PROMPT, "--steps", "500", "-o", "a.mp4"]
     process = subprocess.Popen(
         command,
@@ -143,17 +145,70 @@ def test_ctrl_c_leaves_no_partial_file(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
         # a shell that runs the tests in the background lets its children ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:
         if "steps" in line and "/500" in line:
             break
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
-    assert "Traceback" not in process.stderr.read()
+    process.send_signal(number)
+    process.send_signal(number)  # as `timeout` sends it: to the command, and to its group
+    assert process.wait(timeout=30) == 128 + number
+    last = process.stderr.read()
+    assert last.splitlines()[-1] == "interrupted" and "Traceback" not in last
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_workers_of_a_run_and_leaves_nothing_half_made(tmp_path: Path, number: signal.Signals) -> None:
+    world = "{width: 32, height: 32, num_frames: 9, kinds: [drums]}"
+    recipe = "stage: render, num_clips: 40000, num_held_out: 8, clips_per_shard: 100, processes: 2, folder: run"
+    (tmp_path / "r.yaml").write_text(f"{{{recipe}, world: {world}}}", encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mova", "train", "r.yaml"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("run/scenes/train/0*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # a terminal sends Ctrl-C to the whole group
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, said
+    assert said.splitlines()[-1] == "interrupted" and "Traceback" not in said
+    assert not list(tmp_path.glob("run/scenes/train/.*")) and not (tmp_path / "run" / "render.done").exists()
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):  # nothing of its session is left
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", [(), ("generate",), ("scenes", "sheet"), ("eval", "files"), ("arena",)])
+def test_every_command_explains_itself(mova, command: tuple[str, ...], flag: str) -> None:
+    done = mova(*command, flag)
+    assert done.returncode == 0 and "Usage" in done.stdout
+
+
+def test_the_version_is_told_and_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mova", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"mova {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("mova gen", "generate"), ("mova eval fi", "files"), ("mova sync --pl", "--plot")]
+)
+def test_a_shell_completes_commands_and_options(mova, monkeypatch: pytest.MonkeyPatch, typed: str, offered: str) -> None:
+    monkeypatch.setenv("_MOVA_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    assert mova().stdout.split() == [offered]
 
 
 def test_the_scenes_are_drawn(mova, tmp_path: Path) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,8 +72,6 @@ def test_a_folder_that_cannot_take_the_place_of_a_file_is_an_error_and_goes(tmp_
 
 
 def test_an_old_folder_comes_back_when_the_new_one_vanishes_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     path, moves = tmp_path / "model", []
     path.mkdir()
     (path / "old").write_text("old")
@@ -91,15 +95,60 @@ def test_where_nothing_can_be_written_the_disks_own_error_is_told(tmp_path: Path
         beside.write_text("")
 
 
-def test_only_what_killed_runs_were_writing_is_removed_as_a_leftover(tmp_path: Path) -> None:
+def kill_while_writing(path: Path) -> None:
+    """A run that is killed in the middle of writing to ``path``: what it leaves is of a process that is gone."""
+    code = (
+        "import os, pathlib, signal\n"
+        "from mova.files import atomic_write\n"
+        f"with atomic_write(pathlib.Path({str(path)!r})) as beside:\n"
+        "    beside.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+
+
+def test_the_next_run_in_a_folder_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    kill_while_writing(tmp_path / "clip.mp4")
+    (left,) = names(tmp_path)
+    assert left.endswith(".partial.mp4")
+    with atomic_write(tmp_path / "other.json") as beside:
+        beside.write_text("")
+    assert names(tmp_path) == ["other.json"]
+
+
+def test_what_a_running_process_writes_is_no_leftover(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "one.json") as beside:
         beside.write_text("")
-        (tmp_path / ".01234567.partial").mkdir()
         (tmp_path / ".partial").write_text("")
         (tmp_path / "mine.partial").write_text("")
-        remove_leftovers(tmp_path)
-        assert names(tmp_path) == [".partial", "mine.partial"]
+        for start, is_left in (("0", True), (beside.name.split("-")[2], False)):  # another process had the number before
+            name = re.sub(r"-\d+-[0-9a-f]{8}\.", f"-{start}-00000000.", beside.name)
+            (tmp_path / name).write_text("")
+            remove_leftovers(tmp_path)
+            assert (tmp_path / name).exists() is not is_left
+        assert names(tmp_path) == sorted([beside.name, name, ".partial", "mine.partial"])
         beside.write_text("again")
+
+
+@pytest.mark.parametrize("name", [".01234567.partial.mp4", ".ffffffff-1-1-01234567.partial.mp4"])
+def test_of_an_earlier_version_or_another_machine_only_old_files_are_removed(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [name]
+    yesterday = time.time() - 25 * 3600
+    os.utime(tmp_path / name, (yesterday, yesterday))
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_had_stepped_aside_when_its_run_was_killed_comes_back(tmp_path: Path) -> None:
+    kill_while_writing(tmp_path / "model")
+    (left,) = tmp_path.iterdir()
+    aside = left.with_name(left.name.replace(".partial", ".old.model"))
+    aside.mkdir()
+    (aside / "weights").write_text("old")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["model"] and names(tmp_path / "model") == ["weights"]
 
 
 def test_only_regular_files_are_opened_and_nothing_waits(tmp_path: Path) -> None:

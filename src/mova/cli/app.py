@@ -7,8 +7,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from mova._version import __version__
+from mova.cli import console
 from mova.cli.ending import exit_with
-from mova.cli.evaluating import AsJson, arena_app, eval_app
+from mova.cli.evaluating import RUNTIME, AsJson, Threads, arena_app, eval_app
+from mova.cli.interrupts import raise_on_signals
 from mova.cli.request_options import request_options
 from mova.cli.verbosity import add_verbosity
 
@@ -18,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 scenes_app = typer.Typer(help="The rendered world that mova-base learns from.", no_args_is_help=True)
 app.add_typer(scenes_app, name="scenes")
@@ -34,8 +37,22 @@ PLANNED = (
     *("guidance_scale", "cross_guidance_scale", "self_guidance_scale"),
 )
 """Fields on which the cost of a clip depends."""
-RUNTIME = "How it runs"
 RECORDED = "From a clip that mova made"
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        console.fact(f"mova {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def mova(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Video and its audio, made together."""
 
 
 @app.command()
@@ -85,6 +102,7 @@ def generate(
         str, typer.Option(help="Weights of the video's blocks: none, fp8, fp8_scaled or int8.", rich_help_panel=RUNTIME)
     ] = "none",
     attention_backend: Annotated[str, typer.Option(help="auto, sdpa, flash, flex or sage.", rich_help_panel=RUNTIME)] = "auto",
+    threads: Threads = None,
     lora: Annotated[
         list[str] | None, typer.Option(help="LoRA, FILE or FILE:SCALE; repeatable.", rich_help_panel=RUNTIME)
     ] = None,
@@ -101,6 +119,7 @@ def generate(
         offload=cast(Any, offload),  # checked by the class, whose errors name what is allowed
         quantisation=cast(Any, quantisation),
         attention_backend=attention_backend,
+        threads=threads,
     )
     values, made_by = request_from_video(from_, request, set_ or (), reroll=reroll)
     loras = parse_loras(lora) or loras_of_video(made_by)
@@ -121,12 +140,13 @@ def replay(
     video: Annotated[Path, typer.Argument(help="A video that mova wrote.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILM-replay if not given.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="The one that made it, if not given.")] = None,
+    threads: Threads = None,
     json: AsJson = False,
 ) -> None:
     """Make a video again from the request inside it; exit with code 1 if its frames and samples are not the same."""
     from mova.cli.recorded import replay
 
-    replay(video, output, model=model, is_json=json)
+    replay(video, output, model=model, threads=threads, is_json=json)
 
 
 @app.command()
@@ -146,6 +166,7 @@ def film(
     on_fault: Annotated[
         str, typer.Option(help="A shot with a fault: keep (write it and say so), repair (try again), fail (write nothing).")
     ] = "keep",
+    threads: Threads = None,
     json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; read no weights.")] = False,
 ) -> None:
@@ -159,6 +180,7 @@ def film(
         is_json=json,
         is_dry_run=dry_run,
         on_fault=cast(Any, on_fault),  # checked by run
+        threads=threads,
     )
     run(shots, wanted, retakes=tuple(retake or ()), model=model)
 
@@ -281,6 +303,7 @@ def tune_guidance(
     seed: Annotated[int | None, typer.Option(min=0, max=2**31, help="Of the prompts.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Clips made at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, or such as cuda:0.")] = "auto",
+    threads: Threads = None,
     json: AsJson = False,
 ) -> None:
     """Try guidance scales on a few prompts: sync against adherence, as a table and a plot. A second call goes on."""
@@ -299,6 +322,7 @@ def tune_guidance(
         seed=SEED if seed is None else seed,
         batch_size=batch_size,
         device=device,
+        threads=threads,
         is_json=json,
     )
     run(options)
@@ -319,6 +343,7 @@ def train(
 
 def main() -> None:
     """Run the command line; a user's mistake is two lines and an exit code, never a traceback."""
+    raise_on_signals()
     exit_with(add_verbosity(typer.main.get_command(app)))
 
 

@@ -164,6 +164,11 @@ class _Talk(logging.Handler):
         _print(sys.stderr, "\n".join(printable(line) for line in text.split("\n")) + "\n")
 
 
+def say_interrupted() -> None:
+    """A last line on stderr, below a line of progress that was being rewritten."""
+    say(("\n" if sys.stderr.isatty() else "") + "interrupted")
+
+
 class ProgressLine:
     """A line on stderr, rewritten in place on a terminal; elsewhere a line every ten seconds and one at the end."""
 

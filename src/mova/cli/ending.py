@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mova.cli import console
+from mova.cli.interrupts import Interrupted, find_signal
 from mova.errors import MovaError, OutOfMemoryError, OutputError
 
 INTERRUPTED = 130
@@ -41,13 +42,22 @@ def run_to_exit_code(command: Callable[[], Any]) -> int:
         console.finish()
         return code if isinstance(code, int) else 0 if code is None else 1
     except MovaError as problem:
+        if (number := find_signal()) is not None:
+            console.say_interrupted()
+            return 128 + number
         if not (isinstance(problem, OutputError) and problem.is_unread):
             console.error(problem)
         return problem.exit_code
+    except Interrupted as stop:
+        console.say_interrupted()
+        return stop.exit_code
     except KeyboardInterrupt:
-        console.say("interrupted")
+        console.say_interrupted()
         return INTERRUPTED
     except Exception as problem:
+        if (number := find_signal()) is not None:
+            console.say_interrupted()
+            return 128 + number
         return _report(problem)
 
 

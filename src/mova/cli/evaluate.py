@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mova.cli import console
 from mova.cli.options import with_flag_names
-from mova.errors import MediaError, MovaError, RequestError
+from mova.errors import MediaError, MovaError, RequestError, tells_of_shortage
+
+if TYPE_CHECKING:
+    from mova.lab.quality.plugins import MetricResult
 
 ROWS, CLIPS = "rows.jsonl", "clips"
 Job = TypeVar("Job")
@@ -31,6 +34,7 @@ class ModelOptions:
         seed: Seed of the prompts; the suite's own if None.
         steps: Sampler steps; the model's own if None.
         processes: Number of processes, of one thread each.
+        threads: Threads of each process instead of one, if not None.
         has_bridge_off: Whether each track is also made with the towers cut apart.
         shows_kinds: Whether the numbers of each kind of scene are shown, too.
         device: Where to run.
@@ -47,6 +51,7 @@ class ModelOptions:
     seed: int | None
     steps: int | None
     processes: int
+    threads: int | None
     has_bridge_off: bool
     shows_kinds: bool
     device: str
@@ -101,7 +106,7 @@ def run_model(options: ModelOptions) -> None:
     scripts = tracks.scripts_for(capabilities, options.num_clips, seed=seed)
     tracks.check_requests(scripts[0], wanted, capabilities, steps=options.steps)
     device = None if options.device == "auto" else options.device
-    maker = clips.ModelSpec(folder, options.steps, device, _made_folder(options.output / CLIPS))
+    maker = clips.ModelSpec(folder, options.steps, device, _made_folder(options.output / CLIPS), options.threads)
     console.say(f"{capabilities.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
     with _pool(options.processes) as pool, _in_typed_words():
         document = measure_model(
@@ -130,6 +135,7 @@ def run_files(options: FileOptions) -> None:
     Raises:
         RequestError: If an option is wrong; before any work.
         MediaError: If there is no video, or the results cannot be written.
+        MovaError: If memory or descriptors ran out for some videos; the results of the others are written.
     """
     from mova._version import __version__
     from mova.lab.suite import files
@@ -159,6 +165,7 @@ def run_files(options: FileOptions) -> None:
     else:
         _show_files(document)
         console.fact("  ".join(written.values()))
+    _check_shortage(rows, learned)
 
 
 def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
@@ -253,14 +260,24 @@ def _rows(
     """The row of every job, with a line of progress; what is in the file already is not done again."""
     from mova.lab.suite.run import run_batches
 
-    try:
-        with _pool(processes) as pool, _in_typed_words():
-            return run_batches(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
-    except BrokenExecutor:
+    with _pool(processes) as pool, _in_typed_words():
+        return run_batches(jobs, work, path, run=run, pool=pool, on_row=console.ProgressLine(label).update)
+
+
+def _check_shortage(rows: Sequence[Mapping[str, Any]], learned: Sequence[MetricResult]) -> None:
+    """Raise if something was not measured for want of memory or the like: it says nothing of the videos."""
+    from mova.lab.documents import printable
+    from mova.lab.suite.results import SHORT
+
+    short = [printable(row["file"]) for row in rows if row.get(SHORT)]
+    failed = [one.name for one in learned if one.status == "failed" and tells_of_shortage(one.reason)]
+    if short or failed:
+        more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+        parts = [f"{len(short)} of {len(rows)} videos ({', '.join(short[:3])}{more})"] * bool(short) + failed
         raise MovaError(
-            f"a worker process ended in the middle of its work; {path} keeps the {label} that were done.",
-            "Most often memory ran out: use fewer --processes; the same command goes on.",
-        ) from None
+            f"not measured, since memory, file descriptors or disk ran out: {', '.join(parts)}.",
+            "Free some, or use fewer --processes; the same command measures what is missing.",
+        )
 
 
 def _baseline(options: ModelOptions, suite: str, track: str) -> Mapping[str, Any] | None:
@@ -302,8 +319,14 @@ def _pool(processes: int) -> Iterator[Executor | None]:
         return
     from mova.data.shards import worker_pool
 
-    with worker_pool(processes) as pool:
-        yield pool
+    try:
+        with worker_pool(processes) as pool:
+            yield pool
+    except BrokenExecutor:
+        raise MovaError(
+            "a worker process ended in the middle of its work; what was done is kept.",
+            "Most often memory ran out: use fewer --processes; the same command goes on.",
+        ) from None
 
 
 def _made_folder(folder: Path) -> Path:

@@ -10,7 +10,13 @@ import typer
 arena_app = typer.Typer(help="Blind comparison by people: a page that works offline, and its votes.", no_args_is_help=True)
 eval_app = typer.Typer(help="Measure a model or videos, with intervals, chance levels and floors.", no_args_is_help=True)
 
+RUNTIME = "How it runs"
 AsJson = Annotated[bool, typer.Option("--json", help="Facts as JSON on standard output.")]
+
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, help="Threads that compute on a CPU.", rich_help_panel=RUNTIME),
+]
 
 
 @arena_app.command("make")
@@ -82,6 +88,7 @@ def eval_model(
     seed: Annotated[int | None, typer.Option(min=0, max=2**31, help="Of the prompts.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Sampler steps; the model's own.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=1000, help="Processes of one thread each.")] = 2,
+    threads: Threads = None,
     bridge_off: Annotated[
         bool, typer.Option("--bridge-off", help="Make each track once more without the bridge between video and audio.")
     ] = False,
@@ -105,6 +112,7 @@ def eval_model(
         seed=seed,
         steps=steps,
         processes=processes,
+        threads=threads,
         has_bridge_off=bridge_off,
         shows_kinds=by_kind,
         device=device,

@@ -34,6 +34,7 @@ class FilmOutput:
         is_json: One JSON document on stdout instead of a line of facts.
         is_dry_run: Check and plan only.
         on_fault: What to do about a faulty shot (:mod:`mova.generation.run`).
+        threads: Threads that compute on a CPU; torch's own number if ``None``.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class FilmOutput:
     is_json: bool
     is_dry_run: bool
     on_fault: OnFault = "keep"
+    threads: int | None = None
 
 
 def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str | None) -> None:
@@ -86,9 +88,10 @@ def _make(plan: FilmPlan, cache: ShotCache, folder: Path, output: FilmOutput) ->
 
     def load_model() -> MOVAModel:
         from mova.generation.model import MOVAModel
+        from mova.runtime.options import RuntimeOptions
 
         begin = time.monotonic()
-        model = MOVAModel.from_pretrained(folder)
+        model = MOVAModel.from_pretrained(folder, runtime=RuntimeOptions(threads=output.threads))
         console.say(f"loaded {plan.capabilities.name} in {time.monotonic() - begin:.1f} s")
         return model
 

@@ -152,8 +152,10 @@ def loras_of_video(made_by: Mapping[str, Any]) -> tuple[tuple[Path, float], ...]
     return tuple(found)
 
 
-def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool) -> None:
+def replay(path: Path, output: Path | None, *, model: str | None, threads: int | None = None, is_json: bool) -> None:
     """Make a video again from what it says of itself, and say whether it is the same.
+
+    It is computed as it was: with its number of threads, where that matters and is recorded.
 
     Raises:
         CheckpointError: If its model or a LoRA of it is not there.
@@ -172,10 +174,16 @@ def replay(path: Path, output: Path | None, *, model: str | None, is_json: bool)
         )
     check_inputs(request, made_by)
     name, loras = model_of_video(made_by, model=model), loras_of_video(made_by)
-    runtime = RuntimeOptions(dtype=made_by.get("dtype", "auto"), quantisation=made_by.get("quantisation", "none"))
+    is_exact = made_by.get("same_for_any_threads", False)  # clips of earlier versions are not
+    runtime = RuntimeOptions(
+        dtype=made_by.get("dtype", "auto"),
+        quantisation=made_by.get("quantisation", "none"),
+        threads=threads or (None if is_exact else made_by.get("threads")),
+        same_for_any_threads=is_exact,
+    )
     wanted = Output(target, sheet=None, has_sidecar=False, is_json=is_json, is_dry_run=False, num_clips=1)
     run(request, Choice(name, runtime, loras), wanted)
-    _compare(path, target)
+    _compare(path, target, made_by)
 
 
 def check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None:
@@ -199,7 +207,7 @@ def check_inputs(request: Mapping[str, Any], made_by: Mapping[str, Any]) -> None
                 raise RequestError(f"{name} is not what it was when the video was made.", "Put the old file back.", field=field)
 
 
-def _compare(path: Path, again: Path) -> None:
+def _compare(path: Path, again: Path, made_by: Mapping[str, Any]) -> None:
     if again.read_bytes() == path.read_bytes():
         console.say(f"{again.name} is the same as {path.name}, byte by byte")
         return
@@ -208,9 +216,17 @@ def _compare(path: Path, again: Path) -> None:
     if different:
         raise MovaError(
             f"{again.name} is not the same as {path.name}: another {' and another '.join(different)}.",
-            "Another version, other weights or another machine make another clip: see mova inspect.",
+            _why_different(made_by),
         )
     console.say(f"{again.name} has the same frames and samples as {path.name}; what is written about them differs")
+
+
+def _why_different(made_by: Mapping[str, Any]) -> str:
+    if made_by.get("same_for_any_threads"):
+        return "Another version, other weights or another machine make another clip: see mova inspect."
+    if "threads" in made_by:
+        return f"Made with {made_by['threads']} threads; other weights or another version or machine make another clip."
+    return "It does not say with how many threads it was made: try --threads 1, 2 ...; or it is of another version or machine."
 
 
 def _decoded(path: Path) -> tuple[Any, Any]:

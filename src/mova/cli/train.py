@@ -17,5 +17,8 @@ def run(recipes: list[Path], overrides: tuple[str, ...]) -> None:
         note = "  ".join(f"{name} {value:.3f}" for name, value in progress.values.items())
         line.update(progress.done, progress.total, note)
 
-    run_recipes(recipes, overrides=overrides, on_progress=on_progress)
+    def on_again(recipe: str, changed: list[str]) -> None:
+        console.say(f"{recipe}: runs again; changed since it was done: {', '.join(changed)}")
+
+    run_recipes(recipes, overrides=overrides, on_progress=on_progress, on_again=on_again)
     console.say("done")

@@ -41,6 +41,7 @@ class TuneOptions:
         seed: Seed of the prompts.
         batch_size: Clips made at once.
         device: Where to run.
+        threads: Threads that compute on a CPU; torch's own number if None.
         is_json: One JSON document on stdout instead of a table.
     """
 
@@ -56,6 +57,7 @@ class TuneOptions:
     seed: int
     batch_size: int
     device: str
+    threads: int | None
     is_json: bool
 
 
@@ -103,8 +105,9 @@ def run(options: TuneOptions) -> None:
     )
     if missing:
         from mova.generation.model import MOVAModel
+        from mova.runtime.options import RuntimeOptions
 
-        model = MOVAModel.from_pretrained(folder, device=None if options.device == "auto" else options.device)
+        model = MOVAModel.from_pretrained(folder, runtime=RuntimeOptions(device=options.device, threads=options.threads))
         # a setting costs as many passes of the network as it has branches
         passes = [len(setting.guidance.branches(0.5)) for setting in missing]
         line, total = console.ProgressLine("passes of the network"), sum(passes) * len(scripts) * steps

@@ -1,7 +1,7 @@
 """Latents of rendered clips: what the joint network trains on. Rendered and encoded in one go, shard by shard, resumable.
 
 A shard ``00012.safetensors`` holds ``video`` float16 ``[N, C, T, H, W]`` and ``audio`` float16 ``[N, C, L]`` as the codecs
-give them (not normalised), and ``00012.jsonl`` its scripts.
+give them (not normalised), with a :class:`~mova.data.marks.ShardMark` in its metadata, and ``00012.jsonl`` its scripts.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mova.checkpoints.header import read_header
 from mova.checkpoints.layout import read_json
 from mova.checkpoints.meta import check_part
-from mova.data.shards import World, describe, make_missing_shards, render_arrays, scripts_in
+from mova.data.marks import ShardMark, digest, digest_bytes, digest_marks, digest_part, parse_mark
+from mova.data.shards import World, describe, make_missing_shards, render_arrays, scripts_in, world_settings
 from mova.errors import CheckpointError
 from mova.files import atomic_write, read_text
 from mova.models.codecs.audio import AudioCodec
@@ -54,7 +55,9 @@ def encode_shards(
     processes: int = 2,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Render and encode ``num_clips`` clips into ``folder``, leaving alone the shards that are there.
+    """Render and encode ``num_clips`` clips into ``folder``, leaving alone the shards of these settings that are there.
+
+    Shards of other settings, other codecs included, are replaced, and those of clips that are not asked for removed.
 
     Args:
         folder: Where the latents go.
@@ -67,10 +70,14 @@ def encode_shards(
         processes: Worker processes, one thread each.
         on_shard: Function called with (clips done, clips in all) after each shard.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    codecs = {"video_codec": digest_part(video_codec), "audio_codec": digest_part(audio_codec)}
+    settings = digest({"seed": seed, "world": world_settings(world), **codecs})
     make_missing_shards(
-        partial(_encode_shard, video_codec=video_codec, audio_codec=audio_codec, seed=seed, world=world),
+        folder,
+        partial(_encode_shard, video_codec=video_codec, audio_codec=audio_codec, seed=seed, world=world, settings=settings),
         partial(_file, folder),
+        settings=settings,
+        read_mark=read_latent_mark,
         num_clips=num_clips,
         clips_per_shard=clips_per_shard,
         processes=processes,
@@ -85,7 +92,7 @@ def open_latents(folder: Path) -> LatentSet:
         CheckpointError: If a shard is broken.
     """
     videos, audios, scripts = [], [], []
-    for path in sorted(folder.glob("[0-9]*.safetensors")):
+    for path in _files_in(folder):
         try:
             read_header(path)  # of a regular file, as the library would wait for a pipe
             tensors = load_file(path)
@@ -95,6 +102,24 @@ def open_latents(folder: Path) -> LatentSet:
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{path} is broken: {error}.", "Remove the folder, and run its stage again.") from error
     return LatentSet(torch.cat(videos), torch.cat(audios), scripts)
+
+
+def digest_latents(folder: Path) -> str:
+    """Digest of the latents in a folder, and their scripts; empty if there are none.
+
+    Raises:
+        CheckpointError: If some are of other settings than the others.
+    """
+    return digest_marks(folder, [read_latent_mark(path) for path in _files_in(folder)])
+
+
+def read_latent_mark(path: Path) -> ShardMark | None:
+    """The mark of a file of latents; ``None`` if there is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return parse_mark((file.metadata() or {}).get("made_from"))
+    except (OSError, SafetensorError):
+        return None
 
 
 def write_timeline(folder: Path, timeline: Timeline) -> None:
@@ -134,7 +159,17 @@ def channel_statistics(latents: Tensor) -> tuple[list[float], list[float]]:
     return flat.mean(dim=1).tolist(), flat.std(dim=1).tolist()
 
 
-def _encode_shard(path: Path, first: int, count: int, *, video_codec: Path, audio_codec: Path, seed: int, world: World) -> int:
+def _encode_shard(
+    path: Path,
+    first: int,
+    count: int,
+    *,
+    video_codec: Path,
+    audio_codec: Path,
+    seed: int,
+    world: World,
+    settings: str,
+) -> int:
     torch.set_num_threads(1)
     video_model = read_codec(VideoCodec, video_codec).eval()
     audio_model = read_codec(AudioCodec, audio_codec).eval()
@@ -148,10 +183,17 @@ def _encode_shard(path: Path, first: int, count: int, *, video_codec: Path, audi
             videos.append(video_model.encode(video).latent_dist.mode().half())
             audios.append(audio_model.encode(audio).latent_dist.mode().half())
     lines = "\n".join(json.dumps(describe(script)) for script in scripts) + "\n"
-    path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
+    tensors = {"video": torch.cat(videos).contiguous(), "audio": torch.cat(audios).contiguous()}
+    content = digest([digest_bytes(lines.encode()), *(digest_bytes(tensor.numpy().tobytes()) for tensor in tensors.values())])
+    with atomic_write(path.with_suffix(".jsonl")) as beside:
+        beside.write_text(lines, encoding="utf-8")
     with atomic_write(path) as beside:
-        save_file({"video": torch.cat(videos).contiguous(), "audio": torch.cat(audios).contiguous()}, beside)
+        save_file(tensors, beside, metadata={"made_from": ShardMark(settings, first, count, content).as_json()})
     return count
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.safetensors"))
 
 
 def _file(folder: Path, index: int) -> Path:

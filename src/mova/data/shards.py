@@ -1,30 +1,35 @@
 """Rendered clips on disk: numbered folders of arrays that can be memory mapped, made by several processes, resumable.
 
-A shard ``00012/`` holds ``frames.npy`` uint8 ``[N, T, H, W, 3]``, ``waveforms.npy`` int16 ``[N, S]`` and ``scripts.jsonl``
-(kind, seed, caption, attributes, events). It is written beside under another name and renamed, so that a shard that exists
-is whole. The script of clip ``i`` depends on (seed, i) only.
+A shard ``00012/`` holds ``frames.npy`` uint8 ``[N, T, H, W, 3]``, ``waveforms.npy`` int16 ``[N, S]``, ``scripts.jsonl``
+(kind, seed, caption, attributes, events) and ``made_from.json`` (:class:`~mova.data.marks.ShardMark`). It is written beside
+under another name and renamed, so that a shard that exists is whole. The script of clip ``i`` depends on (seed, i) only.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context, parent_process, set_forkserver_preload
+from multiprocessing import active_children, get_all_start_methods, get_context, parent_process, set_forkserver_preload
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from mova.data.marks import MARK, ShardMark, digest, digest_files, digest_kinds, digest_marks, parse_mark
 from mova.errors import CheckpointError
 from mova.files import atomic_write, is_regular, read_text, remove_leftovers
 from mova.parsing import parse_json
@@ -32,6 +37,9 @@ from mova.scenes.kinds import load_kinds
 from mova.scenes.script import Script
 from mova.scenes.world import draw, sample_scripts, synthesise
 from mova.timeline import Timeline, samples_in_frames
+
+CLEANING_S = 1.0
+"""Time that a worker has to remove its temporary files once it has to end, in seconds."""
 
 
 def exit_with_parent() -> None:
@@ -68,36 +76,99 @@ def start_method() -> str:
     return "forkserver"
 
 
-def worker_pool(processes: int) -> ProcessPoolExecutor:
-    """A pool of fresh processes that do not outlive this one."""
-    return ProcessPoolExecutor(processes, mp_context=get_context(start_method()), initializer=exit_with_parent)
+@contextmanager
+def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes that do not outlive the block: if it raises (interrupts included), they are ended.
+
+    Args:
+        processes: How many.
+    """
+    others = set(active_children())
+    pool = ProcessPoolExecutor(processes, mp_context=get_context(start_method()), initializer=begin_worker)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_processes(set(active_children()) - others)
+        raise
+    pool.shutdown()
+
+
+def begin_worker() -> None:
+    """Prepare this process as a worker: it ends with the process that asked for it or when that says so, not at Ctrl-C."""
+
+    def end(*_: object) -> NoReturn:
+        # the pool takes the exit for the result of a job, and would begin the next
+        watch = threading.Timer(CLEANING_S, os._exit, (1,))
+        watch.daemon = True
+        watch.start()
+        sys.exit(1)  # which removes temporary files on the way out
+
+    exit_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too
+    signal.signal(signal.SIGTERM, end)
+
+
+def end_processes(processes: Iterable[BaseProcess], *, patience_s: float = 5.0) -> None:
+    """End processes: first by asking, so that they can remove temporary files, then by force.
+
+    Args:
+        processes: Child processes.
+        patience_s: Time to end in, in seconds.
+    """
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + patience_s
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 def make_missing_shards(
+    folder: Path,
     make: Callable[[Path, int, int], int],
     path_of: Callable[[int], Path],
     *,
+    settings: str,
+    read_mark: Callable[[Path], ShardMark | None],
     num_clips: int,
     clips_per_shard: int,
     processes: int,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make every shard that is not there yet, several at a time.
+    """Make every shard that is not there yet or is of other settings, several at a time, and remove those beyond the last.
 
     Args:
+        folder: Folder of the shards; made if it is not there.
         make: ``make(path, first clip, clips)`` writes one shard and returns its clips; it must be picklable.
         path_of: Where the shard of a number goes; a shard that exists is whole.
+        settings: Digest of what the clips follow from.
+        read_mark: Reads the mark of a shard, if there is one.
         num_clips: Clips in all.
         clips_per_shard: Clips per shard; the last may have fewer.
         processes: Worker processes.
         on_shard: Function called with (clips done, clips in all) after each shard.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     sizes = {first: min(clips_per_shard, num_clips - first) for first in range(0, num_clips, clips_per_shard)}
-    remove_leftovers(path_of(0).parent)
-    missing = [first for first in sizes if not path_of(first // clips_per_shard).exists()]
+    paths = {first: path_of(first // clips_per_shard) for first in sizes}
+    stems = {path.stem for path in paths.values()}
+    for path in folder.glob("[0-9]*"):
+        if path.stem not in stems:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    missing = []
+    for first, path in paths.items():
+        mark = read_mark(path)
+        if mark is None or not mark.is_of(settings, first, sizes[first]):
+            missing.append(first)
     done = num_clips - sum(sizes[first] for first in missing)
+    if not missing:
+        return
     with worker_pool(processes) as pool:
-        jobs = [pool.submit(make, path_of(first // clips_per_shard), first, sizes[first]) for first in missing]
+        jobs = [pool.submit(make, paths[first], first, sizes[first]) for first in missing]
         for job in as_completed(jobs):
             done += job.result()
             if on_shard is not None:
@@ -188,7 +259,9 @@ def render_shards(
     processes: int = 2,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Render ``num_clips`` clips into ``folder``, leaving alone the shards that are there.
+    """Render ``num_clips`` clips into ``folder``, leaving alone the shards of these settings that are there.
+
+    Shards of other settings are replaced, and those of clips that are not asked for removed.
 
     Args:
         folder: Where the shards go.
@@ -199,10 +272,13 @@ def render_shards(
         processes: Worker processes.
         on_shard: Function called with (clips done, clips in all) after each shard.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    settings = digest({"seed": seed, "world": world_settings(world)})
     make_missing_shards(
-        partial(_render_shard, seed=seed, world=world),
+        folder,
+        partial(_render_shard, seed=seed, world=world, settings=settings),
         partial(shard_folder, folder),
+        settings=settings,
+        read_mark=read_shard_mark,
         num_clips=num_clips,
         clips_per_shard=clips_per_shard,
         processes=processes,
@@ -215,12 +291,34 @@ def open_shards(folder: Path) -> list[Shard]:
     return [_open_shard(path) for path in sorted(folder.glob("[0-9]*"))]
 
 
+def digest_shards(folder: Path) -> str:
+    """Digest of the clips in a folder of shards; empty if there are none.
+
+    Raises:
+        CheckpointError: If some are of other settings than the others.
+    """
+    return digest_marks(folder, [read_shard_mark(path) for path in sorted(folder.glob("[0-9]*"))])
+
+
+def read_shard_mark(path: Path) -> ShardMark | None:
+    """The mark of the shard in a folder; ``None`` if there is none."""
+    try:
+        return parse_mark((path / MARK).read_text(encoding="utf-8"))
+    except OSError:
+        return None
+
+
+def world_settings(world: World) -> dict[str, Any]:
+    """Everything in a world that clips depend on, the code of its kinds included, as JSON values."""
+    return asdict(world) | {"kinds": digest_kinds(load_kinds(world.kinds))}
+
+
 def shard_folder(folder: Path, index: int) -> Path:
     """Folder of shard ``index``."""
     return folder / f"{index:05d}"
 
 
-def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World) -> int:
+def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World, settings: str) -> int:
     scripts = list(scripts_in(seed, first, count, world))
     frames, waveforms = render_arrays(scripts, world)
     with atomic_write(path) as beside:
@@ -229,6 +327,8 @@ def _render_shard(path: Path, first: int, count: int, *, seed: int, world: World
         np.save(beside / "waveforms.npy", waveforms)
         lines = (json.dumps(describe(script)) for script in scripts)
         (beside / "scripts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        content = digest_files(sorted(beside.iterdir()))
+        (beside / MARK).write_text(ShardMark(settings, first, count, content).as_json() + "\n", encoding="utf-8")
     return count
 
 

@@ -1,8 +1,8 @@
 """Rendered shots on disk, each under the hash of everything that it depends on: lossless, written atomically.
 
 One file per shot: ``<key>.safetensors`` with ``frames`` uint8 ``[T, H, W, 3]``, ``waveform`` and ``run_in`` float32
-``[channels, samples]``, and rates, request and health as text metadata. Files are complete; one that was damaged later
-counts as missing.
+``[channels, samples]``, and rates, request and health as text metadata, with a digest of all of it. Files are complete; one
+that was damaged later counts as missing.
 
 Keys are hashes of the resolved request, the content of every file it names, and the weights. Names of files are not hashed,
 so that moving a folder renders nothing again; other shots are hashed only as far as a shot keeps something of them. A
@@ -31,7 +31,7 @@ from mova._version import __version__
 from mova.checkpoints.layout import CHECKSUMS, read_json
 from mova.conditioning.sources import AudioInput, content_hash
 from mova.errors import MediaError
-from mova.files import atomic_write
+from mova.files import atomic_write, remove_leftovers
 from mova.film.plan import FILES, FilmPlan, PlannedShot, request_of_take
 from mova.media.clip import Clip
 from mova.media.health.gate import Fault, Health, OnFault
@@ -39,6 +39,7 @@ from mova.runtime.options import RuntimeOptions
 from mova.timeline import samples_in_frames
 
 SUFFIX = ".safetensors"
+DIGEST = "digest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,25 +84,30 @@ class ShotCache:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._whole: dict[Path, tuple[int, int]] = {}
+        remove_leftovers(self.folder)
 
     def __contains__(self, key: str) -> bool:
+        """Whether a shot is there and is what was stored: all of it is read, once in a run."""
+        path = self._path(key)
         try:
-            # the header states the length of the file, which reading it verifies
-            with safe_open(self._path(key), "numpy") as file:
-                # older versions did not check their shots, and did not record the model
-                return {"health", "made_by"} <= (file.metadata() or {}).keys()
-        except (OSError, SafetensorError):
+            state = path.stat()
+            if self._whole.get(path) != (state.st_size, state.st_mtime_ns):
+                with self._open(key) as file:
+                    _read_whole(file)
+                self._whole[path] = (state.st_size, state.st_mtime_ns)
+            return True
+        except (OSError, MediaError):
             return False
 
     def read(self, key: str) -> ShotClip:
         """Read a shot.
 
         Raises:
-            MediaError: If it cannot be read.
+            MediaError: If it cannot be read, or is not what was stored.
         """
         with self._open(key) as file:
-            facts = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in ("frames", "waveform", "run_in")}
+            tensors, facts = _read_whole(file)
             clip = Clip(
                 frames=tensors["frames"],
                 waveform=tensors["waveform"],
@@ -171,7 +177,7 @@ class ShotCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self._path(key)) as temporary:
-                save_file(tensors, temporary, metadata=facts)
+                save_file(tensors, temporary, metadata={**facts, DIGEST: _digest(tensors, facts)})
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
             raise MediaError(
@@ -220,6 +226,27 @@ class ShotCache:
             raise MediaError(f"the finished shot {path} cannot be read: {error}.", "Remove it, and run again.") from error
 
 
+def _read_whole(file: Any) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read all of a shot's file, opened by safetensors.
+
+    Raises:
+        ValueError: If it is not what was stored, or an earlier version stored it without a digest.
+    """
+    facts = dict(file.metadata() or {})
+    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dictionary
+    if facts.pop(DIGEST, None) != _digest(tensors, facts):
+        raise ValueError("its content has changed since it was stored")
+    return tensors, facts
+
+
+def _digest(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        found.update(np.ascontiguousarray(tensor).data)
+    return found.hexdigest()
+
+
 def _parse_health(facts: Mapping[str, str]) -> Health:
     """Parse what :meth:`mova.media.health.gate.Health.as_dict` wrote; values that were not finite become NaN."""
     found = json.loads(facts["health"])
@@ -245,6 +272,7 @@ def model_key_of(folder: Path, *, runtime: RuntimeOptions | None = None, loras: 
     """
     options = runtime or RuntimeOptions()
     how = [options.dtype_name, options.quantisation, options.attention_backend, options.vae_tiling]
+    how += [] if options.same_for_any_threads else [options.threads]
     attached = sorted([_hash_lora(path), scale] for path, scale in loras if scale != 0)
     return _hash({"files": _files_of(folder), "options": how, "loras": attached})
 

@@ -315,11 +315,13 @@ class MOVAModel:
 
     def made_by(self, prepared: Prepared, cues: Sequence[tuple[float, str]]) -> dict[str, Any]:
         """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, their number format and
-        quantisation, schedule, inputs, LoRAs, and the cues of the run on the clip's own clock.
+        quantisation, threads, schedule, inputs, LoRAs, and the cues of the run on the clip's own clock.
         """
         from mova._version import __version__
+        from mova.runtime.threads import choose_threads
 
         pipeline, runtime = self.pipeline, self.pipeline.runtime
+        is_exact = runtime is not None and runtime.same_for_any_threads
         lead_s = float(prepared.lead_frames / prepared.plan.timeline.fps)
         dtype = pipeline.transformer.dtype if runtime is None else runtime.dtype
         return {
@@ -328,6 +330,8 @@ class MOVAModel:
             "weights": pipeline.index.fingerprint,
             "dtype": str(dtype).removeprefix("torch."),
             "quantisation": "none" if runtime is None else runtime.quantisation,
+            "threads": choose_threads(None if runtime is None else runtime.threads, is_exact=is_exact),
+            "same_for_any_threads": is_exact,
             "schedule": asdict(pipeline.scheduler.schedule_config),
             "inputs": dict(prepared.inputs),
             "loras": pipeline.loras.record(),

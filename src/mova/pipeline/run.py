@@ -25,6 +25,7 @@ from mova.request.arguments import SamplingArguments, check_names
 from mova.request.plan import Canvas, Capabilities, resolve_fps, resolve_length, resolve_size, value_or
 from mova.request.schema import Modality, TextOnly
 from mova.request.terms import read_terms
+from mova.runtime.threads import use_threads
 from mova.sampling.denoise import Progress, cfg_batch_of, denoise, denoise_windows, plan_windows
 from mova.sampling.guidance import Experts, Guidance, Guider, guidance_of
 from mova.sampling.solvers import Solver, SolverSpec, find_solver
@@ -260,7 +261,6 @@ def _guidance(capabilities: Capabilities, values: Mapping[str, Any]) -> Guidance
 StepCallback = Callable[[DiffusionPipeline, int, float, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
-@torch.no_grad()
 def run(
     pipe: DiffusionPipeline,
     batch: Batch,
@@ -284,7 +284,23 @@ def run(
         RequestError: If the model cannot make what is asked.
         CancelledError: If the run was cancelled.
     """
-    reporter, codecs = reporter or Reporter(), codecs or pipe.codecs
+    runtime = pipe.runtime
+    count, is_exact = (None, False) if runtime is None else (runtime.threads, runtime.same_for_any_threads)
+    with torch.no_grad(), use_threads(count, is_exact=is_exact):
+        return _run(
+            pipe, batch, output_type, codecs=codecs or pipe.codecs, reporter=reporter or Reporter(), on_step_end=on_step_end
+        )
+
+
+def _run(
+    pipe: DiffusionPipeline,
+    batch: Batch,
+    output_type: str,
+    *,
+    codecs: Codecs,
+    reporter: Reporter,
+    on_step_end: StepCallback | None,
+) -> MOVAPipelineOutput:
     capabilities, device, timeline = pipe.capabilities, pipe._execution_device, batch.timeline
     solver = find_solver(batch.solver)
     schedules = pipe.scheduler.schedules(batch.num_inference_steps, shift=batch.shift, audio_shift=batch.audio_shift)

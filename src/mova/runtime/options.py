@@ -19,6 +19,7 @@ Offload = Literal["none", "component", "block"]
 Quantisation = Literal["none", "fp8", "fp8_scaled", "int8"]
 SecondExpert = Literal["resident", "prefetch", "on_demand"]
 DTYPES = ("float32", "bfloat16", "float16")
+MAX_THREADS = 1024
 TORCHAO: tuple[Quantisation, ...] = ("fp8_scaled", "int8")
 
 
@@ -39,6 +40,10 @@ class RuntimeOptions:
             ``"sage"``, or a name that diffusers knows.
         vae_tiling: Whether the video codec works on tiles of the picture: less memory, seams possible.
         vae_slicing: Whether it takes the clips of a batch one by one: less memory, the same result.
+        threads: Threads that compute on a CPU; as many as torch would take if None (``OMP_NUM_THREADS``, else the cores).
+        same_for_any_threads: Whether a clip must be the same to the last bit on machines with any number of cores: on a CPU, in
+            float32, with a model of at most half a billion parameters. Two threads compute at most then, unless ``threads`` is
+            more, which is recorded in the clip and used to replay it.
         second_expert: Time at which the expert for low noise is read: ``"resident"``, with everything else; ``"prefetch"``,
             in the background while the first works; ``"on_demand"``, when it is needed.
         drop_first_expert: Whether an expert leaves memory when the other takes over. It is read again when a run
@@ -55,6 +60,8 @@ class RuntimeOptions:
     attention_backend: str = "auto"
     vae_tiling: bool = False
     vae_slicing: bool = False
+    threads: int | None = None
+    same_for_any_threads: bool = True
     second_expert: SecondExpert = "prefetch"
     drop_first_expert: bool = False
 
@@ -71,7 +78,10 @@ class RuntimeOptions:
                 raise RequestError(f"{field} must be one of {', '.join(allowed)}; got {value!r}.", field=field)
         if not isinstance(self.attention_backend, str):
             raise RequestError(f"attention_backend must be a name; got {self.attention_backend!r}.", field="attention_backend")
-        for name in ("vae_tiling", "vae_slicing", "drop_first_expert"):
+        threads, is_number = self.threads, isinstance(self.threads, int) and not isinstance(self.threads, bool)
+        if threads is not None and not (is_number and 1 <= threads <= MAX_THREADS):
+            raise RequestError(f"threads must be from 1 to {MAX_THREADS}; got {threads!r}.", field="threads")
+        for name in ("vae_tiling", "vae_slicing", "same_for_any_threads", "drop_first_expert"):
             if not isinstance(getattr(self, name), bool):
                 raise RequestError(f"{name} must be true or false; got {getattr(self, name)!r}.", field=name)
         if self.drop_first_expert and self.second_expert == "resident":

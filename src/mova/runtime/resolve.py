@@ -22,6 +22,7 @@ from torch import nn
 from mova.errors import MissingExtraError, RequestError
 from mova.models.layers import Attention
 from mova.runtime.options import TORCHAO, Offload, Quantisation, RuntimeOptions, SecondExpert
+from mova.runtime.threads import MAX_EXACT_PARAMETERS, MAX_EXACT_THREADS
 from mova.runtime.weights import check_quantisation, offload_blocks
 
 # a family's members, best first; the plain names that users know
@@ -266,6 +267,8 @@ class Runtime:
         attention: Attention backends.
         vae_tiling: Whether the video codec works on tiles.
         vae_slicing: Whether it takes clips one by one.
+        threads: Threads that compute on a CPU; torch's own number if None.
+        same_for_any_threads: Whether a clip does not depend on it.
         second_expert: Time at which the second expert is read.
         drop_first_expert: Whether an expert leaves memory when the other takes over.
         reasons: Reasons, one line a decision.
@@ -278,6 +281,8 @@ class Runtime:
     attention: AttentionChoice = field(default_factory=AttentionChoice)
     vae_tiling: bool = False
     vae_slicing: bool = False
+    threads: int | None = None
+    same_for_any_threads: bool = False
     second_expert: SecondExpert = "resident"
     drop_first_expert: bool = False
     reasons: tuple[str, ...] = ()
@@ -315,6 +320,8 @@ def resolve_runtime(options: RuntimeOptions, facts: ModelFacts) -> Runtime:
         f"attention {names}: {attention.reason}",
         *why_offload,
     ]
+    is_small = device.type == "cpu" and dtype == torch.float32 and facts.num_parameters <= MAX_EXACT_PARAMETERS
+    is_exact = options.same_for_any_threads and is_small and (options.threads or 0) <= MAX_EXACT_THREADS
     has_two = facts.num_experts == 2
     if options.drop_first_expert and not has_two:
         reasons.append("drop_first_expert: this model has one expert, which stays")
@@ -328,6 +335,8 @@ def resolve_runtime(options: RuntimeOptions, facts: ModelFacts) -> Runtime:
         attention=attention,
         vae_tiling=options.vae_tiling,
         vae_slicing=options.vae_slicing,
+        threads=options.threads,
+        same_for_any_threads=is_exact,
         second_expert=options.second_expert if has_two else "resident",
         drop_first_expert=options.drop_first_expert and has_two,
         reasons=tuple(reasons),

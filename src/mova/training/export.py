@@ -12,12 +12,13 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from mova.checkpoints.layout import OFFICIAL_CLASSES, Index, read_json, resolve_model
+from mova.checkpoints.layout import INDEX, OFFICIAL_CLASSES, Index, read_json, resolve_model
 from mova.checkpoints.load import Components
 from mova.checkpoints.meta import check_part
 from mova.checkpoints.save import save_checkpoint
 from mova.checkpoints.tokenizer import check_tokenizer
 from mova.data.latents import read_timeline
+from mova.data.marks import digest_files, digest_part
 from mova.errors import CheckpointError
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
@@ -29,6 +30,8 @@ from mova.scenes.kinds import load_kinds
 from mova.training.cues import read_labels
 from mova.training.recipe import OnStep, Recipe
 
+TRAINED = ("audio_codec", "video_codec", "video_decoder", "joint", "planner")
+LATENT_FACTS = ("statistics.json", "clock.json")
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +52,29 @@ class ExportRecipe(Recipe):
     max_tokens: int = Field(default=32, ge=8)
     max_continued_frames: int = Field(default=4800, ge=0, description="Longest clip, made window after window; 0 for none.")
     licence: str = "apache-2.0"
+
+    def digest_inputs(self) -> dict[str, str]:
+        """The parts, their labels, the clock and the statistics of the latents, and how each stage ended."""
+        video_codec, audio_codec = _codec_folders(self)
+        parts = {
+            "video codec": video_codec,
+            "audio codec": audio_codec,
+            "joint": self.folder / "joint" / "joint",
+            "text encoder": self.folder / "joint" / "text_encoder",
+            "tokenizer": self.folder / "joint" / "tokenizer",
+            "planner": self.folder / "planner" / "planner",
+        }
+        files = [self.folder / "joint" / "labels.json", *(self.folder / "latents" / name for name in LATENT_FACTS)]
+        logs = [self.folder / name / "metrics.jsonl" for name in TRAINED]
+        return {
+            **{name: digest_part(folder) for name, folder in parts.items()},
+            "latents": digest_files(files),
+            "training": digest_files(logs),
+        }
+
+    def digest_result(self) -> str:
+        """Whether there is a checkpoint; its content does not count, since another run may have replaced it."""
+        return "there" if (self.output / INDEX).is_file() else ""
 
     def run(self, on_step: OnStep | None = None) -> None:
         """Put the averaged weights of every stage into one checkpoint folder."""
@@ -101,9 +127,8 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
     sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
     kinds = "\n".join(dict.fromkeys(f"- **{kind.name}**: {kind.description}" for kind in load_kinds(recipe.world.kinds)))
-    names = ("audio_codec", "video_codec", "video_decoder", "joint", "planner")
     earlier = _earlier_lines(recipe)
-    own = [_stage_line(folder, name) for name in names if (folder / name / "metrics.jsonl").exists()]
+    own = [_stage_line(folder, name) for name in TRAINED if (folder / name / "metrics.jsonl").exists()]
     stages = "\n".join([*earlier, *(line for line in own if line not in earlier)])
     recipes = "`recipes/base`, then `recipes/continue`" if earlier else "`recipes/base`"
     world = recipe.world
@@ -207,19 +232,22 @@ def _classes(*, has_planner: bool) -> dict[str, tuple[str, str]]:
 
 def _codecs(recipe: ExportRecipe) -> tuple[Any, Any]:
     """Both codecs, with the latents' statistics in their configuration."""
+    video, audio = _codec_folders(recipe)
+    statistics = _read_json(recipe.folder / "latents" / "statistics.json")
+    return (
+        _with_statistics(_part(VideoCodec, video), statistics, "video"),
+        _with_statistics(_part(AudioCodec, audio), statistics, "audio"),
+    )
+
+
+def _codec_folders(recipe: ExportRecipe) -> tuple[Path, Path]:
     folder = recipe.folder
     if recipe.codecs_from is None:
         video, audio = folder / "video_codec" / "codec", folder / "audio_codec" / "codec"
     else:
         checkpoint = resolve_model(recipe.codecs_from)
         video, audio = checkpoint / "video_vae", checkpoint / "audio_vae"
-    if recipe.video_codec is not None:
-        video = folder / recipe.video_codec / "codec"
-    statistics = _read_json(folder / "latents" / "statistics.json")
-    return (
-        _with_statistics(_part(VideoCodec, video), statistics, "video"),
-        _with_statistics(_part(AudioCodec, audio), statistics, "audio"),
-    )
+    return (video if recipe.video_codec is None else folder / recipe.video_codec / "codec"), audio
 
 
 def _with_statistics(codec: Any, statistics: dict[str, list[float]], modality: str) -> Any:

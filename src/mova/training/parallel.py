@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from mova.data.shards import exit_with_parent, start_method
+from mova.data.shards import begin_worker, end_processes, start_method
 from mova.errors import MovaError
 
 Report = Callable[[Any], None]
@@ -104,10 +104,14 @@ def run_in_processes(work: Work, processes: int, device: str, on_report: Report 
             start_method=method,
         )
         assert workers is not None
-        # join raises in this process what a worker raised, and ends the others
-        while not workers.join(timeout=0.5):
+        try:
+            # join raises in this process what a worker raised, and ends the others
+            while not workers.join(timeout=0.5):
+                _drain(reports, on_report)
             _drain(reports, on_report)
-        _drain(reports, on_report)
+        except BaseException:
+            end_processes(workers.processes)
+            raise
 
 
 def _drain(reports: Any, on_report: Report | None) -> None:
@@ -119,7 +123,7 @@ def _drain(reports: Any, on_report: Report | None) -> None:
 
 def _run_worker(rank: int, world: int, store: str, work: Work, device: str, reports: Any) -> None:
     torch.set_num_threads(1)
-    exit_with_parent()
+    begin_worker()
     own = device_of_rank(device, rank)
     if device == "cuda":
         torch.cuda.set_device(own)

@@ -1,7 +1,8 @@
 """Recipes: one YAML document per stage, checked whole before anything runs, and run in order.
 
 A run of several recipes in order makes a model from nothing: render, train both codecs, encode, train the joint network,
-export. Each stage writes below ``folder`` and is skipped when it is done, so the same command resumes.
+export. Each stage writes below ``folder`` and is skipped when it is done, so the same command resumes; it is done while its
+settings and what it was made from are what they were (:mod:`mova.training.marks`).
 
 A stage is one class: its fields are those of the document, and :meth:`Recipe.run` does the work. A stage that trains derives
 from :class:`TrainRecipe` and says only what it trains (:meth:`TrainRecipe.build`). Packages add stages by the entry point
@@ -13,7 +14,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,11 +23,14 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mova.data.shards import World
+from mova.data.latents import digest_latents
+from mova.data.marks import digest, digest_files, digest_part
+from mova.data.shards import World, digest_shards
 from mova.errors import RequestError
-from mova.files import is_regular, read_text
+from mova.files import read_text
 from mova.parsing import parse_yaml
 from mova.scenes.kinds import load_kinds
+from mova.training.marks import HOW, Mark, check_state, find_changes, read_mark, write_mark
 from mova.training.objective import Objective
 from mova.training.parallel import choose_device, choose_processes, process_rank, run_in_processes
 from mova.training.trainer import OptimSettings, StepReport, run_training
@@ -91,6 +95,27 @@ class Recipe(Strict, ABC):
         """Name of the stage within its run."""
         return self.stage
 
+    def digest_inputs(self) -> dict[str, str]:
+        """Digest of everything that the stage reads, by name; empty for what is not there.
+
+        By default, of all data and finished stages that the folder of the run holds. A stage that states what it reads is not
+        made again for a change of something else.
+        """
+        data = {"scenes": digest_scenes(self.folder), "latents": digest_latent_files(self.folder)}
+        stages = {path.stem: digest_files([path]) for path in sorted(self.folder.glob("*.done")) if path.stem != self.key}
+        return {name: value for name, value in (data | stages).items() if value}
+
+    def digest_result(self) -> str:
+        """Digest of what the stage made; empty if nothing is there."""
+        return ""
+
+    def mark(self) -> Mark:
+        """What the stage is made from now, and what there is of its result."""
+        settings = self.model_dump(mode="json")
+        return Mark(
+            {name: value for name, value in settings.items() if name not in HOW}, self.digest_inputs(), self.digest_result()
+        )
+
     @abstractmethod
     def run(self, on_step: OnStep | None = None) -> None:
         """Do the work, or what is left of it.
@@ -113,8 +138,19 @@ class TrainRecipe(Recipe):
             device: Device of the process.
         """
 
+    def digest_result(self) -> str:
+        """Digest of the modules that were saved."""
+        folders = (path for path in sorted((self.folder / self.key).glob("[!.]*")) if path.is_dir())
+        found = {path.name: digest_part(path) for path in folders}
+        return digest(found) if found else ""
+
     def run(self, on_step: OnStep | None = None) -> None:
-        """Train in as many processes as the recipe says, from the newest checkpoint if there is one."""
+        """Train in as many processes as the recipe says, from the newest checkpoint if there is one.
+
+        Raises:
+            CheckpointError: If that checkpoint was begun with other settings or from other data.
+        """
+        check_state(self.folder / self.key, self.mark(), num_steps=self.optim.num_steps)
         device = choose_device(self.device)
         run_in_processes(self.train, choose_processes(self.processes, device), device, on_step)
 
@@ -130,6 +166,23 @@ class TrainRecipe(Recipe):
         averaged = run_training(objective, self.optim, self.folder / self.key, on_step=on_step)
         if process_rank()[0] == 0:
             objective.save(averaged, self.folder / self.key)
+
+
+def digest_scenes(folder: Path) -> str:
+    """Digest of the rendered clips of a run; empty if there are none."""
+    return _digest_sets(digest_shards, folder / "scenes")
+
+
+def digest_latent_files(folder: Path) -> str:
+    """Digest of the latents of a run, their clock and their statistics; empty if there are none."""
+    files = [folder / "latents" / name for name in ("statistics.json", "clock.json")]
+    found = [_digest_sets(digest_latents, folder / "latents"), digest_files(files)]
+    return digest(found) if any(found) else ""
+
+
+def _digest_sets(digest_of: Callable[[Path], str], folder: Path) -> str:
+    found = [digest_of(folder / part) for part in ("train", "held_out")]
+    return digest(found) if any(found) else ""
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -223,39 +276,56 @@ class StageProgress:
 
 
 OnProgress = Callable[[StageProgress], None]
+OnAgain = Callable[[str, list[str]], None]
+"""Receives the name of a recipe whose result is made again, and what has changed since it was made."""
 
 
-def run_recipes(paths: list[Path], *, overrides: tuple[str, ...] = (), on_progress: OnProgress | None = None) -> None:
+def run_recipes(
+    paths: list[Path],
+    *,
+    overrides: tuple[str, ...] = (),
+    on_progress: OnProgress | None = None,
+    on_again: OnAgain | None = None,
+) -> None:
     """Run recipes one after another; every one is read and checked before the first starts.
 
     Args:
         paths: YAML documents in order.
         overrides: ``field=value`` strings for all of them.
         on_progress: Receives progress, in this process.
+        on_again: Receives what is made again, and why.
 
     Raises:
         MovaError: If a recipe is wrong or a stage fails.
     """
     recipes = [load_recipe(path, overrides) for path in paths]
     for path, recipe in zip(paths, recipes, strict=True):
-        run_recipe(recipe, path.name, on_progress=on_progress)
+        run_recipe(recipe, path.name, on_progress=on_progress, on_again=on_again)
 
 
-def run_recipe(recipe: Recipe, name: str = "", *, on_progress: OnProgress | None = None) -> None:
-    """Run one recipe unless its mark says that it is done.
+def run_recipe(
+    recipe: Recipe, name: str = "", *, on_progress: OnProgress | None = None, on_again: OnAgain | None = None
+) -> None:
+    """Run one recipe unless it is done and what it was made from has not changed since.
 
     Args:
         recipe: Any recipe, one of another package included.
         name: Name for the progress; the stage if empty.
         on_progress: Receives progress, in this process.
+        on_again: Receives what has changed, if the stage was done before.
 
     Raises:
+        CheckpointError: If a training was begun with something else.
         MovaError: If the stage fails.
     """
-    mark = recipe.folder / f"{recipe.key}.done"
-    if is_regular(mark) and read_text(mark) == recipe.model_dump_json():
-        return
-    recipe.folder.mkdir(parents=True, exist_ok=True)
+    path = recipe.folder / f"{recipe.key}.done"
+    before, now = read_mark(path), recipe.mark()
+    if before is not None:
+        changed = find_changes(before, now)
+        if not changed and now.product == before.product:
+            return
+        if on_again is not None:
+            on_again(name or recipe.stage, changed or ["its result"])
 
     def on_step(report: StepReport) -> None:
         if on_progress is not None:
@@ -263,4 +333,5 @@ def run_recipe(recipe: Recipe, name: str = "", *, on_progress: OnProgress | None
             on_progress(StageProgress(name or recipe.stage, recipe.stage, *step))
 
     recipe.run(on_step)
-    mark.write_text(recipe.model_dump_json(), encoding="utf-8")
+    # what it read is what was there when it began
+    write_mark(path, replace(now, product=recipe.digest_result()))

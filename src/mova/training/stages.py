@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,13 @@ from pydantic import Field
 
 from mova.checkpoints.layout import read_json, resolve_model
 from mova.data.latents import channel_statistics, encode_shards, open_latents, write_timeline
+from mova.data.marks import digest_kinds, digest_part
 from mova.data.shards import render_shards
+from mova.errors import CheckpointError
 from mova.files import atomic_write
+from mova.scenes.kinds import load_kinds
 from mova.training.parallel import choose_device, choose_processes
-from mova.training.recipe import OnStep, Recipe
+from mova.training.recipe import OnStep, Recipe, digest_latent_files, digest_scenes
 from mova.training.trainer import StepReport
 
 
@@ -48,6 +52,16 @@ class RenderRecipe(DataRecipe):
     seed: int = 1
     clips_per_shard: int = Field(default=100, ge=8)
 
+    def digest_inputs(self) -> dict[str, str]:
+        """The kinds of scenes, as they are defined and drawn now."""
+        return {"kinds of scenes": digest_kinds(load_kinds(self.world.kinds))}
+
+    def digest_result(self) -> str:
+        """Digest of the clips; empty if a run that replaced them was interrupted."""
+        with suppress(CheckpointError):
+            return digest_scenes(self.folder)
+        return ""
+
     def run(self, on_step: OnStep | None = None) -> None:
         """Render training and held-out clips."""
         options = self.shard_options(on_step) | {"clips_per_shard": self.clips_per_shard}
@@ -63,6 +77,18 @@ class LatentsRecipe(DataRecipe):
     seed: int = 2
     clips_per_shard: int = Field(default=250, ge=8)
     codecs_from: str | None = Field(default=None, description="Checkpoint whose codecs to use; else those of this run.")
+
+    def digest_inputs(self) -> dict[str, str]:
+        """The codecs, and the kinds of scenes as they are defined and drawn now."""
+        codecs = zip(("video codec", "audio codec"), self._codec_folders(), strict=True)
+        kinds = digest_kinds(load_kinds(self.world.kinds))
+        return {"kinds of scenes": kinds, **{name: digest_part(folder) for name, folder in codecs}}
+
+    def digest_result(self) -> str:
+        """Digest of the latents, their clock and their statistics; empty if a run that replaced them was interrupted."""
+        with suppress(CheckpointError):
+            return digest_latent_files(self.folder)
+        return ""
 
     def run(self, on_step: OnStep | None = None) -> None:
         """Render and encode training and held-out clips; store the clock and the statistics of the latents."""

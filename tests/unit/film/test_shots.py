@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mova.checkpoints.load import Components
-from mova.errors import MovaError, RequestError
+from mova.errors import MediaError, MovaError, RequestError
 from mova.film.audio import film_audio, join_audio
 from mova.film.cache import ShotCache, ShotClip
 from mova.film.plan import FilmPlan, plan_film
@@ -338,7 +339,21 @@ def test_an_interrupted_run_goes_on_where_it_was(planned: Planned, model: MOVAMo
     assert states(plan, cache) == ["cached", "cached"]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: b"x" * 40])
+def flip(data: bytes, where: int) -> bytes:
+    return data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: b"",
+        lambda data: b"x" * 40,
+        lambda data: flip(data, -1),  # of the same length, and a safetensors file still
+        lambda data: flip(data, len(data) // 2),
+        lambda data: data.replace(b'"seconds_taken":"3.0"', b'"seconds_taken":"9.0"'),
+    ],
+)
 def test_a_damaged_shot_counts_as_not_there(planned: Planned, cache: ShotCache, damage: Callable[[bytes], bytes]) -> None:
     plan = planned(BALL)
     cache.store("ab", made(plan)[0], model_key="tiny", work=2.0, seconds_taken=3.0)
@@ -348,4 +363,26 @@ def test_a_damaged_shot_counts_as_not_there(planned: Planned, cache: ShotCache, 
     path = cache.files()[0]
     path.write_bytes(damage(path.read_bytes()))
     assert "ab" not in cache
-    assert cache.pace("tiny") is None
+    with pytest.raises(MediaError, match="cannot be read"):
+        cache.read("ab")
+
+
+def test_a_damaged_shot_is_rendered_again(planned: Planned, model: MOVAModel, cache: ShotCache) -> None:
+    plan = planned(BALL, DRUMS)
+    before = render_film(plan, cache, lambda: model)
+    for path in cache.files():
+        path.write_bytes(flip(path.read_bytes(), -100))
+        break
+    again = ShotCache(cache.folder)
+    assert sorted(states(plan, again)) == ["cached", "to render"]
+    after = render_film(plan, again, lambda: model)
+    assert np.array_equal(before.frames, after.frames) and np.array_equal(before.waveform, after.waveform)
+
+
+def test_what_a_killed_run_was_storing_is_removed_by_the_next(planned: Planned, cache: ShotCache) -> None:
+    cache.store("ab", made(planned(BALL))[0], model_key="tiny", work=2.0, seconds_taken=3.0)
+    left = cache.folder / ".01234567.partial.safetensors"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    ShotCache(cache.folder)
+    assert sorted(cache.folder.iterdir()) == cache.files()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import shutil
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -23,14 +26,16 @@ from typer.testing import CliRunner
 
 from mova.cli import evaluate
 from mova.cli.app import app
-from mova.errors import MediaError, MissingExtraError, MovaError, RequestError
+from mova.errors import MediaError, MissingExtraError, MovaError, RequestError, is_shortage
 from mova.lab.quality import metric as learned_metric
 from mova.lab.quality.learned.fad import VGGish
 from mova.lab.quality.learned.lse import LipSync, SyncNet
 from mova.lab.quality.plugins import measure
-from mova.lab.suite.files import WholeVideos, check_metrics, list_jobs, video_row
+from mova.lab.suite import files
+from mova.lab.suite.files import WholeVideos, check_metrics, list_jobs, video_row, video_rows
 from mova.lab.suite.report import MAX_PLAYERS, render_report
-from mova.lab.suite.results import Row, read_results
+from mova.lab.suite.results import SHORT, Row, read_results
+from mova.lab.suite.run import run_batches
 from mova.lab.suite.tables import Plot, event_raster, offset_histogram
 from mova.media.clip import Clip
 from mova.media.remux.silent import write_silent
@@ -184,6 +189,72 @@ def test_an_output_that_is_no_folder_is_refused_before_any_work(videos: Path, tm
     done = CliRunner().invoke(app, ["eval", "files", str(videos), "-o", str(tmp_path / output), "--processes", "1"])
     assert isinstance(done.exception, MediaError) and done.exception.message.startswith("--output: cannot make the folder")
     assert done.exception.hint and "films" not in done.output
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """No file can be opened: what a process sees that has too many open."""
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest + 4)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in spare:
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("metrics", [(), ("health",)])  # while the video is read; while a metric reads it once more
+def test_a_video_for_which_descriptors_run_out_gets_no_row_and_the_next_call_measures_it(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: tuple[str, ...]
+) -> None:
+    jobs = list_jobs(videos, reference=None, metrics=metrics).jobs
+    jobs = {key: job for key, job in jobs.items() if job.path.name == "good.mp4"}
+    (job,) = jobs.values()
+    whole = video_row(job)
+    assert whole["status"] == "ok"
+    if metrics:
+        read = files._read(job.path)
+        monkeypatch.setattr(files, "_read", lambda path: read)
+
+    def starved(jobs: Sequence[files.VideoJob]) -> list[dict[str, Any]]:
+        with without_descriptors():
+            return video_rows(jobs)
+
+    (row,) = run_batches(jobs, starved, tmp_path / "rows.jsonl", run={})
+    assert row[SHORT] and row["status"] == "not measured" and "too many open files" in row["why"].lower()
+    with pytest.raises(MovaError, match=r"1 of 1 videos \(good\.mp4\)") as caught:
+        evaluate._check_shortage([row], [])
+    assert caught.value.exit_code == 1
+    monkeypatch.undo()
+    assert run_batches(jobs, video_rows, tmp_path / "rows.jsonl", run={}) == [whole]
+    evaluate._check_shortage([whole], [])
+
+
+@pytest.mark.parametrize(
+    ("problem", "is_one"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.EMFILE, "many"), True),
+        (MediaError("cannot read a.mp4: Cannot allocate memory."), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate"), True),
+        (RuntimeError("can't start new thread"), True),
+        (OSError(errno.ENOENT, "none"), False),
+        (MediaError("cannot read a.mp4: Invalid data found when processing input."), False),
+    ],
+)
+def test_a_shortage_is_told_from_a_fault_of_the_file(problem: Exception, is_one: bool) -> None:
+    assert is_shortage(problem) == is_one
+    for hides in (None, problem):
+        try:
+            try:
+                raise problem
+            except Exception:
+                raise MediaError("cannot read a.mp4.") from hides
+        except MediaError as wrapped:
+            assert is_shortage(wrapped) == is_one
 
 
 def end_process(jobs: Sequence[int]) -> list[Row]:

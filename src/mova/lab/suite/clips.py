@@ -49,12 +49,14 @@ class ModelSpec:
         steps: Steps of the sampler; the model's own if None.
         device: Where to run; what suits if None.
         clips: Folder that every clip is written to.
+        threads: Threads that compute on a CPU; in worker processes one, and else torch's own number, if None.
     """
 
     model: Path
     steps: int | None
     device: str | None
     clips: Path
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def clip_rows(maker: ModelSpec, jobs: Sequence[ClipJob], *, measures: Sequence[M
         import torch
 
         torch.set_num_threads(1)  # the processes share the cores
-    model, track = _loaded(maker.model, maker.device), jobs[0].track
+    model, track = _loaded(maker.model, maker.device, maker.threads), jobs[0].track
     began = time.monotonic()
     clips = _codec_clips(model, jobs) if track == FLOOR else make_clips(model, jobs, steps=maker.steps)
     others = make_clips(model, _second_jobs(jobs), steps=maker.steps) if track == COUNTERFACTUAL else clips
@@ -182,11 +184,12 @@ def through_codecs(codecs: Codecs, timeline: Timeline, truth: SceneClip | Clip) 
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, device: str | None) -> MOVAModel:
+def _loaded(folder: Path, device: str | None, threads: int | None) -> MOVAModel:
     """The model, once a process."""
     from mova.generation.model import MOVAModel
+    from mova.runtime.options import RuntimeOptions
 
-    return MOVAModel.from_pretrained(folder, device=device)
+    return MOVAModel.from_pretrained(folder, runtime=RuntimeOptions(device=device or "auto", threads=threads))
 
 
 def _saved(clip: Clip, job: ClipJob, maker: ModelSpec, *, end: str = "") -> str:

@@ -1,7 +1,8 @@
 """Arbitrary videos: each measured by what needs no reference, against a reference of its name, and by what weights are given.
 
 A video that cannot be read, is silent or has no picture is measured as far as it goes, named, and counted against coverage;
-whatever is wrong with one video, the others are measured.
+whatever is wrong with one video, the others are measured. A video for which memory or descriptors ran out is not measured:
+that is no fault of it, and the next call tries again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import MediaError, MovaError, RequestError
+from mova.errors import MediaError, MovaError, RequestError, is_shortage
 from mova.lab.numbers import mean_interval
 from mova.lab.quality import fidelity, from_extra
 from mova.lab.quality.audio import audio_quality
@@ -25,7 +26,7 @@ from mova.lab.quality.metric import Sample, faces_path, read_faces
 from mova.lab.quality.plugins import MetricResult, list_metrics, weights_in
 from mova.lab.quality.plugins import measure as measure_learned
 from mova.lab.quality.video import video_quality
-from mova.lab.suite.results import METRICS_VERSION, Row, means_of
+from mova.lab.suite.results import METRICS_VERSION, SHORT, Row, means_of
 from mova.lab.sync.measure import Read, measure, read_video
 from mova.media.decode import StreamedFrames, read_clip, read_waveform
 from mova.media.health.files import check_file
@@ -166,16 +167,22 @@ def video_row(job: VideoJob) -> Row:
         prompt = (video.request or {}).get("prompt")
         row["prompt"] = prompt if isinstance(prompt, str) else None
     except Exception as problem:  # one video must not end the run, whatever is wrong with it
+        if is_shortage(problem):
+            return _not_measured(row, problem)
         return {**row, "status": "unreadable", "why": _words(problem)}
     try:
         _faces(job.path, video.frames)
     except MediaError as problem:
+        if is_shortage(problem):
+            return _not_measured(row, problem)
         row["skipped"]["faces"] = _words(problem)
     for name in job.metrics:
         work = partial(_fidelity, reference=job.reference) if name == FIDELITY else METRICS[name]
         try:
             found = work(video, job.path)
         except Exception as problem:  # likewise
+            if is_shortage(problem):
+                return _not_measured(row, problem)
             row["skipped"][name] = _words(problem)
             continue
         row["values"] |= {f"{name}.{column}": value for column, value in found.pop("values").items()}
@@ -187,6 +194,10 @@ def video_row(job: VideoJob) -> Row:
 def video_rows(jobs: Sequence[VideoJob]) -> list[Row]:
     """:func:`video_row` of each, for a run of batches."""
     return [video_row(job) for job in jobs]
+
+
+def _not_measured(row: Row, problem: Exception) -> Row:
+    return {**row, SHORT: True, "status": "not measured", "why": _words(problem), "values": {}, "skipped": {}, "faults": []}
 
 
 def file_results(facts: Mapping[str, Any], rows: Sequence[Row], learned: Sequence[MetricResult]) -> dict[str, Any]:
@@ -231,8 +242,11 @@ def score_learned(listing: Listing, names: Sequence[str], *, weights: Path | Non
     wanted = [known[name] for name in names if name in known]
     samples = references = WholeVideos(())
     if any(metric.name in found for metric in wanted):
-        samples = WholeVideos([job.path for job in listing.jobs.values()])
-        references = WholeVideos([job.reference for job in listing.jobs.values() if job.reference is not None])
+        try:
+            samples = WholeVideos([job.path for job in listing.jobs.values()])
+            references = WholeVideos([job.reference for job in listing.jobs.values() if job.reference is not None])
+        except Exception as problem:  # a shortage; the rows are there all the same
+            return [MetricResult(metric.name, metric.version, "failed", _words(problem)) for metric in wanted]
     results = []
     for metric in wanted:
         path = found.get(metric.name)
@@ -338,7 +352,9 @@ def _need_audio(video: Read) -> None:
 def _is_whole(path: Path) -> bool:
     try:
         read_clip(path)
-    except Exception:  # its row says so
+    except Exception as problem:  # its row says so
+        if is_shortage(problem):
+            raise
         return False
     return True
 
@@ -348,7 +364,9 @@ def _sample(path: Path) -> Sample:
     prompt = (clip.request or {}).get("prompt")
     try:
         face = _faces(path, clip.frames)
-    except MediaError:  # its row says so
+    except MediaError as problem:  # its row says so
+        if is_shortage(problem):
+            raise
         face = None
     return Sample(clip, prompt=prompt if isinstance(prompt, str) else None, face=face)
 

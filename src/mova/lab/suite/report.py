@@ -187,7 +187,7 @@ def _files_values(document: Mapping[str, Any], media: Path) -> dict[str, Any]:
         )
         for one in document["learned"]
     ]
-    worst = sorted((row for row in rows if row["status"] != "unreadable"), key=_video_rank)[:MAX_CARDS]
+    worst = sorted((row for row in rows if row["status"] not in ("unreadable", "not measured")), key=_video_rank)[:MAX_CARDS]
     return {
         "summary": [
             ("files", str(document["num_files"])),

@@ -276,3 +276,7 @@ def _rest(found: Mapping[str, Any]) -> dict[str, Any]:
     """What is missing of a share."""
     low, high = found["interval"]
     return {**found, "value": 1.0 - found["value"], "interval": [1.0 - high, 1.0 - low], "chance": 1.0 - found["chance"]}
+
+
+SHORT = "ran_short"
+"""Name in a row that memory, descriptors or the like ran out for: it says nothing of what was to be measured."""

@@ -2,7 +2,8 @@
 
 Rows are one JSON line each, appended as they are made, so that an interrupted run goes on where it stopped. The first line
 says what the run is, and rows of another run are never mixed in. A line that was being written when the run ended is made
-again.
+again, and so is a row whose job did not get what it needs (:data:`~mova.lab.suite.results.SHORT`): it is returned, and not
+stored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mova.errors import MediaError, RequestError
 from mova.lab.documents import plain
 from mova.lab.suite.clips import ModelSpec, clip_rows, codec_floors
 from mova.lab.suite.measures import Measure, list_measures
-from mova.lab.suite.results import METRICS_VERSION, Row, model_results
+from mova.lab.suite.results import METRICS_VERSION, SHORT, Row, model_results
 from mova.lab.suite.tracks import SUITES, clip_batches, clip_jobs
 from mova.scenes.script import Script
 
@@ -133,7 +134,8 @@ def run_batches(
             jobs_left = list(missing.values())
             for made in _made([[job] for job in jobs_left] if batches is None else batches(jobs_left), work, pool):
                 for row in map(plain, made):
-                    handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+                    if not row.get(SHORT):
+                        handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
                     rows[row["key"]] = row
                 handle.flush()
                 done += len(made)

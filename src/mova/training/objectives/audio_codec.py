@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mova.data.shards import Shard, open_shards
 from mova.models.codecs.audio import LOG_FLOOR, AudioCodec
 from mova.training.objective import Objective, draw_below
-from mova.training.recipe import TrainRecipe
+from mova.training.recipe import TrainRecipe, digest_scenes
 
 
 class AudioCodecRecipe(TrainRecipe):
@@ -27,6 +27,10 @@ class AudioCodecRecipe(TrainRecipe):
     codec: dict[str, Any] = Field(default={}, description="Overrides of the codec's sizes.")
     batch_size: int = Field(default=6, ge=1, description="Clips per process.")
     kl_weight: float = 5e-4
+
+    def digest_inputs(self) -> dict[str, str]:
+        """The rendered clips of the run."""
+        return {"scenes": digest_scenes(self.folder)}
 
     def build(self, device: str) -> AudioCodecObjective:
         """A fresh codec on the rendered clips of the run."""

@@ -16,9 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mova.checkpoints.layout import read_json
+from mova.checkpoints.layout import read_json, resolve_model
 from mova.checkpoints.load import load_checkpoint
 from mova.data.latents import LatentSet, open_latents, read_timeline
+from mova.data.marks import digest, digest_part
 from mova.errors import RequestError
 from mova.models.joint import JointModel
 from mova.models.presets import BASE
@@ -31,7 +32,7 @@ from mova.training.losses import as_map, modality_losses
 from mova.training.noise_maps import ClipShape, NoiseSettings, draw_levels
 from mova.training.objective import Objective
 from mova.training.precision import PlainAttention, choose_precision
-from mova.training.recipe import TrainRecipe
+from mova.training.recipe import TrainRecipe, digest_latent_files
 from mova.training.text import build_text_encoder, phrasings, train_tokenizer
 
 
@@ -75,6 +76,15 @@ class JointRecipe(TrainRecipe):
     start_from: str | None = Field(
         default=None, description="Checkpoint whose network, text encoder and tokenizer to go on from."
     )
+
+    def digest_inputs(self) -> dict[str, str]:
+        """The latents of the run, and the checkpoint to start from."""
+        begun = {}
+        if self.start_from is not None:
+            folder = resolve_model(self.start_from)
+            parts = ("video_dit", "audio_dit", "dual_tower_bridge", "text_encoder", "tokenizer")
+            begun = {self.start_from: digest([digest_part(folder / part) for part in parts])}
+        return {"latents": digest_latent_files(self.folder), **begun}
 
     def build(self, device: str) -> JointObjective:
         """The network and its text side, fresh or those of a checkpoint, on the encoded clips of the run."""

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from mova.checkpoints.layout import resolve_model
 from mova.checkpoints.tokenizer import check_tokenizer
-from mova.data.shards import World
+from mova.data.marks import digest, digest_part
+from mova.data.shards import World, describe
 from mova.models.text import START, build_cue_planner, plan_cues, sheet_tokens, tokenise
 from mova.scenes.kinds import load_kinds
 from mova.scenes.script import MIN_GAP_S, Script
@@ -38,13 +39,24 @@ class PlannerRecipe(TrainRecipe):
     max_tokens: int = Field(default=32, ge=8)
     batch_size: int = Field(default=128, ge=1, description="Prompts per process.")
 
+    def digest_inputs(self) -> dict[str, str]:
+        """The tokenizer, the labels, and what the kinds write now: some scripts of each."""
+        kinds = load_kinds(self.world.kinds)
+        labels = choose_labels(self.folder, kinds, start_from=self.tokenizer_from)
+        scripts = [write_script(kind, seed, seconds=self.world.world().seconds) for kind in kinds for seed in range(8)]
+        return {
+            "tokenizer": digest_part(self._tokenizer_folder()),
+            "labels": digest(labels),
+            "kinds of scenes": digest([describe(script) for script in scripts]),
+        }
+
     def build(self, device: str) -> PlannerObjective:
         """A fresh planner for the tokenizer and the labels of the run."""
         from transformers import PreTrainedTokenizerFast
 
-        folder = self.folder / "joint" if self.tokenizer_from is None else resolve_model(self.tokenizer_from)
-        check_tokenizer(folder / "tokenizer")
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
+        folder = self._tokenizer_folder()
+        check_tokenizer(folder)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         world = self.world.world()
         planner = build_cue_planner(
             text_vocab=len(tokenizer),
@@ -59,6 +71,9 @@ class PlannerRecipe(TrainRecipe):
         return PlannerObjective(
             planner, tokenizer, world, batch_size=self.batch_size, max_tokens=self.max_tokens, device=device
         )
+
+    def _tokenizer_folder(self) -> Path:
+        return (self.folder / "joint" if self.tokenizer_from is None else resolve_model(self.tokenizer_from)) / "tokenizer"
 
 
 class PlannerObjective(Objective):

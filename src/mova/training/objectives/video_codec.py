@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from mova.checkpoints.layout import resolve_model
 from mova.data.latents import read_codec
+from mova.data.marks import digest_part
 from mova.data.shards import Shard, open_shards
 from mova.models.codecs.video import VideoCodec
 from mova.training.objective import Objective, draw_below
-from mova.training.recipe import TrainRecipe
+from mova.training.recipe import TrainRecipe, digest_scenes
 
 MOVING_THRESHOLD = 0.06  # of [-1, 1]: a pixel that leaves its median by more is part of something moving
 
@@ -42,6 +43,11 @@ class VideoCodecRecipe(TrainRecipe):
     def key(self) -> str:
         """Name of the stage within its run: a codec may be trained in several."""
         return self.name
+
+    def digest_inputs(self) -> dict[str, str]:
+        """The rendered clips of the run, and the codec to start from."""
+        begun = {} if self.start_from is None else {str(self.start_from): digest_part(self._start_folder())}
+        return {"scenes": digest_scenes(self.folder), **begun}
 
     def build(self, device: str) -> VideoCodecObjective:
         """The codec, fresh or that of another stage or checkpoint, on the rendered clips of the run."""
