@@ -36,7 +36,7 @@ def test_the_shipped_model_is_told_as_json(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_broken_file_or_nothing_is_refused_in_two_lines(mova, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    for target, words, code in (("clip.mp4", "cannot be opened", 1), ("nowhere", "no model folder 'nowhere'", 3)):
+    for target, words, code in (("clip.mp4", "cannot be opened", 1), ("nowhere", "no file or model folder 'nowhere'", 2)):
         done = mova("inspect", target)
         assert done.returncode == code and done.stdout == ""
         assert words in done.stderr and len(done.stderr.strip().splitlines()) == 2
@@ -116,7 +116,7 @@ def test_a_mistake_is_told_by_the_option_that_was_typed(mova, options: tuple[str
 
 def test_a_plan_of_nothing_is_refused(mova, tmp_path: Path) -> None:
     done = mova("plan", "--model", "somebody/something")
-    assert done.returncode == 3 and "no model folder" in done.stderr
+    assert done.returncode == 2 and "no file or model folder" in done.stderr
     (tmp_path / "empty").mkdir()
     done = mova("plan", "--model", "empty")
     assert done.returncode == 3 and "not a checkpoint" in done.stderr

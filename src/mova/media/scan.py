@@ -98,7 +98,9 @@ def scan_times(container: InputContainer, stream: VideoStream, path: Path) -> Fr
     if is_avi and len(ticks) > 1 and 0 < (delay := int(ticks[1] - ticks[0]) - 1) <= LONGEST_DELAY:
         # encoders that reorder frames fill the time of their delay with empty ones
         ticks[1:] -= delay
-    return FrameTimes(ticks, stream.time_base, dated[-1][1], is_counted=is_avi)
+    # of frames that share a time the order is not known by it; decoders give frames in the order in which they are shown
+    are_shared = bool((np.diff(ticks) == 0).any())
+    return FrameTimes(ticks, stream.time_base, dated[-1][1], is_counted=is_avi or are_shared)
 
 
 def choose_clock(times: FrameTimes, header_fps: Fraction | None, stream: VideoStream) -> FrameClock:

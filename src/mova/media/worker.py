@@ -15,6 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from itertools import count, islice
 from multiprocessing.connection import Connection
@@ -109,7 +110,8 @@ class _Worker:
 
     def close(self) -> None:
         """End the process."""
-        self.connection.close()
+        with suppress(OSError):  # a reader that was left in the middle is closed at the end of the program, out of order
+            self.connection.close()
         self.process.kill()
         self.process.wait()
 

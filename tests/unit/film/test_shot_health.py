@@ -178,5 +178,5 @@ def test_the_command_prints_verdicts_and_writes_no_faulty_film_if_it_must_not(
     refused = json.loads(capsys.readouterr().out)
     assert refused["file"] is None and refused["shots"][0]["health"]["verdict"] == "faulty"
     told, warned = run("keep", is_json=False)
-    assert "1 shots, 0 rendered, 1 faulty" in told and "warning: shot 1: silence in the audio" in warned
+    assert "1 shot, 0 rendered, 1 faulty" in told and "warning: shot 1: silence in the audio" in warned
     assert (tmp_path / "a.mkv").exists()

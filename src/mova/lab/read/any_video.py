@@ -82,6 +82,7 @@ def watch(frames: Frames | Iterable[Frames], fps: float) -> PictureTrace:
 
 
 _PIECE_S = 20.0
+_MOST_FRAMES = 600  # of a piece
 _SIDE = 112
 _FEWEST_FRAMES = 8
 _UNKNOWN_SHUTTER = 0.5
@@ -91,8 +92,8 @@ _GAP_S = 0.1
 
 
 def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
-    """``[t, h, w, 3]`` small pictures in 0..1, of 20 s each; a short rest belongs to the piece before."""
-    size = round(_PIECE_S * fps)
+    """``[t, h, w, 3]`` small pictures in 0..1, of 20 s each at most; a short rest belongs to the piece before."""
+    size = min(round(_PIECE_S * fps), _MOST_FRAMES)
     held: list[Pixels] = []
     for frame in frames:
         held.append(_shrink(frame))
@@ -139,8 +140,11 @@ def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
     pictures = _steady(pictures)
     step = max(1, len(pictures) // 60)
     signed = np.asarray(pictures - np.median(pictures[::step], axis=0), np.float32)
-    size = np.sqrt(np.square(signed).sum(axis=3))  # [T, h, w]
-    change = np.sqrt(np.square(np.diff(pictures, axis=0, prepend=pictures[:1])).sum(axis=3))
+    # frame by frame: copies of the whole piece would be most of the memory
+    size, change = (np.zeros(pictures.shape[:3], np.float32) for _ in range(2))
+    for index, picture in enumerate(pictures):
+        size[index] = np.sqrt(np.square(signed[index]).sum(axis=2))
+        change[index] = np.sqrt(np.square(picture - pictures[max(index - 1, 0)]).sum(axis=2))
     noise = float(np.median(change)) + 1e-6
     least = max(_LEAST_CHANGE, 5.0 * noise)
     # where edges shimmer, only what is more than that
