@@ -19,7 +19,7 @@ RATES = st.sampled_from([16_000, 22_050, 24_000, 44_100, 48_000])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     num_frames=st.integers(1, 40),
     fps=FPS,
