@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mova.cli.inspect import run as inspect
 from mova.media.clip import Clip
@@ -120,3 +121,20 @@ def test_a_plan_of_nothing_is_refused(mova, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = mova("plan", "--model", "empty")
     assert done.returncode == 3 and "not a checkpoint" in done.stderr
+
+
+def test_a_clip_is_drawn_as_one_picture(mova, tmp_path: Path) -> None:
+    Clip(np.zeros((9, 16, 16, 3), np.uint8), np.zeros((1, 9000), np.float32), 16, 16000).save(tmp_path / "clip.mp4")
+    done = mova("sheet", "clip.mp4")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "clip.png") as picture:
+        assert picture.width > picture.height > 100
+    missing = mova("sheet", "nowhere.mp4")
+    assert missing.returncode == 2 and missing.stderr.count("\n") <= 2
+
+
+def test_the_models_of_this_machine_are_listed(mova) -> None:
+    done = mova("models", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "mova-base" in json.dumps(json.loads(done.stdout))
+    assert "mova-base" in mova("models").stdout

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from fractions import Fraction
 
 import numpy as np
@@ -99,3 +100,16 @@ def test_resampling_to_its_own_rate_changes_nothing(make_clip) -> None:
 def test_a_full_scale_audio_stays_within_full_scale_when_resampled() -> None:
     square = np.where(np.arange(4000) % 20 < 10, 1.0, -1.0).astype(np.float32)[None]
     assert float(np.abs(make(waveform=square).resampled(44_100).waveform).max()) <= 1.0
+
+
+def test_a_notebook_gets_a_player_with_the_clip_in_it() -> None:
+    html = make(frames_shape=(4, 16, 16, 3))._repr_html_()
+    assert html.startswith("<video controls") and html.endswith("</video>")
+    head, data = html.split('src="data:video/mp4;base64,')
+    assert "16x16" in head
+    assert base64.b64decode(data.split('"')[0])[4:8] == b"ftyp"
+
+
+def test_a_notebook_gets_the_facts_of_a_clip_that_no_player_shows() -> None:
+    html = make(frames_shape=(4, 15, 15, 3))._repr_html_()
+    assert html.startswith("<p>") and "15x15" in html and "<video" not in html
