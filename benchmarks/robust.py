@@ -250,7 +250,8 @@ def use_media(path: Path) -> None:
         read_image(path)
         return
     check_file(path)
-    read_clip(path)
+    if path.suffix not in (".wav", ".gif"):  # these have no video, or no audio
+        read_clip(path)
 
 
 def damage_checkpoint(place: Path, rng: random.Random | None) -> str:

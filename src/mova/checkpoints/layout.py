@@ -341,7 +341,9 @@ def _download(repository: str, *, may_download: bool) -> Path:
             f"the hub has no model {repository!r}, or it is not public.", "Check the name, or set HF_TOKEN."
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        offline = isinstance(error, LocalEntryNotFoundError)
+        why = "it is not on this machine, and the hub cannot be reached" if offline else str(error).split("\n")[0]
         raise CheckpointError(
-            f"{repository} cannot be downloaded: {type(error).__name__}.",
+            f"{repository} cannot be downloaded: {why}.",
             "Check the connection, or give the path of a folder that holds the model.",
         ) from error

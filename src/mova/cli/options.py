@@ -35,7 +35,7 @@ def flag(field: str) -> str:
 
 def with_flag_names(problem: RequestError) -> RequestError:
     """The same error, with the request's field named as the option that sets it."""
-    if problem.field is None or not problem.field:
+    if not problem.field or (problem.field not in GenerationRequest.model_fields and "there is no field" in problem.message):
         return problem
     message = problem.message
     if message.startswith(problem.field):

@@ -250,6 +250,10 @@ def _in_words(problem: ErrorDetails) -> tuple[str, str]:
             return "must be a number", "Give a number."
         case "string_type":
             return "must be text", "Give text."
+        case "tuple_type" | "list_type":
+            return "must be a list", "Give a list."
+        case "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type":
+            return "must be a mapping of names to values", "See the fields of GenerationRequest."
         case _:
             return f"is wrong: {problem['msg']}", "See the fields of GenerationRequest."
 

@@ -6,6 +6,7 @@ import pytest
 
 from mova.cli.options import number_paths, read_prompts, with_flag_names
 from mova.errors import RequestError
+from mova.request.schema import GenerationRequest
 
 
 def test_only_fields_of_a_request_become_options() -> None:
@@ -39,3 +40,17 @@ def test_clips_are_numbered_where_the_name_says() -> None:
     assert number_paths(Path("a/c.mp4"), 2) == [Path("a/c-1.mp4"), Path("a/c-2.mp4")]
     assert number_paths(Path("a/{index}-c.mp4"), 10)[:2] == [Path("a/01-c.mp4"), Path("a/02-c.mp4")]
     assert number_paths(Path("{index}.mp4"), 1) == [Path("1.mp4")]
+
+
+def test_a_field_that_there_is_not_is_not_shown_as_an_option() -> None:
+    with pytest.raises(RequestError) as caught:
+        GenerationRequest(prompt="rain", foo=3)  # type: ignore[call-arg]
+    assert with_flag_names(caught.value).message == "there is no field 'foo'."
+
+
+@pytest.mark.parametrize(
+    ("field", "words"), [("references", "must be a list"), ("retake", "must be a mapping of names to values")]
+)
+def test_a_list_and_a_mapping_are_asked_for_in_plain_words(field: str, words: str) -> None:
+    with pytest.raises(RequestError, match=f"{field} {words}; got 5"):
+        GenerationRequest(prompt="rain", **{field: 5})
