@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -15,6 +16,7 @@ from mova.conditioning.sources import MemoryInputs, name_of, name_of_audio
 from mova.errors import RequestError
 from mova.generation.run import run, run_many
 from mova.media.clip import Clip
+from mova.models.text import count_tokens
 from mova.progress import CancelToken, OnProgress
 from mova.request.arguments import RequestArguments, check_names, show_arguments
 from mova.request.plan import Capabilities
@@ -310,8 +312,8 @@ class MOVAModel:
             RequestError: If the model cannot make what is asked.
             MediaError: If a file that it names cannot be read.
         """
-        tokenizer = self.pipeline.tokenizer
-        return prepare(request, self.capabilities, memory, count_tokens=lambda prompt: len(tokenizer(prompt)["input_ids"]))
+        count = partial(count_tokens, self.pipeline.tokenizer)
+        return prepare(request, self.capabilities, memory, count_tokens=count)
 
     def made_by(self, prepared: Prepared, cues: Sequence[tuple[float, str]]) -> dict[str, Any]:
         """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, their number format and

@@ -18,6 +18,7 @@ sheet is label, time, label, time and so on, then an end; times rise. What is no
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -44,11 +45,22 @@ def tokenise(tokenizer: Any, prompts: Sequence[str], max_length: int, *, truncat
         RequestError: If a prompt has more than ``max_length`` tokens and may not be cut.
     """
     cleaned = [clean_prompt(prompt) for prompt in prompts]
-    for prompt, ids in zip(cleaned, tokenizer(cleaned)["input_ids"], strict=True):
-        if len(ids) > max_length and not truncate:
-            raise too_many_tokens(prompt, len(ids), max_length)
-    batch = tokenizer(cleaned, padding="max_length", truncation=truncate, max_length=max_length, return_tensors="pt")
+    with _tokenizing:
+        for prompt, ids in zip(cleaned, tokenizer(cleaned)["input_ids"], strict=True):
+            if len(ids) > max_length and not truncate:
+                raise too_many_tokens(prompt, len(ids), max_length)
+        batch = tokenizer(cleaned, padding="max_length", truncation=truncate, max_length=max_length, return_tensors="pt")
     return batch["input_ids"], batch["attention_mask"]
+
+
+def count_tokens(tokenizer: Any, prompt: str) -> int:
+    """Number of tokens of a prompt, the end-of-text token included."""
+    with _tokenizing:
+        return len(tokenizer(prompt)["input_ids"])
+
+
+_tokenizing = threading.Lock()
+"""A fast tokenizer keeps padding and truncation of the last call: two threads would take each other's."""
 
 
 def encode_tokens(encoder: nn.Module, input_ids: Tensor, mask: Tensor) -> Tensor:
