@@ -133,13 +133,24 @@ def official_full_configs(golden_folder: Path) -> Path:
     return golden_folder / "official_full_configs"
 
 
+def find_shared(name: str, content: str) -> Path:
+    """A folder of files beside the repository; they are not ours to keep in it."""
+    folder = Path(__file__).parents[1].parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"the folder ../shared/{name} with {content} is not beside the repository")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_media() -> Path:
-    """A folder of real videos, audio and images beside the repository; they are not ours to keep in it."""
-    folder = Path(__file__).parents[1].parent / "shared" / "media"
-    if not folder.is_dir():
-        pytest.skip("the folder ../shared/media with real videos is not beside the repository")
-    return folder
+    """Real videos, audio and images."""
+    return find_shared("media", "real videos")
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Files of public reports."""
+    return find_shared("cases", "files of public reports")
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,16 @@ def read_regular(path: str | Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     return data
 
 
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a regular file of any size, 64 hexadecimal digits.
+
+    Raises:
+        OSError: As for :func:`open_regular`.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_text(path: str | Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Text of a regular file in UTF-8, without a byte order mark.
 

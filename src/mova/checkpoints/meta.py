@@ -5,7 +5,6 @@ What is missing or does not fit is reported before weights are read; they are re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +30,7 @@ from mova.checkpoints.layout import (
 )
 from mova.checkpoints.tokenizer import check_tokenizer
 from mova.errors import CheckpointError
-from mova.files import is_regular, open_regular
+from mova.files import hash_file, is_regular
 from mova.models.joint import JointModel, official_to_ours, ours_to_official, share_audio_and_bridge
 from mova.models.text import num_cue_channels
 from mova.sampling.schedule import FlowMatchPairScheduler
@@ -144,7 +143,7 @@ def verify_checksums(folder: Path) -> None:
         path = folder / name
         if ".." in Path(name).parts or Path(name).is_absolute() or not is_regular(path):
             raise CheckpointError(f"{path} is missing.", "Install or download the model again.")
-        if sha256(path) != expected:
+        if hash_file(path) != expected:
             raise CheckpointError(f"{path} is broken: it is not what {CHECKSUMS} says.", "Install or download the model again.")
 
 
@@ -155,12 +154,6 @@ def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
     else:
         owner._buffers[leaf] = tensor
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # as safetensors names them; float8 without scales is a plain number format here

@@ -22,9 +22,8 @@ from mova.checkpoints.layout import (
 )
 from mova.checkpoints.load import Components
 from mova.checkpoints.lora.adapters import lora_scales
-from mova.checkpoints.meta import sha256
 from mova.errors import CheckpointError
-from mova.files import atomic_write
+from mova.files import atomic_write, hash_file
 from mova.models.joint import JointModel, ours_to_official
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -159,4 +158,4 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], *, name: str) -> 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the list of checksums itself, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}

@@ -41,24 +41,18 @@ def run_to_exit_code(command: Callable[[], Any]) -> int:
             code = end.code
         console.finish()
         return code if isinstance(code, int) else 0 if code is None else 1
-    except MovaError as problem:
-        if (number := find_signal()) is not None:
+    except (Interrupted, KeyboardInterrupt) as stop:
+        console.say_interrupted()
+        return getattr(stop, "exit_code", INTERRUPTED)
+    except Exception as problem:
+        if (number := find_signal()) is not None:  # the error was made of it on the way
             console.say_interrupted()
             return 128 + number
+        if not isinstance(problem, MovaError):
+            return _report(problem)
         if not (isinstance(problem, OutputError) and problem.is_unread):
             console.error(problem)
         return problem.exit_code
-    except Interrupted as stop:
-        console.say_interrupted()
-        return stop.exit_code
-    except KeyboardInterrupt:
-        console.say_interrupted()
-        return INTERRUPTED
-    except Exception as problem:
-        if (number := find_signal()) is not None:
-            console.say_interrupted()
-            return 128 + number
-        return _report(problem)
 
 
 def _report(problem: Exception) -> int:

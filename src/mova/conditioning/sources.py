@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.errors import MediaError, RequestError
-from mova.files import open_regular
+from mova.files import hash_file
 
 if TYPE_CHECKING:
     from mova.media.decode import Audio
@@ -111,8 +111,7 @@ def content_hash(name: str) -> str:
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX)
     try:
-        with open_regular(name) as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hash_file(name)
     except OSError as error:
         raise MediaError(f"{name} cannot be read: {error.strerror or error}.") from None
 

@@ -13,9 +13,12 @@ from typing import Any
 
 import mova.scenes
 from mova.errors import CheckpointError
+from mova.files import hash_file, read_regular
+from mova.parsing import parse_json
 from mova.scenes.kind import Kind
 
 MARK = "made_from.json"
+_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ShardMark:
 def parse_mark(text: str | None) -> ShardMark | None:
     """The mark of a shard; ``None`` if it has none, as those of earlier versions."""
     try:
-        return ShardMark(**json.loads(text or ""))
+        return ShardMark(**parse_json(text or ""))
     except (ValueError, TypeError):
         return None
 
@@ -76,7 +79,7 @@ def digest(value: Any) -> str:
 
 def digest_files(paths: Iterable[Path]) -> str:
     """Digest of the content of files; empty if none of them is there."""
-    found = [digest_bytes(path.read_bytes()) if path.is_file() else "" for path in paths]
+    found = [hash_file(path)[:_DIGITS] if path.is_file() else "" for path in paths]
     return digest(found) if any(found) else ""
 
 
@@ -88,11 +91,12 @@ def digest_part(folder: Path) -> str:
     """
     files: dict[str, str] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        content = path.read_bytes()
         if path.name == "config.json":
-            values = json.loads(content)
-            content = digest({key: value for key, value in values.items() if not key.startswith("_")}).encode()
-        files[path.relative_to(folder).as_posix()] = digest_bytes(content)
+            values = parse_json(read_regular(path))
+            found = digest_bytes(digest({key: value for key, value in values.items() if not key.startswith("_")}).encode())
+        else:
+            found = hash_file(path)[:_DIGITS]
+        files[path.relative_to(folder).as_posix()] = found
     return digest(files) if files else ""
 
 
@@ -115,4 +119,4 @@ def _digest_renderers() -> str:
 
 def digest_bytes(content: bytes) -> str:
     """Digest of some bytes: 32 hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()[:32]
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]

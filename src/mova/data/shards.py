@@ -303,7 +303,7 @@ def digest_shards(folder: Path) -> str:
 def read_shard_mark(path: Path) -> ShardMark | None:
     """The mark of the shard in a folder; ``None`` if there is none."""
     try:
-        return parse_mark((path / MARK).read_text(encoding="utf-8"))
+        return parse_mark(read_text(path / MARK))
     except OSError:
         return None
 

@@ -77,6 +77,7 @@ class FrameStream:
             colours or shapes.
 
     Attributes:
+        path: The file.
         fps: Exact frames per second.
         start_s: Time of the first frame in the file, in seconds.
         num_frames: Number of frames.
@@ -96,9 +97,21 @@ class FrameStream:
         max_pixels: int = MAX_PIXELS,
         purpose: Purpose = "use",
     ) -> None:
-        self._parts = decode_frames(Path(path), Limits(max_seconds, max_pixels, num_frames, purpose))
+        self.path, self._limits = Path(path), Limits(max_seconds, max_pixels, num_frames, purpose)
+        self._parts = decode_frames(self.path, self._limits)
         self.fps, self.start_s, self.num_frames = cast(VideoHead, next(self._parts))
         self.repairs: tuple[str, ...] = ()
+
+    def reopen(self) -> FrameStream:
+        """Return a stream of the same frames, from the first on."""
+        limits = self._limits
+        return FrameStream(
+            self.path,
+            num_frames=limits.num_frames,
+            max_seconds=limits.max_seconds,
+            max_pixels=limits.max_pixels,
+            purpose=limits.purpose,
+        )
 
     def close(self) -> None:
         """Stop decoding."""
@@ -180,20 +193,16 @@ class StreamedFrames:
     """The frames of a video that is too large to hold: each iteration decodes it again, a frame at a time.
 
     Args:
-        path: The file.
-        purpose: As in :class:`FrameStream`.
+        video: The video as it was just opened; it is closed.
 
     Attributes:
-        fps: Exact frames per second.
-        start_s: Time of the first frame in the file, in seconds.
         shape: ``(T, H, W, 3)``.
         repairs: What was repaired, one line each; complete after the first iteration.
     """
 
-    def __init__(self, path: str | Path, *, purpose: Purpose = "use") -> None:
-        self._path, self._purpose = Path(path), purpose
-        with closing(FrameStream(path, purpose=purpose)) as video:
-            self.fps, self.start_s = video.fps, video.start_s
+    def __init__(self, video: FrameStream) -> None:
+        self._video = video
+        with closing(video):
             self.shape = (video.num_frames, *next(iter(video)).shape)
         self.repairs: tuple[str, ...] = ()
 
@@ -202,7 +211,7 @@ class StreamedFrames:
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield ``[H, W, 3]`` uint8."""
-        video = FrameStream(self._path, purpose=self._purpose)
+        video = self._video.reopen()
         yield from video
         self.repairs = video.repairs
 
@@ -212,7 +221,7 @@ class StreamedFrames:
         Raises:
             MediaError: If they would take more memory than :data:`MAX_DECODED_BYTES`.
         """
-        return collect_frames(FrameStream(self._path, purpose=self._purpose), self._path).astype(dtype or np.uint8, copy=False)
+        return collect_frames(self._video.reopen()).astype(dtype or np.uint8, copy=False)
 
 
 def read_clip(
@@ -243,7 +252,7 @@ def read_clip(
     if info.audio is None:
         raise MediaError(f"{path} has no audio stream; a clip needs one.", "Read the frames alone with read_frames.")
     video = FrameStream(path, num_frames=num_frames, max_seconds=max_seconds, max_pixels=max_pixels)
-    frames = collect_frames(video, path)
+    frames = collect_frames(video)
     end_s = None if num_frames is None else video.start_s + num_frames / video.fps
     audio = AudioStream(path, until_s=end_s, max_seconds=max_seconds + limit("edge") if num_frames is None else inf)
     waveform, lead_s = audio.read(), audio.start_s - video.start_s
@@ -272,7 +281,7 @@ def read_frames(
     Args and Raises as in :func:`read_clip`.
     """
     video = FrameStream(path, num_frames=num_frames, max_seconds=max_seconds, max_pixels=max_pixels)
-    return Video(collect_frames(video, Path(path)), video.fps, video.repairs)
+    return Video(collect_frames(video), video.fps, video.repairs)
 
 
 def read_waveform(path: str | Path, sample_rate: int | None = None, *, max_seconds: float = MAX_SECONDS) -> Audio:
@@ -300,12 +309,11 @@ def read_waveform(path: str | Path, sample_rate: int | None = None, *, max_secon
     return Audio(resample(waveform, audio.sample_rate, to_rate=sample_rate), sample_rate, audio.repairs)
 
 
-def collect_frames(video: FrameStream, path: Path) -> NDArray[np.uint8]:
+def collect_frames(video: FrameStream) -> NDArray[np.uint8]:
     """Read all frames of a stream into one array.
 
     Args:
         video: The stream.
-        path: The file, for errors.
 
     Returns:
         ``[T, H, W, 3]`` uint8.
@@ -316,7 +324,7 @@ def collect_frames(video: FrameStream, path: Path) -> NDArray[np.uint8]:
     frames: NDArray[np.uint8] | None = None
     for index, frame in enumerate(video):
         if frames is None:
-            check_bytes(path, video.num_frames * frame.size)
+            check_bytes(video.path, video.num_frames * frame.size)
             frames = np.empty((video.num_frames, *frame.shape), np.uint8)
         frames[index] = frame
     assert frames is not None, "a video has at least one frame"

@@ -42,9 +42,9 @@ _OPEN_OPTIONS = {
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 MADE_BY = "made_by"
+"""Key in the JSON of the ``comment`` tag, next to the fields of the request."""
 MAX_COMMENT = 2**20
 """Characters of the tag that holds a request."""
-"""Key in the JSON of the ``comment`` tag, next to the fields of the request."""
 
 
 @dataclass(frozen=True)

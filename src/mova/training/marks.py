@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from mova.errors import CheckpointError
 from mova.files import atomic_write, read_text
+from mova.parsing import parse_json
 
 STATE = "state.safetensors"
 BEGUN = "made_from.json"
@@ -46,7 +47,7 @@ class Mark:
 def read_mark(path: Path) -> Mark | None:
     """The mark in a file; ``None`` if there is none that this version wrote."""
     try:
-        values = json.loads(read_text(path))
+        values = parse_json(read_text(path))
         return Mark(values["settings"], values["made_from"], values["product"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,14 +14,6 @@ from mova.media.health.files import check_file
 from mova.media.probe import probe
 
 
-@pytest.fixture(scope="session")
-def cases() -> Path:
-    folder = Path(__file__).parents[3].parent / "shared" / "cases"
-    if not folder.is_dir():
-        pytest.skip("the folder ../shared/cases with files of public reports is not beside the repository")
-    return folder
-
-
 def case(folder: Path, number: str) -> Path:
     return next(folder.glob(f"media-{number}-*"))
 

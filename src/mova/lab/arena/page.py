@@ -17,7 +17,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mova.errors import MediaError, RequestError
-from mova.files import atomic_write
+from mova.files import atomic_write, hash_file
 from mova.lab import documents
 from mova.lab.arena.blind import Video, collect_prompts, copy_blind, inspect_videos, same_times, videos_of_systems, volumes
 from mova.lab.arena.pairs import Check, Pair, plan_checks, plan_pairs, write_late
@@ -287,8 +287,7 @@ def _key(
     # of what is seen and heard, so that another page of the same names is another arena
     digest = hashlib.sha256(json.dumps([seed, modes, [pair.model_dump() for pair in pairs]]).encode())
     for path in sorted(folder.iterdir()):
-        with open(path, "rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        digest.update(bytes.fromhex(hash_file(path)))
     systems = tuple(dict.fromkeys(system for system, _ in videos))
     return Key(arena=digest.hexdigest()[:16], seed=seed, modes=modes, systems=systems, pairs=pairs)
 

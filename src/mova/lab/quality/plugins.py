@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mova.errors import CheckpointError, MovaError
-from mova.files import open_regular
+from mova.files import hash_file
 from mova.lab.numbers import mean_interval
 from mova.lab.quality.learned.clap import ClapScore
 from mova.lab.quality.learned.desync import DeSync
@@ -138,10 +138,10 @@ def measure(
 def weights_sha256(path: Path) -> str:
     """Hash of a weights file, or of the names and contents of all files of a folder, in order of name."""
     if path.is_file():
-        return _file_sha256(path)
+        return hash_file(path)
     total = hashlib.sha256()
     for file in sorted(one for one in path.rglob("*") if one.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()}\0{_file_sha256(file)}\n".encode())
+        total.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
     return total.hexdigest()
 
 
@@ -204,8 +204,3 @@ def _summarise(metric: Metric, scores: Scores, num_samples: int, failed: MetricR
     intervals = {} if metric.of_sets else {name: mean_interval(column) for name, column in scores.columns.items()}
     num_scored = num_samples - len(scores.reasons)
     return replace(failed, status="ok", reason=reasons, values=values, intervals=intervals, num_scored=num_scored)
-
-
-def _file_sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

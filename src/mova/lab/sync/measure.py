@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 
-from mova.lab.read.any_video import find_shared_corner, find_shared_start, watch
+from mova.lab.read.any_video import watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
+from mova.lab.read.paths import find_shared_corner, find_shared_start
 from mova.lab.read.video_events import see
 from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, Seen, align
 from mova.lab.sync.pairing import match, match_aligned
@@ -110,12 +111,8 @@ def read_video(path: str | Path) -> Read:
     info = probe(path)
     video = FrameStream(path, purpose="measure")
     size = 1 if info.video is None else 3 * info.video.width * info.video.height
-    frames: Frames | StreamedFrames
-    if video.num_frames * size <= _HELD_BYTES:
-        frames = collect_frames(video, Path(path))
-    else:
-        video.close()
-        frames = StreamedFrames(path, purpose="measure")
+    is_held = video.num_frames * size <= _HELD_BYTES
+    frames = collect_frames(video) if is_held else StreamedFrames(video)
     fps, repairs = float(video.fps), video.repairs
     if info.audio is None:
         return Read(frames, np.zeros((1, 0), np.float32), fps, _LISTEN_HZ, info.request, repairs)
