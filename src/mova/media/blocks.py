@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -106,7 +105,7 @@ class _BlockReader:
         self.rate = ahead[0].rate
         self.start_s = self._start_s(ahead)
         yield AudioHead(self.rate, len(ahead[0].samples), self.start_s)
-        for part in self._trim(self._place(chain(blocks), ahead)):
+        for part in self._trim(self._place(blocks, ahead)):
             yield part
             if until_s is not None and self.end_s >= until_s:
                 break
