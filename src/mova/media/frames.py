@@ -85,8 +85,6 @@ def check_video(info: MediaInfo, limits: Limits, repairs: Repairs | None = None)
         )
     if video.width < 1 or video.height < 1:
         raise MediaError(f"{path} does not state its frame size.")
-    if video.fps is not None and video.fps <= 0:
-        raise MediaError(f"{path} states an invalid rate.", "The file may be damaged.")
     is_measured = limits.purpose == "measure"
     notes = repairs or Repairs()
     if video.hdr is not None:

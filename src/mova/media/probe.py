@@ -162,6 +162,8 @@ def media_info(container: InputContainer, path: Path) -> MediaInfo:
         # PyAV leaves the context empty if FFmpeg does not know the codec, which its type hints do not say
         if stream is not None and cast(Any, stream.codec_context) is None:
             raise MediaError(f"the {stream.type} codec of {path} is unknown.", "The file may be damaged.")
+    if video is not None and (fps := _header_fps(video)) is not None and fps <= 0:
+        raise MediaError(f"{path} states an invalid rate.", "The file may be damaged.")
     return MediaInfo(
         path=path,
         format=container.format.name,

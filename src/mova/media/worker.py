@@ -77,7 +77,7 @@ def serve(descriptor: int) -> None:
         except (BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:
-            connection.send(("error", error if isinstance(error, MediaError) else RuntimeError(traceback.format_exc())))
+            connection.send(("error", error if isinstance(error, MediaError) else _describe(error, args[0])))
 
 
 class _Worker:
@@ -165,6 +165,13 @@ def _send(connection: Connection, part: Any) -> None:
             connection.send_bytes(memoryview(np.ascontiguousarray(part).data).cast("B"))
     else:
         connection.send(("part", part))
+
+
+def _describe(error: Exception, path: Any) -> RuntimeError:
+    """A fault of ours as what can be sent: the message, with its traceback as a note."""
+    described = RuntimeError(f"{path} cannot be read: {type(error).__name__}: {error}")
+    described.add_note("".join(traceback.format_exception(error)))
+    return described
 
 
 def _crash_error(path: Any, code: int) -> MediaError:

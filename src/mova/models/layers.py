@@ -11,7 +11,9 @@ Shapes: B batch, L tokens of the reader, C tokens read, D width, N heads, H head
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -254,6 +256,10 @@ def _table(angles_of: Callable[..., Tensor], sizes: tuple[Any, ...], dtype: torc
         return angles.cos().to(dtype).to(device), angles.sin().to(dtype).to(device)
 
 
+_choosing_kernel = threading.Lock()
+"""Backends of one of torch's kernels (cuDNN's, ``_native_math``, ...) turn the others off for the whole process while they
+run: a run in another thread would take their kernel, and the last to end would leave the switch as it found it, off."""
+
 KeyValue = tuple[Tensor, Tensor]
 Sharding = Literal["none", "query_and_context", "context"]
 
@@ -294,13 +300,14 @@ class AttentionProcessor:
 
     def attend(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """``[B, L, N, H]`` of ``query [B, L, N, H]`` and ``key``, ``value`` ``[B, C, N, H]``: the chosen backend."""
-        out: Tensor = dispatch_attention_fn(
-            query,
-            key,
-            value,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config if attn.sharding == "query_and_context" else None,
-        )
+        with nullcontext() if torch.compiler.is_compiling() else _choosing_kernel:
+            out: Tensor = dispatch_attention_fn(
+                query,
+                key,
+                value,
+                backend=self._attention_backend,
+                parallel_config=self._parallel_config if attn.sharding == "query_and_context" else None,
+            )
         return out
 
 

@@ -574,6 +574,18 @@ def test_a_decoder_that_dies_is_an_error_that_names_the_file_and_the_next_file_i
     assert list(read_waveform(write_audio(tmp_path / "a.wav", click_track(), "pcm_s16le", sample_format="s16")).waveform.shape)
 
 
+def divide_by_zero(path: str) -> float:
+    return 1 / 0
+
+
+def test_a_fault_in_the_helper_process_names_the_file_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(worker, "_idle", [])
+    with pytest.raises(RuntimeError, match=r"^odd\.mp4 cannot be read: ZeroDivisionError: ") as fault:
+        worker.isolate(divide_by_zero)("odd.mp4")
+    assert "in divide_by_zero" in fault.value.__notes__[0]
+
+
 def test_a_relative_name_is_read_in_the_folder_that_is_current_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("one", 1.5), ("two", 2.0)):
         (tmp_path / name).mkdir()

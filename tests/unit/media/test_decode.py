@@ -13,6 +13,7 @@ from mova.errors import MediaError
 from mova.media.clip import Clip
 from mova.media.decode import read_clip, read_frames, read_waveform
 from mova.media.probe import probe
+from mova.media.remux.track import read_video_track
 
 
 def write_video(
@@ -198,8 +199,9 @@ def test_a_header_with_an_impossible_time_scale_is_refused(make_clip, tmp_path: 
     time_scale = data.index(b"mdhd") + 16
     data[time_scale : time_scale + 4] = bytes(4)
     path.write_bytes(data)
-    with pytest.raises(MediaError, match="invalid rate"):
-        read_clip(path)
+    for read in (read_clip, probe, read_video_track):
+        with pytest.raises(MediaError, match="invalid rate"):
+            read(path)
 
 
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.95])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 from mova.pipeline.latents import MOVAPipelineOutput
+from mova.runtime.resolve import AttentionChoice, use_attention
 from mova.sampling.guidance import Guidance
 from mova.sampling.task import Task, audio_noise, draw_seeds, video_noise
 
@@ -147,18 +150,18 @@ def test_latents_are_normalised_by_the_codecs_statistics(pipeline: MOVAPipeline)
     torch.testing.assert_close(pipeline.codecs.decode_audio(latents), plain)
 
 
-def test_two_runs_at_once_do_not_disturb_each_other(pipeline: MOVAPipeline) -> None:
-    alone = {prompt: latents(pipeline, prompt, seed=1).frames for prompt in ("a ball", "rain")}
-    together: dict[str, torch.Tensor] = {}
-    threads = [
-        threading.Thread(target=lambda prompt=prompt: together.update({prompt: latents(pipeline, prompt, seed=1).frames}))
-        for prompt in alone
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(torch.equal(together[prompt], alone[prompt]) for prompt in alone)
+# the second switches torch's other kernels off while it runs, in the whole process
+@pytest.mark.parametrize("backend", ["native", "_native_math"])
+def test_two_runs_at_once_do_not_disturb_each_other(tiny_components: Components, backend: str) -> None:
+    pipeline = MOVAPipeline.from_components(replace(tiny_components, transformer=copy.deepcopy(tiny_components.transformer)))
+    use_attention(pipeline.transformer, AttentionChoice(backend, backend))
+    prompts = ("a ball", "rain")
+    alone = [latents(pipeline, prompt, seed=1).frames for prompt in prompts]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(4):
+            together = list(pool.map(lambda prompt: latents(pipeline, prompt, seed=1).frames, prompts))
+            assert all(map(torch.equal, together, alone))
+    assert torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_seeds_count_up_over_a_batch_and_a_generator_gives_the_same_ones_again() -> None:
