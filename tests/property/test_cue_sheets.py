@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.models.text import MAX_CUES, build_cue_planner, cue_condition, num_cue_channels, plan_cues, sheet_tokens
+from mova.models.text import (
+    MAX_CUES,
+    SheetConstraints,
+    build_cue_planner,
+    cue_condition,
+    num_cue_channels,
+    plan_cues,
+    sheet_tokens,
+)
 
 LABELS = ("red", "blue", "C")
 STRIDE, FPS = 4, 16.0
@@ -83,6 +92,27 @@ def test_cues_keep_their_gap_and_what_is_left_open_is_not_planned(planner: Any, 
     times = [time_s for time_s, _ in cues]
     assert all(later - earlier >= 0.25 for earlier, later in pairwise(times))
     assert not cues or cues[0][1] != "C"
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**63 - 1), st.lists(st.sampled_from(LABELS), min_size=1, max_size=5), st.booleans())
+def test_what_is_known_of_a_sheet_is_kept_and_one_that_agrees_is_the_same(
+    planner: Any, seed: int, order: list[str], only_number: bool
+) -> None:
+    ids = torch.tensor([5, 9])
+    known = SheetConstraints(number=len(order)) if only_number else SheetConstraints(tuple(order), tuple(order), len(order))
+    draw = partial(plan_cues, planner, ids, torch.ones_like(ids), seed=seed, before_s=2.0)
+    cues = draw(constraints=known)
+    assert len(cues) == len(order) and (only_number or [label for _, label in cues] == order)
+    free = draw()
+    agreeing = SheetConstraints(tuple(label for _, label in free), tuple(label for _, label in free), len(free))
+    assert draw(constraints=agreeing) == free
+
+
+def test_a_label_that_the_planner_does_not_have_constrains_nothing(planner: Any) -> None:
+    ids = torch.tensor([5, 9])
+    draw = partial(plan_cues, planner, ids, torch.ones_like(ids), seed=3, before_s=2.0)
+    assert draw(constraints=SheetConstraints(labels=("bell",), number=1)) == draw()
 
 
 @given(st.lists(st.tuples(st.integers(0, 131), st.sampled_from(LABELS)), max_size=8))

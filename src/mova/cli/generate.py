@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.notes import notes_after, notes_before
 from mova.cli.options import number_paths, read_prompts, with_flag_names
 from mova.errors import MediaError, MovaError, RequestError
 from mova.files import atomic_write
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from mova.media.clip import Clip
     from mova.media.health.gate import Health, OnFault
     from mova.progress import Progress
-    from mova.request.plan import Capabilities, Plan
+    from mova.request.plan import Capabilities
 
 REMEDIES = {
     "decode_fp32": "its codecs in float32",
@@ -99,7 +98,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     for job in jobs:
         _check_writable(job, output)
     _check_loras(choice.loras)
-    _say_plan([one.plan for one in prepared], capabilities, output)
+    _say_plan(prepared, capabilities, output)
     if output.is_dry_run:
         if output.is_json:
             plans = [one.plan.request.model_dump() for one in prepared]
@@ -168,6 +167,7 @@ def _make(jobs: list[Job], choice: Choice, folder: Path, capabilities: Capabilit
 
 def _make_one(model: MOVAModel, job: Job, output: Output) -> tuple[dict[str, Any], Health]:
     """Make and write a clip; its facts, without a file if it is faulty and may not be written."""
+    from mova.generation.notes import notes_on
     from mova.generation.run import fault_words, generate_checked
     from mova.media.sidecar import write_sidecar
 
@@ -199,7 +199,9 @@ def _make_one(model: MOVAModel, job: Job, output: Output) -> tuple[dict[str, Any
     if clip.made_by and clip.made_by.get("cues"):
         source = "as given" if request.cues else "planned"
         console.say(f"{job.label}cues, {source}: {cue_words(clip.made_by['cues'])}")
-        for note in [] if request.cues else notes_after(request.prompt, clip.made_by["cues"], model.capabilities):
+    before = notes_on(checked.prepared, model.capabilities)  # said before the run
+    for note in clip.notes:
+        if note not in before:
             console.say(f"note: {job.label}{note}")
     if health.faults:
         console.say(f"warning: {job.label}{fault_words(health)}; see --on-fault")
@@ -304,8 +306,10 @@ def _refusal(refused: list[tuple[Path, Health]], num_clips: int) -> MovaError:
     return MovaError(f"{len(refused)} of {num_clips} clips were not written: {names}.", hint)
 
 
-def _say_plan(plans: list[Plan], capabilities: Capabilities, output: Output) -> None:
-    plan = plans[0]
+def _say_plan(prepared: list[Prepared], capabilities: Capabilities, output: Output) -> None:
+    from mova.generation.notes import notes_on
+
+    plan = prepared[0].plan
     request = plan.request
     num_frames = console.count(plan.num_frames, "frame")
     length = f"{num_frames} ({plan.num_frames / float(plan.timeline.fps):.3f} s) at {float(plan.timeline.fps):g} fps"
@@ -314,13 +318,12 @@ def _say_plan(plans: list[Plan], capabilities: Capabilities, output: Output) -> 
         f"{capabilities.name}: {size}{length}, audio {plan.sample_rate} Hz, "
         f"{console.count(plan.num_inference_steps, 'step')}, "
         f"guidance {plan.guidance_scale:g}, seed {request.seed}, audio seed {request.audio_seed}"
-        + (f", {len(plans)} prompts" if len(plans) > 1 else "")
+        + (f", {len(prepared)} prompts" if len(prepared) > 1 else "")
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
-    for one in plans:
-        given = [(cue.time_s, cue.label) for cue in one.request.cues or ()]
-        for note in notes_before(one.request.prompt, given, capabilities):
-            console.say(f"note: {note}" if len(plans) == 1 else f"note: {one.request.prompt[:40]!r}: {note}")
+    for one in prepared:
+        for note in notes_on(one, capabilities):
+            console.say(f"note: {note}" if len(prepared) == 1 else f"note: {one.plan.request.prompt[:40]!r}: {note}")
 
 
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:

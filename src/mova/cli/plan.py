@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from mova.sampling.guidance import Branch
 
 
+MIN_MEMORY, MIN_SPEED = 1e6, 1e6
+"""Less is a unit that was left out."""
+
+
 @dataclass(frozen=True)
 class Device:
     """The accelerator.
@@ -172,10 +176,14 @@ def parse_bytes(text: str | None) -> int | None:
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
-    if found is None or not float(found[1]) or (found[3] and not found[2]):
-        raise RequestError(f"--gpu-memory: takes a number of bytes such as 24GB; got {text[:40]!r}.", "For example 24GB.")
-    power = "kmgt".index(found[2]) + 1 if found[2] else 0
-    return round(float(found[1]) * (1024.0 if found[3] else 1000.0) ** power)
+    power = "kmgt".index(found[2]) + 1 if found and found[2] else 0
+    size = 0.0 if found is None or (found[3] and not found[2]) else float(found[1]) * (1024.0 if found[3] else 1000.0) ** power
+    if size < MIN_MEMORY:
+        raise RequestError(
+            f"--gpu-memory: takes a number of bytes such as 24GB; got {text[:40]!r}.",
+            f"Did you mean {text.strip()}GB?" if found and size and not found[2] else "For example 24GB.",
+        )
+    return round(size)
 
 
 def parse_speed(text: str | None) -> float | None:
@@ -187,12 +195,14 @@ def parse_speed(text: str | None) -> float | None:
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?(?:e\d{1,2})?)\s*([kmgtpe]?)(?:flops?(?:/s)?)?", text.strip().lower())
-    if found is None or not float(found[1]):
+    power = "kmgtpe".index(found[2]) + 1 if found and found[2] else 0
+    speed = 0.0 if found is None else float(found[1]) * 1000.0**power
+    if speed < MIN_SPEED:
         raise RequestError(
-            f"--flops: takes operations a second such as 400TFLOPS; got {text[:40]!r}.", "For example 400TFLOPS."
+            f"--flops: takes operations a second such as 400TFLOPS; got {text[:40]!r}.",
+            f"Did you mean {text.strip()}TFLOPS?" if found and speed and not found[2] else "For example 400TFLOPS.",
         )
-    power = "kmgtpe".index(found[2]) + 1 if found[2] else 0
-    return float(found[1]) * 1000.0**power
+    return speed
 
 
 def _windows(plan: Plan, capabilities: Capabilities, num_video: int, num_audio: int) -> list[tuple[int, int]]:

@@ -37,6 +37,7 @@ class GivenVideo(NamedTuple):
         audio: Its audio at the finished clip's rate, ``[C, S]``, where it stays.
         source_video: File whose picture stream goes into the finished file as it is.
         new_audio: Audio that the request gives in place of its own.
+        notes: What was decided and is worth knowing, one line each.
     """
 
     plan: Plan
@@ -44,6 +45,11 @@ class GivenVideo(NamedTuple):
     audio: Waveform | None = None
     source_video: Path | None = None
     new_audio: Audio | AudioInput | None = None
+    notes: tuple[str, ...] = ()
+
+
+READ_FIT: Fit = "pad"
+"""How a video of another shape is read where nothing says so: nothing of it is lost."""
 
 
 def read_video(request: GenerationRequest, capabilities: Capabilities, memory: MemoryInputs) -> GivenVideo:
@@ -66,16 +72,29 @@ def read_video(request: GenerationRequest, capabilities: Capabilities, memory: M
     width, height = resolve_size(capabilities, request.width, request.height)
     asked = request.num_frames or (None if request.seconds is None else frames_in_seconds(request.seconds, fps))
     limit = float(capabilities.longest / fps)
+    is_whole = asked is None or asked == frames_in_seconds(video_seconds(request.video), fps)
+    request, notes = _fitted(request, fps, (width, height)) if is_whole else (request, ())
+    assert request.video is not None
     frames = read_video_on_clock(
         request.video, fps=fps, width=width, height=height, fit=request.fit, num_frames=asked, max_seconds=limit
     )
     plan = resolve(request.model_copy(update={"seconds": None, "num_frames": len(frames)}), capabilities)
-    given = given_video(plan.canvas, frames)
-    if asked is None:
-        # recorded as it was asked: the length is the video's
-        return GivenVideo(_recorded(plan, {"num_frames": None}), given, source_video=Path(request.video))
-    is_whole = asked == frames_in_seconds(video_seconds(request.video), fps)
-    return GivenVideo(plan, given, source_video=Path(request.video) if is_whole else None)
+    # recorded as it was asked: the length is the video's
+    plan = _recorded(plan, {"num_frames": None}) if asked is None else plan
+    source = Path(request.video) if is_whole else None
+    return GivenVideo(plan, given_video(plan.canvas, frames), source_video=source, notes=notes)
+
+
+def _fitted(request: GenerationRequest, fps: Fraction, size: tuple[int, int]) -> tuple[GenerationRequest, tuple[str, ...]]:
+    """The request with a ``fit`` for a video of another shape, which is only read: its own stream goes into the new file."""
+    from mova.media.on_clock import frames_on_clock
+
+    assert request.video is not None
+    height, width = next(iter(frames_on_clock(request.video, fps=fps, num_frames=1))).shape[:2]
+    if request.fit != "exact" or _is_same_shape((width, height), size):
+        return request, ()
+    note = f"the video is {width}x{height}; it is read at {size[0]}x{size[1]} with fit={READ_FIT}, and shown as it is"
+    return request.model_copy(update={"fit": READ_FIT}), (note,)
 
 
 def given_around(plan: Plan, clip: Clip, retake: Retake) -> Given:
@@ -122,9 +141,7 @@ def fit_to_canvas(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Pic
         return picture
     if fit == "exact":
         height, width = picture.shape[:2]
-        # another size of the same shape loses nothing of the picture; half a pixel is what rounding may cost
-        is_same_shape = abs(width * canvas.height - height * canvas.width) <= max(canvas.width, canvas.height) / 2 + 1
-        if not is_same_shape:
+        if not _is_same_shape((width, height), (canvas.width, canvas.height)):
             raise RequestError(
                 f"{field} is {width}x{height}; the clip is {canvas.width}x{canvas.height}, of another shape.",
                 "Say fit=crop, pad or stretch, or choose a size of the same shape.",
@@ -132,6 +149,11 @@ def fit_to_canvas(picture: Picture, canvas: Canvas, fit: Fit, field: str) -> Pic
             )
         fit = "stretch"
     return fit_image(picture, canvas.width, canvas.height, fit=fit)
+
+
+def _is_same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Another size of the same shape loses nothing of the picture; half a pixel is what rounding may cost."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(other) / 2 + 1
 
 
 def resize_clip(clip: Clip, request: GenerationRequest, capabilities: Capabilities) -> Clip:

@@ -50,6 +50,7 @@ class Prepared:
         video: File whose picture goes into the finished file as it is, where only audio is made for it.
         inputs: What is named, with the hash of its content.
         references: Pictures ``[H, W, 3]`` that the clip goes on from and does not hold.
+        notes: What was decided of what is given and is worth knowing, one line each.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Prepared:
     source_video: Path | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     references: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def lead_frames(self) -> int:
@@ -104,7 +106,8 @@ def prepare(
     request = _room_for_references(request, capabilities)
     if request.video is not None:
         video = read_video(request, capabilities, memory)
-        prepared, audio = Prepared(video.plan, video.given, audio=video.audio, source_video=video.source_video), video.new_audio
+        prepared = Prepared(video.plan, video.given, audio=video.audio, source_video=video.source_video, notes=video.notes)
+        audio = video.new_audio
     else:
         audio = None if request.audio is None else audio_named(request.audio, memory)
         if audio is not None:

@@ -24,6 +24,7 @@ import torch
 
 from mova.conditioning.given import Given, paste_back
 from mova.conditioning.prepare import Prepared
+from mova.generation.notes import notes_on
 from mova.media.clip import Clip, NonFiniteError
 from mova.media.health.gate import Fault, Health, OnFault, Remedy, check_on_fault, next_remedy
 from mova.pipeline import MOVAPipeline
@@ -134,7 +135,11 @@ def _run_batch(
         if guidance is None:
             request = one.plan.request.model_dump(exclude_defaults=True)
             finished = replace(
-                finished, request=request, made_by=model.made_by(one, cues), reroll_method=weakref.WeakMethod(model.reroll)
+                finished,
+                request=request,
+                made_by=model.made_by(one, cues),
+                notes=tuple(notes_on(one, model.pipeline.capabilities, cues)),
+                reroll_method=weakref.WeakMethod(model.reroll),
             )
         clips.append(finished)
     return clips

@@ -68,6 +68,7 @@ class Clip:
         only: Modality that :meth:`save` writes, if not both: the audio alone, or the video without an audio stream.
         fully_conditioned: Modalities that were given as a whole; :attr:`health` does not check them.
         repairs: What was repaired when the clip was read from a file, one line each.
+        notes: What is worth knowing of how the prompt and the cues were read, one line each.
         reroll_method: Weak reference to the ``reroll`` of the model that generated the clip; it returns None once the model
             is no longer in memory.
 
@@ -86,6 +87,7 @@ class Clip:
     only: Literal["audio", "video"] | None = None
     fully_conditioned: tuple[Literal["audio", "video"], ...] = ()
     repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     reroll_method: Callable[[], Reroll | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

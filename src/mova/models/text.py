@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -194,8 +196,39 @@ def sheet_tokens(cues: Sequence[Instant], config: Any) -> list[int]:
     return [*tokens, END]
 
 
-@torch.no_grad()
-def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, before_s: float) -> list[Instant]:
+@dataclass(frozen=True)
+class SheetConstraints:
+    """What is known of a sheet before it is drawn.
+
+    Args:
+        labels: Labels that it may have; any if empty.
+        order: Its labels in order; open if empty.
+        number: Number of its cues; open if None.
+    """
+
+    labels: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    number: int | None = None
+
+    def allow(self, sheet: Sequence[Instant]) -> bool:
+        """Whether a sheet is as is known."""
+        labels = [label for _, label in sheet]
+        return (
+            (not self.labels or set(labels) <= set(self.labels))
+            and (not self.order or tuple(labels) == self.order)
+            and (self.number is None or len(labels) == self.number)
+        )
+
+
+def plan_cues(
+    planner: Any,
+    input_ids: Tensor,
+    mask: Tensor,
+    *,
+    seed: int,
+    before_s: float,
+    constraints: SheetConstraints | None = None,
+) -> list[Instant]:
     """Draw a sheet for one prompt; the same seed draws the same.
 
     Args:
@@ -204,38 +237,63 @@ def plan_cues(planner: Any, input_ids: Tensor, mask: Tensor, *, seed: int, befor
         mask: ``[S]``.
         seed: Seed of the draw, 0 to 2^63 - 1.
         before_s: No cue is at or after this.
+        constraints: What is known of the sheet. One that does not agree is drawn again among those that do.
 
     Returns:
-        Cues in order of time, in the middle of their steps.
+        Cues in order of time, in the middle of their steps; none if the labels are ones whose times are left open. Fewer
+        than the known number if there is no time for more.
     """
+    draw = partial(_draw_sheet, planner, input_ids, mask, seed=seed, before_s=before_s)
+    sheet, is_open = draw(SheetConstraints())
+    known = set(planner.config.cue_labels)
+    if constraints is None or not known.issuperset((*constraints.labels, *constraints.order)):
+        return sheet
+    if is_open:
+        agrees = not constraints.labels or bool(set(constraints.labels) & set(planner.config.left_open))
+    else:
+        agrees = constraints.allow(sheet)
+    return sheet if agrees else draw(constraints)[0]
+
+
+@torch.no_grad()
+def _draw_sheet(
+    planner: Any, input_ids: Tensor, mask: Tensor, known: SheetConstraints, *, seed: int, before_s: float
+) -> tuple[list[Instant], bool]:
+    """A sheet of those that are allowed, and whether its times are left open."""
     config, device = planner.config, next(planner.parameters()).device
     first_label, first_time = config.text_vocab, config.text_vocab + len(config.cue_labels)
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, PLAN_KEY], dtype=np.uint64)))
     prompt = {"input_ids": input_ids[None].to(device), "attention_mask": mask[None].to(device)}
     gap = max(1, int(config.min_gap_s * config.steps_per_s))
     sheet, now, encoded = [START], -gap, None
-    while len(sheet) < 2 * MAX_CUES:
+    while len(sheet) < 2 * MAX_CUES and (len(sheet) - 1) // 2 != known.number:
         out = planner(**prompt, encoder_outputs=encoded, decoder_input_ids=torch.tensor([sheet], device=device))
         encoded = (out.encoder_last_hidden_state,)  # the prompt is read once
         logits = out.logits[0, -1].double().cpu().numpy()
         allowed = np.zeros(len(logits), dtype=bool)
         if len(sheet) % 2:
-            allowed[first_label:first_time] = True
-            allowed[END] = True
+            wanted = known.order[len(sheet) // 2 :][:1] or known.labels or config.cue_labels
+            allowed[first_label:first_time] = [label in wanted for label in config.cue_labels]
+            allowed[END] = known.number is None
         else:
             steps = np.arange(len(logits) - first_time)
             allowed[first_time:] = (steps >= now + gap) & ((steps + 0.5) / config.steps_per_s < before_s)
+            if known.number is not None:  # those to come need room
+                rest = gap * (known.number - len(sheet) // 2)
+                has_room = allowed[first_time:] & ((steps + rest + 0.5) / config.steps_per_s < before_s)
+                allowed[first_time:] = has_room if has_room.any() else allowed[first_time:]
             if not allowed.any():
                 break
         token = _draw(np.where(allowed, np.exp(logits - logits[allowed].max()), 0.0), rng)
         if token == END:
             break
         if len(sheet) == 1 and config.cue_labels[token - first_label] in config.left_open:
-            return []
+            return [], True
         sheet.append(token)
         now = token - first_time if token >= first_time else now
     pairs = zip(sheet[1::2], sheet[2::2], strict=False)
-    return [((time - first_time + 0.5) / config.steps_per_s, config.cue_labels[label - first_label]) for label, time in pairs]
+    cues = [((time - first_time + 0.5) / config.steps_per_s, config.cue_labels[label - first_label]) for label, time in pairs]
+    return cues, False
 
 
 def _draw(weights: NDArray[np.float64], rng: np.random.Generator) -> int:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import RequestError
-from mova.models.text import Instant, cue_condition, embed_prompts, plan_cues, tokenise
+from mova.models.text import Instant, SheetConstraints, cue_condition, embed_prompts, plan_cues, tokenise
 from mova.request.plan import Capabilities, takes_no_cues
 from mova.sampling.task import Task
+from mova.scenes.prompts import read_as_known
 
 Texts = str | list[str] | tuple[str, ...]
 
@@ -122,7 +123,8 @@ def plan_cue_sheets(
     """Sample a sheet a clip; empty ones where there is no planner, or where something is given: a lamp that is lit in a
     first frame, a ball in the air, has times of its own.
 
-    In a clip longer than the model's own, only the beginning is planned.
+    In a clip longer than the model's own, only the beginning is planned. Labels are those of the kind that the prompt names;
+    where it states the order or the number of events, the sheet has them.
 
     Args:
         planner: Cue planner, or ``None``.
@@ -139,9 +141,17 @@ def plan_cue_sheets(
         return [[] for _ in seeds]
     before_s = float(min(num_frames, capabilities.max_frames) / fps)
     input_ids, masks = tokenise(tokenizer, list(prompts), capabilities.max_tokens, truncate=True)
+    readings = [read_as_known(prompt, capabilities.kinds) for prompt in prompts]
     return [
-        plan_cues(planner, ids, mask, seed=seed, before_s=before_s)
-        for ids, mask, seed in zip(input_ids, masks, seeds, strict=True)
+        plan_cues(
+            planner,
+            ids,
+            mask,
+            seed=seed,
+            before_s=before_s,
+            constraints=SheetConstraints(reading.labels, reading.order, reading.number),
+        )
+        for ids, mask, seed, reading in zip(input_ids, masks, seeds, readings, strict=True)
     ]
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from mova.checkpoints.load import Components
 from mova.checkpoints.save import save_checkpoint
-from mova.cli.plan import CostEstimate, estimate_cost
+from mova.cli.plan import CostEstimate, estimate_cost, parse_bytes, parse_speed
+from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.pipeline import MOVAPipeline
 from mova.request.plan import resolve
@@ -63,3 +64,12 @@ def test_a_perturbed_pass_and_a_step_outside_the_intervals_cost_less(folder: Pat
     assert late.velocity_flops == text.velocity_flops and late.evaluations < text.evaluations
     assert plain.stage_flops["denoise"] < late.stage_flops["denoise"] < text.stage_flops["denoise"]
     assert late.ways == text.ways  # memory is that of the widest step
+
+
+def test_a_number_without_its_unit_is_refused() -> None:
+    with pytest.raises(RequestError, match="--flops: takes operations a second") as speed:
+        parse_speed("400")
+    with pytest.raises(RequestError, match="--gpu-memory: takes a number of bytes") as size:
+        parse_bytes("24")
+    assert "400TFLOPS" in speed.value.hint and "24GB" in size.value.hint
+    assert (parse_speed("4e14"), parse_speed("400T"), parse_bytes("24GB")) == (4e14, 4e14, 24_000_000_000)

@@ -13,7 +13,7 @@ import pytest
 from mova.checkpoints.load import Components
 from mova.conditioning.prepare import Prepared, prepare
 from mova.conditioning.sources import AudioInput
-from mova.errors import RequestError
+from mova.errors import MediaError, RequestError
 from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.media.remux.track import read_video_track
@@ -210,6 +210,16 @@ def test_a_videos_picture_goes_into_the_file_as_it_is_where_only_audio_is_made()
     assert [prepared(video="clip.mkv", **values).source_video for values in changed] == [None] * 3
     fit_to_canvas = prepared(video="wide.mkv", retake=span, fit="crop")
     assert (fit_to_canvas.source_video, fit_to_canvas.plan.width) == (Path("wide.mkv"), 32)
+
+
+def test_a_video_of_another_shape_that_is_only_read_is_fitted_and_said_so() -> None:
+    read = prepared(video="wide.mkv")
+    assert read.given.frames is not None and read.given.frames.shape == (17, 32, 32, 3)
+    assert (read.plan.request.fit, read.source_video) == ("pad", Path("wide.mkv"))
+    assert "the video is 64x48; it is read at 32x32 with fit=pad" in " ".join(read.notes)
+    assert prepared(video="clip.mkv").notes == prepared(video="wide.mkv", fit="crop").notes == ()
+    with pytest.raises(MediaError, match="another aspect ratio"):  # a part of it would be shown as it was read
+        prepared(video="wide.mkv", seconds=0.5)
 
 
 def test_a_retake_of_audio_copies_every_packet_of_the_picture(tiny_components: Components) -> None:

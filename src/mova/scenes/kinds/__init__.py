@@ -11,6 +11,7 @@ file.
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,15 +88,49 @@ def _read_kind(path: Path) -> Kind:
     return kind
 
 
+_NEGATION = re.compile(
+    r"\b(?:no|not|without|never|neither|nor|instead of|rather than)\b.*?(?=[,.;:!?]|\b(?:but|just|only|and)\b|$)", re.IGNORECASE
+)
+
+
+def without_negations(prompt: str) -> str:
+    """The prompt without what it says is not to be there: from a word such as *no* to the end of its clause."""
+    return _NEGATION.sub("", prompt)
+
+
 def kind_of(prompt: str, kinds: Iterable[Kind] | None = None) -> str | None:
     """The kind that most words of ``prompt`` name, or None if no word names any.
+
+    What is negated names nothing, unless all is. A kind before a colon (``drums: red, blue``) is that kind whatever follows.
+    Where no word names a kind as it is spelt, one that is spelt nearly so does.
 
     Args:
         prompt: What is asked for.
         kinds: Among which; every known one by default.
     """
-    words = re.findall(r"[a-z]+", prompt.lower())
-    among = known_kinds().values() if kinds is None else kinds
-    hits = {kind.name: sum(word in kind.words for word in words) for kind in among}
-    best = max(hits, key=lambda name: hits[name], default=None)
-    return best if best is not None and hits[best] else None
+    among = list(known_kinds().values() if kinds is None else kinds)
+    for text in (without_negations(prompt), prompt):
+        words = re.findall(r"[a-z]+", text.lower())
+        before = re.match(r"\W*([a-z]+)\s*:", text.lower())
+        headed = [kind for kind in among if before and before[1] in kind.words]
+        for named in (_as_spelt, _nearly_as_spelt):
+            hits = {kind.name: sum(named(word, kind.words) for word in words) for kind in headed or among}
+            best = max(hits, key=lambda name: hits[name], default=None)
+            if best is not None and hits[best]:
+                return best
+    return None
+
+
+def _as_spelt(word: str, known: frozenset[str]) -> bool:
+    return word in known
+
+
+def _nearly_as_spelt(word: str, known: frozenset[str]) -> bool:
+    """Whether the letters of a longer word are those of a known one, with two exchanged, or one changed, lost or added."""
+    if len(word) < 5:
+        return False
+    return any(
+        sorted(word) == sorted(other) or bool(difflib.get_close_matches(word, [other], cutoff=0.88))
+        for other in known
+        if abs(len(word) - len(other)) <= 1
+    )

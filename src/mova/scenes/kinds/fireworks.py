@@ -199,7 +199,7 @@ def _crackle(hit: Hit, window: Window) -> Signal:
 KIND = Kind(
     name="fireworks",
     description="Fireworks burst over a city at night; the bang is heard as the burst is seen.",
-    words=frozenset({"firework", "fireworks"}),
+    words=frozenset({"firework", "fireworks", "rocket", "rockets"}),
     attributes={"colour": FIREWORK_COLOURS, "count": tuple(range(1, 13))},
     labels=FIREWORK_COLOURS,
     choose=choose,

@@ -142,7 +142,7 @@ def voice(hit: Hit) -> tuple[int, Signal]:
 KIND = Kind(
     name="metronome",
     description="A metronome, slow, medium or fast; it ticks and flashes when its arm is upright.",
-    words=frozenset({"metronome", "metronomes", "ticks", "ticking"}),
+    words=frozenset({"metronome", "metronomes", "tick", "ticks", "ticking", "tock"}),
     attributes={"tempo": tuple(TEMPI), "colour": CASES},
     labels=("tick",),
     choose=choose,
