@@ -6,13 +6,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
 from mova.cli.options import with_flag_names
-from mova.errors import MediaError, MissingExtraError, RequestError
+from mova.errors import MediaError, RequestError
 from mova.progress import Progress
 
 if TYPE_CHECKING:
@@ -66,14 +65,12 @@ def run(options: TuneOptions) -> None:
 
     Raises:
         RequestError: If an option is wrong.
-        MissingExtraError: If the plot cannot be drawn.
     """
     wanted = _settings(options)
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "eval")
     from mova._version import __version__
     from mova.checkpoints.layout import read_index, resolve_model
     from mova.lab import tuning
+    from mova.lab.tuning_plot import draw_rows
     from mova.scenes.kinds import KINDS
 
     folder = resolve_model(options.model)
@@ -124,7 +121,7 @@ def run(options: TuneOptions) -> None:
             rows.append(row)
             tuning.write_rows(table, rows, trial)
     rows = tuning.read_rows(table, trial)
-    tuning.draw_rows(plot, rows, title=f"{index.capabilities.name}, {len(scripts)} clips a setting")
+    draw_rows(plot, rows, title=f"{index.capabilities.name}, {len(scripts)} clips a setting")
     _show(rows, tuning.frontier(rows), table, plot, is_json=options.is_json)
 
 

@@ -22,7 +22,7 @@ from mova.errors import MediaError, RequestError
 from mova.files import read_text
 from mova.generation.model import MOVAModel
 from mova.lab.adherence.judge import Verdict, constraints_of, judge_clip
-from mova.lab.documents import plain, put, write_json
+from mova.lab.documents import plain, write_json
 from mova.lab.numbers import average, mean_interval
 from mova.lab.sync.scores import score
 from mova.progress import OnProgress
@@ -210,37 +210,6 @@ def as_json(row: Row) -> dict[str, Any]:
     """A row as plain JSON values; nan becomes null."""
     values: dict[str, Any] = plain(asdict(row))
     return values
-
-
-def draw_rows(path: Path, rows: Sequence[Row], *, title: str) -> None:
-    """Draw sync against adherence as a .png, with 95 % intervals; the line joins the rows that no other beats.
-
-    Raises:
-        MediaError: If it cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 6.5), layout="constrained")
-    axes = figure.add_subplot()
-    best = frontier(rows)
-    axes.plot(*_points(best), color="tab:orange", linewidth=1.0, zorder=2)
-    for row in rows:
-        sync, asked = row.columns["f1_80"], row.columns["asked"]
-        colour = "tab:orange" if row in best else "tab:blue"
-        axes.plot([sync.low, sync.high], [asked.value] * 2, color="0.85", linewidth=1.0, zorder=1)
-        axes.plot([sync.value] * 2, [asked.low, asked.high], color="0.85", linewidth=1.0, zorder=1)
-        axes.plot(sync.value, asked.value, marker="o", color=colour, zorder=3)
-        place = (sync.value, asked.value)
-        axes.annotate(str(row.setting), place, textcoords="offset points", xytext=(6, 4), fontsize=8, zorder=4)
-    axes.set_xlabel("sync: F1 of events seen and heard within 80 ms")
-    axes.set_ylabel("adherence: share of what was asked that is there")
-    axes.set_title(f"{title}\nbars: 95 % over clips; orange: beaten by none", fontsize=10)
-    axes.grid(alpha=0.3)
-    put(path, lambda beside: figure.savefig(beside, format="png", dpi=120))
-
-
-def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-    return [row.columns["f1_80"].value for row in rows], [row.columns["asked"].value for row in rows]
 
 
 def _order(row: Row) -> tuple[float, ...]:

@@ -10,10 +10,11 @@ from itertools import pairwise
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
 from mova.errors import MediaError
 from mova.media.clip import Clip
+from mova.media.lettering import default_font, draw_line, shorten
 
 WIDTH = 1200
 MARGIN = 20
@@ -64,7 +65,7 @@ def clip_sheet(
     ).tolist()
     image = Image.new("RGB", (WIDTH, tops[-1]), _PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((MARGIN + GUTTER, MARGIN + 2), _shorten(title or _facts(clip), 17), _INK, _font(17))
+    draw_line(draw, (MARGIN + GUTTER, MARGIN + 2), shorten(title or _facts(clip), 17, _axis_width()), _INK, 17)
     strip, wave, spectrum, axis = tops[:4]
     _draw_strip(image, clip, count, top=strip, height=strip_height, events=events)
     image.paste(_wave_image(clip, _WAVE_HEIGHT), (_axis_left(), wave))
@@ -106,8 +107,8 @@ def _gallery_row(caption: str, clip: Clip, num_frames: int) -> Image.Image:
     caption_height = 28
     row = Image.new("RGB", (WIDTH, caption_height + strip_height + 4 + _GALLERY_WAVE_HEIGHT), _PAPER)
     draw = ImageDraw.Draw(row)
-    draw.text((_axis_left(), 2), _shorten(caption, 16, room=90), _INK, _font(16))
-    draw.text((WIDTH - MARGIN, 4), f"{float(clip.seconds):.1f} s", _FAINT, _font(13), anchor="ra")
+    draw_line(draw, (_axis_left(), 2), shorten(caption, 16, _axis_width() - 90), _INK, 16)
+    draw.text((WIDTH - MARGIN, 4), f"{float(clip.seconds):.1f} s", _FAINT, default_font(13), anchor="ra")
     _draw_strip(row, clip, count, top=caption_height, height=strip_height, events=_cue_times(clip))
     row.paste(_wave_image(clip, _GALLERY_WAVE_HEIGHT), (_axis_left(), caption_height + strip_height + 4))
     return row
@@ -222,7 +223,7 @@ def _interpolate_rows(table: NDArray[np.float32], positions: NDArray[np.floating
 
 def _draw_levels(draw: ImageDraw.ImageDraw, top: int) -> None:
     for level, y in (("1", top + 8), ("0", top + _WAVE_HEIGHT // 2), ("-1", top + _WAVE_HEIGHT - 8)):
-        draw.text((_axis_left() - 8, y), level, _FAINT, _font(12), anchor="rm")
+        draw.text((_axis_left() - 8, y), level, _FAINT, default_font(12), anchor="rm")
 
 
 def _draw_pitches(draw: ImageDraw.ImageDraw, top: int, sample_rate: int) -> None:
@@ -230,7 +231,7 @@ def _draw_pitches(draw: ImageDraw.ImageDraw, top: int, sample_rate: int) -> None
     for pitch, text in ((100, "100 Hz"), (300, "300"), (1000, "1 kHz"), (3000, "3 k"), (10_000, "10 k")):
         if lowest < pitch < highest * 0.9:
             y = top + _SPECTRUM_HEIGHT * math.log(highest / pitch) / math.log(highest / lowest)
-            draw.text((_axis_left() - 8, y), text, _FAINT, _font(12), anchor="rm")
+            draw.text((_axis_left() - 8, y), text, _FAINT, default_font(12), anchor="rm")
             draw.line((_axis_left() - 5, y, _axis_left() - 1, y), _FAINT)
 
 
@@ -240,7 +241,7 @@ def _draw_axis(draw: ImageDraw.ImageDraw, clip: Clip, top: int) -> None:
         x = _axis_x(float(index * step), clip)
         draw.line((x, top, x, top + 4), _FAINT)
         at_end = x > WIDTH - MARGIN - 24
-        draw.text((x, top + 7), f"{float(index * step):g} s", _FAINT, _font(12), anchor="ra" if at_end else "ma")
+        draw.text((x, top + 7), f"{float(index * step):g} s", _FAINT, default_font(12), anchor="ra" if at_end else "ma")
 
 
 def _tick_step(seconds: float) -> Fraction:
@@ -272,15 +273,3 @@ def _facts(clip: Clip) -> str:
         f"{clip.width}x{clip.height}  ·  {clip.num_frames} frames at {float(clip.fps):g} fps  ·  "
         f"{float(clip.seconds):.2f} s  ·  {clip.sample_rate / 1000:g} kHz {channels}"
     )
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
-
-
-def _shorten(text: str, size: int, *, room: int = 0) -> str:
-    """Shorten a text to one line that fits, with an ellipsis."""
-    line, width = " ".join(text.split()), _axis_width() - room
-    while len(line) > 1 and _font(size).getlength(line) > width:
-        line = line[: max(1, min(len(line) - 2, int(len(line) * width / _font(size).getlength(line)) - 1))] + "…"
-    return line

@@ -142,12 +142,13 @@ def _language_of(kind: Kind) -> Language:
     return Language(frozenset(words), frozenset(pairs))
 
 
-def _all_values(kind: Kind) -> Iterator[dict[str, Value]]:
+def _all_values(kind: Kind) -> Iterator[Mapping[str, Value]]:
     """Every value of every attribute, one at a time, with the numbers that are worded in their own ways."""
     counts: list[dict[str, Value]] = [{"count": count} for count in (1, 2, 3)] if "count" in kind.attributes else [{}]
     for name, values in kind.attributes.items():
         if name == "sequence":
-            yield from ({name: " ".join([str(value)] * number)} for value in values for number in (1, 2, 3))
+            for value in values:
+                yield from ({name: " ".join([str(value)] * number)} for number in (1, 2, 3))
         elif name == "count":
             yield from ({name: value} for value in values)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mova.checkpoints.layout import read_index, resolve_model
+from mova.generation.model import MOVAModel
 from mova.generation.notes import notes_after, notes_before
 from mova.request.plan import Capabilities
 from mova.scenes.kinds import known_kinds
@@ -56,8 +57,9 @@ def test_planned_cues_of_another_kind_number_or_order_are_named(base: Capabiliti
     assert after("two drum hits", "red", "red") == ""
 
 
-def test_a_clip_says_what_the_command_says(base_model: MOVAModel) -> None:
-    clip = base_model.generate("thunderstorms, three of them", seed=1, num_inference_steps=1, fit="crop")
+def test_a_clip_says_what_the_command_says() -> None:
+    model = MOVAModel.from_pretrained("mova-base")
+    clip = model.generate("thunderstorms, three of them", seed=1, num_inference_steps=1, fit="crop")
     assert "fit=crop: no image or video is given" in clip.notes
     assert any("'thunderstorms'" in note for note in clip.notes)
     assert clip.made_by is not None and {label for _, label in clip.made_by["cues"]} <= {"near", "far"}

@@ -18,7 +18,8 @@ from mova.errors import MediaError, RequestError
 from mova.generation.model import MOVAModel
 from mova.lab.adherence.judge import Verdict
 from mova.lab.sync.scores import ClipTimes
-from mova.lab.tuning import Row, Setting, draw_rows, frontier, prompts, read_rows, row_of, try_setting, write_rows
+from mova.lab.tuning import Row, Setting, frontier, prompts, read_rows, row_of, try_setting, write_rows
+from mova.lab.tuning_plot import draw_rows, rows_image
 from mova.pipeline import MOVAPipeline
 from mova.sampling.guidance import Guidance
 from mova.scenes.kinds import KINDS
@@ -183,3 +184,9 @@ def test_a_plot_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="cannot write"):
         draw_rows(tmp_path / "gone" / "plot.png", [row(1.0, 0.0, 1.0)], title="tiny")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_points_in_one_place_are_one_and_every_setting_is_listed() -> None:
+    few, many = ([row(1.0 + index, 0.0, 1.0) for index in range(number)] for number in (2, 40))
+    assert rows_image(few, title="tiny").width == 1200
+    assert rows_image(many, title="tiny 蓝").height > rows_image(few, title="tiny").height

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mova.lab.sync.measure import Read
 from mova.lab.sync.result import ACCEPTABLE_MS, DETECTABLE_MS, VideoSync
+from mova.media.lettering import default_font, draw_line, shorten
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def sync_plot(sync: VideoSync, video: Read, *, title: str = "") -> Image.Image:
     """
     image = Image.new("RGB", (WIDTH, HEIGHT), _PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((_LEFT, 14), f"{title}  {sync.verdict}".strip(), _INK, ImageFont.load_default(17))
+    draw_line(draw, (_LEFT, 14), shorten(f"{title}  {sync.verdict}", 17, _RIGHT - _LEFT), _INK, 17)
     draw.text((_LEFT, 38), sync.why, _FAINT, _small())
     _draw_row(draw, _SEEN, "seen", _activity(sync, video), _PICTURE, sync.seen_s, sync.seconds)
     _draw_row(draw, _HEARD, "heard", _loudness(video, sync.seconds), _AUDIO, sync.heard_s, sync.seconds)
@@ -53,8 +54,8 @@ def sync_plot(sync: VideoSync, video: Read, *, title: str = "") -> Image.Image:
     return image
 
 
-def _small() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(13)
+def _small() -> ImageFont.FreeTypeFont:
+    return default_font(13)
 
 
 def _x(time_s: float, seconds: float) -> float:
@@ -128,7 +129,7 @@ def _draw_offsets(draw: ImageDraw.ImageDraw, sync: VideoSync) -> None:
             draw.rectangle((place(left), bottom - height, place(left + _BIN_MS) - 1.0, bottom), _PAIR)
     if sync.offset_ms is not None:
         draw.line((place(sync.offset_ms), top, place(sync.offset_ms), bottom), _INK, 2)
-    draw.text((14, (top + bottom) // 2 - 8), f"{len(offsets)} pairs", _FAINT, _small())
+    draw.text((14, (top + bottom) // 2 - 8), f"{len(offsets)} {'pair' if len(offsets) == 1 else 'pairs'}", _FAINT, _small())
     for mark in (-300, *(int(one) for one in ACCEPTABLE_MS), *(int(one) for one in DETECTABLE_MS), 0, 300):
         draw.text((place(mark) - 12, bottom + 4), f"{mark:+d}", _FAINT, _small())
     draw.text((_LEFT, bottom + 24), "heard - seen in milliseconds: + is late", _FAINT, _small())
