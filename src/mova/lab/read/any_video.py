@@ -90,6 +90,7 @@ _UNKNOWN_SHUTTER = 0.5
 _LEAST_CHANGE = 0.035  # of full scale, at one pixel of the small picture
 _NUM_REGIONS = 3
 _GAP_S = 0.1
+_OPENING = 0.5  # of what differs at most
 
 
 def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
@@ -269,7 +270,9 @@ class _Region:
         for line, weight in ((rows, self.size.sum(axis=(0, 2))), (columns, self.size.sum(axis=(0, 1)))):
             place = np.arange(weight.size, dtype=np.float32)
             place = (place - float(place @ weight) / max(float(weight.sum()), 1e-9)) / weight.size
-            parts += [line @ place, line @ np.abs(place)]
+            middle, apart = line @ place, line @ np.abs(place)
+            # one thing that crosses the middle of the region would bend its distance from there as a contact does
+            parts += [middle, apart if np.ptp(apart) > 2.0 * np.ptp(middle) else line @ np.square(place)]
         return np.stack(parts, axis=1).astype(np.float64) / max(float(np.abs(self.along).sum(axis=(1, 2)).max()), 1e-9)
 
     def measure_opening(self) -> Floats:
@@ -361,10 +364,12 @@ def _motions(region: _Region, fps: float, shutter: float) -> list[Train]:
     """Contacts, smooth turns and starts of what moves in a region."""
     path = region.moments()
     noise = np.median(np.abs(np.diff(path, n=3, axis=0)), axis=0) / (0.6745 * np.sqrt(20.0))
+    much = float(np.ptp(path[:, 0]))
     path = path / np.maximum(noise, 2e-5)
     away = np.linalg.norm(path, axis=1)
     near = ndimage.maximum_filter1d(away, 2 * round(STROKE_S * fps) + 1)
-    opening = find_opening(path)
+    # what goes from place to place covers as much all the time
+    opening = find_opening(path) if much > _OPENING else None
     if opening is not None:
         turns = _turns(opening, opening, fps, shutter)
         return [Train("opening", tuple(turns), 0.3 / fps + 0.005, path=opening[:, None])]
