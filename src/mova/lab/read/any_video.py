@@ -91,6 +91,8 @@ _LEAST_CHANGE = 0.035  # of full scale, at one pixel of the small picture
 _NUM_REGIONS = 3
 _GAP_S = 0.1
 _OPENING = 0.5  # of what differs at most
+_LEAST_SPREAD = 0.15  # of that of the strongest part of a movement
+_LEAST_SHARE = 0.15  # of the worth of the clearest corners
 
 
 def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
@@ -366,7 +368,10 @@ def _motions(region: _Region, fps: float, shutter: float) -> list[Train]:
     noise = np.median(np.abs(np.diff(path, n=3, axis=0)), axis=0) / (0.6745 * np.sqrt(20.0))
     much = float(np.ptp(path[:, 0]))
     path = path / np.maximum(noise, 2e-5)
-    away = np.linalg.norm(path, axis=1)
+    centred = path - path.mean(axis=0)
+    _, spread, ways = np.linalg.svd(centred, full_matrices=False)
+    main = centred @ ways[spread > _LEAST_SPREAD * spread[0]].T  # what hardly moves is mostly noise
+    away = np.linalg.norm(main - np.median(main, axis=0), axis=1)
     near = ndimage.maximum_filter1d(away, 2 * round(STROKE_S * fps) + 1)
     # what goes from place to place covers as much all the time
     opening = find_opening(path) if much > _OPENING else None
@@ -374,17 +379,17 @@ def _motions(region: _Region, fps: float, shutter: float) -> list[Train]:
         turns = _turns(opening, opening, fps, shutter)
         return [Train("opening", tuple(turns), 0.3 / fps + 0.005, path=opening[:, None])]
     contacts, starts = [], []
-    for frames, jump, before in find_corners(path, shutter, fps):
-        at = int(np.clip(round(frames), 1, len(path) - 2))
-        one = Detection((frames + 0.5 * shutter) / fps, "contact", jump)
-        if before < 0.25:
+    for corner in find_corners(main, shutter, fps):
+        at = int(np.clip(round(corner.frame), 1, len(path) - 2))
+        one = Detection((corner.frame + 0.5 * shutter) / fps, "contact", corner.worth)
+        if corner.before < 0.25:
             starts.append(replace(one, label="start"))
         # what comes to rest where it usually is has struck nothing
-        elif before < 0.8 or away[at] > 0.3 * near[at]:
+        elif corner.before < 0.8 or (corner.before < 1.3 and away[at] > 0.3 * near[at]):
             contacts.append(one)
     trains = [
         Train("contact", tuple(_clearest(contacts)), 0.1 / fps + 0.004),
-        Train("turn", tuple(_turns(away, near, fps, shutter)), 0.3 / fps + 0.005, path=path),
+        Train("turn", tuple(_turns(away, near, fps, shutter)), 0.3 / fps + 0.005, path=main),
         Train("start", tuple(_clearest(starts)), 0.2 / fps + 0.005),
     ]
     return trains
@@ -405,4 +410,4 @@ def _turns(away: Floats, near: Floats, fps: float, shutter: float) -> list[Detec
 def _clearest(found: list[Detection]) -> list[Detection]:
     """Those that are not much weaker than most, none nearer than ``_GAP_S`` to a stronger one, in order of time."""
     clear = float(np.quantile([one.strength for one in found], 0.9)) if found else 0.0
-    return keep_strongest([one for one in found if one.strength >= 0.12 * clear], gap_s=_GAP_S)
+    return keep_strongest([one for one in found if one.strength >= _LEAST_SHARE * clear], gap_s=_GAP_S)

@@ -7,10 +7,10 @@ once: two parabolas with a corner are fitted, to one contact, or to all repetiti
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,8 +31,8 @@ def _bases(reach: int, shutter: float, longest: float) -> tuple[Floats, Floats, 
         longest: Frames for which something may stay where it struck.
 
     Returns:
-        ``[2, P]`` the place of the corner and the weight of what it leaves, ``[P, N, 5]`` its paths (level, then speed and
-        bend on both sides) and ``[P, 5, N]`` their fits, and ``[N, N]`` what a smooth path of as many numbers leaves.
+        ``[2, P]`` the place of the corner and by how many nats it has to be likelier, ``[P, N, 5]`` its paths (level, then
+        speed and bend on both sides) and ``[P, 5, N]`` their fits, and ``[N, N]`` what a smooth path of as many numbers leaves.
     """
     at = np.arange(-reach, reach + 1, dtype=np.float64)
     tables, places, doubts = [], [], []
@@ -40,54 +40,84 @@ def _bases(reach: int, shutter: float, longest: float) -> tuple[Floats, Floats, 
         for place in _PLACES if hold == 0.0 else _PLACES[::2]:
             tables.append(_corner_table(at, float(place), float(hold), shutter))
             places.append(place)
-            doubts.append(1.0 if hold == 0.0 else _HELD)
+            doubts.append(0.0 if hold == 0.0 else _HELD)
     table = np.stack(tables)
     smooth = np.vander(at / reach, 5)
     fits: Floats = np.asarray(np.linalg.pinv(table), np.float64)
     return np.stack((places, doubts)), table, fits, np.eye(at.size) - smooth @ np.linalg.pinv(smooth)
 
 
-def find_corners(path: Floats, shutter: float, fps: float) -> list[tuple[float, float, float]]:
-    """Frames at which all moments of a path bend at once, how much, and how fast it came (1: it stops, 0: it begins).
+def find_corners(path: Floats, shutter: float, fps: float) -> list[Corner]:
+    """Find where all moments of a path bend at once.
+
+    At every frame, a path with a corner is held against a smooth one of as many numbers, over stretches of several lengths.
+    The likeliest is taken first; the next is sought in stretches that do not hold it.
 
     Args:
         path: ``[T, K]`` in units of their noise.
         shutter: Share of a frame that is exposed.
         fps: Frames per second.
+
+    Returns:
+        In order of their frames.
     """
-    second = np.diff(path, n=2, axis=0)
-    bend = np.zeros(len(path))
-    bend[1:-1] = np.linalg.norm(second, axis=1)
-    wide = np.maximum(bend, np.concatenate((np.linalg.norm(second[:-1] + second[1:], axis=1), np.zeros(3))))
-    around = ndimage.median_filter(bend, 9, mode="nearest")
-    peaks = np.flatnonzero((wide >= ndimage.maximum_filter1d(wide, 3)) & (wide > 2.0 * around) & (wide > 8.0))
-    found = []
-    for frame in peaks:
-        best: tuple[float, float, float, float] | None = None
-        for centre in (frame, frame + 1):
-            for reach in _REACHES:
-                window = path[centre - reach : centre + reach + 1] if centre >= reach else path[:0]
-                if len(window) < 2 * reach + 1:
-                    continue
-                places, table, fits, smooth = _bases(reach, round(2.0 * shutter) / 2.0, round(_LONGEST_HOLD_S * fps))
-                weights = fits @ window  # [P, 5, K]
-                left = np.square(window - table @ weights).sum(axis=(1, 2)) * places[1]
-                one = int(np.argmin(left))
-                worth = float(left[one]) / ((2 * reach + 1 - 6) * path.shape[1]) + 1.0
-                if np.square(smooth @ window).sum() < _CORNERED * left[one] or (best is not None and worth > 0.9 * best[0]):
-                    continue
-                before, after = weights[one, 1], weights[one, 3]
-                size = float(np.linalg.norm(after - before))
-                best = (worth, centre + float(places[0, one]), size, float(before @ (before - after)) / max(size**2, 1e-9))
-        if best is not None and best[2] > 6.0 and best[2] > 2.0 * np.sqrt(best[0]):
-            found.append(best[1:])
-    return found
+    num_frames, num_moments = path.shape
+    tried = np.zeros((len(_REACHES), num_frames, 4))  # worth, what is left, frame, share of the speed that came before
+    tried[..., 1] = np.inf
+    for fit, reach in zip(tried, _REACHES, strict=True):
+        count = 2 * reach + 1
+        if num_frames < count:
+            continue
+        places, table, fits, smooth = _bases(reach, round(2.0 * shutter) / 2.0, round(_LONGEST_HOLD_S * fps))
+        windows = np.lib.stride_tricks.sliding_window_view(path, count, axis=0).swapaxes(1, 2)  # [M, N, K]
+        weights = np.einsum("pan,mnk->mpak", fits, windows, optimize=True)
+        left = np.square(windows[:, None] - np.einsum("pna,mpak->mpnk", table, weights, optimize=True)).sum(axis=(2, 3))
+        free = (count - 5) * num_moments
+        plain = np.square(np.einsum("ij,mjk->mik", smooth, windows, optimize=True)).sum(axis=(1, 2))
+        worths = 0.5 * free * np.log((plain[:, None] + free) / (left + free)) - places[1]
+        at, one = np.arange(len(windows)), np.argmax(worths, axis=1)
+        worth = worths[at, one]
+        before, after = weights[at, one, 1], weights[at, one, 3]
+        share = (before * (before - after)).sum(axis=1) / np.maximum(np.square(after - before).sum(axis=1), 1e-9)
+        rate = left[at, one] / free + 1.0
+        fit[reach : num_frames - reach] = np.stack((worth, rate, at + reach + places[0, one], share), axis=1)
+    found: list[Corner] = []
+    frames, reaches = np.arange(num_frames), np.array(_REACHES)[:, None]
+    while tried[..., 0].max() > LEAST_WORTH:
+        worth, frame = float(tried[..., 0].max()), int(np.argmax(tried[..., 0].max(axis=0)))
+        near = tried[:, max(0, frame - 1) : frame + 2]
+        # over as short a stretch as shows it: what comes next may bend the path, too
+        rates = np.where(near[..., 0] > 0.3 * worth, near[..., 1] / _SHORTER, np.inf)
+        _, _, place, share = near.reshape(-1, 4)[int(np.argmin(rates))]
+        found.append(Corner(worth, float(place), float(share)))
+        # a stretch that holds this corner, too, shows no other
+        tried[np.abs(frames - place) <= np.maximum(reaches - 0.5, 1.5), 0] = 0.0
+        tried[:, frame, 0] = 0.0
+    return sorted(found, key=lambda corner: corner.frame)
 
 
-_HELD = 2.0
-"""So many times less does a path leave that stays for a while, or it does not stay."""
-_CORNERED = 2.5
-"""A path with a corner leaves so many times less than a smooth one."""
+_SHORTER = 0.9 ** np.arange(len(_REACHES))[:, None]
+"""A longer stretch has to leave a tenth less."""
+LEAST_WORTH = 4.0
+"""In nats: what is less likely a corner is none."""
+
+
+class Corner(NamedTuple):
+    """Where a path bends.
+
+    Args:
+        worth: How much likelier a corner is than a smooth path, in nats.
+        frame: Place of the corner.
+        before: Share of the speed that came before it: 1 if the path stops, 0 if it begins.
+    """
+
+    worth: float
+    frame: float
+    before: float
+
+
+_HELD = 3.0
+"""In nats: by so much likelier must a path be that stays for a while."""
 
 
 def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Floats, lag_s: float) -> float | None:

@@ -60,11 +60,13 @@ class Seen:
         times_s: ``[V]`` times, at least one.
         width_s: Distance of the two events of a pair, once the lag is taken off: standard deviation of a vote.
         doubt: What it has to fit better than a train without any, in nats.
+        weights: ``[V]`` in 0..1: how clearly each was seen; None if all were.
     """
 
     times_s: Floats
     width_s: float
     doubt: float = 0.0
+    weights: Floats | None = None
 
 
 def align(trains: Sequence[Seen], heard_s: Floats, *, seconds: float, num_others: int = 199, seed: int = 0) -> Alignment:
@@ -109,12 +111,13 @@ class _Search:
     """The grid of lags and drifts, made once for all trains heard.
 
     A vote is how much likelier a pair is at its distance from the lag than by chance, in nats; every event seen that has no
-    pair costs what it costs to be one of half that have none.
+    pair costs what it costs to be one of half that have none. What was seen less clearly counts less, in both.
     """
 
     def __init__(self, train: Seen, seconds: float, reach_s: float, num_heard: int) -> None:
         self.seen_s, self.middle_s, width_s = train.times_s, 0.5 * seconds, train.width_s
-        self.cost = train.doubt + np.log(2.0) * train.times_s.size
+        self.clear = np.ones(train.times_s.size) if train.weights is None else train.weights
+        self.cost = train.doubt + np.log(2.0) * float(self.clear.sum())
         num_lags = 2 * round(reach_s / _BIN_S) + 1
         self.lags = (np.arange(num_lags) - num_lags // 2) * _BIN_S
         # of equals the smaller lag wins
@@ -132,12 +135,13 @@ class _Search:
         """Worth, lag and drift of the best fit."""
         apart = heard_s[None, :] - self.seen_s[:, None]
         rows, columns = np.nonzero(np.abs(apart) <= self.farthest)
-        lag_s, since_s = apart[rows, columns], self.seen_s[rows] - self.middle_s
+        lag_s, since_s, clear = apart[rows, columns], self.seen_s[rows] - self.middle_s, self.clear[rows]
         found = (-1.0, 0.0, 0.0)
         for drift in self.drifts:
             place = np.round((lag_s - drift * since_s - self.lags[0]) / _BIN_S).astype(np.int64)
-            inside = place[(place >= 0) & (place < self.lags.size)]
-            votes = np.convolve(np.bincount(inside, minlength=self.lags.size), self.kernel)[self.radius : -self.radius]
+            inside = (place >= 0) & (place < self.lags.size)
+            counts = np.bincount(place[inside], clear[inside], minlength=self.lags.size)
+            votes = np.convolve(counts, self.kernel)[self.radius : -self.radius]
             votes *= self.weights
             best = int(np.argmax(votes))
             # of equals the smaller drift wins, too
@@ -151,15 +155,20 @@ _BIN_S = 0.004
 
 
 def _beat_s(seen_s: Floats, heard_s: Floats) -> float | None:
-    """The shorter period, if both trains beat evenly: all gaps within a tenth of whole multiples of the usual one."""
-    periods = []
-    for train in (seen_s, heard_s):
-        if train.size < 4:
-            return None
-        gaps = np.diff(np.sort(train))
-        period = float(np.median(gaps))
-        multiples = gaps / period
-        if np.abs(multiples - np.maximum(np.round(multiples), 1.0)).max() > 0.1:
-            return None
-        periods.append(period)
-    return min(periods)
+    """The period, if what is heard beats evenly, and most of what is seen beats with it, or twice as fast."""
+    if min(seen_s.size, heard_s.size) < _FEWEST_BEATS:
+        return None
+    gaps = np.diff(np.sort(heard_s))
+    period = float(np.median(gaps))
+    multiples = gaps / period
+    if np.abs(multiples - np.maximum(np.round(multiples), 1.0)).max() > _BEAT_WIDTH:
+        return None
+    for one in (period, 0.5 * period):
+        phases = np.abs((seen_s[:, None] - seen_s[None, :] + 0.5 * one) % one - 0.5 * one) / one
+        most = int((phases <= _BEAT_WIDTH).sum(axis=1).max())
+        if most >= max(_FEWEST_BEATS, _MOST_BEAT * seen_s.size):
+            return one
+    return None
+
+
+_FEWEST_BEATS, _BEAT_WIDTH, _MOST_BEAT = 4, 0.1, 0.6

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 
-from mova.lab.read.any_video import watch
+from mova.lab.read.any_video import Train, watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection
 from mova.lab.read.paths import find_shared_corner, find_shared_start
@@ -192,7 +192,7 @@ def _measure_any(source: Read) -> VideoSync:
         return replace(
             start, why=_nothing(_times(picture.events), audio, "no sudden change of light or motion is seen", unheard)
         )
-    trains = [Seen(_times(train.events), train.width_s, _DOUBTS[train.label]) for train in picture.trains]
+    trains = [Seen(_times(train.events), train.width_s, _DOUBTS[train.label], _weigh(train)) for train in picture.trains]
     fit = align(trains, audio, seconds=seconds)
     train, video, width_s = picture.trains[fit.index], trains[fit.index].times_s, trains[fit.index].width_s
     start = replace(start, seen_s=tuple(video.tolist()), p_value=fit.p_value)
@@ -219,6 +219,17 @@ def _measure_any(source: Read) -> VideoSync:
             return replace(start, why=f"{_counts(video, audio)}, but when things meet is not seen")
         times = [(seen + lag_s - shared_s, heard) for seen, heard in times]
     return add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
+
+
+def _weigh(train: Train) -> Floats | None:
+    """How clear the corners of a path are; of all others None: what is seen of them is seen clearly."""
+    if train.label not in ("contact", "start"):
+        return None
+    return np.clip([event.strength / _CLEAR for event in train.events], 0.2, 1.0)
+
+
+_CLEAR = 15.0
+"""Nats by which a corner of a path is likelier than none, if it is certain."""
 
 
 def _lag_of_opening(opening: Floats, source: Read, shutter: float, heard_s: Floats, lag_s: float) -> float:
