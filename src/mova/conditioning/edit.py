@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mova.conditioning.given import Given, given_beginning, given_end, given_video, spatial_inpaint_mask, temporal_inpaint_mask
-from mova.conditioning.sources import PREFIX, AudioInput, MemoryInputs, Picture, audio_named, picture_named
+from mova.conditioning.sources import PREFIX, AudioInput, MemoryInputs, Picture, audio_named, mix_audio_of, picture_named
 from mova.errors import RequestError
 from mova.media.clip import Clip
 from mova.request.plan import Canvas, Capabilities, Plan, resolve, resolve_fps, resolve_size, value_or
@@ -264,11 +264,13 @@ def _read(path: str, capabilities: Capabilities, fps: Fraction) -> tuple[Clip, b
     """The clip of a file, with silence for audio where it has none, and whether it has one."""
     from mova.media.decode import read_clip, read_frames
     from mova.media.probe import probe
+    from mova.media.tolerances import tell_repairs
 
     limit = float(capabilities.longest / fps)
     if probe(path).audio is not None:
-        return read_clip(path, max_seconds=limit), True
+        return mix_audio_of(path, read_clip(path, max_seconds=limit)), True
     video = read_frames(path, max_seconds=limit)
+    tell_repairs(path, video.repairs)
     silence = np.zeros((1, samples_in_frames(len(video.frames), video.fps, capabilities.sample_rate)), np.float32)
     return Clip(video.frames, silence, video.fps, capabilities.sample_rate), False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from mova.errors import MediaError, RequestError
 from mova.files import hash_file
 
 if TYPE_CHECKING:
+    from mova.media.clip import Clip
     from mova.media.decode import Audio
 
 Picture = NDArray[np.uint8]
@@ -88,18 +90,41 @@ def picture_named(name: str, memory: MemoryInputs, field: str) -> Picture:
 
 
 def audio_named(name: str, memory: MemoryInputs) -> Audio | AudioInput:
-    """The audio of a name, at its own rate.
+    """The audio of a name, at its own rate, in mono or stereo; what was repaired of a file is logged.
 
     Raises:
         MediaError: If the file cannot be read.
         RequestError: If it was in memory and is not there.
     """
-    from mova.media.decode import read_waveform
+    audio = _in_memory(name, memory, "audio")
+    return read_audio(name) if not isinstance(audio, AudioInput) else audio._replace(waveform=_in_stereo("audio", audio))
 
-    found = _in_memory(name, memory, "audio")
-    if isinstance(found, AudioInput):
-        return found
-    return read_waveform(name)
+
+def read_audio(path: str | Path, *, max_seconds: float | None = None) -> Audio:
+    """Audio of a file for a clip: in mono or stereo; what was repaired is logged.
+
+    Raises:
+        MediaError: If the file cannot be read, or is longer than ``max_seconds``.
+    """
+    from mova.media.decode import MAX_SECONDS, read_waveform
+
+    audio = read_waveform(path, max_seconds=MAX_SECONDS if max_seconds is None else max_seconds)
+    return audio._replace(waveform=_in_stereo(path, audio))
+
+
+def mix_audio_of(path: str | Path, clip: Clip) -> Clip:
+    """A clip of a file with its audio in mono or stereo; what was repaired is logged."""
+    return replace(clip, waveform=_in_stereo(path, clip))
+
+
+def _in_stereo(name: object, audio: Audio | AudioInput | Clip) -> NDArray[np.float32]:
+    from mova.media.resample import mix_to_stereo
+    from mova.media.tolerances import tell_repairs
+
+    mixed = mix_to_stereo(audio.waveform, audio.sample_rate)
+    is_mixed = len(mixed) < len(audio.waveform)
+    tell_repairs(name, (*getattr(audio, "repairs", ()), *([f"{len(audio.waveform)} channels mixed to stereo"] * is_mixed)))
+    return mixed
 
 
 def content_hash(name: str) -> str:

@@ -14,10 +14,9 @@ import numpy as np
 
 from mova.conditioning.edit import RATES
 from mova.conditioning.prepare import prepare
-from mova.conditioning.sources import AudioInput, name_of
+from mova.conditioning.sources import AudioInput, name_of, read_audio
 from mova.errors import RequestError
 from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors
-from mova.media.decode import read_waveform
 from mova.request.plan import Capabilities, Plan, resolve_size
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import evaluation_points
@@ -29,7 +28,6 @@ LEAD_S = Fraction(1, 2)
 
 FILES = ("image", "last_image", "video", "audio", "repaint")
 MAX_BED_S = 24 * 3600.0
-MAX_CHANNELS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +137,7 @@ def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> Film
             shots.append(_plan_shot(shot, number, shots, capabilities, film.folder))
     bed = None
     if isinstance(film.sound, Bed):
-        bed = AudioInput(*read_waveform(film.folder / film.sound.bed, max_seconds=MAX_BED_S)[:2])
+        bed = AudioInput(*read_audio(film.folder / film.sound.bed, max_seconds=MAX_BED_S)[:2])
     plan = FilmPlan(film, capabilities, model_key, tuple(shots), bed, sample_rate=capabilities.sample_rate)
     plan = replace(plan, sample_rate=film.audio_sample_rate or _highest_rate(plan))
     _check_bed(plan)
@@ -188,12 +186,6 @@ def _plan_shot(shot: Shot, number: int, earlier: list[PlannedShot], capabilities
     plan = prepared.plan
     if memory:
         plan = replace(plan, request=plan.request.model_copy(update={"image": None}))
-    if prepared.audio is not None and prepared.audio.shape[0] > MAX_CHANNELS:
-        raise RequestError(
-            f"the given audio has {prepared.audio.shape[0]} channels; a film has at most {MAX_CHANNELS}.",
-            "Mix it down first.",
-            field="audio",
-        )
     if earlier and (plan.width, plan.height) != (earlier[0].plan.width, earlier[0].plan.height):
         raise RequestError(
             f"the video is {plan.width}x{plan.height}; that of shot 1 is {earlier[0].plan.width}x{earlier[0].plan.height}.",
@@ -249,11 +241,7 @@ def _check_bed(plan: FilmPlan) -> None:
     if plan.bed is None:
         return
     assert isinstance(plan.film.sound, Bed)
-    channels, samples = plan.bed.waveform.shape
-    if channels > MAX_CHANNELS:
-        raise RequestError(
-            f"sound.bed has {channels} channels; a film has at most {MAX_CHANNELS}.", "Mix it down first.", field="sound.bed"
-        )
+    samples = plan.bed.waveform.shape[1]
     # one sample may be missing: lengths at another rate are rounded down
     if samples + 1 < plan.num_samples * plan.bed.sample_rate / plan.sample_rate:
         raise RequestError(

@@ -194,8 +194,7 @@ class _FrameReader:
         missing = len(self.times.ticks) - first - count
         if missing > max(1, limit("undecoded") * len(self.times.ticks)):
             raise self._undecoded(f"is damaged: {missing} of its {len(self.times.ticks)} frames cannot be decoded")
-        if missing > 0:
-            self.repairs.note(f"{missing} undecodable {'frame' if missing == 1 else 'frames'}, shown as the one before")
+        self.repairs.note_undecoded(missing)
 
     def head(self, first: int, frame: av.VideoFrame) -> VideoHead:
         """Return what is known when the first frame is decoded."""

@@ -23,7 +23,7 @@ from mova.media.image import fit_image
 from mova.media.pixels import RgbConverter
 from mova.media.probe import MediaInfo, media_info, open_container, stream_time, video_stream
 from mova.media.remux.track import VideoTrack, read_video_track
-from mova.media.tolerances import Repairs
+from mova.media.tolerances import Repairs, limit, tell_repairs
 from mova.media.worker import isolate_parts
 from mova.timeline import Number, frame_time, frames_in_seconds
 
@@ -66,8 +66,8 @@ def read_video_on_clock(
     track = read_video_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
     frames: NDArray[np.uint8] | None = None
-    shown = _frames_at_times(Path(path), track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
-    for index, frame in enumerate(shown):
+    shown = _frames_at_times(path, track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    for index, frame in enumerate(_tell_repairs(path, shown)):
         if frames is None:
             check_bytes(track.info.path, count * frame.size)
             frames = np.empty((count, *frame.shape), np.uint8)
@@ -98,7 +98,16 @@ def frames_on_clock(
     rate = check_fps(fps)
     track = read_video_track(path)
     count = _num_frames(track, rate, num_frames, max_seconds)
-    yield from _frames_at_times(Path(path), track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    shown = _frames_at_times(Path(path), track, rate, count, size=(width, height), fit=fit, max_pixels=max_pixels)
+    yield from _tell_repairs(path, shown)
+
+
+def _tell_repairs(path: str | Path, parts: Iterator[NDArray[np.uint8] | tuple[str, ...]]) -> Iterator[NDArray[np.uint8]]:
+    for part in parts:
+        if isinstance(part, tuple):
+            tell_repairs(path, part)
+        else:
+            yield part
 
 
 def _num_frames(track: VideoTrack, fps: Fraction, num_frames: int | None, max_seconds: float) -> int:
@@ -129,29 +138,40 @@ def _frames_at_times(
     size: tuple[int | None, int | None],
     fit: VideoFit,
     max_pixels: int,
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield, for each of ``count`` times of the clock, the last frame that starts at or before it."""
+) -> Iterator[NDArray[np.uint8] | tuple[str, ...]]:
+    """Yield, for each of ``count`` times of the clock, the last frame that starts at or before it; then what was repaired."""
     index = 0
     start_s = Fraction(0)
     current: _DisplayedFrame | None = None
-    converter = RgbConverter()
-    for start_s, frame in _decode_frames(path, track, max_pixels):
+    converter, repairs = RgbConverter(), Repairs()
+    for start_s, frame in _decode_frames(path, track, max_pixels, repairs):
         while current is not None and index < count and frame_time(index, fps) < start_s:
             yield current.to_size(size, fit)
             index += 1
         if index == count:
-            return
+            break
         if current is None and start_s > 0:
             raise MediaError(f"the first {float(start_s):.3f} s of {track.info.path} cannot be decoded.")
         current = _DisplayedFrame(track.info, frame, converter)
     last_s = max(track.time_s(packet.pts * track.time_base) for packet in track.packets if not packet.is_discard)
-    if current is None or start_s < last_s:
+    if current is None or (index < count and start_s < last_s):
         raise MediaError(f"{track.info.path} cannot be decoded to its end.", "The file may be damaged.")
     for _ in range(index, count):
         yield current.to_size(size, fit)
+    if repairs.undecoded > max(1, limit("undecoded") * len(track.packets)):
+        raise MediaError(
+            f"{path} is damaged: {repairs.undecoded} of its {len(track.packets)} frames cannot be decoded ({repairs.reason}).",
+            "The file may be incomplete.",
+        )
+    repairs.note_undecoded(repairs.undecoded)
+    if converter.has_transparency:
+        repairs.note("transparent parts shown on black")
+    yield repairs.lines()
 
 
-def _decode_frames(path: Path, track: VideoTrack, max_pixels: int) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+def _decode_frames(
+    path: Path, track: VideoTrack, max_pixels: int, repairs: Repairs
+) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """Yield every frame with its start in seconds since the start of the video."""
     with open_container(path) as container:
         # sizes and colours are checked here; the length was checked before, by the packets
@@ -159,7 +179,7 @@ def _decode_frames(path: Path, track: VideoTrack, max_pixels: int) -> Iterator[t
         stream = video_stream(container)
         assert stream is not None, "checked by read_video_track"
         before_s: Fraction | None = None
-        for frame in decode_packets(container, stream, decoder_of(stream, max_pixels, path), Repairs()):
+        for frame in decode_packets(container, stream, decoder_of(stream, max_pixels, path), repairs):
             file_s = stream_time(frame.pts, frame.time_base)
             if file_s is None:
                 raise MediaError(f"{path} has a frame without a timestamp.")

@@ -1,4 +1,4 @@
-"""Convert audio to another sample rate; sample 0 stays at 0 s."""
+"""Convert audio to another sample rate, and surround audio to stereo; sample 0 stays at 0 s."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 # soxr rounds its own output length; a larger difference is a mistake of the caller
 _ROUNDING_SAMPLES = 4
+_SURROUND = {3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 def resample(
@@ -41,6 +42,31 @@ def resample(
             f"num_samples={wanted} is not that length."
         )
     return _set_length(_convert(waveform, from_rate, to_rate), wanted)
+
+
+def mix_to_stereo(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Mix three channels or more to stereo as FFmpeg and players do; mono and stereo are returned as they are.
+
+    Channels are taken to be in FFmpeg's usual order for their number (5.1: left, right, centre, low frequencies, surround),
+    and mixed by ITU-R BS.775; where that would clip, all of it is made quieter.
+
+    Args:
+        waveform: ``[channels, samples]`` float32.
+        sample_rate: Sample rate in Hz.
+
+    Returns:
+        ``[2, samples]`` float32, or ``waveform`` itself.
+    """
+    channels, num_samples = waveform.shape
+    if channels <= 2 or num_samples == 0:
+        return waveform
+    import av
+
+    mixer = av.AudioResampler("fltp", "stereo", sample_rate)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform.T).reshape(1, -1), "flt", _SURROUND[channels])
+    frame.sample_rate = sample_rate
+    mixed = np.concatenate([part.to_ndarray() for part in (*mixer.resample(frame), *mixer.resample(None))], axis=1)
+    return _set_length(mixed / max(1.0, float(np.abs(mixed).max())), num_samples)
 
 
 def _convert(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+_logger = logging.getLogger(__name__)
 
 Purpose = Literal["use", "measure"]
 """``"use"``: frames and audio become part of a clip, so that colours and shapes must be right. ``"measure"``: only times and
@@ -80,6 +83,11 @@ class Repairs:
         if line not in self.notes:
             self.notes.append(line)
 
+    def note_undecoded(self, count: int) -> None:
+        """Add how many frames could not be decoded; 0 adds nothing."""
+        if count > 0:
+            self.note(f"{count} undecodable {'frame' if count == 1 else 'frames'}, shown as the one before")
+
     def lines(self) -> tuple[str, ...]:
         """Return one line for each kind of repair, such as ``1 gap of 20 ms in the audio filled with silence``."""
         spans = [
@@ -87,6 +95,12 @@ class Repairs:
             _spans_text("overlap", self.overlaps, "left out"),
         ]
         return (*(line for line in spans if line), *self.notes)
+
+
+def tell_repairs(name: object, lines: Sequence[str]) -> None:
+    """Log what was repaired of a file that becomes part of a clip: a warning, which the command line shows."""
+    if lines:
+        _logger.warning("%s was repaired: %s", name, "; ".join(lines))
 
 
 def limit(name: str) -> float:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -220,6 +221,39 @@ def test_a_video_of_another_shape_that_is_only_read_is_fitted_and_said_so() -> N
     assert prepared(video="clip.mkv").notes == prepared(video="wide.mkv", fit="crop").notes == ()
     with pytest.raises(MediaError, match="another aspect ratio"):  # a part of it would be shown as it was read
         prepared(video="wide.mkv", seconds=0.5)
+
+
+@pytest.mark.parametrize("values", [{"audio": "5.1.mkv"}, {"video": "5.1.mkv", "retake": {"modality": "video", **SPAN}}])
+def test_surround_audio_is_mixed_to_stereo_and_said(values: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    clip, channels = some_clip(), [0.1, 0.2, 0.3, 0.4, 0.0, 0.0]
+    with av.open("5.1.mkv", "w") as file:
+        video = file.add_stream("libx264", rate=16, width=32, height=32, pix_fmt="yuv420p")
+        audio = file.add_stream("pcm_s16le", rate=16000, layout="5.1")
+        for frame in clip.frames:
+            file.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        levels = np.repeat(np.array([[round(level * 32767) for level in channels]], np.int16), 17_000, axis=0)
+        samples = av.AudioFrame.from_ndarray(levels.reshape(1, -1), "s16", "5.1")
+        samples.sample_rate = 16000
+        file.mux(audio.encode(samples))
+        file.mux([*video.encode(), *audio.encode()])
+    found = prepared(**values)
+    assert found.audio is not None and found.audio.shape == (2, 17_000)
+    np.testing.assert_allclose(found.audio[:, 9000], [0.1 + 0.3 * 0.5**0.5, 0.2 + 0.3 * 0.5**0.5], atol=1e-3)
+    assert "5.1.mkv was repaired: 6 channels mixed to stereo" in caplog.text
+
+
+def test_a_video_that_is_repaired_before_it_is_used_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with av.open("transparent.mkv", "w") as file:
+        stream = file.add_stream("ffv1", rate=16, width=32, height=32, pix_fmt="yuva420p")
+        for _ in range(17):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 4), 99, np.uint8), "rgba")))
+        file.mux(stream.encode())
+    prepared(video="clip.mkv")
+    assert caplog.text == ""
+    for values in ({}, {"extend_s": 0.5}):
+        caplog.clear()
+        prepared(video="transparent.mkv", **values)
+        assert caplog.text.count("transparent.mkv was repaired: transparent parts shown on black") == 1
 
 
 def test_a_retake_of_audio_copies_every_packet_of_the_picture(tiny_components: Components) -> None:

@@ -12,7 +12,7 @@ from mova.errors import MediaError
 from mova.media.clip import Clip
 from mova.media.image import read_image
 from mova.media.loudness import loudness_lufs, peak_dbfs
-from mova.media.resample import resample
+from mova.media.resample import mix_to_stereo, resample
 from mova.media.sheet import clip_sheet, gallery_sheet
 
 
@@ -29,6 +29,20 @@ def test_resampling_keeps_pitch_phase_and_length(from_rate: int, to_rate: int) -
     inner = slice(to_rate // 20, -to_rate // 20)
     assert result.shape == (1, to_rate)
     assert np.abs(result[:, inner] - tone(1.0, rate=to_rate)[:, inner]).max() < 1e-4
+
+
+def test_surround_is_mixed_to_stereo_as_players_do_and_does_not_clip() -> None:
+    half = 0.5**0.5
+    shares = [(1, 0), (0, 1), (half, half), (0, 0), (half, 0), (0, half)]  # of 5.1, ITU-R BS.775
+    for channel, share in enumerate(shares):
+        surround = np.zeros((6, 1000), np.float32)
+        surround[channel, 500] = 1.0
+        np.testing.assert_allclose(mix_to_stereo(surround, 48_000)[:, 500], share, atol=1e-3)
+    for channels in range(3, 9):
+        mixed = mix_to_stereo(np.ones((channels, 700), np.float32), 48_000)
+        assert mixed.shape == (2, 700) and mixed.max() == 1.0
+    stereo = np.ones((2, 5), np.float32)
+    assert mix_to_stereo(stereo, 48_000) is stereo
 
 
 def test_a_length_that_the_audio_does_not_have_is_refused() -> None:
