@@ -66,7 +66,7 @@ def mix_to_stereo(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform.T).reshape(1, -1), "flt", _SURROUND[channels])
     frame.sample_rate = sample_rate
     mixed = np.concatenate([part.to_ndarray() for part in (*mixer.resample(frame), *mixer.resample(None))], axis=1)
-    return _set_length(mixed / max(1.0, float(np.abs(mixed).max())), num_samples)
+    return _set_length((mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32), num_samples)
 
 
 def _convert(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
