@@ -9,10 +9,12 @@ import typer
 
 from mova._version import __version__
 from mova.cli import console
+from mova.cli.defaults import add_defaults, config_path
 from mova.cli.ending import exit_with
 from mova.cli.evaluating import RUNTIME, AsJson, Threads, arena_app, eval_app
 from mova.cli.interrupts import raise_on_signals
 from mova.cli.request_options import request_options
+from mova.cli.values import name_values
 from mova.cli.verbosity import add_verbosity
 
 app = typer.Typer(
@@ -334,17 +336,19 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field of every recipe: optim.num_steps=200.")
     ] = None,
+    threads: Threads = None,
 ) -> None:
     """Train from recipes; the same command resumes after an interruption."""
     from mova.cli.train import run
 
-    run(recipes, tuple(set_ or ()))
+    run(recipes, tuple(set_ or ()), threads=threads)
 
 
 def main() -> None:
     """Run the command line; a user's mistake is two lines and an exit code, never a traceback."""
     raise_on_signals()
-    exit_with(add_verbosity(typer.main.get_command(app)))
+    command = name_values(add_verbosity(typer.main.get_command(app)))
+    exit_with(lambda: add_defaults(command, config_path())())
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class FileOptions:
         metrics: Names; all but one if empty.
         processes: Number of processes, of one thread each.
         device: Where learned metrics run.
+        threads: Threads of learned metrics on a CPU; torch's number if None.
         is_json: One JSON document on stdout instead of tables.
     """
 
@@ -82,6 +83,7 @@ class FileOptions:
     metrics: tuple[str, ...]
     processes: int
     device: str
+    threads: int | None
     is_json: bool
 
 
@@ -140,6 +142,7 @@ def run_files(options: FileOptions) -> None:
     from mova._version import __version__
     from mova.lab.suite import files
     from mova.lab.suite.results import METRICS_VERSION
+    from mova.runtime.threads import use_threads
 
     with _in_typed_words():
         metrics = files.check_metrics(options.metrics)
@@ -154,9 +157,9 @@ def run_files(options: FileOptions) -> None:
     run = {"suite": files.SUITE, "metrics": list(metrics), "metrics_version": METRICS_VERSION, "mova": __version__}
     processes = min(options.processes, len(listing.jobs))
     rows = _rows(listing.jobs, files.video_rows, options.output / ROWS, run=run, processes=processes, label="videos")
-    learned = files.score_learned(
-        listing, metrics, weights=options.weights, device="cpu" if options.device == "auto" else options.device
-    )
+    device = "cpu" if options.device == "auto" else options.device
+    with use_threads(options.threads, is_exact=False):
+        learned = files.score_learned(listing, metrics, weights=options.weights, device=device)
     facts = {**run, "folder": str(options.folder), "made": datetime.now(UTC).isoformat(timespec="seconds")}
     document = files.file_results(facts, rows, learned)
     written = _write(document, options.output, media=options.folder)

@@ -136,6 +136,7 @@ def eval_files(
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=1000, help="Processes of one thread each.")] = 2,
     device: Annotated[str, typer.Option(help="Of learned metrics: auto, cpu, or such as cuda:0.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of learned metrics on a CPU.")] = None,
     json: AsJson = False,
 ) -> None:
     """Measure every video of a folder: sync, health, quality, and fidelity to a reference: table, results.json, report."""
@@ -149,6 +150,7 @@ def eval_files(
         metrics=tuple(metric or ()),
         processes=processes,
         device=device,
+        threads=threads,
         is_json=json,
     )
     run_files(options)

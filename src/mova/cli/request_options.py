@@ -93,7 +93,7 @@ FORMS = (
     Form(
         ("num_inference_steps",),
         ("--steps", "--num-inference-steps"),
-        "INTEGER",
+        "N",
         lambda value: {"num_inference_steps": value},
         "Sampling",
     ),
@@ -150,7 +150,7 @@ def _parameter(form: Form | str) -> inspect.Parameter:
         ]
         default: Any = None
     elif isinstance(form, Form):
-        kind: Any = list[str] if form.is_list else int if form.metavar == "INTEGER" else str
+        kind: Any = list[str] if form.is_list else int if form.metavar == "N" else str
         option = typer.Option(
             *form.names, help=form.help or _help(form.fields[0]), metavar=form.metavar, rich_help_panel=form.group
         )

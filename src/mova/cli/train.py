@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from mova.cli import console
+from mova.training.parallel import threads_per_process
 from mova.training.recipe import StageProgress, run_recipes
 
 
-def run(recipes: list[Path], overrides: tuple[str, ...]) -> None:
-    """Run the recipes and show each stage's progress."""
+def run(recipes: list[Path], overrides: tuple[str, ...], *, threads: int | None = None) -> None:
+    """Run the recipes and show each stage's progress.
+
+    Args:
+        recipes: Documents, run in this order.
+        overrides: ``field=value`` for all of them.
+        threads: Threads of each process that trains; torch's number in one process and one in several, if None.
+    """
     lines: dict[str, console.ProgressLine] = {}
 
     def on_progress(progress: StageProgress) -> None:
@@ -20,5 +27,6 @@ def run(recipes: list[Path], overrides: tuple[str, ...]) -> None:
     def on_again(recipe: str, changed: list[str]) -> None:
         console.say(f"{recipe}: runs again; changed since it was done: {', '.join(changed)}")
 
-    run_recipes(recipes, overrides=overrides, on_progress=on_progress, on_again=on_again)
+    with threads_per_process(threads):
+        run_recipes(recipes, overrides=overrides, on_progress=on_progress, on_again=on_again)
     console.say("done")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from mova.data.shards import begin_worker, end_processes, start_method
 from mova.errors import MovaError
+from mova.runtime.threads import use_threads
 
 Report = Callable[[Any], None]
 Work = Callable[[str, Report | None], None]
@@ -76,6 +79,19 @@ def device_of_rank(device: str, rank: int) -> str:
     return f"cuda:{rank}" if device == "cuda" else device
 
 
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+@contextmanager
+def threads_per_process(count: int | None) -> Iterator[None]:
+    """Train with a number of threads in each process; with torch's number in one process and one in several if None."""
+    token = _threads.set(count)
+    try:
+        yield
+    finally:
+        _threads.reset(token)
+
+
 def run_in_processes(work: Work, processes: int, device: str, on_report: Report | None) -> None:
     """Do the work in one process, this one, or in several that share it.
 
@@ -89,7 +105,8 @@ def run_in_processes(work: Work, processes: int, device: str, on_report: Report 
         Exception: What a worker raised; the others are ended.
     """
     if processes == 1:
-        work(device_of_rank(device, 0), on_report)
+        with use_threads(_threads.get(), is_exact=False):
+            work(device_of_rank(device, 0), on_report)
         return
     # without this, every process warns that a step left no parameter out, which is usual
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -98,7 +115,7 @@ def run_in_processes(work: Work, processes: int, device: str, on_report: Report 
     with tempfile.TemporaryDirectory() as folder:
         workers = start_processes(
             _run_worker,
-            args=(processes, str(Path(folder) / "store"), work, device, reports),
+            args=(processes, str(Path(folder) / "store"), work, device, reports, _threads.get() or 1),
             nprocs=processes,
             join=False,
             start_method=method,
@@ -121,8 +138,8 @@ def _drain(reports: Any, on_report: Report | None) -> None:
             on_report(report)
 
 
-def _run_worker(rank: int, world: int, store: str, work: Work, device: str, reports: Any) -> None:
-    torch.set_num_threads(1)
+def _run_worker(rank: int, world: int, store: str, work: Work, device: str, reports: Any, threads: int) -> None:
+    torch.set_num_threads(threads)
     begin_worker()
     own = device_of_rank(device, rank)
     if device == "cuda":
