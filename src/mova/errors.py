@@ -21,11 +21,27 @@ import os
 
 _SHORTAGES = ("ENOMEM", "EMFILE", "ENFILE", "ENOSPC", "EDQUOT")  # not EIO and EAGAIN, which decoders give for damaged files
 _ERRNOS = frozenset(getattr(errno, name) for name in _SHORTAGES if hasattr(errno, name))
-_WORDS = (
-    *(os.strerror(number).lower() for number in sorted(_ERRNOS)),
-    *("memoryerror", "out of memory", "not enough memory", "insufficient memory", "can't start new thread"),
+_MEMORY_WORDS = (
+    "memoryerror",
+    "out of memory",
+    "not enough memory",
+    "insufficient memory",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "failed to map segment",
+    "bad_alloc",
+    "enomem",
 )
-"""What libraries say of a shortage, where they raise another error for it."""
+"""What libraries say where Python would raise ``MemoryError``."""
+_WORDS = (*(os.strerror(number).lower() for number in sorted(_ERRNOS)), *_MEMORY_WORDS, "can't start new thread")
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether this error, not what it came from, is for want of memory."""
+    if isinstance(problem, OSError):
+        return problem.errno == errno.ENOMEM
+    is_told = isinstance(problem, RuntimeError | ImportError) and any(words in str(problem).lower() for words in _MEMORY_WORDS)
+    return is_told or isinstance(problem, MemoryError)
 
 
 def is_shortage(problem: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -10,21 +9,11 @@ from typing import Any
 
 from mova.cli import console
 from mova.cli.interrupts import Interrupted, find_signal
-from mova.errors import MovaError, OutOfMemoryError, OutputError
+from mova.errors import MovaError, OutOfMemoryError, OutputError, is_out_of_memory
 
 INTERRUPTED = 130
 UNEXPECTED = 70
 """Exit code of a fault of this program."""
-# what libraries say where Python would raise MemoryError
-_NO_MEMORY = (
-    "failed to map segment",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "out of memory",
-    "bad_alloc",
-    "not enough memory",
-    "enomem",
-)
 
 
 def run_to_exit_code(command: Callable[[], Any]) -> int:
@@ -76,10 +65,8 @@ def as_mova_error(problem: Exception) -> MovaError | None:
     """A shortage of memory, or of what the system has, as an error of ours; ``None`` for anything else."""
     cause: BaseException | None = problem
     while cause is not None:  # a library may wrap the shortage in an error of an import
-        text = str(cause)
-        is_shortage = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM)
-        if is_shortage or (isinstance(cause, RuntimeError | ImportError) and any(one in text.lower() for one in _NO_MEMORY)):
-            return OutOfMemoryError(text.split("\n")[0][:120])
+        if is_out_of_memory(cause):
+            return OutOfMemoryError(str(cause).split("\n")[0][:120])
         cause = cause.__cause__ or cause.__context__
     if isinstance(problem, OSError):
         name = "" if problem.filename is None else f"{problem.filename}: "
