@@ -58,6 +58,9 @@ def _details(sync: VideoSync) -> list[str]:
     if sync.drift_ms_per_s is not None and sync.drift_interval_ms_per_s is not None:
         low, high = sync.drift_interval_ms_per_s
         lines.append(f"drift {sync.drift_ms_per_s:+.2f} ms/s, 95 % {low:+.2f} to {high:+.2f}")
+    if sync.correlation_ms is not None:
+        says = {True: "agrees", False: "contradicts this", None: "says too little"}[sync.correlation_agrees]
+        lines.append(f"correlation of change and onsets {sync.correlation_ms:+.0f} ms: {says}")
     if sync.beat_s is not None:
         lines.append(f"the video beats every {sync.beat_s:.2f} s: the offset is known but for multiples of it")
     return lines

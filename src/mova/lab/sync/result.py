@@ -42,6 +42,9 @@ class VideoSync:
         drift_interval_ms_per_s: 95 %.
         p_value: Share of unrelated trains of events that fit each other as well; None where a kind is known.
         beat_s: For videos that beat evenly: the offset is known but for multiples of this.
+        correlation_ms: Lag at which change in the picture and onsets of the audio correlate best: a rough second opinion that
+            knows no events. None if it was not asked for, or there is none.
+        correlation_agrees: Whether it confirms the offset (True), contradicts it (False), or says too little (None).
         activity: Amount of change in each frame, 0 to 1, for drawing; empty where a kind is known.
     """
 
@@ -60,6 +63,8 @@ class VideoSync:
     drift_interval_ms_per_s: Interval | None = None
     p_value: float | None = None
     beat_s: float | None = None
+    correlation_ms: float | None = None
+    correlation_agrees: bool | None = None
     activity: tuple[float, ...] = field(default=(), repr=False)
 
     @property
@@ -82,6 +87,8 @@ class VideoSync:
                 "drift_ms_per_s": _both(self.drift_interval_ms_per_s, 2),
                 "p_value": _round(self.p_value, 4),
                 "beat_s": _round(self.beat_s, 3),
+                "correlation_ms": _round(self.correlation_ms, 0),
+                "correlation_agrees": self.correlation_agrees,
             },
             "num_seen": len(self.seen_s),
             "num_heard": len(self.heard_s),
