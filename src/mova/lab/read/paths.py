@@ -16,7 +16,8 @@ Floats = npt.NDArray[np.float64]
 
 STROKE_S = 0.35
 """Longest time from the beginning of a movement to where it is widest."""
-_REACHES = (3, 4, 6, 9)
+_REACHES = (3, 4, 6, 9, 12)
+_LONGEST_REACH_S = 0.26
 _PLACES = np.linspace(-0.6, 0.6, 25)
 _LONGEST_HOLD_S = 0.1
 
@@ -66,7 +67,7 @@ def find_corners(path: Floats, shutter: float, fps: float) -> list[Corner]:
     tried[..., 1] = np.inf
     for fit, reach in zip(tried, _REACHES, strict=True):
         count = 2 * reach + 1
-        if num_frames < count:
+        if num_frames < count or (reach > _REACHES[1] and reach > _LONGEST_REACH_S * fps):
             continue
         places, table, fits, smooth = _bases(reach, round(2.0 * shutter) / 2.0, round(_LONGEST_HOLD_S * fps))
         windows = np.lib.stride_tricks.sliding_window_view(path, count, axis=0).swapaxes(1, 2)  # [M, N, K]
