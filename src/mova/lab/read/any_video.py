@@ -90,6 +90,7 @@ _UNKNOWN_SHUTTER = 0.5
 _LEAST_CHANGE = 0.035  # of full scale, at one pixel of the small picture
 _NUM_REGIONS = 3
 _GAP_S = 0.1
+_STEADIER = 0.85
 _OPENING = 0.5  # of what differs at most
 _LEAST_SPREAD = 0.15  # of that of the strongest part of a movement
 _LEAST_SHARE = 0.15  # of the worth of the clearest corners
@@ -198,8 +199,12 @@ def _steady(pictures: Pixels) -> Pixels:
         slopes = np.stack([weight * slope for slope in np.gradient(still)]).reshape(2, -1)
         matrix = slopes @ np.stack(np.gradient(still)).reshape(2, -1).T + 1e-6 * still.size * np.eye(2)
         moved -= (left.reshape(len(left), -1) @ slopes.T) @ np.linalg.inv(matrix)
+    slope = np.hypot(*np.gradient(still))
+    seen = np.stack([_shift(one, -by) for one, by in zip(grey, moved, strict=True)])
+    before, after = (float((np.abs(one - still) * weight * slope).sum(dtype=np.float64)) for one in (grey, seen))
     moved = np.asarray(2.0 * (moved - np.median(moved, axis=0)), np.float32)
-    if np.quantile(np.abs(moved), 0.9) < 0.08:
+    # what moves in a still picture may look like shaking, but shifts do not make such a picture steadier
+    if after > _STEADIER * before or np.quantile(np.abs(moved), 0.9) < 0.08:
         return pictures
     return np.stack([_shift(picture, -by) for picture, by in zip(pictures, np.clip(moved, -8.0, 8.0), strict=True)])
 

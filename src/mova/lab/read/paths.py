@@ -195,10 +195,10 @@ def find_opening(path: Floats) -> Floats | None:
     """
     centred = path - np.median(path, axis=0)
     main = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
-    main *= np.sign(main @ np.abs(main)) or 1.0
     much = centred[:, 0]
     alike = float(np.corrcoef(main, much)[0, 1]) if much.std() > 3.0 else 0.0
-    return main if alike**2 > 0.8 else None
+    # where and how far apart grow faster than how much: only this is as large as the opening
+    return much * (np.sign(much @ np.abs(much)) or 1.0) if alike**2 > 0.8 else None
 
 
 def _corner_table(at: Floats, place: float, hold: float, shutter: float) -> Floats:
