@@ -7,11 +7,13 @@ best lag is no finer than that, but it shares no step with the pairing of events
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
+
+from mova.lab.sync.result import VideoSync
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,6 +37,28 @@ class Correlation:
     def differs_from(self, offset_ms: float) -> bool:
         """Whether this clearly contradicts an offset."""
         return self.is_clear and abs(self.lag_ms - offset_ms) > DIFFERS_MS
+
+
+def cross_check(found: VideoSync, fps: float, waveform: npt.NDArray[np.floating], sample_rate: int) -> VideoSync:
+    """The result with what the correlation says of its offset; no verdict where that clearly differs.
+
+    Args:
+        found: Result with the activity of the picture.
+        fps: Frames per second.
+        waveform: ``[channels, S]`` in [-1, 1].
+        sample_rate: Samples per second.
+    """
+    other = correlate_onsets(found.activity, fps, waveform, sample_rate)
+    if other is None or found.offset_ms is None:
+        return found
+    if not other.differs_from(found.offset_ms):
+        agrees = True if abs(other.lag_ms - found.offset_ms) <= AGREES_MS else None
+        return replace(found, correlation_ms=other.lag_ms, correlation_agrees=agrees)
+    why = (
+        f"by its events the audio is {found.offset_ms:+.0f} ms from the picture, by the correlation of change and onsets "
+        f"{other.lag_ms:+.0f} ms"
+    )
+    return replace(found, verdict="cannot tell", is_sure=False, why=why, correlation_ms=other.lag_ms, correlation_agrees=False)
 
 
 def correlate_onsets(

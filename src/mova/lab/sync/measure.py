@@ -27,7 +27,7 @@ from mova.lab.read.events import Detection
 from mova.lab.read.paths import find_shared_corner, find_shared_start
 from mova.lab.read.video_events import see
 from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, Seen, align
-from mova.lab.sync.crosscheck import AGREES_MS, correlate_onsets
+from mova.lab.sync.crosscheck import cross_check
 from mova.lab.sync.pairing import match, match_aligned
 from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
@@ -220,24 +220,8 @@ def _measure_any(source: Read) -> VideoSync:
         if shared_s is None:
             return replace(start, why=f"{_counts(video, audio)}, but when things meet is not seen")
         times = [(seen + lag_s - shared_s, heard) for seen, heard in times]
-    return _cross_check(add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s), source)
-
-
-def _cross_check(found: VideoSync, source: Read) -> VideoSync:
-    """The result beside what the correlation of all change with all onsets says; no verdict where that clearly differs."""
-    other = correlate_onsets(found.activity, source.fps, _in_phase(source.waveform), source.sample_rate)
-    if other is None or found.offset_ms is None:
-        return found
-    if other.differs_from(found.offset_ms):
-        why = (
-            f"by its events the audio is {found.offset_ms:+.0f} ms from the picture, by the correlation of change and onsets "
-            f"{other.lag_ms:+.0f} ms"
-        )
-        return replace(
-            found, verdict="cannot tell", is_sure=False, why=why, correlation_ms=other.lag_ms, correlation_agrees=False
-        )
-    agrees = True if abs(other.lag_ms - found.offset_ms) <= AGREES_MS else None
-    return replace(found, correlation_ms=other.lag_ms, correlation_agrees=agrees)
+    found = add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
+    return cross_check(found, source.fps, _in_phase(source.waveform), source.sample_rate)
 
 
 def _weigh(train: Train) -> Floats | None:
