@@ -241,6 +241,7 @@ def test_the_command_says_it_in_words_and_in_json(video: Path, tmp_path: Path, c
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{video}  in step: the audio is ") and "ITU-R BT.1359" in lines[0]
     assert lines[1].startswith("  offset ") and "pairs from" in lines[2] and lines[3].startswith("  drift ")
+    assert lines[4].startswith("  correlation of change and onsets ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "plot.png"]
     command.run(video, kind=None, plot=None, is_json=True)
     facts = json.loads(capsys.readouterr().out)

@@ -209,7 +209,7 @@ def _steady(pictures: Pixels) -> Pixels:
     return np.stack([_shift(picture, -by) for picture, by in zip(pictures, np.clip(moved, -8.0, 8.0), strict=True)])
 
 
-def _shift(picture: Pixels, by: Floats) -> Pixels:
+def _shift(picture: Pixels, by: Pixels) -> Pixels:
     """Move a picture down and to the right by a part of a pixel; edges are repeated."""
     for axis in (0, 1):
         whole = int(np.floor(by[axis]))

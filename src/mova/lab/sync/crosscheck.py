@@ -87,11 +87,16 @@ def correlate_onsets(
     seen, heard = seen - seen.mean(), heard - heard.mean()
     lags = np.arange(-reach, reach + 1)
     scale = np.linalg.norm(seen) * np.linalg.norm(heard)
-    alike = np.array([heard[max(0, lag) : num + min(0, lag)] @ seen[max(0, -lag) : num - max(0, lag)] for lag in lags]) / scale
+    alike = np.array([_product(seen, heard, int(lag)) for lag in lags]) / scale
     best = int(np.argmax(alike))
     others = alike[np.abs(lags - lags[best]) * _STEP_S > 1e-3 * AGREES_MS]
     is_clear = bool(alike[best] > _LEAST_ALIKE and others.size and others.max() < _NEXT_BEST * alike[best])
     return Correlation(float(1e3 * lags[best] * _STEP_S), is_clear)
+
+
+def _product(seen: Floats, heard: Floats, lag: int) -> float:
+    """Inner product of what overlaps if ``heard`` comes ``lag`` steps later."""
+    return float(heard[lag:] @ seen[: seen.size - lag]) if lag >= 0 else float(heard[:lag] @ seen[-lag:])
 
 
 _STEP_S, _LARGEST_LAG_S = 0.005, 1.0

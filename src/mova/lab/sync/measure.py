@@ -144,12 +144,13 @@ def _measure_recorded(source: Read, kind: Kind) -> VideoSync:
     if found.verdict == "cannot tell" or found.offset_ms is None:
         return found
     seen = _measure_any(source)
-    found = replace(found, correlation_ms=seen.correlation_ms, correlation_agrees=seen.correlation_agrees)
-    if seen.offset_ms is not None and abs(seen.offset_ms - found.offset_ms) <= _SAME_MS:
-        return found
-    why = seen.why if seen.offset_ms is None else f"{seen.offset_ms:+.0f} ms"
+    second = replace(found, correlation_ms=seen.correlation_ms, correlation_agrees=seen.correlation_agrees)
+    is_same = seen.offset_ms is not None and abs(seen.offset_ms - found.offset_ms) <= _SAME_MS
+    if is_same and seen.correlation_agrees is not False:
+        return second
+    why = seen.why if is_same or seen.offset_ms is None else f"{seen.offset_ms:+.0f} ms"
     return replace(
-        found,
+        second,
         verdict="cannot tell",
         is_sure=False,
         why=f"read as {kind.name}, as its own record says, the audio is {found.offset_ms:+.0f} ms from the picture; "
