@@ -90,7 +90,8 @@ def _fitted(request: GenerationRequest, fps: Fraction, size: tuple[int, int]) ->
     from mova.media.on_clock import frames_on_clock
 
     assert request.video is not None
-    height, width = next(iter(frames_on_clock(request.video, fps=fps, num_frames=1))).shape[:2]
+    (first,) = frames_on_clock(request.video, fps=fps, num_frames=1)
+    height, width = first.shape[:2]
     if request.fit != "exact" or _is_same_shape((width, height), size):
         return request, ()
     note = f"the video is {width}x{height}; it is read at {size[0]}x{size[1]} with fit={READ_FIT}, and shown as it is"

@@ -121,9 +121,9 @@ class FrameStream:
         """Yield ``[H, W, 3]`` uint8; a frame shown for several ticks is the same array: do not write into it."""
         frame: NDArray[np.uint8] | None = None
         for part in self._parts:
-            if isinstance(part, tuple):
+            if isinstance(part, tuple):  # the last
                 self.repairs = cast("tuple[str, ...]", part)
-                return
+                continue
             frame = frame if part is None else part
             assert frame is not None, "the first is a frame"
             yield frame
@@ -159,9 +159,9 @@ class AudioStream:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield ``[channels, samples]`` float32 as stored; samples of floating-point files may exceed full scale."""
         for part in self._parts:
-            if isinstance(part, tuple):
+            if isinstance(part, tuple):  # the last
                 self.repairs = cast("tuple[str, ...]", part)
-                return
+                continue
             yield part
 
     def read(self) -> NDArray[np.float32]:

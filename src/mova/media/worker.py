@@ -34,7 +34,8 @@ _is_worker = False
 def isolate_parts(function: Callable[..., Iterator[_Value]]) -> Callable[..., Iterator[_Value]]:
     """Let a generator function of a module run in the helper process; its first argument is the path, for errors.
 
-    What it yields is sent as it comes, arrays without being pickled. Errors of it are raised here.
+    What it yields is sent as it comes, arrays without being pickled. Errors of it are raised here. Whoever does not take all
+    that it yields ends the process; the next file is given to a new one.
     """
 
     @functools.wraps(function)
@@ -53,7 +54,8 @@ def isolate(function: Callable[..., _Value]) -> Callable[..., _Value]:
     def run(path: Any, *args: Any, **options: Any) -> _Value:
         if _is_worker or os.name != "posix":
             return function(path, *args, **options)
-        return cast(_Value, next(_run(function, path, args, options)))
+        (value,) = _run(function, path, args, options)
+        return cast(_Value, value)
 
     return run
 

@@ -20,6 +20,7 @@ from mova.media import worker
 from mova.media.decode import AudioStream, FrameStream, read_clip, read_frames, read_waveform
 from mova.media.health.files import check_file
 from mova.media.probe import probe
+from mova.media.remux.track import read_video_track
 
 RATE = 48_000
 CLICKS_S = (0.2, 0.7, 1.3)
@@ -572,6 +573,16 @@ def test_a_decoder_that_dies_is_an_error_that_names_the_file_and_the_next_file_i
     with pytest.raises(MediaError, match="SIGSEGV"):
         list(run("bad.mp4", after=after))
     assert list(read_waveform(write_audio(tmp_path / "a.wav", click_track(), "pcm_s16le", sample_format="s16")).waveform.shape)
+
+
+def test_one_helper_process_reads_file_after_file(make_clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_clip().save(tmp_path / "clip.mp4").path
+    monkeypatch.setattr(worker, "_idle", [])
+    for read in (probe, read_clip, read_frames, read_waveform, read_video_track, check_file, probe):
+        read(path)
+        (helper,) = worker._idle
+    # read_clip reads the header, the frames and the audio, and so does the check
+    assert (helper.num_files, helper.process.poll()) == (11, None)
 
 
 def divide_by_zero(path: str) -> float:
