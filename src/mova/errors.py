@@ -68,6 +68,11 @@ def tells_of_shortage(text: str) -> bool:
     return any(words in text for words in _WORDS)
 
 
+def number_of(number: int, noun: str) -> str:
+    """A number of things, as messages say it: 1 frame, 2 frames."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class MovaError(Exception):
     """Base class of every error that a user can cause or fix.
 

@@ -78,8 +78,9 @@ def make(folders: list[Path], output: Path, options: PageOptions) -> None:
         console.facts_json(asdict(made))
         return
     console.fact(
-        f"{made.page}  {made.num_pairs} pairs of {len(made.systems)} systems on {made.num_prompts} prompts, "
-        f"{made.num_checks} attention checks ({made.num_late} with late audio), {made.size_bytes / 1e6:.1f} MB"
+        f"{made.page}  {console.count(made.num_pairs, 'pair')} of {len(made.systems)} systems on "
+        f"{console.count(made.num_prompts, 'prompt')}, "
+        f"{console.count(made.num_checks, 'attention check')} ({made.num_late} with late audio), {made.size_bytes / 1e6:.1f} MB"
     )
     console.fact(f"{made.key}  which video is whose: keep it, do not give it to raters")
     console.say(f"raters open {made.page / 'index.html'} in a browser; then: mova arena rank votes-*.jsonl --key {made.key}")

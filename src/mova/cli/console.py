@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
-from mova.errors import MovaError, OutputError
+from mova.errors import MovaError, OutputError, number_of
 from mova.progress import Progress
 
 LOG = logging.getLogger("mova")
+count = number_of
 # control characters, formats (which turn the direction of text), surrogates, and the other ends of lines
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
@@ -216,11 +217,6 @@ def clock_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: 1 frame, 2 frames."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def quantity_text(value: float, unit: str) -> str:

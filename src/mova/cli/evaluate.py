@@ -109,7 +109,9 @@ def run_model(options: ModelOptions) -> None:
     tracks.check_requests(scripts[0], wanted, capabilities, steps=options.steps)
     device = None if options.device == "auto" else options.device
     maker = clips.ModelSpec(folder, options.steps, device, _made_folder(options.output / CLIPS), options.threads)
-    console.say(f"{capabilities.name}: {len(scripts)} prompts, {', '.join(wanted)}, and the floor of its codecs")
+    console.say(
+        f"{capabilities.name}: {console.count(len(scripts), 'prompt')}, {', '.join(wanted)}, and the floor of its codecs"
+    )
     with _pool(options.processes) as pool, _in_typed_words():
         document = measure_model(
             maker,
@@ -209,7 +211,10 @@ def run_compare(first: Path, second: Path, *, is_json: bool) -> None:
         ],
         left=(0, 1, 9),
     )
-    console.fact(f"A {first}  B {second}  {found.num_pairs} clips in both; p-values corrected for {len(found.lines)} numbers")
+    console.fact(
+        f"A {first}  B {second}  {console.count(found.num_pairs, 'clip')} in both; "
+        f"p-values corrected for {console.count(len(found.lines), 'number')}"
+    )
 
 
 def run_self_test(families: Sequence[str], *, num_clips: int, size: int, seed: int, is_json: bool) -> bool:
@@ -390,7 +395,7 @@ def _show_model(document: Mapping[str, Any], *, shows_kinds: bool) -> None:
         return
     console.fact(
         f"headline: {headline['name']} of {headline['track']}, {number(headline['value'])} "
-        f"(95 % {span(headline['interval'])}), {document['num_clips']} clips"
+        f"(95 % {span(headline['interval'])}), {console.count(document['num_clips'], 'clip')}"
     )
 
 
@@ -417,6 +422,6 @@ def _show_files(document: Mapping[str, Any]) -> None:
         console.fact(f"{printable(one['file'])}: {one['status']}{': ' + printable(one['why']) if one['why'] else ''}")
     verdicts = ", ".join(f"{count} {name}" for name, count in document["verdicts"].items())
     console.fact(
-        f"{document['num_files']} files, coverage {number(document['coverage']['value'])}, "
+        f"{console.count(document['num_files'], 'file')}, coverage {number(document['coverage']['value'])}, "
         f"{document['num_faulty']} with faults{'; sync: ' + verdicts if verdicts else ''}"
     )

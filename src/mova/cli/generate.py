@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.cli import console
-from mova.cli.options import number_paths, read_prompts, with_flag_names
+from mova.cli.options import number_paths, read_prompts, with_flag_names, with_option_of_file
 from mova.errors import MediaError, MovaError, RequestError
 from mova.files import atomic_write
 from mova.runtime.options import RuntimeOptions
@@ -94,6 +94,8 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
             check_seeds(one.plan, output.num_clips)
     except RequestError as problem:
         raise with_flag_names(problem) from None
+    except MediaError as problem:
+        raise with_option_of_file(problem, values) from None
     jobs = _jobs(prepared, output)
     for job in jobs:
         _check_writable(job, output)

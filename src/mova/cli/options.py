@@ -6,9 +6,12 @@ import math
 import os
 import re
 import sys
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
+from typing import Any
 
-from mova.errors import RequestError
+from mova.errors import MediaError, RequestError
 from mova.files import read_text
 from mova.request.schema import GenerationRequest
 
@@ -41,6 +44,18 @@ def with_flag_names(problem: RequestError) -> RequestError:
     if message.startswith(problem.field):
         message = message.removeprefix(problem.field).lstrip(":").strip()
     return RequestError(f"{flag(problem.field)}: {name_flags(message)}", problem.hint, field=problem.field)
+
+
+def with_option_of_file(problem: MediaError, values: Mapping[str, Any]) -> MediaError:
+    """The same error, with the option that gave the file in front, where one did."""
+    for name in ("image", "last_image", "keyframes", "references", "video", "audio", "repaint"):
+        given = values.get(name) or ()
+        files = [given] if isinstance(given, str) else [one["image"] if isinstance(one, Mapping) else one for one in given]
+        if any(str(file) in problem.message for file in files):
+            named = copy(problem)
+            named.message = f"{flag(name)}: {problem.message}"
+            return named
+    return problem
 
 
 def name_flags(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from mova.cli import console
 from mova.errors import CheckpointError, MediaError, MovaError, RequestError
 from mova.parsing import parse_yaml
+from mova.request.schema import GenerationRequest
 from mova.runtime.options import RuntimeOptions
 
 
@@ -70,6 +71,10 @@ def apply_changes(recorded: Mapping[str, Any], changes: Sequence[str]) -> dict[s
         name, equals, text = change.partition("=")
         if not equals or not name:
             raise RequestError(f"--set: takes field=value; got {change[:40]!r}.", "For example --set guidance_scale=3.")
+        try:
+            GenerationRequest.check_field(name)
+        except RequestError as problem:
+            raise RequestError(f"--set {name[:40]}: {problem.message}", problem.hint, field=name) from None
         try:
             value = parse_yaml(text)
         except ValueError:

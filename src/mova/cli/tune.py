@@ -97,8 +97,10 @@ def run(options: TuneOptions) -> None:
     missing = [setting for setting in wanted if setting not in {row.setting for row in rows}]
     _make_folder(options.output)
     console.say(
-        f"{index.capabilities.name}: {len(scripts)} clips of {len(kinds)} kinds for each of {len(wanted)} settings, "
-        f"{steps} steps" + (f"; {len(wanted) - len(missing)} settings are in {table}" if len(missing) < len(wanted) else "")
+        f"{index.capabilities.name}: {console.count(len(scripts), 'clip')} of {console.count(len(kinds), 'kind')} "
+        f"for each of {console.count(len(wanted), 'setting')}, "
+        + console.count(steps, "step")
+        + (f"; {len(wanted) - len(missing)} settings are in {table}" if len(missing) < len(wanted) else "")
     )
     if missing:
         from mova.generation.model import MOVAModel
@@ -121,7 +123,7 @@ def run(options: TuneOptions) -> None:
             rows.append(row)
             tuning.write_rows(table, rows, trial)
     rows = tuning.read_rows(table, trial)
-    draw_rows(plot, rows, title=f"{index.capabilities.name}, {len(scripts)} clips a setting")
+    draw_rows(plot, rows, title=f"{index.capabilities.name}, {console.count(len(scripts), 'clip')} a setting")
     _show(rows, tuning.frontier(rows), table, plot, is_json=options.is_json)
 
 

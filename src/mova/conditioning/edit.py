@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mova.conditioning.given import Given, given_beginning, given_end, given_video, spatial_inpaint_mask, temporal_inpaint_mask
 from mova.conditioning.sources import PREFIX, AudioInput, MemoryInputs, Picture, audio_named, mix_audio_of, picture_named
-from mova.errors import RequestError
+from mova.errors import RequestError, number_of
 from mova.media.clip import Clip
 from mova.request.plan import Canvas, Capabilities, Plan, resolve, resolve_fps, resolve_size, value_or
 from mova.request.schema import Fit, GenerationRequest, Retake
@@ -228,8 +228,8 @@ def _read_edited(request: GenerationRequest, capabilities: Capabilities, fps: Fr
     asked = request.num_frames if request.seconds is None else frames_in_seconds(request.seconds, fps)
     if asked not in (None, source.num_frames):
         raise RequestError(
-            f"the clip given as video has {source.num_frames} frames; {asked} are asked for.",
-            f"Ask for {source.num_frames} frames, or leave the length out.",
+            f"the clip given as video has {number_of(source.num_frames, 'frame')}; {asked} are asked for.",
+            f"Ask for {number_of(source.num_frames, 'frame')}, or leave the length out.",
             field="num_frames",
         )
     clip = resize_clip(source, request, capabilities)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from mova.errors import RequestError
+from mova.errors import RequestError, number_of
 from mova.media.clip import Clip
 from mova.request.plan import Canvas
 from mova.timeline import Timeline
@@ -273,7 +273,7 @@ def _part(canvas: Canvas, clip: Clip, *, at_end: bool) -> Given:
     frames, samples = clip.num_frames, clip.waveform.shape[1]
     if frames >= canvas.num_frames:
         raise RequestError(
-            f"the given clip has {frames} frames and the whole {canvas.num_frames}: nothing would be made.",
+            f"the given clip has {number_of(frames, 'frame')} and the whole {canvas.num_frames}: nothing would be made.",
             "Ask for a longer clip.",
             field="extend",
         )
@@ -300,7 +300,9 @@ def _check_video(canvas: Canvas, frames: Frames, needed: int) -> None:
         )
     if length < needed:
         raise RequestError(
-            f"the given video has {length} frames; the clip has {needed}.", f"Ask for {length} frames.", field="video"
+            f"the given video has {number_of(length, 'frame')}; the clip has {needed}.",
+            f"Ask for {number_of(length, 'frame')}.",
+            field="video",
         )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mova.conditioning.edit import Waveform, fit_to_canvas, keep_rate, mono, read_video
 from mova.conditioning.given import Given, given_audio, given_pictures, merge_given, prepend_references
 from mova.conditioning.sources import AudioInput, MemoryInputs, Picture, audio_named, content_hash, name_of, picture_named
-from mova.errors import RequestError
+from mova.errors import RequestError, number_of
 from mova.request.plan import Canvas, Capabilities, CountTokens, Plan, check_prompts, grid_frames, resolve, resolve_fps
 from mova.request.schema import Fit, GenerationRequest, TextOnly
 from mova.timeline import Timeline
@@ -197,8 +197,9 @@ def _check_room(prepared: Prepared, capabilities: Capabilities) -> None:
     asked, lead = prepared.plan.num_frames, prepared.lead_frames
     if asked + lead > capabilities.longest:
         raise RequestError(
-            f"{asked} frames and {lead} of references are more than the {capabilities.longest} that {capabilities.name} makes.",
-            f"Ask for at most {capabilities.longest - lead} frames.",
+            f"{number_of(asked, 'frame')} and {lead} of references are more than the {capabilities.longest} that "
+            f"{capabilities.name} makes.",
+            f"Ask for at most {number_of(capabilities.longest - lead, 'frame')}.",
             field="references",
         )
 
@@ -296,7 +297,7 @@ def audio_on_clock(audio: Audio | AudioInput, plan: Plan, *, num_samples: int, r
     if enough < plan.num_frames:
         raise RequestError(
             f"audio lasts {float(seconds):.4f} s; the clip lasts {num_samples / rate:.4f} s.",
-            f"It is enough for {enough} frames: ask for as many, or give a longer audio.",
+            f"It is enough for {number_of(enough, 'frame')}: ask for as many, or give a longer audio.",
             field="audio",
         )
     part = waveform[:, :needed]

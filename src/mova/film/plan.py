@@ -15,7 +15,7 @@ import numpy as np
 from mova.conditioning.edit import RATES
 from mova.conditioning.prepare import prepare
 from mova.conditioning.sources import AudioInput, name_of, read_audio
-from mova.errors import RequestError
+from mova.errors import RequestError, number_of
 from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors
 from mova.request.plan import Capabilities, Plan, resolve_size
 from mova.request.schema import GenerationRequest
@@ -204,7 +204,7 @@ def _lead_frames(plan: Plan, before: Plan, capabilities: Capabilities) -> int:
     lead = min(before.num_frames, int(-(-LEAD_S * plan.timeline.fps // 1)))
     if plan.num_frames + lead > capabilities.longest:
         raise RequestError(
-            f"keep: sound needs {lead} frames of the shot before, {plan.num_frames + lead} frames in all; "
+            f"keep: sound needs {number_of(lead, 'frame')} of the shot before, {plan.num_frames + lead} frames in all; "
             f"{capabilities.name} generates at most {capabilities.longest}.",
             f"Ask for {capabilities.longest - lead} frames." if lead < capabilities.longest else "Leave keep: sound out.",
             field="keep",

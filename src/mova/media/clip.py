@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.errors import MediaError, MovaError, RequestError
+from mova.errors import MediaError, MovaError, RequestError, number_of
 from mova.timeline import exact_fps, samples_in_frames
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Clip:
         needed, given = samples_in_frames(self.num_frames, self.fps, self.sample_rate), self.waveform.shape[1]
         if given != needed:
             raise MediaError(
-                f"video and audio differ in length: {self.num_frames} frames at {self.fps} fps last "
+                f"video and audio differ in length: {number_of(self.num_frames, 'frame')} at {self.fps} fps last "
                 f"{needed} samples at {self.sample_rate} Hz; the audio has {given}.",
                 f"{'Trim' if given > needed else 'Extend'} the audio to {needed} samples.",
             )
@@ -113,7 +113,7 @@ class Clip:
 
     def __repr__(self) -> str:
         return (
-            f"Clip({self.num_frames} frames {self.width}x{self.height} at {self.fps} fps, "
+            f"Clip({number_of(self.num_frames, 'frame')} {self.width}x{self.height} at {self.fps} fps, "
             f"{self.waveform.shape[0]} x {self.waveform.shape[1]} samples at {self.sample_rate} Hz, "
             f"{float(self.seconds):.3f} s)"
         )

@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mova.errors import MediaError
+from mova.errors import MediaError, number_of
 from mova.media.pixels import RgbConverter
 from mova.media.probe import MediaInfo, VideoInfo, media_info, open_container, reason, video_stream
 from mova.media.scan import LONGEST_DELAY, choose_clock, scan_times
@@ -200,7 +200,7 @@ class _FrameReader:
         """Return what is known when the first frame is decoded."""
         there, wanted = self.total - first, self.limits.num_frames
         if wanted is not None and there < wanted:
-            raise MediaError(f"{self.path} has {there} frames; {wanted} were requested.")
+            raise MediaError(f"{self.path} has {number_of(there, 'frame')}; {wanted} were requested.")
         if first:
             late_s = float(first / self.clock.fps)
             self.repairs.note(f"the first {late_s:.2f} s of the video left out: their frames need earlier ones")

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from mova.errors import MediaError
+from mova.errors import MediaError, number_of
 from mova.media.clip import check_fps
 from mova.media.decode import MAX_PIXELS, MAX_SECONDS, check_bytes
 from mova.media.frames import Limits, check_upright, check_video, decode_packets, decoder_of
@@ -123,7 +123,8 @@ def _num_frames(track: VideoTrack, fps: Fraction, num_frames: int | None, max_se
         raise MediaError(f"num_frames must be at least 1; got {num_frames}.")
     if num_frames > there:
         raise MediaError(
-            f"{path} lasts {float(track.seconds):.3f} s, {there} frames at {float(fps):g} fps; {num_frames} were asked for."
+            f"{path} lasts {float(track.seconds):.3f} s, {number_of(there, 'frame')} at {float(fps):g} fps; "
+            f"{num_frames} were asked for."
         )
     return num_frames
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from mova.errors import MediaError
+from mova.errors import MediaError, number_of
 from mova.media.clip import Clip
 from mova.media.lettering import default_font, draw_line, shorten
 
@@ -270,6 +270,6 @@ def _axis_x(seconds: float, clip: Clip) -> float:
 def _facts(clip: Clip) -> str:
     channels = {1: "mono", 2: "stereo"}.get(clip.waveform.shape[0], f"{clip.waveform.shape[0]} channels")
     return (
-        f"{clip.width}x{clip.height}  ·  {clip.num_frames} frames at {float(clip.fps):g} fps  ·  "
+        f"{clip.width}x{clip.height}  ·  {number_of(clip.num_frames, 'frame')} at {float(clip.fps):g} fps  ·  "
         f"{float(clip.seconds):.2f} s  ·  {clip.sample_rate / 1000:g} kHz {channels}"
     )

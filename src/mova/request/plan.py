@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import ftfy
 from pydantic import TypeAdapter, ValidationError
 
-from mova.errors import RequestError
+from mova.errors import RequestError, number_of
 from mova.request.schema import MAX_SEED, GenerationRequest, both_lengths
 from mova.request.solver_names import SolverName
 from mova.timeline import Timeline, exact_fps, frames_in_seconds
@@ -208,7 +208,7 @@ def grid_frames(capabilities: Capabilities, num_frames: int) -> int:
 def too_many_tokens(prompt: str, num_tokens: int, max_tokens: int) -> RequestError:
     """The refusal of a prompt with too many tokens."""
     return RequestError(
-        f"the prompt has {num_tokens} tokens; this model reads {max_tokens} ({prompt[:40]}...).",
+        f"the prompt has {number_of(num_tokens, 'token')}; this model reads {max_tokens} ({prompt[:40]}...).",
         "Shorten the prompt, or ask for truncate.",
         field="prompt",
     )

@@ -190,6 +190,16 @@ class GenerationRequest(BaseModel):
         names = (*pictures, self.video, self.audio, self.repaint)
         return tuple(name for name in names if name is not None)
 
+    @classmethod
+    def check_field(cls, name: str) -> None:
+        """Refuse a name that is no field.
+
+        Raises:
+            RequestError: If it is none; the nearest is named.
+        """
+        if name not in cls.model_fields:
+            raise _no_field(name, tuple(cls.model_fields))
+
     @model_validator(mode="wrap")
     @classmethod
     def _explained(cls, data: Any, handler: ModelWrapValidatorHandler[GenerationRequest]) -> GenerationRequest:
@@ -213,13 +223,17 @@ def explain(error: ValidationError, known: tuple[str, ...]) -> RequestError:
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     field = ".".join(str(part) for part in problem["loc"]) or "request"
     if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-        hint = f"Did you mean {close[0]}?" if close else _listed(known)
-        return RequestError(f"there is no field {field!r}.", hint, field=field)
+        return _no_field(field, known)
     if problem["type"] == "missing":
-        return RequestError(f"{field} is missing.", f"Give a {field}.", field=field)
+        return RequestError(f"{field} is missing.", f"Give {field}.", field=field)
     what, hint = _in_words(problem)
     return RequestError(f"{field} {what}; got {_shown(problem['input'])}.", hint, field=field)
+
+
+def _no_field(field: str, known: tuple[str, ...]) -> RequestError:
+    close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]}?" if close else _listed(known)
+    return RequestError(f"there is no field {field!r}.", hint, field=field)
 
 
 def _listed(known: tuple[str, ...]) -> str:

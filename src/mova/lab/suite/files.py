@@ -17,7 +17,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import MediaError, MovaError, RequestError, is_shortage
+from mova.errors import MediaError, MovaError, RequestError, is_shortage, number_of
 from mova.lab.numbers import mean_interval
 from mova.lab.quality import fidelity, from_extra
 from mova.lab.quality.audio import audio_quality
@@ -392,7 +392,7 @@ def _stamp(path: Path) -> str:
 
 
 def _size(video: Read) -> str:
-    return f"{len(video.frames)} frames of {video.frames.shape[2]}x{video.frames.shape[1]}"
+    return f"{number_of(len(video.frames), 'frame')} of {video.frames.shape[2]}x{video.frames.shape[1]}"
 
 
 def _length(video: Read) -> str:
