@@ -10,7 +10,7 @@ is decoded. What plays everywhere is read: :mod:`mova.media.tolerances` says wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
 from math import inf
@@ -33,7 +33,7 @@ MAX_SECONDS = 300.0
 MAX_PIXELS = 4096 * 2304
 MAX_DECODED_BYTES = 8 * 2**30
 
-_STEREO = 2
+_MIXED_S = 5.0  # which channels run against others is told from so much
 _UNHEARD_EDGE_S = 0.05  # a block or two of a codec: nothing to speak of
 
 
@@ -168,25 +168,29 @@ class AudioStream:
         """Return all blocks as one waveform ``[channels, samples]``."""
         return np.concatenate([np.zeros((self.channels, 0), np.float32), *self], axis=1)
 
-    def read_at(self, sample_rate: int) -> NDArray[np.float32]:
-        """Return the audio at a lower rate, converted as it is read; of more than two channels, their mean.
+    def read_at(self, sample_rate: int, *, mix: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the audio at a lower rate in mono, converted and mixed as it is read: an hour takes a quarter of a gigabyte.
 
         Args:
             sample_rate: Sample rate of the result in Hz.
+            mix: Makes ``[samples]`` of some seconds of ``[channels, samples]``.
 
         Returns:
-            ``[channels, samples]`` float32, one or two channels.
+            ``[1, samples]`` float32.
         """
         import soxr
 
-        channels = self.channels if self.channels <= _STEREO else 1
-        converter = soxr.ResampleStream(self.sample_rate, sample_rate, channels, dtype="float32", quality="VHQ")
-        parts = [np.zeros((0, channels), np.float32)]
+        converter = soxr.ResampleStream(self.sample_rate, sample_rate, 1, dtype="float32", quality="VHQ")
+        parts: list[NDArray[np.float32]] = []
+        held: list[NDArray[np.float32]] = []
         for block in self:
-            mixed = block if channels == self.channels else block.mean(axis=0, keepdims=True, dtype=np.float32)
-            parts.append(converter.resample_chunk(np.ascontiguousarray(mixed.T)).reshape(-1, channels))
-        parts.append(converter.resample_chunk(np.zeros((0, channels), np.float32), last=True).reshape(-1, channels))
-        return np.ascontiguousarray(np.concatenate(parts).T)
+            held.append(block)
+            if sum(part.shape[1] for part in held) >= _MIXED_S * self.sample_rate:
+                parts.append(converter.resample_chunk(mix(np.concatenate(held, axis=1))))
+                held = []
+        rest = np.concatenate([np.zeros((self.channels, 0), np.float32), *held], axis=1)
+        parts.append(converter.resample_chunk(mix(rest) if held else rest[0], last=True))
+        return np.concatenate(parts)[None]
 
 
 class StreamedFrames:

@@ -98,28 +98,38 @@ _LEAST_SHARE = 0.15  # of the worth of the clearest corners
 
 def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
     """``[t, h, w, 3]`` small pictures in 0..1, of 20 s each at most; a short rest belongs to the piece before."""
-    size = min(round(_PIECE_S * fps), _MOST_FRAMES)
-    held: list[Pixels] = []
+    size, pool = min(round(_PIECE_S * fps), _MOST_FRAMES), 1
+    held: list[npt.NDArray[np.uint16 | np.uint32]] = []  # half the memory of what they become
     for frame in frames:
-        held.append(_shrink(frame))
+        pool = max(1, round(min(frame.shape[:2]) / _SIDE))
+        held.append(_pool_sums(frame, pool))
         if len(held) == 2 * size:
-            yield np.stack(held[:size])
-            held = held[size:]
+            piece = _pictures(held[:size], pool)
+            del held[:size]
+            yield piece
     if held:
-        yield np.stack(held)
+        yield _pictures(held, pool)
 
 
-def _shrink(frame: Frames) -> Pixels:
-    pool = max(1, round(min(frame.shape[:2]) / _SIDE))
+_MOST_IN_16_BITS = 16  # 255 * 16**2 < 2**16
+
+
+def _pool_sums(frame: Frames, pool: int) -> npt.NDArray[np.uint16 | np.uint32]:
+    """Sums over squares of ``pool`` by ``pool`` pixels."""
     if pool == 1:
-        return frame.astype(np.float32) / np.float32(255.0)
+        return frame.astype(np.uint16)
     height, width = (size // pool * pool for size in frame.shape[:2])
-    total = np.zeros((height // pool, width // pool, 3), np.uint16)
+    total = np.zeros((height // pool, width // pool, 3), np.uint16 if pool <= _MOST_IN_16_BITS else np.uint32)
     for row in range(pool):
         for column in range(pool):
             total += frame[row:height:pool, column:width:pool]
-    mean: Pixels = total.astype(np.float32) / np.float32(255.0 * pool * pool)
-    return mean
+    return total
+
+
+def _pictures(sums: list[npt.NDArray[np.uint16 | np.uint32]], pool: int) -> Pixels:
+    pictures = np.stack(sums, dtype=np.float32, casting="same_kind")
+    pictures /= np.float32(255.0 * pool * pool)
+    return pictures
 
 
 def _join(pieces: list[PictureTrace], fps: float) -> PictureTrace:

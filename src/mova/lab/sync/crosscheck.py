@@ -78,7 +78,7 @@ def correlate_onsets(
     change = np.abs(np.diff(np.asarray(activity, dtype=np.float64), prepend=0.0))
     change[:1] = 0.0
     num = int(change.size / fps / _STEP_S)
-    rise = _rise(waveform.mean(axis=0, dtype=np.float64), sample_rate, num)
+    rise = _rise(waveform, sample_rate, num)
     reach = int(min(_LARGEST_LAG_S, 0.2 * change.size / fps) / _STEP_S)
     if reach < 1 or not change.any() or not rise.any():
         return None
@@ -100,13 +100,18 @@ def _product(seen: Floats, heard: Floats, lag: int) -> float:
 
 
 _STEP_S, _LARGEST_LAG_S = 0.005, 1.0
+_CHUNK = 12_000  # steps
 _LEAST_ALIKE, _NEXT_BEST = 0.3, 0.7
 
 
-def _rise(audio: Floats, sample_rate: int, num: int) -> Floats:
+def _rise(waveform: npt.NDArray[np.floating], sample_rate: int, num: int) -> Floats:
     """``[num]`` rise of the level in decibels, of the upper 40 dB, per step; 0 where there is no audio."""
-    edges = np.minimum(np.round(np.arange(num + 1) * _STEP_S * sample_rate).astype(np.int64), audio.size)
-    power = np.diff(np.concatenate(([0.0], np.cumsum(np.square(audio))))[edges])
+    edges = np.minimum(np.round(np.arange(num + 1) * _STEP_S * sample_rate).astype(np.int64), waveform.shape[1])
+    power = np.zeros(num)
+    for first in range(0, num, _CHUNK):  # of an hour of audio, a copy in float64 would be half a gigabyte
+        part = edges[first : first + _CHUNK + 1]
+        audio = waveform[:, part[0] : part[-1]].mean(axis=0, dtype=np.float64)
+        power[first : first + _CHUNK] = np.diff(np.concatenate(([0.0], np.cumsum(np.square(audio))))[part - part[0]])
     level = 10.0 * np.log10(power + 1e-4 * power.max(initial=0.0) + 1e-12)
     rise: Floats = np.maximum(np.diff(level, prepend=level[:1]), 0.0)
     return rise

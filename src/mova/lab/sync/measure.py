@@ -120,14 +120,16 @@ def read_video(path: str | Path) -> Read:
     audio = AudioStream(path, purpose="measure")
     is_long = len(frames) / fps * audio.sample_rate * audio.channels * 4 > _HELD_BYTES
     rate = min(_LISTEN_HZ, audio.sample_rate) if is_long else audio.sample_rate
-    waveform = audio.read_at(rate) if is_long else audio.read()
+    waveform = audio.read_at(rate, mix=_mix_in_phase) if is_long else audio.read()
     lead = round((audio.start_s - video.start_s) * rate)
-    waveform = np.pad(waveform, ((0, 0), (lead, 0))) if lead > 0 else waveform[:, -lead:]
+    if lead:
+        waveform = np.pad(waveform, ((0, 0), (lead, 0))) if lead > 0 else waveform[:, -lead:]
     # the last block of a codec goes on for a moment after the last frame, or ends before it
     whole = samples_in_frames(len(frames), video.fps, rate)
     if abs(whole - waveform.shape[1]) <= limit("edge") * rate:
-        waveform = np.pad(waveform[:, :whole], ((0, 0), (0, max(0, whole - waveform.shape[1]))))
-    return Read(frames, np.clip(waveform, -1.0, 1.0), fps, rate, info.request, (*repairs, *audio.repairs))
+        missing = max(0, whole - waveform.shape[1])
+        waveform = np.pad(waveform, ((0, 0), (0, missing))) if missing else waveform[:, :whole]
+    return Read(frames, np.clip(waveform, -1.0, 1.0, out=waveform), fps, rate, info.request, (*repairs, *audio.repairs))
 
 
 _HELD_BYTES = 2**28
@@ -276,11 +278,15 @@ _LOCKED = 0.25
 """Of a frame: sounds that are less than this apart from the frames of their lights were put on these frames."""
 
 
+def _mix_in_phase(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(_in_phase(waveform).mean(axis=0), np.float32)
+
+
 def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detection]:
     """Onsets, a piece of the audio at a time: what is loud is compared with what is around it."""
     if not waveform.size:
         return []
-    audio, rate = _in_phase(waveform).mean(axis=0, keepdims=True, dtype=np.float32), sample_rate
+    audio, rate = waveform if len(waveform) == 1 else _mix_in_phase(waveform)[None], sample_rate
     if sample_rate > _LISTEN_HZ:
         audio, rate = resample(audio, sample_rate, to_rate=_LISTEN_HZ), _LISTEN_HZ
     piece, overlap = round(_PIECE_S * rate), round(_OVERLAP_S * rate)
@@ -296,6 +302,8 @@ def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detecti
 
 def _in_phase(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The same with channels turned round that run against the loudest one: averaged, they would cancel out."""
+    if len(waveform) == 1:
+        return waveform
     loudest = waveform[int(np.argmax(np.square(waveform).sum(axis=1)))]
     against = waveform @ loudest < -0.3 * np.linalg.norm(waveform, axis=1) * np.linalg.norm(loudest)
     return np.where(against[:, None], -waveform, waveform) if against.any() else waveform
