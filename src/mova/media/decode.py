@@ -33,7 +33,7 @@ MAX_SECONDS = 300.0
 MAX_PIXELS = 4096 * 2304
 MAX_DECODED_BYTES = 8 * 2**30
 
-_MIXED_S = 5.0  # which channels run against others is told from so much
+_MIXED_S = 5.0  # enough to decide which channels run against others
 _UNHEARD_EDGE_S = 0.05  # a block or two of a codec: nothing to speak of
 
 
