@@ -40,7 +40,9 @@ def is_out_of_memory(problem: BaseException) -> bool:
     """Whether this error, not what it came from, is for want of memory."""
     if isinstance(problem, OSError):
         return problem.errno == errno.ENOMEM
-    is_stated = isinstance(problem, RuntimeError | ImportError) and any(words in str(problem).lower() for words in _MEMORY_WORDS)
+    is_stated = isinstance(problem, RuntimeError | ImportError) and any(
+        words in str(problem).lower() for words in _MEMORY_WORDS
+    )
     return is_stated or isinstance(problem, MemoryError)
 
 

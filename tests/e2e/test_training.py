@@ -93,6 +93,7 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
         ("stage: joint\nfolder: x\noptim: {num_steps: 0}\n", "num_steps"),
         ("stage: joint\nfolder: x\noptim: {num_step: 5}\n", "num_step"),
         ("stage: jiont\nfolder: x\n", "jiont"),
+        ("folder: x\n", "names no stage"),
         ("- a list\n", "not a mapping"),
         ("stage: [\n", "cannot read"),
     ],

@@ -144,13 +144,13 @@ def _tell_problems(ballots: Ballots) -> None:
             + f"{len(ballots.problems)} of {ballots.num_lines} lines are no votes on this page"
         )
     if ballots.num_replaced:
-        console.say(f"{ballots.num_replaced} votes were given again later, or are there twice; the last ones count")
+        console.say(f"{console.count(ballots.num_replaced, 'vote')} given again later, or there twice: the last ones count")
 
 
 def _print_ranking(mode: str, result: Ranking) -> None:
     console.fact(
-        f"{MODE_WORDS[mode]}: {_count(result.num_votes, 'vote')}, {_count(result.num_prompts, 'prompt')}, "
-        f"{_count(result.num_raters, 'rater')}"
+        f"{MODE_WORDS[mode]}: {console.count(result.num_votes, 'vote')}, {console.count(result.num_prompts, 'prompt')}, "
+        f"{console.count(result.num_raters, 'rater')}"
         + (f"; 95 % intervals over prompts and raters ({result.num_resamples} resamples)" if result.num_resamples else "")
     )
     console.table(
@@ -207,10 +207,6 @@ def _print_raters(ballots: Ballots, *, drops_failing: bool) -> None:
     )
     if any(one.is_failing for one in ballots.raters) and not drops_failing:
         console.say("note: raters who fail attention checks are counted; leave them out with --drop-failing")
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _place(number: int, ranks: tuple[int, int] | None) -> str:

@@ -57,7 +57,9 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_text(path, max_bytes=MAX_BYTES))
     except (OSError, ValueError) as problem:
         why = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-        raise RequestError(f"cannot read the defaults in {path}: {why}.", f"Correct it, or leave {VARIABLE} empty to use none.") from None
+        raise RequestError(
+            f"cannot read the defaults in {path}: {why}.", f"Correct it, or leave {VARIABLE} empty to use none."
+        ) from None
 
 
 def _apply(command: Any, given: Mapping[str, Any], inherited: Mapping[str, Any], path: Path, name: str) -> set[str]:

@@ -151,6 +151,8 @@ def _with_retakes(film: Film, texts: Sequence[str]) -> Film:
 
 
 def _say_plan(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -> None:
+    from mova.generation.notes import notes_before
+
     width, height = plan.size
     missing = sum(state.state != "cached" for state in states)
     num_shots = console.count(len(states), "shot")
@@ -159,6 +161,11 @@ def _say_plan(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -
         f"({float(plan.num_frames / plan.fps):.3f} s) at {float(plan.fps):g} fps, audio {plan.sample_rate} Hz; "
         f"{len(states) - missing} in {cache.folder}, {missing} to render" + _estimate_text(plan, states, cache)
     )
+    for shot in plan.shots:
+        request = shot.plan.request
+        cues = [(cue.time_s, cue.label) for cue in request.cues or ()]
+        for note in notes_before(request.prompt, cues, plan.capabilities):
+            console.say(f"note: shot {shot.number}: {note}")
 
 
 def _estimate_text(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -> str:

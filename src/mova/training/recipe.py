@@ -204,8 +204,10 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
         raise RequestError(f"the recipe {path} is not a mapping.", "See recipes/base for examples.")
     for override in overrides:
         _apply(document, override)
+    if "stage" not in document:
+        raise RequestError(f"the recipe {path} names no stage.", f"Known are {', '.join(STAGES)}.", field="stage")
     try:
-        return find_stage(str(document.get("stage", ""))).model_validate(document)
+        return find_stage(str(document["stage"])).model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
