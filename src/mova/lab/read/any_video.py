@@ -265,8 +265,10 @@ class _Region:
 
     @cached_property
     def is_lamp(self) -> bool:
-        """Whether the pattern of what differs is always the same."""
+        """Whether the pattern of what differs is always the same, and does not close like a mouth."""
         light, mean = self.light()
+        if _closes(light):
+            return False
         bright = light > 0.4 * np.quantile(light, 0.98)
         flat, mean = self.along.reshape(len(self.along), -1)[bright], mean.ravel()
         cosines = flat @ mean / np.maximum(np.linalg.norm(flat, axis=1) * np.linalg.norm(mean), 1e-9)
@@ -297,6 +299,19 @@ class _Region:
         rough = np.sqrt(np.square(self.along).sum(axis=(1, 2), dtype=np.float64))
         opening: Floats = rough / max(float(np.quantile(rough, 0.98)), 1e-9)
         return opening
+
+
+def _closes(light: Floats) -> bool:
+    """Whether what is there goes faster and faster, over several frames: lights fade ever more slowly, or go out in one."""
+    level = light / max(float(np.quantile(light, 0.98)), 1e-9)
+    before, here, after = level[:-2], level[1:-1], level[2:]
+    between = (here > 0.1) & (here < 0.9) & (after > 0.1) & (after < 0.9)
+    closing = (before > 0.8) & between & (before - here + _FASTER < here - after)
+    opened = (level[1:] >= 0.5) & (level[:-1] < 0.5)
+    return bool(closing.sum() >= max(2.0, 0.4 * opened.sum()))
+
+
+_FASTER = 0.12  # of full brightness, from one frame to the next
 
 
 def _shutter(regions: list[_Region]) -> float:

@@ -258,7 +258,7 @@ def _lag_of_opening(opening: Floats, source: Read, shutter: float, heard_s: Floa
     return find_shared_start(opening, source.fps, shutter, heard_s, lag_s)
 
 
-_ONE_SHAPE = 0.95
+_ONE_SHAPE = 0.98
 """Correlation of loudness and opening that both following one movement reach."""
 
 
