@@ -131,7 +131,7 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
         fps: Frames per second.
         shutter: Share of a frame that is exposed.
         clicks_s: ``[E]`` when each is heard.
-        lag_s: Rough lag.
+        lag_s: Lag of the same sounds after the movement is farthest from its rest.
 
     Returns:
         Seconds, or None if the movement has no corner near the lag.
@@ -150,6 +150,9 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
         best = (np.inf, 0.0)
         for hold in np.arange(0.0, _LONGEST_HOLD_S * fps + 0.3, 0.5):
             for place in np.arange(-far, far + 0.01, 0.08):
+                # what strikes and stays for a while is farthest from its rest halfway through that
+                if abs(place + (lag_s - lag) * fps + 0.5 * hold) > _OFF_TURN:
+                    continue
                 table = _corner_table(at, float(place), float(hold), shutter)
                 left = float(np.square(seen - table @ np.linalg.lstsq(table, seen, rcond=None)[0]).sum())
                 left *= 1.0 if hold == 0.0 else 1.2
@@ -160,6 +163,10 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
         cornered = max(cornered, left / max(best[0], 1e-9))
         lag -= best[1] / fps
     return lag if cornered > 1.35 else None
+
+
+_OFF_TURN = 0.7
+"""Frames between the middle of a contact and the frame-by-frame estimate of when something is farthest from its rest."""
 
 
 def find_shared_start(opening: Floats, fps: float, shutter: float, clicks_s: Floats, lag_s: float) -> float:
