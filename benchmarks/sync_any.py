@@ -6,7 +6,7 @@ shake, things that move without a sound, and H.264 at several qualities. The aud
 music or an echo; mono, stereo, one side, opposite phase) is moved by a known -200 to +200 ms. Controls have nothing to
 measure: audio of another video, silence, a still picture.
 
-    python benchmarks/sync_any.py --num 12 --seed 1000 --save benchmarks/results/sync_any.json
+    python benchmarks/sync_any.py --num 8 --seed 9000 --save benchmarks/results/sync_any.json
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ Pixels = npt.NDArray[np.float32]
 KINDS = ("flash", "bounce", "strike", "clap", "mouth")
 CONTROLS = ("unrelated", "silent", "still")
 RATE = 48000
+WRONG_MS = 25.0
+KEPT = ("kind", "seed", "control", "offset_ms", "value_ms", "is_sure", "verdict", "why")
 SIZES = (
     (160, 160),
     (320, 240),
@@ -550,15 +552,18 @@ def measured(path: Path, truth: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Share with a value, and how far off those are; a value more than 25 ms off counts as wrong."""
-    errors = [abs(row["value_ms"] - row["offset_ms"]) for row in rows if row["value_ms"] is not None]
-    wrong = [row["seed"] for row in rows if row["value_ms"] is not None and abs(row["value_ms"] - row["offset_ms"]) > 25.0]
+    """Share with a value, how far off those are, and how many are sure; a value more than 25 ms off counts as wrong."""
+    valued = [row for row in rows if row["value_ms"] is not None]
+    errors = [abs(row["value_ms"] - row["offset_ms"]) for row in valued]
+    wrong = [row for row, error in zip(valued, errors, strict=True) if error > WRONG_MS]
     return {
         "videos": len(rows),
         "with_a_value": round(len(errors) / max(1, len(rows)), 3),
         "median_ms": round(float(np.median(errors)), 2) if errors else None,
         "p95_ms": round(float(np.quantile(errors, 0.95)), 2) if errors else None,
         "wrong": len(wrong),
+        "sure": sum(row["is_sure"] for row in valued),
+        "sure_and_wrong": sum(row["is_sure"] for row in wrong),
     }
 
 
@@ -591,19 +596,17 @@ def main() -> None:
                 if args.draw_only:
                     continue
                 rows[name].append(measured(path, truth))
-                row = rows[name][-1]
-                shown = {key: row[key] for key in ("kind", "seed", "control", "offset_ms", "value_ms", "why")}
-                print(json.dumps(shown), file=sys.stderr)
+                print(json.dumps({key: rows[name][-1][key] for key in KEPT}), file=sys.stderr)
     result: dict[str, Any] = {"seed": args.seed, "kinds": {n: summary(rows[n]) for n in args.kinds if n != "controls"}}
     everything = [row for name in args.kinds if name != "controls" for row in rows[name]]
     result["all"] = summary(everything)
     if "controls" in rows:
         told = [row["seed"] for row in rows["controls"] if row["value_ms"] is not None]
         result["controls"] = {"videos": len(rows["controls"]), "cannot_tell": len(rows["controls"]) - len(told), "told": told}
-    text = json.dumps(result, indent=1)
-    print(text)
+    print(json.dumps(result, indent=1))
     if args.save:
-        args.save.write_text(text + "\n")
+        result["rows"] = [{key: row[key] for key in KEPT} for name in args.kinds for row in rows[name]]
+        args.save.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

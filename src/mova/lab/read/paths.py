@@ -160,11 +160,16 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
                     best = left, float(place)
         smooth = np.vander(at / np.abs(at).max(), 5)
         left = float(np.square(seen - smooth @ np.linalg.lstsq(smooth, seen, rcond=None)[0]).sum())
-        cornered = max(cornered, left / max(best[0], 1e-9))
-        lag -= best[1] / fps
-    return lag if cornered > 1.35 else None
+        ratio = left / max(best[0], 1e-9)
+        # so near that no corner is seen any more, its place is noise
+        if cornered <= _CORNERED or ratio > _CORNERED:
+            lag -= best[1] / fps
+        cornered = max(cornered, ratio)
+    return lag if cornered > _CORNERED else None
 
 
+_CORNERED = 1.35
+"""By how much more a smooth path has to leave than one with a corner."""
 _OFF_TURN = 0.7
 """Frames between the middle of a contact and the frame-by-frame estimate of when something is farthest from its rest."""
 
