@@ -241,3 +241,13 @@ def test_a_codec_that_changes_nothing_has_the_best_numbers_and_noise_lowers_them
     assert best.psnr_db > 50.0 > worse.psnr_db > 25.0
     assert (best.heard, best.seen, best.names_right, best.heard_extra) == (1.0, 1.0, 1.0, 0.0)
     assert best.onset_error_ms < 0.5
+
+
+def test_the_summary_of_sync_counts_the_values_that_are_sure_and_those_of_them_that_are_wrong() -> None:
+    rows = [
+        {"offset_ms": 10.0, "value_ms": value, "is_sure": is_sure}
+        for value, is_sure in [(12.0, True), (80.0, True), (-60.0, False), (None, False), (10.0, False)]
+    ]
+    counted = script("sync_any").summary(rows)
+    assert (counted["videos"], counted["with_a_value"], counted["wrong"]) == (5, 0.8, 2)
+    assert (counted["sure"], counted["sure_and_wrong"]) == (2, 1)

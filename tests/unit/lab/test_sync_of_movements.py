@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mova.lab.read.any_video import watch
+from mova.lab.read.paths import find_shared_corner
 from mova.lab.sync.crosscheck import correlate_onsets, cross_check
 from mova.lab.sync.measure import Read, measure
 from mova.lab.sync.result import VideoSync, add_pairs
@@ -117,6 +118,44 @@ def test_the_offset_of_a_contact_is_measured_to_a_few_milliseconds(name: str, of
 def test_the_offset_of_a_mouth_is_measured_from_the_shape_of_its_loudness() -> None:
     found = sync_of(mouth, voice(lambda time_s: opening(time_s - 0.09)))
     assert found.offset_ms == pytest.approx(90.0, abs=5.0)
+
+
+def test_a_voice_that_is_loudest_at_once_begins_with_the_opening_of_the_mouth() -> None:
+    def loudness(time_s: float) -> float:
+        ages = time_s - 0.09 - np.array(TIMES)
+        return float((np.clip(ages / 0.012, 0.0, 1.0) * np.exp(-np.clip(ages, 0.0, None) / 0.12)).max())
+
+    assert sync_of(mouth, voice(loudness)).offset_ms == pytest.approx(90.0, abs=12.0)
+
+
+def test_what_closes_like_a_mouth_is_no_lamp_and_what_fades_or_goes_out_is_one() -> None:
+    def fading(time_s: float) -> float:
+        ages = time_s - np.array(TIMES)
+        return float(np.where(ages < 0.0, 0.0, np.exp(-np.clip(ages, 0.0, None) / 0.12)).max())
+
+    def lit(time_s: float) -> float:
+        return float(any(0.0 <= time_s - one < 0.13 for one in TIMES))
+
+    def labels(level: Callable[[float], float]) -> set[str]:
+        frames = draw(lambda time_s: level(time_s * FPS / 24.0) * disc(32.0, 32.0, 6.0))
+        return {train.label for train in watch(frames, 24.0).trains}
+
+    assert "light" not in labels(opening) and "opening" in labels(opening)
+    assert labels(fading) == labels(lit) == {"light"}
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 0.05, 0.08])
+def test_what_stays_where_it_struck_is_timed_by_when_it_struck(hold_s: float) -> None:
+    """The movement also begins and ends with a corner: neither is the contact."""
+    fps, shutter, lag_s = 25.0, 1.0, 0.09
+    hits = np.array([0.61, 1.335, 2.002, 2.817, 3.46])
+    moments = (np.arange(100)[:, None] + shutter * (np.arange(8) + 0.5) / 8.0) / fps
+    ages = moments[..., None] - hits
+    falling, rising = np.clip(1.0 + ages / 0.14, 0.0, 1.0), np.clip(1.0 - (ages - hold_s) / 0.2, 0.0, 1.0)
+    path = 60.0 * np.where(ages < 0.0, falling, rising).max(axis=2).mean(axis=1)[:, None]
+    path = path + 0.3 * np.random.default_rng(0).standard_normal(path.shape)
+    found = find_shared_corner(path, fps, shutter, hits + lag_s, lag_s - 0.5 * hold_s)
+    assert found == pytest.approx(lag_s, abs=0.008)
 
 
 def test_a_ball_that_passes_the_middle_of_its_way_touches_nothing_there() -> None:

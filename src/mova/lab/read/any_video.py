@@ -302,16 +302,13 @@ class _Region:
 
 
 def _closes(light: Floats) -> bool:
-    """Whether what is there goes faster and faster, over several frames: lights fade ever more slowly, or go out in one."""
+    """Whether what is there goes evenly or faster and faster: lights fade ever more slowly, or go out within one frame."""
     level = light / max(float(np.quantile(light, 0.98)), 1e-9)
     before, here, after = level[:-2], level[1:-1], level[2:]
-    between = (here > 0.1) & (here < 0.9) & (after > 0.1) & (after < 0.9)
-    closing = (before > 0.8) & between & (before - here + _FASTER < here - after)
+    between = (before > 0.8) & (here < 0.9) & (after > 0.1)
+    closing = between & (before - after > 0.45) & (here - after > 0.85 * (before - here))
     opened = (level[1:] >= 0.5) & (level[:-1] < 0.5)
     return bool(closing.sum() >= max(2.0, 0.4 * opened.sum()))
-
-
-_FASTER = 0.12  # of full brightness, from one frame to the next
 
 
 def _shutter(regions: list[_Region]) -> float:
