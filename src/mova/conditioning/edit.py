@@ -73,7 +73,7 @@ def read_video(request: GenerationRequest, capabilities: Capabilities, memory: M
     asked = request.num_frames or (None if request.seconds is None else frames_in_seconds(request.seconds, fps))
     limit = float(capabilities.longest / fps)
     is_whole = asked is None or asked == frames_in_seconds(video_seconds(request.video), fps)
-    request, notes = _fitted(request, fps, (width, height)) if is_whole else (request, ())
+    request, notes = _fitted(request, (width, height)) if is_whole else (request, ())
     assert request.video is not None
     frames = read_video_on_clock(
         request.video, fps=fps, width=width, height=height, fit=request.fit, num_frames=asked, max_seconds=limit
@@ -85,14 +85,16 @@ def read_video(request: GenerationRequest, capabilities: Capabilities, memory: M
     return GivenVideo(plan, given_video(plan.canvas, frames), source_video=source, notes=notes)
 
 
-def _fitted(request: GenerationRequest, fps: Fraction, size: tuple[int, int]) -> tuple[GenerationRequest, tuple[str, ...]]:
+def _fitted(request: GenerationRequest, size: tuple[int, int]) -> tuple[GenerationRequest, tuple[str, ...]]:
     """The request with a ``fit`` for a video of another shape, which is only read: its own stream goes into the new file."""
-    from mova.media.on_clock import frames_on_clock
+    from mova.media.decode import FrameStream
 
     assert request.video is not None
-    (first,) = frames_on_clock(request.video, fps=fps, num_frames=1)
+    if request.fit != "exact":
+        return request, ()
+    (first,) = FrameStream(request.video, num_frames=1)  # upright
     height, width = first.shape[:2]
-    if request.fit != "exact" or _is_same_shape((width, height), size):
+    if _is_same_shape((width, height), size):
         return request, ()
     note = f"the video is {width}x{height}; it is read at {size[0]}x{size[1]} with fit={READ_FIT}, and shown as it is"
     return request.model_copy(update={"fit": READ_FIT}), (note,)

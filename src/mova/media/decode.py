@@ -168,28 +168,28 @@ class AudioStream:
         """Return all blocks as one waveform ``[channels, samples]``."""
         return np.concatenate([np.zeros((self.channels, 0), np.float32), *self], axis=1)
 
-    def read_at(self, sample_rate: int, *, mix: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the audio at a lower rate in mono, converted and mixed as it is read: an hour takes a quarter of a gigabyte.
+    def read_at(self, sample_rate: int, *, mix: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> NDArray[np.float16]:
+        """Return the audio at a lower rate in mono and half precision, converted as it is read: an hour is 115 MB at 16 kHz.
 
         Args:
             sample_rate: Sample rate of the result in Hz.
             mix: Makes ``[samples]`` of some seconds of ``[channels, samples]``.
 
         Returns:
-            ``[1, samples]`` float32.
+            ``[1, samples]`` float16.
         """
         import soxr
 
         converter = soxr.ResampleStream(self.sample_rate, sample_rate, 1, dtype="float32", quality="VHQ")
-        parts: list[NDArray[np.float32]] = []
+        parts: list[NDArray[np.float16]] = []
         held: list[NDArray[np.float32]] = []
         for block in self:
             held.append(block)
             if sum(part.shape[1] for part in held) >= _MIXED_S * self.sample_rate:
-                parts.append(converter.resample_chunk(mix(np.concatenate(held, axis=1))))
+                parts.append(converter.resample_chunk(mix(np.concatenate(held, axis=1))).astype(np.float16))
                 held = []
         rest = np.concatenate([np.zeros((self.channels, 0), np.float32), *held], axis=1)
-        parts.append(converter.resample_chunk(mix(rest) if held else rest[0], last=True))
+        parts.append(converter.resample_chunk(mix(rest) if held else rest[0], last=True).astype(np.float16))
         return np.concatenate(parts)[None]
 
 

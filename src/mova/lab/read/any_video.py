@@ -97,7 +97,7 @@ _LEAST_SHARE = 0.15  # of the worth of the clearest corners
 
 
 def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
-    """``[t, h, w, 3]`` small pictures in 0..1, of 20 s each at most; a short rest belongs to the piece before."""
+    """``[t, h, w, 3]`` small pictures in 0..1, of 20 s each, or up to half as much more at the end."""
     size, pool = min(round(_PIECE_S * fps), _MOST_FRAMES), 1
     held: list[npt.NDArray[np.uint16 | np.uint32]] = []  # half the memory of what they become
     for frame in frames:
@@ -107,6 +107,10 @@ def _pieces(frames: Frames | Iterable[Frames], fps: float) -> Iterator[Pixels]:
             piece = _pictures(held[:size], pool)
             del held[:size]
             yield piece
+    if len(held) > 1.5 * size:
+        half = len(held) // 2
+        yield _pictures(held[:half], pool)
+        del held[:half]
     if held:
         yield _pictures(held, pool)
 

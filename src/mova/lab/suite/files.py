@@ -287,13 +287,14 @@ def _video(video: Read, path: Path) -> dict[str, Any]:
 
 def _audio(video: Read, path: Path) -> dict[str, Any]:
     _need_audio(video)
-    return {"values": audio_quality(video.waveform, video.sample_rate).as_dict()}
+    return {"values": audio_quality(video.waveform.astype(np.float32, copy=False), video.sample_rate).as_dict()}
 
 
 def _avalign(video: Read, path: Path) -> dict[str, Any]:
     _need_picture(video)
     _need_audio(video)
-    found = av_align(np.asarray(video.frames), video.waveform, fps=video.fps, sample_rate=video.sample_rate)
+    waveform = video.waveform.astype(np.float32, copy=False)
+    found = av_align(np.asarray(video.frames), waveform, fps=video.fps, sample_rate=video.sample_rate)
     return {"values": {"score": found.score, "chance": found.chance}}
 
 

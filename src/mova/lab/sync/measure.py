@@ -49,7 +49,7 @@ class Read(NamedTuple):
 
     Args:
         frames: ``[T, H, W, 3]`` uint8, or a stream of frames that is too large to hold.
-        waveform: ``[channels, S]`` float32; S = 0 if there is no audio.
+        waveform: ``[channels, S]`` float32, of a long file float16; S = 0 if there is no audio.
         fps: Frames per second.
         sample_rate: Samples per second.
         request: Request that made it, if it holds one.
@@ -57,7 +57,7 @@ class Read(NamedTuple):
     """
 
     frames: Frames | StreamedFrames
-    waveform: npt.NDArray[np.float32]
+    waveform: npt.NDArray[np.float32] | npt.NDArray[np.float16]
     fps: float
     sample_rate: int
     request: Mapping[str, Any] | None = None
@@ -120,7 +120,7 @@ def read_video(path: str | Path) -> Read:
     audio = AudioStream(path, purpose="measure")
     is_long = len(frames) / fps * audio.sample_rate * audio.channels * 4 > _HELD_BYTES
     rate = min(_LISTEN_HZ, audio.sample_rate) if is_long else audio.sample_rate
-    waveform = audio.read_at(rate, mix=_mix_in_phase) if is_long else audio.read()
+    waveform: npt.NDArray[Any] = audio.read_at(rate, mix=_mix_in_phase) if is_long else audio.read()
     lead = round((audio.start_s - video.start_s) * rate)
     if lead:
         waveform = np.pad(waveform, ((0, 0), (lead, 0))) if lead > 0 else waveform[:, -lead:]
@@ -278,11 +278,11 @@ _LOCKED = 0.25
 """Of a frame: sounds that are less than this apart from the frames of their lights were put on these frames."""
 
 
-def _mix_in_phase(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _mix_in_phase(waveform: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.asarray(_in_phase(waveform).mean(axis=0), np.float32)
 
 
-def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detection]:
+def _listen(waveform: npt.NDArray[Any], sample_rate: int) -> list[Detection]:
     """Onsets, a piece of the audio at a time: what is loud is compared with what is around it."""
     if not waveform.size:
         return []
@@ -300,7 +300,7 @@ def _listen(waveform: npt.NDArray[np.float32], sample_rate: int) -> list[Detecti
     return found
 
 
-def _in_phase(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _in_phase(waveform: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same with channels turned round that run against the loudest one: averaged, they would cancel out."""
     if len(waveform) == 1:
         return waveform
