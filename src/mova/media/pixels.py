@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import av
@@ -78,6 +79,8 @@ class RgbConverter:
         which of the eight quarter turns and mirrors it is.
         """
         self._num_since += 1
+        if self._num_since == 1:
+            gc.collect(0)  # the frame whose side data was read; left to itself the collector lets hundreds pile up
         if self._num_since > _LOOK_EVERY and (frame.key_frame or self._matrix is None):
             # side data and its frame refer to each other, so that both wait for the garbage collector: not for every frame
             data: Any = frame.side_data.get("DISPLAYMATRIX")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import struct
@@ -18,6 +19,7 @@ from PIL import Image
 from mova.errors import MediaError
 from mova.media import worker
 from mova.media.decode import AudioStream, FrameStream, read_clip, read_frames, read_waveform
+from mova.media.frames import Limits, decode_frames
 from mova.media.health.files import check_file
 from mova.media.probe import probe
 from mova.media.remux.track import read_video_track
@@ -583,6 +585,18 @@ def test_one_helper_process_reads_file_after_file(make_clip, tmp_path: Path, mon
         (helper,) = worker._idle
     # read_clip reads the header, the frames and the audio, and so does the check
     assert (helper.num_files, helper.process.poll()) == (11, None)
+
+
+def test_frames_that_were_given_away_do_not_stay_in_memory(make_clip, tmp_path: Path) -> None:
+    path = make_clip(num_frames=150, fps=30).save(tmp_path / "clip.mp4").path
+    gc.collect()
+    gc.disable()  # left to itself the collector may come late: large frames would fill the memory until then
+    try:
+        for _ in decode_frames.__wrapped__(path, Limits(60.0, 10**6)):  # type: ignore[attr-defined]
+            pass
+        assert sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()) <= 2
+    finally:
+        gc.enable()
 
 
 def divide_by_zero(path: str) -> float:
