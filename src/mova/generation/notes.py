@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from mova.conditioning.prepare import Prepared
 from mova.request.plan import Capabilities
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import known_kinds
-from mova.scenes.prompts import read_as_known
+from mova.scenes.prompts import are_known, read_as_known
 from mova.scenes.script import MIN_GAP_S
 
 Cues = Sequence[tuple[float, str]]
@@ -41,7 +40,7 @@ def notes_before(prompt: str, cues: Cues, capabilities: Capabilities) -> list[st
         cues: Times and labels that the user gives.
         capabilities: What the model can make.
     """
-    if not _knows_words(capabilities):
+    if not are_known(capabilities.kinds):
         return []
     name, known = capabilities.name, ", ".join(capabilities.kinds)
     reading = read_as_known(prompt, capabilities.kinds)
@@ -86,11 +85,6 @@ def notes_after(prompt: str, planned: Cues, capabilities: Capabilities) -> list[
     elif reading.order and labels != list(reading.order):
         notes.append(f"the prompt names {', '.join(reading.order)}, and {', '.join(labels)} are planned; give --cue for each")
     return notes
-
-
-def _knows_words(capabilities: Capabilities) -> bool:
-    """Whether what the model learnt is known from words: its kinds are installed here."""
-    return bool(capabilities.kinds) and set(capabilities.kinds) <= set(known_kinds())
 
 
 def _cue_notes(cues: Cues, kind: Kind) -> list[str]:

@@ -183,11 +183,13 @@ class AudioStream:
         converter = soxr.ResampleStream(self.sample_rate, sample_rate, 1, dtype="float32", quality="VHQ")
         parts: list[NDArray[np.float16]] = []
         held: list[NDArray[np.float32]] = []
+        num_held = 0
         for block in self:
             held.append(block)
-            if sum(part.shape[1] for part in held) >= _MIXED_S * self.sample_rate:
+            num_held += block.shape[1]
+            if num_held >= _MIXED_S * self.sample_rate:
                 parts.append(converter.resample_chunk(mix(np.concatenate(held, axis=1))).astype(np.float16))
-                held = []
+                held, num_held = [], 0
         rest = np.concatenate([np.zeros((self.channels, 0), np.float32), *held], axis=1)
         parts.append(converter.resample_chunk(mix(rest) if held else rest[0], last=True).astype(np.float16))
         return np.concatenate(parts)[None]

@@ -251,5 +251,9 @@ def read_as_known(prompt: str, names: Sequence[str]) -> PromptReading:
 
     Some may not be installed here: what the model learnt of those cannot be known from words, and nothing is read.
     """
-    known = known_kinds()
-    return read_prompt(prompt, [known[name] for name in names]) if names and set(names) <= set(known) else PromptReading(None)
+    return read_prompt(prompt, [known_kinds()[name] for name in names]) if are_known(names) else PromptReading(None)
+
+
+def are_known(names: Sequence[str]) -> bool:
+    """Whether there are kinds of these names, at least one, and all are installed here."""
+    return bool(names) and set(names) <= set(known_kinds())
