@@ -23,7 +23,7 @@ class Form:
 
     Args:
         fields: Fields that the option sets.
-        names: Names of the option.
+        names: Names of the option; those after the first are taken too, and not listed in help.
         metavar: Form of the value, for help.
         help: What it is; the description of the first field if empty.
         parse: From what was typed to values of the fields.
@@ -117,13 +117,14 @@ def request_options(*names: str, without: tuple[str, ...] = ()) -> Callable[[_Co
         def run(**given: Any) -> Any:
             values: dict[str, Any] = {}
             for form in forms:
-                typed = given.pop(_parameter_name(form))
-                if typed is None or typed is False or typed == []:
+                spellings = [given.pop(_parameter_name(name)) for name in _names(form)]
+                typed = next((one for one in spellings if one is not None and one is not False and one != []), None)
+                if typed is None:
                     continue
                 values |= {form: typed} if isinstance(form, str) else form.parse(typed)
             return command({name: value for name, value in values.items() if value is not None}, **given)
 
-        parameters = [_parameter(form) for form in forms]
+        parameters = [_parameter(form, name) for form in forms for name in _names(form)]
         first = [one for one in parameters if one.name == "prompt"]
         rest = [one for one in parameters if one.name != "prompt"]
         run.__signature__ = inspect.Signature([*first, *own, *rest])  # type: ignore[attr-defined]
@@ -134,11 +135,15 @@ def request_options(*names: str, without: tuple[str, ...] = ()) -> Callable[[_Co
     return decorate
 
 
-def _parameter_name(form: Form | str) -> str:
-    return form if isinstance(form, str) else form.names[0].removeprefix("--").replace("-", "_")
+def _names(form: Form | str) -> tuple[str, ...]:
+    return (form,) if isinstance(form, str) else form.names
 
 
-def _parameter(form: Form | str) -> inspect.Parameter:
+def _parameter_name(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_")
+
+
+def _parameter(form: Form | str, name: str) -> inspect.Parameter:
     field = GenerationRequest.model_fields[form if isinstance(form, str) else form.fields[0]]
     facts: Any = field.json_schema_extra
     if form == "prompt":
@@ -152,7 +157,11 @@ def _parameter(form: Form | str) -> inspect.Parameter:
     elif isinstance(form, Form):
         kind: Any = list[str] if form.is_list else int if form.metavar == "N" else str
         option = typer.Option(
-            *form.names, help=form.help or _help(form.fields[0]), metavar=form.metavar, rich_help_panel=form.group
+            name,
+            help=form.help or _help(form.fields[0]),
+            metavar=form.metavar,
+            rich_help_panel=form.group,
+            hidden=name != form.names[0],
         )
         hint, default = Annotated[kind | None, option], None
     else:
@@ -162,7 +171,7 @@ def _parameter(form: Form | str) -> inspect.Parameter:
             flag(form), help=_help(form), metavar=None if is_flag else metavar, rich_help_panel=facts["group"]
         )
         hint, default = (Annotated[bool, option], False) if is_flag else (Annotated[kind | None, option], None)
-    return inspect.Parameter(_parameter_name(form), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+    return inspect.Parameter(_parameter_name(name), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
 def _help(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from mova.errors import MediaError, RequestError
 from mova.files import hash_file
@@ -42,10 +43,13 @@ def name_of(value: Any, field: str, memory: dict[str, Any]) -> str | None:
 
     Raises:
         RequestError: If it is none of these.
+        MediaError: If a PIL image has transparent parts, more than 8 bits per channel, or an invalid colour profile.
     """
+    from mova.media.image import convert_image
+
     if value is None or isinstance(value, str | Path):
         return None if value is None else str(value)
-    pixels = np.asarray(value.convert("RGB")) if hasattr(value, "convert") else value
+    pixels = convert_image(value, f"the image given as {field}") if isinstance(value, Image) else value
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         got = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(value).__name__
         raise RequestError(f"{field} must be a path, a PIL image or [H, W, 3] uint8; got {got}.", field=field)

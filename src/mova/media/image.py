@@ -48,13 +48,29 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArr
                         f"{path} is {image.width}x{image.height}; at most {max_pixels} pixels are read.",
                         "Scale it down first.",
                     )
-                return np.asarray(_to_srgb(ImageOps.exif_transpose(image), path))
+                return convert_image(image, path)
     except UnidentifiedImageError:
         raise MediaError(f"{path} is not an image of a known format.", f"Known formats: {', '.join(IMAGE_FORMATS)}.") from None
     except Image.DecompressionBombError:
         raise MediaError(f"{path} has more pixels than can be read safely.", "Scale it down first.") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"{path} cannot be read: {error}.", "The file may be damaged.") from error
+
+
+def convert_image(image: Image.Image, name: str | Path) -> NDArray[np.uint8]:
+    """Convert an opened image: upright (by its EXIF orientation) and in sRGB (by its colour profile).
+
+    Args:
+        image: The image.
+        name: What it is called in errors.
+
+    Returns:
+        ``[H, W, 3]`` uint8 RGB.
+
+    Raises:
+        MediaError: If it has transparent parts, more than 8 bits per channel, or an invalid profile.
+    """
+    return np.asarray(_to_srgb(ImageOps.exif_transpose(image), name))
 
 
 def fit_image(image: NDArray[np.uint8], width: int, height: int, *, fit: Fit) -> NDArray[np.uint8]:
@@ -131,7 +147,7 @@ def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _to_srgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_srgb(image: Image.Image, path: str | Path) -> Image.Image:
     if image.mode not in _EIGHT_BIT_MODES:
         raise MediaError(f"{path} has pixels of mode {image.mode}, not 8 bits per channel.", "Save it as 8-bit PNG.")
     if image.has_transparency_data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -34,6 +35,13 @@ def test_help_names_units_defaults_and_other_options() -> None:
     assert "excludes --num-frames" in text and "num_frames" not in text
 
 
+@pytest.mark.parametrize("command", ["generate", "plan", "film", "sync", "check", "replay"])
+def test_options_are_not_cut_in_a_terminal_of_80_columns(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}).output
+    assert "--help" in shown
+    assert "…" not in shown
+
+
 def test_what_is_typed_arrives_as_fields_and_what_is_not_does_not() -> None:
     seen: list[dict[str, Any]] = []
     small = typer.Typer()
@@ -56,6 +64,7 @@ def test_what_is_typed_arrives_as_fields_and_what_is_not_does_not() -> None:
         "num_inference_steps": 3,
         "truncate": True,
     }
+    assert type_in("--num-inference-steps", "3", "--seed", "0") == {"num_inference_steps": 3, "seed": 0}
     assert type_in("--cue", "0.5=red", "--cue", "1")["cues"] == (
         {"time_s": 0.5, "label": "red"},
         {"time_s": 1.0, "label": ""},
