@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+GAP_S = 0.1
+"""Shortest time between two events of one train."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,26 @@ class Detection:
     time_s: float
     label: str
     strength: float
+
+
+@dataclass(frozen=True)
+class Train:
+    """Events of one kind in one part of the picture.
+
+    Args:
+        label: ``light``, ``contact``, ``turn`` (something is farthest from its rest), ``opening`` (something is widest
+            open) or ``start``.
+        events: In order of time.
+        width_s: How far their times may be off, one way.
+        is_sampled: Whether only the frame is known in which an event is first seen: it came in the frame before, or with it.
+        path: ``[T, K]`` moments of what moves, in units of their noise; of an opening, how wide it is; None for lights.
+    """
+
+    label: str
+    events: tuple[Detection, ...]
+    width_s: float
+    is_sampled: bool = False
+    path: Floats | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

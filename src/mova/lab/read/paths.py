@@ -1,6 +1,6 @@
 """Paths of what moves, fitted as an open shutter shows them: where they bend at once, and when something opens.
 
-A path is what the moments of a region give frame by frame (:mod:`mova.lab.read.any_video`). At a contact, speed changes at
+A path is what the moments of a region give frame by frame (:mod:`mova.lab.read.regions`). At a contact, speed changes at
 once: two parabolas with a corner are fitted, to one contact, or to all repetitions of a movement laid over each other.
 """
 

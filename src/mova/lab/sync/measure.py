@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 
-from mova.lab.read.any_video import Train, watch
+from mova.lab.read.any_video import watch
 from mova.lab.read.audio_events import find_onsets, hear
-from mova.lab.read.events import Detection
+from mova.lab.read.events import Detection, Train
 from mova.lab.read.paths import find_shared_corner, find_shared_start
 from mova.lab.read.video_events import see
 from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, Seen, align
