@@ -114,17 +114,27 @@ def _join(pieces: list[PictureTrace], fps: float) -> PictureTrace:
     """One trace of pieces that follow each other: the clearest trains of each label, put together."""
     starts = np.cumsum([0, *(piece.activity.size for piece in pieces)]) / fps
     trains = []
-    for label in ("light", "contact", "turn", "opening", "start"):
-        first = [next((train for train in piece.trains if train.label == label), None) for piece in pieces]
+    for label, is_sampled in (("light", False), ("light", True), *((one, False) for one in _UNLIT)):
+        first = [_first_train(piece, label, is_sampled=is_sampled) for piece in pieces]
         found = [(train, start) for train, start in zip(first, starts, strict=False) if train is not None]
         if found:
             events = chain.from_iterable(
                 (replace(event, time_s=event.time_s + start) for event in train.events) for train, start in found
             )
             width_s = max(train.width_s for train, _ in found)
-            trains.append(Train(label, tuple(events), width_s, any(train.is_sampled for train, _ in found)))
+            doubt = sum(train.doubt for train, _ in found)
+            trains.append(Train(label, tuple(events), width_s, any(train.is_sampled for train, _ in found), doubt))
     activity, opened = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("activity", "opened"))
     return PictureTrace(tuple(trains), activity, opened, float(np.median([piece.shutter for piece in pieces])))
+
+
+_UNLIT = ("contact", "turn", "opening", "start")
+
+
+def _first_train(piece: PictureTrace, label: str, *, is_sampled: bool) -> Train | None:
+    """The clearest train of a label, of two that are otherwise the same the one that is asked for."""
+    same = [train for train in piece.trains if train.label == label]
+    return next((train for train in same if train.is_sampled == is_sampled), same[0] if same else None)
 
 
 def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
@@ -147,7 +157,8 @@ def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
     activity /= max(float(activity.max()), 1e-9)
     lamps = [region for region in regions if region.is_lamp]
     movers = [region for region in regions if not region.is_lamp]
-    trains = [find_lights(region, fps) for region in lamps]
+    lit = [find_lights(region, fps) for region in lamps]
+    trains = [train for likelier_first in lit for train in likelier_first]
     shutter, opened = UNKNOWN_SHUTTER, np.zeros(len(pictures))
     if movers:
         shutter = measure_shutter(movers)
@@ -155,7 +166,8 @@ def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
         for region in movers:
             trains += find_motions(region, fps, shutter)
     trains = [train for train in trains if train.events]
-    return PictureTrace((*_together(trains), *trains), activity, opened, shutter)
+    likeliest = [train for train in trains if not train.doubt]
+    return PictureTrace((*_together(likeliest), *trains), activity, opened, shutter)
 
 
 def _together(trains: list[Train]) -> list[Train]:

@@ -45,6 +45,7 @@ class OnsetConfig:
         search_s: The picker looks this far to both sides of a peak.
         masked: What is quieter than this share of the loudest quarter of that stretch (mean squares) does not count: the
             faint pre-echo of a transform codec is not the blow.
+        skips_ends: Whether the click at which audio is cut off, a beep for instance, is no onset.
         bias_s: Mean of what was measured minus the truth on ground-truth renders.
     """
 
@@ -56,10 +57,11 @@ class OnsetConfig:
     gap_s: float = 0.11
     search_s: float = 0.014
     masked: float = 0.06
+    skips_ends: bool = False
     bias_s: float = 0.0
 
 
-ANY = OnsetConfig()
+ANY = OnsetConfig(skips_ends=True)
 """For audio of which nothing is known."""
 
 SIREN_BIAS_S = 0.002
@@ -117,6 +119,8 @@ def find_onsets(waveform: Waveform, sample_rate: int, *, config: OnsetConfig = A
         return []
     levels = _band_levels(audio, sample_rate, config)
     novelty, loudness = _novelty(levels, config)
+    if config.skips_ends:
+        novelty[_is_end(audio, sample_rate, novelty.size)] = 0.0
     peaks, _ = find_peaks(novelty, height=config.rise_db, distance=max(1, round(config.gap_s / _STEP_S)))
     if not peaks.size:
         return []
@@ -253,6 +257,22 @@ def _novelty(levels: Floats, config: OnsetConfig) -> tuple[Floats, Floats]:
     rise[:, inner] = np.clip(levels[:, 2 * look :] - held[:, : num_frames - 2 * look], 0.0, None)
     top = np.sort(rise, axis=0)[-_NUM_BANDS // 4 :].mean(axis=0)
     return uniform_filter1d(top, 3), maximum_filter1d(levels.max(axis=0), 30, origin=-14)
+
+
+def _is_end(audio: Floats, sample_rate: int, num_frames: int) -> npt.NDArray[np.bool_]:
+    """``[frames]`` whether what comes just after is quieter than what came just before."""
+    energy = np.concatenate(([0.0], np.cumsum(np.square(audio))))
+    at = np.round(np.arange(num_frames) * _STEP_S * sample_rate).astype(np.int64)
+    near, far = round(_END_S[0] * sample_rate), round(_END_S[1] * sample_rate)
+
+    def power(first: int, last: int) -> Floats:
+        spans = np.clip(np.stack((at + first, at + last)), 0, audio.size)
+        return np.diff(energy[spans], axis=0)[0] / np.maximum(np.diff(spans, axis=0)[0], 1)
+
+    return np.asarray(power(near, far) < _QUIETER * power(-far, -near))
+
+
+_END_S, _QUIETER = (0.008, 0.03), 0.5
 
 
 def _pick(audio: Floats, sample_rate: int, *, around_s: float, config: OnsetConfig) -> float:

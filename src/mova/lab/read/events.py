@@ -37,6 +37,7 @@ class Train:
         events: In order of time.
         width_s: How far their times may be off, one way.
         is_sampled: Whether only the frame is known in which an event is first seen: it came in the frame before, or with it.
+        doubt: By how many nats another train of the same events is likelier.
         path: ``[T, K]`` moments of what moves, in units of their noise; of an opening, how wide it is; None for lights.
     """
 
@@ -44,6 +45,7 @@ class Train:
     events: tuple[Detection, ...]
     width_s: float
     is_sampled: bool = False
+    doubt: float = 0.0
     path: Floats | None = field(default=None, repr=False, compare=False)
 
 

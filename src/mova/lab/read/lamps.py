@@ -11,8 +11,13 @@ from mova.lab.read.regions import Region
 Floats = npt.NDArray[np.float64]
 
 
-def find_lights(region: Region, fps: float) -> Train:
-    """When a lamp comes on, from how bright its first frame is against the next."""
+def find_lights(region: Region, fps: float) -> list[Train]:
+    """When a lamp comes on, from how bright its first frame is against the next.
+
+    Returns:
+        Two trains if there are lights, the likelier first: with and without what the brightness of first frames tells, which is
+        nothing where the shutter was open for a moment only.
+    """
     light, _ = region.light()
     full = float(np.quantile(light, 0.98))
     light = np.append(light / full, np.zeros(4))
@@ -27,28 +32,45 @@ def find_lights(region: Region, fps: float) -> Train:
         else:
             frame += 1
     if not found:
-        return Train("light", (), 0.5 / fps)
+        return []
     keeps = [float(np.clip(light[at + 2] / max(light[at + 1], 1e-6), 0.0, 1.0)) for at, *_ in found]
     laters = [float(np.clip(light[at + 3] / max(light[at + 2], 1e-6), 0.0, 1.0)) for at, *_ in found]
     keep = float(np.median(keeps))
     # what goes out at once does not fade
-    keep = keep if abs(keep - float(np.median(laters))) < 0.08 and 0.3 < keep < 0.97 else 1.0
+    later = float(np.median(laters))
+    keep = float(np.sqrt(keep * later)) if abs(keep - later) < 0.12 and 0.3 < keep < 0.97 else 1.0
     shares = []
     for at, before, _ in found:
         first, second = light[at] - before * keep, light[at + 1] - before * keep**2
         shares.append(float(np.clip(first * keep / max(second, 1e-6), 0.0, 1.0)))
-    part = float(np.mean(np.array(shares) < 0.93))
-    shutter = 1.0 if part > 0.72 else 0.5 if part > 0.25 else 0.0
+    num_partly = int(np.sum(np.array(shares) < _WHOLE))
+    shutter = 1.0 if num_partly > 0.72 * len(shares) else 0.5
     events = []
     for (at, _, height), share in zip(found, shares, strict=True):
-        if shutter == 0.0:
-            frames = float(at)
-        elif share >= 0.95:
-            frames = at - 0.5 * (1.0 - shutter)
-        else:
-            frames = at + shutter - _exposed(share / keep, keep, shutter)
+        frames = at - 0.5 * (1.0 - shutter) if share >= 0.95 else at + shutter - _exposed(share / keep, keep, shutter)
         events.append(Detection(frames / fps, "light", height))
-    return Train("light", tuple(events), (0.5 if shutter == 0.0 else 0.25 * (1.2 - shutter)) / fps + 0.004, shutter == 0.0)
+    # nothing is known of a light but its first frame if all of these are as bright as they can be
+    odds = _log_odds(num_partly, len(shares), shutter)
+    first_frames = [Detection(at / fps, "light", height) for at, _, height in found]
+    trains = [
+        Train("light", tuple(first_frames), 0.5 / fps + 0.004, is_sampled=True, doubt=max(odds, 0.0)),
+        Train("light", tuple(events), 0.25 * (1.2 - shutter) / fps + 0.004, doubt=max(-odds, 0.0)),
+    ]
+    return sorted(trains, key=lambda train: train.doubt)
+
+
+_WHOLE = 0.9
+"""Share of its brightness from which on a frame was lit as long as it was exposed."""
+
+
+def _log_odds(num_partly: int, num: int, shutter: float) -> float:
+    """By how many nats an open shutter is likelier than none where so many lights of all are seen in part at first."""
+    partly = min(max(shutter, _MISREAD), 1.0 - _MISREAD)
+    return float(num_partly * np.log(partly / _MISREAD) + (num - num_partly) * np.log((1.0 - partly) / (1.0 - _MISREAD)))
+
+
+_MISREAD = 0.1
+"""Share of the lights whose first frame is misread."""
 
 
 def _exposed(ratio: float, keep: float, shutter: float) -> float:

@@ -197,7 +197,9 @@ def _measure_any(source: Read) -> VideoSync:
         return replace(
             start, why=_nothing(_times(picture.events), audio, "no sudden change of light or motion is seen", unheard)
         )
-    trains = [Seen(_times(train.events), train.width_s, _DOUBTS[train.label], _weigh(train)) for train in picture.trains]
+    trains = [
+        Seen(_times(train.events), train.width_s, _DOUBTS[train.label] + train.doubt, _weigh(train)) for train in picture.trains
+    ]
     fit = align(trains, audio, seconds=seconds)
     train, video, width_s = picture.trains[fit.index], trains[fit.index].times_s, trains[fit.index].width_s
     start = replace(start, seen_s=tuple(video.tolist()), p_value=fit.p_value)
@@ -211,8 +213,7 @@ def _measure_any(source: Read) -> VideoSync:
         return replace(start, why=why)
     times = _pair_times(pairs, video, audio)
     if train.is_sampled and _scatter_s(times) > _LOCKED / source.fps:
-        # nothing is known but the frame in which a light is first seen: it came on half a frame before, on average
-        times = [(seen - 0.5 / source.fps, heard) for seen, heard in times]
+        times = _within_frames(times, source.fps)
     if train.path is not None:
         lag_s = float(np.median([heard - seen for seen, heard in times]))
         heard_s = np.array([heard for _, heard in times])
@@ -260,6 +261,24 @@ def _lag_of_opening(opening: Floats, source: Read, shutter: float, heard_s: Floa
 
 _ONE_SHAPE = 0.98
 """Correlation of loudness and opening that both following one movement reach."""
+
+
+def _within_frames(times: list[tuple[float, float]], fps: float) -> list[tuple[float, float]]:
+    """The pairs with what is seen moved to where in the frame before its own it may have been.
+
+    Nothing is known but the frame in which a light is first seen: it came on at any moment of the frame before. Lags at which
+    that is true of most pairs are narrower than a frame, the more so the more pairs there are; their middle counts.
+    """
+    lags = np.array([heard - seen for seen, heard in times])
+    tried = np.arange(lags.min(), lags.max() + 1.0 / fps, 0.0005)
+    late = tried[:, None] - lags  # [L, E] how long before its first frame each light came on
+    fitting = ((late > -_JITTER_S) & (late < 1.0 / fps + _JITTER_S)).sum(axis=1)
+    is_clear = fitting.max() >= _MOST_FIT * lags.size
+    earlier_s = float(tried[fitting == fitting.max()].mean()) - float(np.median(lags)) if is_clear else 0.5 / fps
+    return [(seen - earlier_s, heard) for seen, heard in times]
+
+
+_JITTER_S, _MOST_FIT = 0.002, 0.8
 
 
 def _scatter_s(times: Sequence[tuple[float, float]]) -> float:
