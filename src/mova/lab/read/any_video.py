@@ -67,6 +67,7 @@ _PIECE_S = 20.0
 _MOST_FRAMES = 400  # of a piece: a third of a gigabyte
 _SIDE = 112
 _FEWEST_FRAMES = 8
+_LESS_EVENTFUL = 1.0  # nats by which the next region is less likely what is heard
 _LEAST_CHANGE = 0.035  # of full scale, at one pixel of the small picture
 
 
@@ -163,10 +164,10 @@ def _watch_piece(pictures: Pixels, fps: float) -> PictureTrace:
     if movers:
         shutter = measure_shutter(movers)
         opened = movers[0].measure_opening()
-        for region in movers:
-            trains += find_motions(region, fps, shutter)
+        for rank, region in enumerate(movers):
+            trains += [replace(train, doubt=rank * _LESS_EVENTFUL) for train in find_motions(region, fps, shutter)]
     trains = [train for train in trains if train.events]
-    likeliest = [train for train in trains if not train.doubt]
+    likeliest = [train for train in trains if train.label != "light" or not train.doubt]
     return PictureTrace((*_together(likeliest), *trains), activity, opened, shutter)
 
 

@@ -38,6 +38,7 @@ class Train:
         width_s: How far their times may be off, one way.
         is_sampled: Whether only the frame is known in which an event is first seen: it came in the frame before, or with it.
         doubt: By how many nats another train of the same events is likelier.
+        is_one_sided: Whether what opens grows towards one side, as no mouth does but something that comes in.
         path: ``[T, K]`` moments of what moves, in units of their noise; of an opening, how wide it is; None for lights.
     """
 
@@ -46,6 +47,7 @@ class Train:
     width_s: float
     is_sampled: bool = False
     doubt: float = 0.0
+    is_one_sided: bool = False
     path: Floats | None = field(default=None, repr=False, compare=False)
 
 

@@ -15,8 +15,8 @@ def find_lights(region: Region, fps: float) -> list[Train]:
     """When a lamp comes on, from how bright its first frame is against the next.
 
     Returns:
-        Two trains if there are lights, the likelier first: with and without what the brightness of first frames tells, which is
-        nothing where the shutter was open for a moment only.
+        At most two trains, the likelier first: with and without what the brightness of first frames tells, which is nothing
+        where the shutter was open for a moment only.
     """
     light, _ = region.light()
     full = float(np.quantile(light, 0.98))
@@ -52,10 +52,9 @@ def find_lights(region: Region, fps: float) -> list[Train]:
     # nothing is known of a light but its first frame if all of these are as bright as they can be
     odds = _log_odds(num_partly, len(shares), shutter)
     first_frames = [Detection(at / fps, "light", height) for at, _, height in found]
-    trains = [
-        Train("light", tuple(first_frames), 0.5 / fps + 0.004, is_sampled=True, doubt=max(odds, 0.0)),
-        Train("light", tuple(events), 0.25 * (1.2 - shutter) / fps + 0.004, doubt=max(-odds, 0.0)),
-    ]
+    trains = [Train("light", tuple(first_frames), 0.5 / fps + 0.004, is_sampled=True, doubt=max(odds, 0.0))]
+    if num_partly:
+        trains.append(Train("light", tuple(events), 0.25 * (1.2 - shutter) / fps + 0.004, doubt=max(-odds, 0.0)))
     return sorted(trains, key=lambda train: train.doubt)
 
 

@@ -16,6 +16,8 @@ from mova.lab.read.regions import Region
 Floats = npt.NDArray[np.float64]
 _OPENING = 0.5  # of what differs at most
 _LEAST_SPREAD = 0.15  # of that of the strongest part of a movement
+_TURNS_BACK, _STOPS = 0.2, 0.6  # cosine of its turn, and share of the speed before
+_REST_S = 1.0
 _LEAST_SHARE = 0.15  # of the worth of the clearest corners
 
 
@@ -28,21 +30,30 @@ def find_motions(region: Region, fps: float, shutter: float) -> list[Train]:
     centred = path - path.mean(axis=0)
     _, spread, ways = np.linalg.svd(centred, full_matrices=False)
     main = centred @ ways[spread > _LEAST_SPREAD * spread[0]].T  # what hardly moves is mostly noise
-    away = np.linalg.norm(main - np.median(main, axis=0), axis=1)
+    # where it rests may change slowly, or something else may drift by
+    resting = ndimage.median_filter(main, (2 * round(_REST_S * fps) + 1, 1), mode="nearest")
+    away = np.linalg.norm(main - resting, axis=1)
     near = ndimage.maximum_filter1d(away, 2 * round(STROKE_S * fps) + 1)
     # what goes from place to place covers as much all the time
     opening = find_opening(path) if much > _OPENING else None
     if opening is not None:
         turns = _turns(opening, opening, fps, shutter)
-        return [Train("opening", tuple(turns), 0.3 / fps + 0.005, path=opening[:, None])]
+        one_sided = region.grows_to_one_side()
+        return [Train("opening", tuple(turns), 0.3 / fps + 0.005, is_one_sided=one_sided, path=opening[:, None])]
     contacts, starts = [], []
     for corner in find_corners(main, shutter, fps):
         at = int(np.clip(round(corner.frame), 1, len(path) - 2))
         one = Detection((corner.frame + 0.5 * shutter) / fps, "contact", corner.worth)
         if corner.before < 0.25:
             starts.append(replace(one, label="start"))
-        # what comes to rest where it usually is has struck nothing
-        elif corner.before < 0.8 or (corner.before < 1.3 and away[at] > 0.3 * near[at]):
+            struck = False
+        elif corner.before < 0.8:
+            # what does not turn back is covered or uncovered: nothing has been struck
+            struck = corner.cosine < _TURNS_BACK
+        else:
+            # what comes to rest where it usually is has struck nothing
+            struck = corner.before < 1.3 and corner.goes_on < _STOPS and away[at] > 0.3 * near[at]
+        if struck:
             contacts.append(one)
     trains = [
         Train("contact", tuple(_clearest(contacts)), 0.1 / fps + 0.004),

@@ -63,7 +63,7 @@ def find_corners(path: Floats, shutter: float, fps: float) -> list[Corner]:
         In order of their frames.
     """
     num_frames, num_moments = path.shape
-    tried = np.zeros((len(_REACHES), num_frames, 4))  # worth, what is left, frame, share of the speed that came before
+    tried = np.zeros((len(_REACHES), num_frames, 6))  # worth, what is left, and what Corner tells
     tried[..., 1] = np.inf
     for fit, reach in zip(tried, _REACHES, strict=True):
         count = 2 * reach + 1
@@ -80,8 +80,10 @@ def find_corners(path: Floats, shutter: float, fps: float) -> list[Corner]:
         worth = worths[at, one]
         before, after = weights[at, one, 1], weights[at, one, 3]
         share = (before * (before - after)).sum(axis=1) / np.maximum(np.square(after - before).sum(axis=1), 1e-9)
+        speeds = np.maximum(np.linalg.norm(np.stack((before, after)), axis=2), 1e-9)
+        goes_on, cosine = speeds[1] / speeds[0], (before * after).sum(axis=1) / (speeds[0] * speeds[1])
         rate = left[at, one] / free + 1.0
-        fit[reach : num_frames - reach] = np.stack((worth, rate, at + reach + places[0, one], share), axis=1)
+        fit[reach : num_frames - reach] = np.stack((worth, rate, at + reach + places[0, one], share, goes_on, cosine), axis=1)
     found: list[Corner] = []
     frames, reaches = np.arange(num_frames), np.array(_REACHES)[:, None]
     while tried[..., 0].max() > LEAST_WORTH:
@@ -89,10 +91,10 @@ def find_corners(path: Floats, shutter: float, fps: float) -> list[Corner]:
         near = tried[:, max(0, frame - 1) : frame + 2]
         # over as short a stretch as shows it: what comes next may bend the path, too
         rates = np.where(near[..., 0] > 0.3 * worth, near[..., 1] / _SHORTER, np.inf)
-        _, _, place, share = near.reshape(-1, 4)[int(np.argmin(rates))]
-        found.append(Corner(worth, float(place), float(share)))
+        _, _, *what = near.reshape(-1, 6)[int(np.argmin(rates))]
+        found.append(Corner(worth, *(float(one) for one in what)))
         # a stretch that holds this corner, too, shows no other
-        tried[np.abs(frames - place) <= np.maximum(reaches - 0.5, 1.5), 0] = 0.0
+        tried[np.abs(frames - what[0]) <= np.maximum(reaches - 0.5, 1.5), 0] = 0.0
         tried[:, frame, 0] = 0.0
     return sorted(found, key=lambda corner: corner.frame)
 
@@ -109,22 +111,39 @@ class Corner(NamedTuple):
     Args:
         worth: How much likelier a corner is than a smooth path, in nats.
         frame: Place of the corner.
-        before: Share of the speed that came before it: 1 if the path stops, 0 if it begins.
+        before: Share of the change of speed that came before it: 1 if the path stops, 0 if it begins.
+        goes_on: Speed after it, in shares of that before.
+        cosine: Of the angle between the ways it goes before and after: 1 straight on, -1 back.
     """
 
     worth: float
     frame: float
     before: float
+    goes_on: float
+    cosine: float
 
 
 _HELD = 3.0
 """In nats: by so much likelier must a path be that stays for a while."""
 
 
-def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Floats, lag_s: float) -> float | None:
+class SharedCorner(NamedTuple):
+    """The corner of a movement that is repeated.
+
+    Args:
+        lag_s: Lag of the sounds after it.
+        clear: By how much more a smooth path leaves, at least 1.
+    """
+
+    lag_s: float
+    clear: float
+
+
+def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Floats, lag_s: float) -> SharedCorner | None:
     """The lag of clicks after the corners of one movement that is repeated, from all its repetitions at once.
 
-    Laid over each other by the clicks, frames of all repetitions show the movement many times as finely as one does.
+    Laid over each other by the clicks, frames of all repetitions show the movement many times as finely as one does. Each may
+    lie a little higher or lower: something else in the picture may have moved in between.
 
     Args:
         path: ``[T, K]`` moments in units of their noise.
@@ -134,41 +153,65 @@ def find_shared_corner(path: Floats, fps: float, shutter: float, clicks_s: Float
         lag_s: Lag of the same sounds after the movement is farthest from its rest.
 
     Returns:
-        Seconds, or None if the movement has no corner near the lag.
+        The corner, however clear; None if there are too few frames.
     """
     middles = (np.arange(len(path)) + 0.5 * shutter) / fps
-    lag, cornered = lag_s, 0.0
+    lag, cornered = lag_s, 1.0
     for reach_s in (max(0.1, 2.6 / fps), max(0.07, 2.1 / fps), max(0.06, 1.8 / fps)):
         since = (middles[None, :] - clicks_s[:, None] + lag) * fps  # [E, T], frames after the contact
         event, frame = np.nonzero(np.abs(since) <= reach_s * fps)
         if frame.size < 10:
             return None
-        at, seen = since[event, frame], path[frame]
+        at, levelled = since[event, frame], _Levels(event)
+        seen = levelled(path[frame])
         # along the way that it moves: what lies across is noise
-        seen = (seen - seen.mean(axis=0)) @ np.linalg.svd(seen - seen.mean(axis=0), full_matrices=False)[2][0]
+        seen = seen @ np.linalg.svd(seen, full_matrices=False)[2][0]
+        free = max(frame.size - np.unique(event).size - _CORNER_NUMBERS, 1)
         far = min(0.08 * fps + 1.0, 4.0) if reach_s > 0.09 else 1.5
-        best = (np.inf, 0.0)
+        places, lefts = [], []
         for hold in np.arange(0.0, _LONGEST_HOLD_S * fps + 0.3, 0.5):
             for place in np.arange(-far, far + 0.01, 0.08):
                 # what strikes and stays for a while is farthest from its rest halfway through that
                 if abs(place + (lag_s - lag) * fps + 0.5 * hold) > _OFF_TURN:
                     continue
-                table = _corner_table(at, float(place), float(hold), shutter)
+                table = levelled(_corner_table(at, float(place), float(hold), shutter)[:, 1:])
                 left = float(np.square(seen - table @ np.linalg.lstsq(table, seen, rcond=None)[0]).sum())
-                left *= 1.0 if hold == 0.0 else 1.2
-                if left < best[0]:
-                    best = left, float(place)
-        smooth = np.vander(at / np.abs(at).max(), 5)
+                places.append(float(place))
+                lefts.append(left * (1.0 if hold == 0.0 else 1.2))
+        if not places:
+            break
+        smooth = levelled(np.vander(at / np.abs(at).max(), 5)[:, :-1])
         left = float(np.square(seen - smooth @ np.linalg.lstsq(smooth, seen, rcond=None)[0]).sum())
-        ratio = left / max(best[0], 1e-9)
+        fits = np.maximum(np.array(lefts), 1e-9)
+        ratio = left / float(fits.min())
         # so near that no corner is seen any more, its place is noise
-        if cornered <= _CORNERED or ratio > _CORNERED:
-            lag -= best[1] / fps
+        if cornered <= CORNERED or ratio > CORNERED:
+            likely = (fits / fits.min()) ** (-_TRUST * 0.5 * free)
+            lag -= float(likely @ np.array(places) / likely.sum()) / fps
         cornered = max(cornered, ratio)
-    return lag if cornered > _CORNERED else None
+    return SharedCorner(lag, cornered)
 
 
-_CORNERED = 1.35
+class _Levels:
+    """Takes the mean of its repetition off every row.
+
+    Args:
+        event: ``[N]`` which repetition each row belongs to.
+    """
+
+    def __init__(self, event: npt.NDArray[np.int64]) -> None:
+        self.belongs = (event[:, None] == np.unique(event)[None, :]).astype(np.float64)
+
+    def __call__(self, rows: Floats) -> Floats:
+        """``[N, K]`` in, and out."""
+        means = self.belongs.T @ rows / self.belongs.sum(axis=0)[:, None]
+        return np.asarray(rows - self.belongs @ means, np.float64)
+
+
+_CORNER_NUMBERS = 4
+_TRUST = 0.5
+"""Share of the frames that tell something new: what moves is no parabola, and errors of neighbours are alike."""
+CORNERED = 1.35
 """By how much more a smooth path has to leave than one with a corner."""
 _OFF_TURN = 0.7
 """Frames between the middle of a contact and the frame-by-frame estimate of when something is farthest from its rest."""

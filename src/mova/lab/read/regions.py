@@ -15,15 +15,33 @@ _NUM_REGIONS = 3
 
 
 def find_regions(size: Pixels) -> list[npt.NDArray[np.bool_]]:
-    """``[h, w]`` masks of where anything ever differs, the most eventful first."""
-    ever = size.max(axis=0) > 0.0
-    ever = ndimage.binary_opening(ndimage.binary_dilation(ever, iterations=1), iterations=1)
-    labels, count = ndimage.label(ever)
+    """``[h, w]`` masks of where anything ever differs, the most eventful first.
+
+    Args:
+        size: ``[T, h, w]`` how much differs; 0 where that is noise.
+    """
+    most = size.max(axis=0)
+    labels, count = _label(most > 0.0)
     if not count:
         return []
+    if np.bincount(labels.ravel())[1:].max() > _WIDE * labels.size:
+        # what shimmers a little everywhere joins what is apart
+        clear = [_label(most > share * float(np.quantile(most, 0.99))) for share in _CLEARER]
+        parted = [one for one in clear if one[1] and np.bincount(one[0].ravel())[1:].max() <= _WIDE * labels.size]
+        labels, count = parted[0] if parted else (labels, count)
     total = ndimage.sum_labels(size.sum(axis=0), labels, np.arange(1, count + 1))
     order = [index for index in np.argsort(-total)[:_NUM_REGIONS] if total[index] > 0.02 * total.max()]
     return [labels == index + 1 for index in order]
+
+
+_WIDE = 0.4  # of the picture
+_CLEARER = (0.15, 0.3)  # of what differs most
+
+
+def _label(ever: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], int]:
+    """Regions of a mask, counted from 1; what is one pixel thin is none."""
+    labels, count = ndimage.label(ndimage.binary_opening(ndimage.binary_dilation(ever, iterations=1), iterations=1))
+    return labels, int(count)
 
 
 class Region:
@@ -84,6 +102,28 @@ class Region:
         opening: Floats = rough / max(float(np.quantile(rough, 0.98)), 1e-9)
         return opening
 
+    def grows_to_one_side(self) -> bool:
+        """Whether the middle of what differs moves as more does, as far as something that is held at one end."""
+        weights = np.abs(self.along)
+        much = weights.sum(axis=(1, 2), dtype=np.float64)
+        used = much > _LEAST_GROWN * much.max()
+        for axis in (1, 2):
+            line = weights[used].sum(axis=3 - axis, dtype=np.float64)
+            place = np.arange(line.shape[1])
+            middles = line @ place / much[used]
+            widest = line[int(np.argmax(much[used]))]
+            middle = float(widest @ place) / float(widest.sum())
+            spread = float(np.sqrt(widest @ np.square(place - middle) / widest.sum()))
+            share = much[used] / much.max()
+            if np.ptp(share) > 0.0 and abs(float(np.polyfit(share, middles, 1)[0])) > _ONE_SIDED * max(spread, 1.0):
+                return True
+        return False
+
+
+_LEAST_GROWN = 0.15
+_ONE_SIDED = 0.9
+"""Of the spread of what is widest: 1.7 if one end is held, 0 if it grows to both sides alike."""
+
 
 def _closes(light: Floats) -> bool:
     """Whether what is there goes evenly or faster and faster: lights fade ever more slowly, or go out within one frame."""
@@ -112,7 +152,7 @@ def measure_shutter(regions: list[Region]) -> float:
     passed = clear.sum(axis=(1, 2)).astype(np.float64)
     partly = (clear & (share > 0.12) & (share < 0.88)).sum(axis=(1, 2)) / 0.76
     used = passed >= max(8.0, 0.15 * np.quantile(passed, 0.95))
-    if used.sum() < 5:
+    if used.sum() < 5 or np.ptp(passed[used]) < 1.0:
         return UNKNOWN_SHUTTER
     slope, level = np.polyfit(passed[used], partly[used], 1)
     part = partly[used].sum() / passed[used].sum()

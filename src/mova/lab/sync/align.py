@@ -6,8 +6,8 @@ what unrelated trains get, in two ways, and only what is rarer than one in a hun
 
 * the same audio shifted in time by more than any lag that is sought (circular shifts). Bursts stay bursts; but a short
   video has few shifts that differ;
-* the gaps of the audio in random order, each longer or shorter by a quarter or so, begun anywhere. There is no end of these;
-  but what belongs together is torn apart.
+* the gaps of the audio in random order, begun anywhere; where there are few gaps, each is longer or shorter by a quarter or
+  so. There is no end of these; but what belongs together is torn apart.
 
 A train that beats evenly fits again one beat later, shifted or shuffled: it is held against as many events at random times,
 and its lag is sought within half a beat.
@@ -95,9 +95,11 @@ def align(trains: Sequence[Seen], heard_s: Floats, *, seconds: float, num_others
 
     def shuffle() -> Floats:
         gaps = rng.permutation(np.diff(heard_s, append=heard_s[0] + seconds))
-        # of few gaps there are few orders, the true one among them: without some change they would fit just as well
-        gaps *= np.exp(_UNLIKE * rng.standard_normal(gaps.size))
-        return (rng.uniform(0.0, seconds) + np.cumsum(gaps * (seconds / gaps.sum()))) % seconds
+        if gaps.size < _MANY_GAPS:
+            # there are few orders, the true one among them: without some change they would fit just as well
+            gaps *= np.exp(_UNLIKE * rng.standard_normal(gaps.size))
+            gaps *= seconds / gaps.sum()
+        return (rng.uniform(0.0, seconds) + np.cumsum(gaps)) % seconds
 
     def scatter() -> Floats:
         return rng.uniform(0.0, seconds, heard_s.size)
@@ -154,7 +156,7 @@ class _Search:
 
 
 _MOST_DRIFTS = 30
-_UNLIKE = 0.25  # standard deviation of the logarithm of a gap
+_MANY_GAPS, _UNLIKE = 7, 0.25  # the latter is the standard deviation of the logarithm of a gap
 _BIN_S = 0.004
 
 

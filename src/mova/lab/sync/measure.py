@@ -19,15 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter1d
 
 from mova.lab.read.any_video import watch
 from mova.lab.read.audio_events import find_onsets, hear
 from mova.lab.read.events import Detection, Train
-from mova.lab.read.paths import find_shared_corner, find_shared_start
+from mova.lab.read.paths import CORNERED, find_shared_corner
 from mova.lab.read.video_events import see
 from mova.lab.sync.align import CHANCE, FEWEST_PAIRS, Seen, align
 from mova.lab.sync.crosscheck import cross_check
+from mova.lab.sync.openings import SharedLag, find_opening_lag
 from mova.lab.sync.pairing import match, match_aligned
 from mova.lab.sync.result import VideoSync, add_pairs
 from mova.media.clip import Clip
@@ -214,18 +214,42 @@ def _measure_any(source: Read) -> VideoSync:
     times = _pair_times(pairs, video, audio)
     if train.is_sampled and _scatter_s(times) > _LOCKED / source.fps:
         times = _within_frames(times, source.fps)
+    is_clear = train.label != "start"  # what begins to move may be on its way to what is heard
     if train.path is not None:
         lag_s = float(np.median([heard - seen for seen, heard in times]))
-        heard_s = np.array([heard for _, heard in times])
-        if train.label == "opening":
-            shared_s: float | None = _lag_of_opening(train.path[:, 0], source, picture.shutter, heard_s, lag_s)
-        else:
-            shared_s = find_shared_corner(train.path, source.fps, picture.shutter, heard_s, lag_s)
-        if shared_s is None:
+        shared = _find_shared_lag(train, source, picture.shutter, np.array([heard for _, heard in times]), lag_s)
+        if shared is None:
             return replace(start, why=f"{_counts(video, audio)}, but when things meet is not seen")
-        times = [(seen + lag_s - shared_s, heard) for seen, heard in times]
+        times = [(seen + lag_s - shared.lag_s, heard) for seen, heard in times]
+        times = _contacts_at(picture.trains, audio, shared.lag_s, len(times), source.fps) or times
+        is_clear = shared.is_clear
     found = add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
+    found = replace(found, is_sure=found.is_sure and is_clear)
     return cross_check(found, source.fps, _in_phase(source.waveform), source.sample_rate)
+
+
+def _find_shared_lag(train: Train, source: Read, shutter: float, heard_s: Floats, lag_s: float) -> SharedLag | None:
+    """The lag of onsets after the moment of a repeated movement that they go with; None if that is not seen."""
+    if train.label == "opening":
+        waveform = _in_phase(source.waveform)
+        return find_opening_lag(train, waveform, source.sample_rate, source.fps, shutter, heard_s, lag_s)
+    corner = find_shared_corner(train.path, source.fps, shutter, heard_s, lag_s) if train.path is not None else None
+    return None if corner is None else SharedLag(corner.lag_s, corner.clear > CORNERED)
+
+
+def _contacts_at(trains: Sequence[Train], audio: Floats, lag_s: float, num_pairs: int, fps: float) -> list[tuple[float, float]]:
+    """Pairs of contacts seen one by one, if most of a repeated movement's are: each tells its time by itself."""
+    reach_ms = 250.0 / fps + 2.0
+    for train in trains:
+        if train.label == "contact":
+            video = _times(train.events)
+            pairs = match(video + lag_s, audio, low_ms=-reach_ms, high_ms=reach_ms)
+            if len(pairs) >= max(FEWEST_PAIRS, _MOST_CONTACTS * num_pairs):
+                return _pair_times(pairs, video, audio)
+    return []
+
+
+_MOST_CONTACTS = 0.8
 
 
 def _weigh(train: Train) -> Floats | None:
@@ -237,30 +261,6 @@ def _weigh(train: Train) -> Floats | None:
 
 _CLEAR = 15.0
 """Nats by which a corner of a path is likelier than none, if it is certain."""
-
-
-def _lag_of_opening(opening: Floats, source: Read, shutter: float, heard_s: Floats, lag_s: float) -> float:
-    """The lag of the loudness after an opening if both have one shape, else that of the onsets after its starts."""
-    audio = _in_phase(source.waveform).mean(axis=0, dtype=np.float64)
-    step = max(1, source.sample_rate // 1000)
-    power = np.square(audio[: audio.size // step * step]).reshape(-1, step).mean(axis=1)
-    loudness = np.concatenate(([0.0], np.cumsum(np.sqrt(uniform_filter1d(power, 10))))) * step / source.sample_rate
-    edges_s = np.arange(loudness.size) * step / source.sample_rate
-    starts_s = np.arange(opening.size) / source.fps
-    open_s = max(shutter, 0.1) / source.fps
-    lags_s = lag_s + np.arange(-0.05, 0.26, 0.002)
-    alike = []
-    for one_s in lags_s:
-        first, last = (np.interp(starts_s + one_s + more_s, edges_s, loudness) for more_s in (0.0, open_s))
-        alike.append(float(np.nan_to_num(np.corrcoef(last - first, opening)[0, 1])))
-    best = int(np.argmax(alike))
-    if alike[best] > _ONE_SHAPE:
-        return float(lags_s[best])
-    return find_shared_start(opening, source.fps, shutter, heard_s, lag_s)
-
-
-_ONE_SHAPE = 0.98
-"""Correlation of loudness and opening that both following one movement reach."""
 
 
 def _within_frames(times: list[tuple[float, float]], fps: float) -> list[tuple[float, float]]:
@@ -291,7 +291,7 @@ def _scatter_s(times: Sequence[tuple[float, float]]) -> float:
 
 
 _DRIFT_PAIRS = 6
-_DOUBTS = {"light": 0.0, "contact": 0.0, "turn": 2.0, "opening": 0.0, "start": 4.0}
+_DOUBTS = {"light": 0.0, "contact": 0.0, "turn": 2.0, "opening": 0.0, "start": 8.0}
 """In nats: a sound begins with a blow sooner than with what something does before it."""
 _LOCKED = 0.25
 """Of a frame: sounds that are less than this apart from the frames of their lights were put on these frames."""
