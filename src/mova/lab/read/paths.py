@@ -113,7 +113,7 @@ class Corner(NamedTuple):
         frame: Place of the corner.
         before: Share of the change of speed that came before it: 1 if the path stops, 0 if it begins.
         goes_on: Speed after it, in shares of that before.
-        cosine: Of the angle between the ways it goes before and after: 1 straight on, -1 back.
+        cosine: Cosine of the angle between the ways it goes before and after: 1 straight on, -1 back.
     """
 
     worth: float
