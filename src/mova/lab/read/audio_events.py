@@ -65,7 +65,7 @@ ANY = OnsetConfig(skips_ends=True)
 """For audio of which nothing is known."""
 
 SIREN_BIAS_S = 0.002
-_MOUTH = {"masked": 0.0, "bias_s": 0.0006}  # a voice that sets in softly is not a blow
+_VOICE_BIAS_S = 0.0006
 _STORM = OnsetConfig(low_hz=40.0, high_hz=400.0, window_s=0.04, gap_s=0.3, search_s=0.04, masked=0.0, bias_s=0.0028)
 
 
@@ -103,7 +103,9 @@ def _onset_config(kind: Kind) -> OnsetConfig:
     if kind.name == "storm":
         return _STORM
     config = OnsetConfig(low_hz=kind.reading.low_hz, gap_s=kind.reading.gap_s)
-    return replace(config, **_MOUTH) if kind.name == "mouth" else config
+    if kind.name == "mouth":
+        return replace(config, masked=0.0, bias_s=_VOICE_BIAS_S)  # a voice that sets in softly is not a blow
+    return config
 
 
 def find_onsets(waveform: Waveform, sample_rate: int, *, config: OnsetConfig = ANY) -> list[Detection]:
@@ -267,7 +269,7 @@ def _is_end(audio: Floats, sample_rate: int, num_frames: int) -> npt.NDArray[np.
 
     def power(first: int, last: int) -> Floats:
         spans = np.clip(np.stack((at + first, at + last)), 0, audio.size)
-        return np.diff(energy[spans], axis=0)[0] / np.maximum(np.diff(spans, axis=0)[0], 1)
+        return np.asarray(np.diff(energy[spans], axis=0)[0] / np.maximum(np.diff(spans, axis=0)[0], 1), np.float64)
 
     return np.asarray(power(near, far) < _QUIETER * power(-far, -near))
 
