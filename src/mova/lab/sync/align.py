@@ -2,7 +2,7 @@
 
 Every pair of an event seen and one heard votes for its own lag with a Gaussian; the lag with the most votes wins (soft
 alignment), and so does the drift at which most agree. Dense trains fit somewhere at any lag, so the votes are held against
-what unrelated trains get, in two ways, and only what is rarer than one in a hundred in both counts as a fit:
+what unrelated trains get, in two ways, and only what is as rare as one in two hundred in both counts as a fit:
 
 * the same audio shifted in time by more than any lag that is sought (circular shifts). Bursts stay bursts; but a short
   video has few shifts that differ;
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-CHANCE = 0.01
+CHANCE = 0.005
 """A fit that unrelated trains reach more often than this is none."""
 LARGEST_LAG_S = 1.0
 LARGEST_DRIFT = 0.01

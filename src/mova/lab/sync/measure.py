@@ -136,6 +136,8 @@ _HELD_BYTES = 2**28
 _LONE_PAIR_MS = 300.0
 _SAME_MS = 25.0
 _FEWEST_SHARE = 0.4  # of the modality that has fewer events
+_NUM_OTHERS, _MANY_EVENTS = 399, 100  # unrelated trains to compare with; half as many are enough for long videos
+_SURE_PAIRS, _SURE_SHARE = 4, 0.6  # of any video: a rhythm of three is soon found by chance
 _LISTEN_HZ = 16000
 _PIECE_S, _OVERLAP_S = 20.0, 0.5
 
@@ -200,7 +202,7 @@ def _measure_any(source: Read) -> VideoSync:
     trains = [
         Seen(_times(train.events), train.width_s, _DOUBTS[train.label] + train.doubt, _weigh(train)) for train in picture.trains
     ]
-    fit = align(trains, audio, seconds=seconds)
+    fit = align(trains, audio, seconds=seconds, num_others=_NUM_OTHERS if audio.size <= _MANY_EVENTS else _NUM_OTHERS // 2)
     train, video, width_s = picture.trains[fit.index], trains[fit.index].times_s, trains[fit.index].width_s
     start = replace(start, seen_s=tuple(video.tolist()), p_value=fit.p_value)
     # match() pairs what is at the same time: the lag expected at each event is added to the picture
@@ -221,10 +223,11 @@ def _measure_any(source: Read) -> VideoSync:
         if shared is None:
             return replace(start, why=f"{_counts(video, audio)}, but when things meet is not seen")
         times = [(seen + lag_s - shared.lag_s, heard) for seen, heard in times]
-        times = _contacts_at(picture.trains, audio, shared.lag_s, len(times), source.fps) or times
+        times = _contacts_at(picture.trains, audio, shared, len(times), source.fps) or times
         is_clear = shared.is_clear
     found = add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
-    found = replace(found, is_sure=found.is_sure and is_clear)
+    is_most = len(times) >= max(_SURE_PAIRS, _SURE_SHARE * min(video.size, audio.size))
+    found = replace(found, is_sure=found.is_sure and is_clear and is_most)
     return cross_check(found, source.fps, _in_phase(source.waveform), source.sample_rate)
 
 
@@ -234,22 +237,28 @@ def _find_shared_lag(train: Train, source: Read, shutter: float, heard_s: Floats
         waveform = _in_phase(source.waveform)
         return find_opening_lag(train, waveform, source.sample_rate, source.fps, shutter, heard_s, lag_s)
     corner = find_shared_corner(train.path, source.fps, shutter, heard_s, lag_s) if train.path is not None else None
-    return None if corner is None else SharedLag(corner.lag_s, corner.clear > CORNERED)
+    if corner is None:
+        return None
+    # where nothing bends, it is heard when it is farthest from its rest
+    return SharedLag(corner.lag_s, is_clear=True) if corner.clear > CORNERED else SharedLag(lag_s, is_clear=False)
 
 
-def _contacts_at(trains: Sequence[Train], audio: Floats, lag_s: float, num_pairs: int, fps: float) -> list[tuple[float, float]]:
+def _contacts_at(
+    trains: Sequence[Train], audio: Floats, shared: SharedLag, num_pairs: int, fps: float
+) -> list[tuple[float, float]]:
     """Pairs of contacts seen one by one, if most of a repeated movement's are: each tells its time by itself."""
-    reach_ms = 250.0 / fps + 2.0
+    reach_ms = (_NEAR_FRAMES if shared.is_clear else _FAR_FRAMES) * 1000.0 / fps + 2.0
     for train in trains:
         if train.label == "contact":
             video = _times(train.events)
-            pairs = match(video + lag_s, audio, low_ms=-reach_ms, high_ms=reach_ms)
+            pairs = match(video + shared.lag_s, audio, low_ms=-reach_ms, high_ms=reach_ms)
             if len(pairs) >= max(FEWEST_PAIRS, _MOST_CONTACTS * num_pairs):
                 return _pair_times(pairs, video, audio)
     return []
 
 
 _MOST_CONTACTS = 0.8
+_NEAR_FRAMES, _FAR_FRAMES = 0.25, 0.7
 
 
 def _weigh(train: Train) -> Floats | None:
