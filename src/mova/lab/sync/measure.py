@@ -133,11 +133,11 @@ def read_video(path: str | Path) -> Read:
 
 
 _HELD_BYTES = 2**28
-_LONE_PAIR_MS = 300.0
+_FAR_MS = 300.0
 _SAME_MS = 25.0
 _FEWEST_SHARE = 0.4  # of the modality that has fewer events
 _NUM_OTHERS, _MANY_EVENTS = 399, 100  # unrelated trains to compare with; half as many are enough for long videos
-_SURE_PAIRS, _SURE_SHARE = 4, 0.6  # of any video: a rhythm of three is soon found by chance
+_SURE_PAIRS, _SURE_SHARE = 4, 0.75  # of any video: a rhythm of three is soon found by chance
 _LISTEN_HZ = 16000
 _PIECE_S, _OVERLAP_S = 20.0, 0.5
 
@@ -178,7 +178,7 @@ def _measure_scene(source: Read, kind: Kind) -> VideoSync:
     if len(pairs) < 0.5 * max(video.size, audio.size):
         return replace(start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset")
     result = add_pairs(start, _pair_times(pairs, video, audio))
-    if result.num_events == 1 and abs(result.offset_ms or 0.0) > _LONE_PAIR_MS:
+    if result.num_events == 1 and abs(result.offset_ms or 0.0) > _FAR_MS:
         return replace(start, why=f"{_counts(video, audio)}, too far apart to be called a pair")
     return result
 
@@ -208,7 +208,9 @@ def _measure_any(source: Read) -> VideoSync:
     # match() pairs what is at the same time: the lag expected at each event is added to the picture
     reach_ms = 2500.0 * width_s
     pairs = match(video + fit.expected_s(video, seconds), audio, low_ms=-reach_ms, high_ms=reach_ms)
-    if len(pairs) < max(FEWEST_PAIRS, _FEWEST_SHARE * min(video.size, audio.size)):
+    is_few = len(pairs) == FEWEST_PAIRS < min(video.size, audio.size)
+    is_far = is_few and 1000.0 * abs(fit.lag_s) > _FAR_MS
+    if is_far or len(pairs) < max(FEWEST_PAIRS, _FEWEST_SHARE * min(video.size, audio.size)):
         return replace(start, why=f"{_counts(video, audio)}, and only {len(pairs)} of them fit at one offset")
     if fit.p_value > CHANCE:
         why = f"{_counts(video, audio)}, and they fit no better than unrelated ones (p = {fit.p_value:.2f})"
@@ -228,6 +230,9 @@ def _measure_any(source: Read) -> VideoSync:
     found = add_pairs(start, times, p_value=fit.p_value, beat_s=fit.beat_s)
     is_most = len(times) >= max(_SURE_PAIRS, _SURE_SHARE * min(video.size, audio.size))
     found = replace(found, is_sure=found.is_sure and is_clear and is_most)
+    if is_few:  # soon found by chance
+        why = f"{_counts(video, audio)}, and only {len(times)} pairs tell of an offset of {found.offset_ms:+.0f} ms"
+        found = replace(found, verdict="cannot tell", why=why)
     return cross_check(found, source.fps, _in_phase(source.waveform), source.sample_rate)
 
 
