@@ -50,7 +50,7 @@ benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/robust.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/structure.py
-	$(BIN)/python benchmarks/sync_any.py --num 8 --seed 9000 --save benchmarks/results/sync_any.json
+	$(BIN)/python benchmarks/sync_any.py --num 10 --seed 15000 --save benchmarks/results/sync_any.json
 
 # torch comes first and alone: asked for together with the rest, the newest build with its CUDA packages would be taken
 $(STAMP): pyproject.toml constraints.txt

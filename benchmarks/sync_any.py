@@ -6,7 +6,7 @@ shake, things that move without a sound, and H.264 at several qualities. The aud
 music or an echo; mono, stereo, one side, opposite phase) is moved by a known -200 to +200 ms. Controls have nothing to
 measure: audio of another video, silence, a still picture.
 
-    python benchmarks/sync_any.py --num 8 --seed 9000 --save benchmarks/results/sync_any.json
+    python benchmarks/sync_any.py --num 10 --seed 15000 --save benchmarks/results/sync_any.json
 """
 
 from __future__ import annotations
