@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from warm_python import ENVIRONMENT, WarmPython
+from warm_python import COMMAND_LINE, ENVIRONMENT, WarmPython
 
 from mova.checkpoints.layout import BASE_NAME, INDEX, resolve_model
 
 Mova = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND_LINE = "from mova.cli.app import main; main()"
 
 
 @pytest.fixture(scope="session")

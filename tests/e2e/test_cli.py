@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_python import COMMAND_LINE, WarmPython
 
 from mova import __version__
 from mova.media.decode import read_clip
@@ -136,27 +137,20 @@ def test_a_broken_weights_file_is_found_by_its_hash(mova, tmp_path: Path, base_f
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_partial_file_and_says_interrupted(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "mova.cli.app", "generate", PROMPT, "--steps", "500", "-o", "a.mp4"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # a shell that runs the tests in the background lets its children ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "steps" in line and "/500" in line:
-            break
+def test_a_signal_leaves_no_partial_file_and_says_interrupted(
+    warm_python: WarmPython, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = warm_python.start(COMMAND_LINE, ("generate", PROMPT, "--steps", "500", "-o", "a.mp4"), folder=tmp_path)
+    deadline = time.monotonic() + 300
+    while not (process.err.exists() and "/500" in process.err.read_text("utf-8")) and time.monotonic() < deadline:
+        time.sleep(0.05)
     time.sleep(0.2)
-    process.send_signal(number)
-    process.send_signal(number)  # as `timeout` sends it: to the command, and to its group
-    assert process.wait(timeout=30) == 128 + number
-    last = process.stderr.read()
-    assert last.splitlines()[-1] == "interrupted" and "Traceback" not in last
+    os.kill(process.pid, number)
+    os.kill(process.pid, number)  # as `timeout` sends it: to the command, and to its group
+    done = process.wait(30)
+    assert done.returncode == 128 + number
+    assert "steps" in done.stderr and "/500" in done.stderr
+    assert done.stderr.splitlines()[-1] == "interrupted" and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

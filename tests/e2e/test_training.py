@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from warm_python import COMMAND_LINE, WarmPython
 
 from mova.checkpoints.layout import DIFFUSERS_WEIGHTS
 from mova.errors import RequestError
@@ -44,22 +43,23 @@ GOING_ON = {
 }
 
 
-def test_a_model_is_trained_from_nothing_survives_kill_9_and_makes_a_clip(tmp_path: Path, mova) -> None:
+def test_a_model_is_trained_from_nothing_survives_kill_9_and_makes_a_clip(
+    tmp_path: Path, mova, warm_python: WarmPython
+) -> None:
     for name, text in RECIPES.items():
         processes = 2 if name == "5_joint" else 1
         document = f"{text[:-1]}, processes: {processes}, folder: run, world: {WORLD}}}\n"
         (tmp_path / f"{name}.yaml").write_text(document, encoding="utf-8")
-    command = [sys.executable, "-m", "mova.cli.app", "train", *sorted(path.name for path in tmp_path.glob("*.yaml"))]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    command = ("train", *sorted(path.name for path in tmp_path.glob("*.yaml")))
+    first = warm_python.start(COMMAND_LINE, command, folder=tmp_path)
     state = tmp_path / "run" / "joint" / "state.safetensors"
     deadline = time.monotonic() + 600
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait(30).returncode == -signal.SIGKILL
     assert state.exists(), "the joint stage never saved"
-    again = mova(*command[3:])
+    again = mova(*command)
     assert again.returncode == 0, again.stderr
     assert "render" not in again.stderr, "a finished stage was run again"
 
