@@ -29,6 +29,7 @@ from mova.files import atomic_write, read_text
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.parsing import parse_json
+from mova.runtime.threads import use_threads
 from mova.timeline import Timeline
 
 CLOCK = ("sample_rate", "video_stride", "audio_hop")
@@ -67,7 +68,7 @@ def encode_shards(
         num_clips: Clips in all.
         clips_per_shard: Clips per file.
         world: Size, rates and kinds.
-        processes: Worker processes, one thread each.
+        processes: How many work side by side, with one thread each; one is this process itself.
         on_shard: Function called with (clips done, clips in all) after each shard.
     """
     codecs = {"video_codec": digest_part(video_codec), "audio_codec": digest_part(audio_codec)}
@@ -170,14 +171,13 @@ def _encode_shard(
     world: World,
     settings: str,
 ) -> int:
-    torch.set_num_threads(1)
     video_model = read_codec(VideoCodec, video_codec).eval()
     audio_model = read_codec(AudioCodec, audio_codec).eval()
     videos, audios = [], []
     scripts = list(scripts_in(seed, first, count, world))
     for start in range(0, count, 16):
         frames, waveforms = render_arrays(scripts[start : start + 16], world)
-        with torch.inference_mode():
+        with torch.inference_mode(), use_threads(1, is_exact=False):
             video = torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
             audio = torch.from_numpy(waveforms)[:, None].float() / 32767.0
             videos.append(video_model.encode(video).latent_dist.mode().half())

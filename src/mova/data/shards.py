@@ -148,7 +148,7 @@ def make_missing_shards(
         read_mark: Reads the mark of a shard, if there is one.
         num_clips: Clips in all.
         clips_per_shard: Clips per shard; the last may have fewer.
-        processes: Worker processes.
+        processes: How many work side by side; one is this process itself.
         on_shard: Function called with (clips done, clips in all) after each shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,12 +167,21 @@ def make_missing_shards(
     done = num_clips - sum(sizes[first] for first in missing)
     if not missing:
         return
+
+    def report(num_made: int) -> None:
+        nonlocal done
+        done += num_made
+        if on_shard is not None:
+            on_shard(done, num_clips)
+
+    if processes == 1 or len(missing) == 1:  # a worker would have to import, for seconds, what is here already
+        for first in missing:
+            report(make(paths[first], first, sizes[first]))
+        return
     with worker_pool(processes) as pool:
         jobs = [pool.submit(make, paths[first], first, sizes[first]) for first in missing]
         for job in as_completed(jobs):
-            done += job.result()
-            if on_shard is not None:
-                on_shard(done, num_clips)
+            report(job.result())
 
 
 @dataclass(frozen=True)
@@ -269,7 +278,7 @@ def render_shards(
         num_clips: Clips in all.
         clips_per_shard: Clips per folder.
         world: Size, rates and kinds.
-        processes: Worker processes.
+        processes: How many work side by side; one is this process itself.
         on_shard: Function called with (clips done, clips in all) after each shard.
     """
     settings = digest({"seed": seed, "world": world_settings(world)})

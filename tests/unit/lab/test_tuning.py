@@ -187,6 +187,7 @@ def test_a_plot_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_labels_of_points_in_one_place_are_one_and_every_setting_is_listed() -> None:
-    few, many = ([row(1.0 + index, 0.0, 1.0) for index in range(number)] for number in (2, 40))
+    one = row(1.0, 0.0, 1.0)
+    few, many = ([replace(one, setting=Setting(1.0 + index)) for index in range(number)] for number in (2, 40))
     assert rows_image(few, title="tiny").width == 1200
     assert rows_image(many, title="tiny 蓝").height > rows_image(few, title="tiny").height
