@@ -18,8 +18,9 @@ smoke:  ## Install with the lowest and with the newest versions allowed, and gen
 	.ci/smoke $(PYTHON) lowest
 	.ci/smoke $(PYTHON) newest
 
+# bytecode is kept even where the environment says not to: to compile the tests again takes longer than many of them
 pytest: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks docs

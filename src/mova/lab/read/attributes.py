@@ -65,8 +65,13 @@ def ciede2000(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
 def nearest_names(rgb: npt.ArrayLike, named: Mapping[str, Colour]) -> npt.NDArray[np.str_]:
     """Of each sRGB colour ``[..., 3]`` in 0..1, the name of the nearest by CIEDE2000."""
     names = np.array(list(named))
-    differences = ciede2000(lab(rgb)[..., None, :], lab(list(named.values())))
-    return np.asarray(names[differences.argmin(axis=-1)])
+    values = np.asarray(rgb)
+    pixels = np.ascontiguousarray(values.reshape(-1, 3))
+    # most pixels of a clip have a colour that others have, too
+    whole = pixels.view(np.dtype((np.void, 3 * pixels.itemsize)))[:, 0]
+    _, first, which = np.unique(whole, return_index=True, return_inverse=True)
+    differences = ciede2000(lab(pixels[first])[:, None, :], lab(list(named.values())))
+    return np.asarray(names[differences.argmin(axis=-1)][which].reshape(values.shape[:-1]))
 
 
 _TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
