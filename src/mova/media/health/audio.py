@@ -86,7 +86,7 @@ def find_pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Find
         last = -wide
         places = [
             place
-            for place in np.flatnonzero(height > limits.pop)
+            for place in np.flatnonzero(height > limits.pop).tolist()
             if edge[place] >= edge[max(0, place - near) : place + near + 1].max()
         ]
         for place, around in zip(places, _levels_around(edge, places, near, wide), strict=True):
@@ -94,9 +94,9 @@ def find_pops(audio: Floats, sample_rate: int, limits: AudioLimits) -> list[Find
                 continue
             ratio = float(edge[place]) / max(float(around), 1e-5)
             if ratio > limits.pop_ratio:
-                last, count = int(place), count + 1
+                last, count = place, count + 1
                 if height[place] > strongest:
-                    strongest, at = float(height[place]), int(place)
+                    strongest, at = float(height[place]), place
     if not count:
         return []
     return [Finding("pop", at / sample_rate, strongest, limits.pop, f"height of the strongest of {count}, of full scale")]
