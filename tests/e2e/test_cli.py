@@ -19,6 +19,7 @@ from mova.media.decode import read_clip
 
 PROMPT = "drum pads are hit: red, blue, red"
 QUICK = ("--steps", "2")
+SHORT = (*QUICK, "--num-frames", "9")
 
 
 def test_importing_mova_does_not_import_torch() -> None:
@@ -46,7 +47,7 @@ def test_a_prompt_becomes_a_video_with_audio_that_reads_back_whole(cold_mova, tm
 
 def test_the_same_seed_gives_the_same_frames_and_samples_and_another_does_not(mova, tmp_path: Path) -> None:
     for name, seed in (("a.mkv", "5"), ("b.mkv", "5"), ("c.mkv", "6")):
-        assert mova("generate", PROMPT, "--seed", seed, *QUICK, "-o", name).returncode == 0
+        assert mova("generate", PROMPT, "--seed", seed, *SHORT, "-o", name).returncode == 0
     a, b, c = (read_clip(tmp_path / name) for name in ("a.mkv", "b.mkv", "c.mkv"))
     assert np.array_equal(a.frames, b.frames) and np.array_equal(a.waveform, b.waveform)
     assert not np.array_equal(a.frames, c.frames)
@@ -64,13 +65,13 @@ def test_a_length_is_made_exactly_as_asked(mova, tmp_path: Path, option: str, va
 
 
 def test_several_clips_get_consecutive_seeds_and_numbers(mova, tmp_path: Path) -> None:
-    done = mova("generate", PROMPT, "--seed", "9", *QUICK, "-n", "2", "--json", "-o", "a.wav")
+    done = mova("generate", PROMPT, "--seed", "9", *SHORT, "-n", "2", "--json", "-o", "a.wav")
     assert [fact["request"]["seed"] for fact in json.loads(done.stdout)] == [9, 10]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-1.wav", "a-2.wav"]
 
 
 def test_a_foreign_prompt_makes_a_clip_and_says_so(mova, tmp_path: Path) -> None:
-    done = mova("generate", "a cat plays with yarn", "--seed", "1", *QUICK, "-o", "cat.mp4")
+    done = mova("generate", "a cat plays with yarn", "--seed", "1", *SHORT, "-o", "cat.mp4")
     assert done.returncode == 0 and (tmp_path / "cat.mp4").exists()
     assert "outside what mova-base knows" in done.stderr and "ball" in done.stderr
 

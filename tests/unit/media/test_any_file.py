@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from dying import die_of
 from PIL import Image
 
 from mova.errors import MediaError
@@ -550,13 +549,6 @@ def test_a_file_with_many_undecodable_packets_is_called_damaged(tmp_path: Path) 
 
 
 # --- decoders that die --------------------------------------------------------------------------------------
-
-
-def die_of(path: str, *, after: int) -> Iterator[int]:
-    """Run in the helper process: what a decoder does that writes where it must not."""
-    yield from range(after)
-    if path.startswith("bad"):
-        os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @pytest.mark.parametrize("after", [0, 3])
