@@ -8,6 +8,7 @@ from mova.cli import console
 from mova.cli.generate import check_picture_target, save_picture
 from mova.cli.options import with_flag_names
 from mova.errors import RequestError
+from mova.lab.sync.crosscheck import AGREES_MS
 from mova.lab.sync.result import VideoSync
 
 
@@ -60,7 +61,7 @@ def _details(sync: VideoSync) -> list[str]:
         lines.append(f"drift {sync.drift_ms_per_s:+.2f} ms/s, 95 % {low:+.2f} to {high:+.2f}")
     if sync.correlation_ms is not None:
         says = {True: "agrees", False: "contradicts this", None: "says too little"}[sync.correlation_agrees]
-        lines.append(f"correlation of change and onsets {sync.correlation_ms:+.0f} ms: {says}")
+        lines.append(f"correlation of change and onsets, to {AGREES_MS:.0f} ms: {sync.correlation_ms:+.0f} ms {says}")
     if sync.beat_s is not None:
         lines.append(f"the video beats every {sync.beat_s:.2f} s: the offset is known but for multiples of it")
     return lines

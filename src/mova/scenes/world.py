@@ -85,7 +85,14 @@ def write_script(
 
 
 def draw(
-    script: Script, *, width: int, height: int, fps: Number, num_frames: int, shutter: float = 0.75, subframes: int = 3
+    script: Script,
+    *,
+    width: int,
+    height: int,
+    fps: Number,
+    num_frames: int,
+    shutter: float = 0.75,
+    subframes: int | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a script's picture.
 
@@ -99,7 +106,8 @@ def draw(
         fps: Frames per second.
         num_frames: Frames to draw, at least 1.
         shutter: Share of a frame that is exposed, in (0, 1].
-        subframes: Positions of moving things that are averaged per frame, at least 1.
+        subframes: Positions of moving things that are averaged per frame, at least 1. By default as many as the size needs
+            for a blur without gaps: 3 for less than 256 pixels, up to 8 for 512.
 
     Returns:
         ``[T, H, W, 3]`` uint8.
@@ -107,6 +115,8 @@ def draw(
     Raises:
         RequestError: If a size is not positive or an exposure makes no sense.
     """
+    if subframes is None:
+        subframes = min(max(min(width, height) // 64, 3), 8)
     for name, value in (("width", width), ("height", height), ("num_frames", num_frames), ("subframes", subframes)):
         if value < 1:
             raise RequestError(f"{name} must be at least 1; got {value}.", field=name)

@@ -18,9 +18,13 @@ def base() -> Capabilities:
 
 
 def test_captions_get_no_note(base: Capabilities) -> None:
-    captions = [caption for kind in known_kinds().values() for caption in kind.example_captions]
-    captions += [script.caption for script in sample_scripts(3, 120)]
+    captions = [caption for name in base.kinds for caption in known_kinds()[name].example_captions]
+    captions += [script.caption for script in sample_scripts(3, 120, base.kinds)]
     assert [caption for caption in captions if notes_before(caption, [], base)] == []
+
+
+def test_a_kind_that_is_rendered_but_not_known_to_the_model_is_outside(base: Capabilities) -> None:
+    assert "outside what mova-base knows" in notes_before("a heart monitor beeps at a steady pace", [], base)[0]
 
 
 @pytest.mark.parametrize(

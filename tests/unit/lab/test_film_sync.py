@@ -14,7 +14,7 @@ from mova.errors import MediaError, RequestError
 from mova.lab.sync.align import Seen, align
 from mova.lab.sync.measure import measure, measure_clip, measure_file, read_video
 from mova.lab.sync.plot import sync_plot
-from mova.lab.sync.result import VideoSync, add_pairs, verdict_of
+from mova.lab.sync.result import VideoSync, add_pairs, verdict_of, with_reading_error
 from mova.media.clip import Clip
 from mova.scenes.world import render, write_script
 from mova.timeline import samples_in_frames
@@ -205,6 +205,19 @@ def test_a_verdict_near_a_limit_is_not_sure() -> None:
     assert low < 125.0 < high
 
 
+def test_what_the_reading_may_be_off_by_is_in_the_interval_and_decides_whether_a_verdict_is_sure() -> None:
+    start = VideoSync("any video", 10.0, (), ())
+    pairs = {at: [(float(t), float(t) + 0.001 * at) for t in (1.0, 2.3, 4.1, 5.2)] for at in (100, 120)}
+    exact = {at: add_pairs(start, pairs[at]) for at in pairs}
+    assert exact[120].is_sure and exact[120].offset_interval_ms == pytest.approx((120.0, 120.0))
+    found = {at: with_reading_error(exact[at], 10.0) for at in pairs}
+    assert found[100].offset_interval_ms == pytest.approx((90.0, 110.0)) and found[100].is_sure
+    assert found[120].offset_interval_ms == pytest.approx((110.0, 130.0)) and not found[120].is_sure
+    assert (found[120].verdict, found[120].offset_ms) == (exact[120].verdict, exact[120].offset_ms)
+    few = add_pairs(start, pairs[100][:2])
+    assert with_reading_error(few, 10.0) == few and few.offset_interval_ms is None
+
+
 def test_chance_decides_whether_trains_fit() -> None:
     rng = np.random.default_rng(5)
     seen = np.sort(rng.uniform(0.0, 20.0, 16))
@@ -241,7 +254,7 @@ def test_the_command_says_it_in_words_and_in_json(video: Path, tmp_path: Path, c
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{video}  in step: the audio is ") and "ITU-R BT.1359" in lines[0]
     assert lines[1].startswith("  offset ") and "pairs from" in lines[2] and lines[3].startswith("  drift ")
-    assert lines[4].startswith("  correlation of change and onsets ")
+    assert lines[4].startswith("  correlation of change and onsets, to 150 ms: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "plot.png"]
     command.run(video, kind=None, plot=None, is_json=True)
     facts = json.loads(capsys.readouterr().out)

@@ -26,7 +26,7 @@ from mova.scenes.script import (
 from mova.scenes.script import generator as stream
 from mova.scenes.world import sample_scripts, write_script
 
-PERIODIC = ("metronome", "siren")
+PERIODIC = ("metronome", "siren", "monitor")
 EVENT_KINDS = {
     "ball": "impact",
     "drums": "hit",
@@ -36,6 +36,8 @@ EVENT_KINDS = {
     "siren": "switch",
     "storm": "thunder",
     "fireworks": "burst",
+    "monitor": "beep",
+    "press": "stroke",
 }
 DIGESTS = {
     "ball": "78b2a1299be8",
@@ -230,7 +232,7 @@ def test_longer_clips_hold_more_events() -> None:
 
 def test_samples_are_balanced_and_do_not_depend_on_how_many_are_asked_for() -> None:
     scripts = list(sample_scripts(7, 40))
-    assert [script.kind for script in scripts] == list(KINDS) * 5
+    assert [script.kind for script in scripts] == list(KINDS) * 4
     assert scripts[:10] == list(sample_scripts(7, 10))
     assert len({script.seed for script in scripts}) == 40
     assert scripts != list(sample_scripts(8, 40))

@@ -173,3 +173,15 @@ def test_a_sheet_shows_a_strip_and_a_waveform_per_clip() -> None:
     assert np.array_equal(strip[4:, 4:28], clips[0].frames[0][4:, 4:28])
     with pytest.raises(ValueError, match="need clips"):
         scene_sheet([])
+
+
+def test_the_blur_of_a_large_picture_has_more_positions() -> None:
+    script = write_script("drums", 5)
+
+    def drawn(size: int, subframes: int | None) -> NDArray[np.float64]:
+        picture = draw(script, width=size, height=size, fps=16, num_frames=8, subframes=subframes)
+        return picture.astype(np.float64)
+
+    assert (drawn(96, None) == drawn(96, 3)).all()
+    few, usual, exact = (drawn(512, subframes) for subframes in (3, None, 24))
+    assert np.square(usual - exact).mean() < 0.25 * np.square(few - exact).mean()

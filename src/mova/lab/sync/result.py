@@ -1,8 +1,8 @@
 """What is said of the sync of one video, and how it follows from the pairs of events.
 
 The verdict is by ITU-R BT.1359-1: detectability -45 to +125 ms, acceptability -90 to +185 ms. Where a video drifts, its
-worse end counts. Intervals are 95 % percentile intervals of a bootstrap over pairs; they do not hold what the detectors
-themselves may be off by.
+worse end counts. Intervals are 95 % percentile intervals of a bootstrap over pairs. The offset's holds what the detectors
+themselves may be off by, too, where that is known: they are off by the same in all pairs of a video.
 """
 
 from __future__ import annotations
@@ -142,6 +142,21 @@ def add_pairs(
         p_value=p_value,
         beat_s=beat_s,
     )
+
+
+def with_reading_error(found: VideoSync, error_ms: float) -> VideoSync:
+    """The result for detectors that are off by up to ``error_ms`` in 95 of 100 videos.
+
+    The interval of the offset gains it, as an independent error; the verdict is sure only if it is the same at both ends.
+    """
+    if found.offset_ms is None or found.offset_interval_ms is None:
+        return found
+    low, high = (end - found.offset_ms for end in found.offset_interval_ms)
+    ends = found.offset_ms - float(np.hypot(low, error_ms)), found.offset_ms + float(np.hypot(high, error_ms))
+    slope = found.drift_interval_ms_per_s
+    drifts = slope is not None and (slope[0] > 0.0 or slope[1] < 0.0)  # then the verdict is that of the worse end
+    is_sure = found.is_sure and (drifts or verdict_of(ends[0]) == verdict_of(ends[1]))
+    return replace(found, offset_interval_ms=ends, is_sure=is_sure)
 
 
 _DRIFT_PAIRS, _DRIFT_SPAN_S, _SURE_PAIRS = 6, 3.0, 3

@@ -22,13 +22,24 @@ from pathlib import Path
 
 from mova.errors import RequestError
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import ball, drums, fireworks, metronome, mouth, piano, siren, storm
+from mova.scenes.kinds import ball, drums, fireworks, metronome, monitor, mouth, piano, press, siren, storm
 from mova.scenes.script import Script, nearest_hint
 
 ENTRY_POINTS = "mova.scenes"
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for kind in (ball.KIND, drums.KIND, piano.KIND, mouth.KIND, metronome.KIND, siren.KIND, storm.KIND, fireworks.KIND)
+    for kind in (
+        ball.KIND,
+        drums.KIND,
+        piano.KIND,
+        mouth.KIND,
+        metronome.KIND,
+        siren.KIND,
+        storm.KIND,
+        fireworks.KIND,
+        monitor.KIND,
+        press.KIND,
+    )
 }
 """The kinds of this package, by name."""
 
