@@ -133,7 +133,7 @@ def read_video(path: str | Path) -> Read:
 
 
 _HELD_BYTES = 2**28
-_READING_MS = 10.0
+_READING_MS = 15.0
 """Offsets of any video are read to within this in 95 of 100 videos (``benchmarks/sync_any.py``)."""
 _FAR_MS = 300.0
 _SAME_MS = 25.0

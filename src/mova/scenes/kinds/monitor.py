@@ -109,7 +109,10 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
 def trace(beats_s: NDArray[np.float64], time_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Height of the trace at each time, 1 at the peak of a beat."""
     since = time_s[:, None] - beats_s
-    return np.asarray(sum(height * np.exp(-(((since - delay) / width) ** 2)) for delay, width, height in WAVES)).sum(axis=1)
+    heights: NDArray[np.float64] = np.zeros(time_s.shape)
+    for delay, width, height in WAVES:
+        heights += height * np.exp(-(((since - delay) / width) ** 2)).sum(axis=1)
+    return heights
 
 
 def _draw_trace(
@@ -132,7 +135,7 @@ def _draw_trace(
         x = LEFT + columns[index] * (RIGHT - LEFT) + motion.shift[0]
         return view.at(float(x), float(MIDDLE + motion.shift[1] - PEAK * heights[index]))
 
-    for first, last in pairwise(parts):
+    for first, last in pairwise(parts.tolist()):
         if is_new[first] == is_new[last]:
             age = beam - columns[first] + (0.0 if is_new[first] else 1.0)
             paint(image, Capsule(at(first), at(last), radius), colour=mix(colour, SCREEN, min(0.75, 0.8 * float(age))))
