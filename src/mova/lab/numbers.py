@@ -131,6 +131,15 @@ def median(values: Sequence[float] | Floats) -> float:
     return float((finite[middle - 1] + finite[middle]) / 2.0 if is_even else finite[middle])
 
 
+def medians(table: Floats) -> Floats:
+    """Median of what is finite in each row of ``[R, K]``, as :func:`median`; nan where nothing is."""
+    ordered = np.sort(np.where(np.isfinite(table), table, np.nan), axis=1)  # nan comes last
+    num = np.isfinite(ordered).sum(axis=1)
+    rows, found = np.flatnonzero(num), np.full(len(table), np.nan)
+    found[rows] = (ordered[rows, (num[rows] - 1) // 2] + ordered[rows, num[rows] // 2]) / 2.0
+    return found
+
+
 def share_floor(values: Sequence[float]) -> float:
     """The floor of a mean of shares: what is missing of 1 in clips that are right, but at least one clip of all.
 

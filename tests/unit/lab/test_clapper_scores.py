@@ -3,9 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from mova.lab.adherence.physics import PHYSICS, physics_floors, rank_correlation, restitution, restitutions
+from mova.lab.numbers import median, medians
 from mova.lab.sync.pairing import drift_ms_per_s, match_aligned
 from mova.lab.sync.scores import HEADLINE, NAMES, ClipTimes, compare, measure, score, true_times
 from mova.scenes.clapper.scene import sample_scenes
@@ -103,3 +108,10 @@ def test_the_floor_of_physics_is_what_true_clips_are_read_as() -> None:
         "g_cv": 0.02, "loudness_speed_rho": 0.5,
     })  # fmt: skip
     assert physics_floors([{}], [0.8]) == {}
+
+
+@given(arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(0, 7)), elements=st.floats(-9, 9) | st.just(np.nan)))
+def test_medians_of_rows_are_those_of_one_row_after_the_other(table: npt.NDArray[np.float64]) -> None:
+    finite = [row[np.isfinite(row)] for row in table]
+    np.testing.assert_array_equal(medians(table), [np.median(row) if row.size else np.nan for row in finite])
+    np.testing.assert_array_equal(medians(table), [median(row) for row in table])

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mova.lab.numbers import Interval, Number, interval, median
+from mova.lab.numbers import Interval, Number, interval, medians
 from mova.lab.read.events import Reading
 from mova.lab.sync.pairing import WINDOWS_MS, drift_ms_per_s, match, match_aligned
 from mova.scenes.clapper.scene import ClapperScene
@@ -142,7 +142,7 @@ def measure(clips: Sequence[ClipTimes], *, seed: int = 0) -> dict[str, float]:
         ValueError: If there are no clips.
     """
     own, others = _rows(clips, seed)
-    return _values(_counts(own), _pairs(own), _counts(others), np.arange(len(clips)))
+    return _only(_values(_counts(own), _pairs(own), _counts(others), _everything(clips)))
 
 
 def score(
@@ -161,14 +161,14 @@ def score(
     """
     own, others = _rows(clips, seed)
     counts, pairs, chance = _counts(own), _pairs(own), _counts(others)
-    everything = np.arange(len(clips))
-    values = _values(counts, pairs, chance, everything)
-    by_chance = _values(chance, _pairs(others), chance, everything) if chance.seen.any() else {}
-    draws = [_values(counts, pairs, chance, pick) for pick in _picks(len(clips), num_resamples, seed)]
+    everything = _everything(clips)
+    values = _only(_values(counts, pairs, chance, everything))
+    by_chance = _only(_values(chance, _pairs(others), chance, everything)) if chance.seen.any() else {}
+    draws = _values(counts, pairs, chance, _picks(len(clips), num_resamples, seed))
     numbers = {
         name: Number(
             value=values[name],
-            interval=interval(np.array([draw[name] for draw in draws])),
+            interval=interval(draws[name]),
             chance=float("nan") if name == "coverage" else by_chance.get(name, float("nan")),
             floor=(floors or {}).get(name, float("nan")),
             unit=unit,
@@ -198,19 +198,17 @@ def compare(
         own, others = _rows(clips, seed)
         tables.append((_counts(own), _pairs(own), _counts(others)))
 
-    def change(pick: npt.NDArray[np.int64]) -> dict[str, float]:
-        before, after = (_values(counts, pairs, chance, pick) for counts, pairs, chance in tables)
+    def change(picks: Picks) -> dict[str, Floats]:
+        before, after = (_values(counts, pairs, chance, picks) for counts, pairs, chance in tables)
         return {name: after[name] - before[name] for name in NAMES}
 
-    values = change(np.arange(len(first)))
-    draws = [change(pick) for pick in _picks(len(first), num_resamples, seed)]
-    return {
-        name: Difference(values[name], interval(np.array([draw[name] for draw in draws])), floors.get(name, float("nan")))
-        for name in NAMES
-    }
+    values, draws = _only(change(_everything(first))), change(_picks(len(first), num_resamples, seed))
+    return {name: Difference(values[name], interval(draws[name]), floors.get(name, float("nan"))) for name in NAMES}
 
 
 Rows = Sequence[Sequence[ClipTimes]]
+Picks = npt.NDArray[np.int64]
+"""``[R, N]``: the clips of each draw."""
 
 
 @dataclass(frozen=True)
@@ -297,39 +295,63 @@ def _without_lag(clip: ClipTimes) -> Floats:
     return np.asarray(clip.audio_s, dtype=np.float64) - clip.lag_s
 
 
-def _values(own: _Counts, pairs: _Pairs, chance: _Counts, pick: npt.NDArray[np.int64]) -> dict[str, float]:
-    """All scores of the clips in ``pick``."""
-    seen, heard = float(own.seen[pick].sum()), float(own.heard[pick].sum())
-    all_events = seen + heard + float(own.missed[pick].sum())
+def _values(own: _Counts, pairs: _Pairs, chance: _Counts, picks: Picks) -> dict[str, Floats]:
+    """All scores of each draw: ``[R]`` of the clips in each row of ``picks``."""
+
+    def total(counts: Floats) -> Floats:
+        return np.asarray(counts[picks].sum(axis=1))
+
+    seen, heard = total(own.seen), total(own.heard)
+    all_events = seen + heard + total(own.missed)
     values = {}
     for name in WINDOWS_MS:
-        matched = float(own.matched[name][pick].sum())
+        matched = total(own.matched[name])
         values[f"f1_{name}"] = _share(2.0 * matched, all_events)
         values[f"precision_{name}"] = _share(matched, heard)
         values[f"recall_{name}"] = _share(matched, seen)
-    by_chance = _share(
-        2.0 * float(chance.matched[HEADLINE_WINDOW][pick].sum()),
-        float((chance.seen + chance.heard + chance.missed)[pick].sum()),
-    )
-    f1 = values[f"f1_{HEADLINE_WINDOW}"]
-    values[HEADLINE] = (f1 - by_chance) / (1.0 - by_chance) if by_chance < 1.0 else float("nan")
-    apart_ms = np.concatenate([pairs.apart_ms[index] for index in pick])
-    offset_ms = median(apart_ms)
-    values["offset_ms"] = offset_ms
-    values["median_abs_ms"] = median(np.abs(apart_ms))
-    values["mad_ms"] = median(np.abs(apart_ms - offset_ms))
-    drifts = pairs.drifts[pick]
-    values["drift_ms_per_s"] = median(drifts)
-    paired = float(pairs.paired[pick].sum())
+    by_chance = _share(2.0 * total(chance.matched[HEADLINE_WINDOW]), total(chance.seen + chance.heard + chance.missed))
+    values[HEADLINE] = _share(values[f"f1_{HEADLINE_WINDOW}"] - by_chance, 1.0 - by_chance)
+    for name, ways in zip(("offset_ms", "median_abs_ms", "mad_ms"), _medians_of_pairs(pairs, picks), strict=True):
+        values[name] = ways
+    values["drift_ms_per_s"] = medians(pairs.drifts[picks])
+    paired = total(pairs.paired)
     values["sounding_rate"] = _share(paired, seen)
     values["hallucination_rate"] = 1.0 - _share(paired, heard)
-    values["coverage"] = float(np.mean(own.is_read[pick] > 0.0))
+    values["coverage"] = np.mean(own.is_read[picks] > 0.0, axis=1)
     return values
 
 
-def _picks(num_clips: int, num_resamples: int, seed: int) -> npt.NDArray[np.int64]:
+def _medians_of_pairs(pairs: _Pairs, picks: Picks) -> tuple[Floats, Floats, Floats]:
+    """Of each draw the median offset of its pairs, that of their sizes, and that of their distances from the offset."""
+    table = np.full((len(pairs.apart_ms), max((one.size for one in pairs.apart_ms), default=0)), np.nan)
+    for row, apart_ms in zip(table, pairs.apart_ms, strict=True):
+        row[: apart_ms.size] = apart_ms
+    found = []
+    for some in np.array_split(picks, max(1, picks.size * table.shape[1] // _AT_ONCE)):
+        apart = table[some].reshape(len(some), -1)
+        offset_ms = medians(apart)
+        found.append((offset_ms, medians(np.abs(apart)), medians(np.abs(apart - offset_ms[:, None]))))
+    offsets, sizes, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return offsets, sizes, distances
+
+
+_AT_ONCE = 2**20
+"""Offsets of pairs that are sorted at once: 8 MB."""
+
+
+def _everything(clips: Sequence[ClipTimes]) -> Picks:
+    return np.arange(len(clips))[None]
+
+
+def _only(values: Mapping[str, Floats]) -> dict[str, float]:
+    """The scores of the one draw that was made."""
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def _picks(num_clips: int, num_resamples: int, seed: int) -> Picks:
     return np.random.default_rng(seed).integers(num_clips, size=(num_resamples, num_clips))
 
 
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole > 0.0 else float("nan")
+def _share(part: Floats, whole: Floats) -> Floats:
+    share: Floats = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0.0)
+    return share
