@@ -19,14 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rich.console import Console
 
-from mova.checkpoints.layout import resolve_model
+from mova.checkpoints.layout import read_index, resolve_model
 from mova.data.shards import describe, scripts_in, worker_pool
 from mova.lab.documents import machine, plain, write_json
 from mova.lab.suite.clips import ModelSpec
 from mova.lab.suite.run import measure_model
 from mova.lab.suite.tables import number_of, tracks_of, value_of
 from mova.lab.suite.tracks import check_tracks
-from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import sample_scripts
 from mova.training.objectives.joint import JointRecipe
@@ -64,8 +63,9 @@ def main() -> None:
     asked, began = parser.parse_args(), time.monotonic()
     recipes = ROOT / "recipes"
     known = frozenset[str]().union(*(training_captions(recipes / first, recipes / then, seed) for first, then, seed in RUNS))
-    scripts = [script for kind in KINDS for script in test_scripts(kind, asked.per_kind, known)]
-    unseen = {kind: sum(one.caption not in known for one in scripts if one.kind == kind) for kind in KINDS}
+    names = read_index(resolve_model(asked.checkpoint)).capabilities.kinds
+    scripts = [script for kind in names for script in test_scripts(kind, asked.per_kind, known)]
+    unseen = {kind: sum(one.caption not in known for one in scripts if one.kind == kind) for kind in names}
     maker = ModelSpec(resolve_model(asked.checkpoint), asked.steps, None, asked.folder / "clips")
     maker.clips.mkdir(parents=True, exist_ok=True)
     tracks, rows = check_tracks(("text",), has_bridge_off=asked.bridge_off), asked.folder / "rows.jsonl"

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 
+from mova.checkpoints.layout import read_index, resolve_model
 from mova.data.shards import worker_pool
 from mova.lab.documents import machine, write_json
 from mova.lab.numbers import Interval, interval, mean_interval, median
@@ -37,7 +38,6 @@ from mova.models.codecs.video import VideoCodec
 from mova.pipeline import MOVAPipeline
 from mova.pipeline.latents import Codecs
 from mova.scenes.clapper.scene import as_scene
-from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import render, sample_scripts
 from mova.timeline import Timeline
@@ -125,12 +125,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="worker processes of one thread each")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "base_codecs.json")
     asked = parser.parse_args()
-    scripts = [script for kind in KINDS for script in sample_scripts(TEST_SEED, asked.per_kind, [kind])]
+    names = read_index(resolve_model(asked.checkpoint)).capabilities.kinds
+    scripts = [script for kind in names for script in sample_scripts(TEST_SEED, asked.per_kind, [kind])]
     read = partial(readings, asked.checkpoint, asked.codecs)
     with worker_pool(asked.processes) as pool:
         shares = [scripts[first :: asked.processes] for first in range(asked.processes)]
         found = [pair for part in pool.map(read, shares) for pair in part]
-    kinds = {kind: summarise_codec([reading for one, reading in found if one == kind]) for kind in KINDS}
+    kinds = {kind: summarise_codec([reading for one, reading in found if one == kind]) for kind in names}
     summaries = {"all": summarise_codec([reading for _, reading in found]), **kinds}
     Console(width=140).print(markdown(summaries), markup=False, highlight=False)
     write_json(

@@ -34,6 +34,7 @@ from directions_measures import continuity, events_in, holds, position_continuit
 from directions_table import markdown, shown, summary, table
 from rich.console import Console
 
+from mova.checkpoints.layout import read_index, resolve_model
 from mova.conditioning.given import (
     Given,
     given_audio,
@@ -53,7 +54,6 @@ from mova.media.clip import Clip
 from mova.request.plan import Canvas, resolve
 from mova.request.schema import GenerationRequest
 from mova.scenes.clapper.scene import as_scene
-from mova.scenes.kinds import KINDS
 from mova.scenes.script import Script
 from mova.scenes.world import render, sample_scripts
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS), help="tasks to measure")
     parser.add_argument("--per-kind", type=int, default=3, help="scripts per kind")
     parser.add_argument("--seeds", type=int, default=3, help="seeds per script")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of scene")
+    parser.add_argument("--kinds", help="kinds of scene; the model's own if not given")
     parser.add_argument("--steps", type=int, help="steps of the sampler; the model's own if not given")
     parser.add_argument("--long-seconds", type=float, default=20.0, help="length of the long clips")
     parser.add_argument("--long-clips", type=int, default=3, help="long clips in all, of the kinds in turn")
@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "directions.json")
     arguments = parser.parse_args()
     began = time.monotonic()
+    of_model = read_index(resolve_model(arguments.checkpoint)).capabilities.kinds
+    kinds = tuple(arguments.kinds.split(",")) if arguments.kinds else of_model
     console = Console(width=140)
     results: dict[str, Any] = {}
     asked = arguments.tasks.split(",")
@@ -126,7 +128,7 @@ def main() -> None:
             work = Work(
                 task=task,
                 checkpoint=arguments.checkpoint,
-                kinds=tuple(arguments.kinds.split(",")),
+                kinds=kinds,
                 per_kind=arguments.per_kind,
                 seeds=arguments.seeds,
                 steps=arguments.steps,

@@ -22,7 +22,6 @@ from rich.console import Console
 from mova.conditioning.given import Given, given_beginning, given_pictures, given_video, paste_back
 from mova.lab.documents import machine, write_json
 from mova.media.clip import Clip
-from mova.scenes.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +65,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "directions_ceiling.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    maker, cases = loaded(arguments.checkpoint, None, 0.0), rendered(tuple(KINDS), arguments.per_kind, 1)
+    maker = loaded(arguments.checkpoint, None, 0.0)
+    cases = rendered(maker.model.capabilities.kinds, arguments.per_kind, 1)
     copies = [through_codec(maker, case) for case in cases]
     console, results = Console(width=160), {}
     for name, (given, measure) in MEASURES.items():

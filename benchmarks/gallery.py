@@ -22,8 +22,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = MOVAModel.from_pretrained(arguments.checkpoint)
     clips = []
-    for kind in KINDS.values():
-        prompt = kind.example_captions[0]
+    for name in model.capabilities.kinds:
+        prompt = KINDS[name].example_captions[0]
         clips.append((prompt, model.generate(prompt=prompt, seed=arguments.seed)))
         print(prompt)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

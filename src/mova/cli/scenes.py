@@ -44,9 +44,11 @@ def draw_sheet(
 
 def show_examples() -> None:
     """The kinds that mova-base knows, with prompts to start from."""
+    from mova.checkpoints.layout import BASE_NAME, read_index, resolve_model
     from mova.scenes.kinds import KINDS
 
-    for name, kind in KINDS.items():
+    for name in read_index(resolve_model(BASE_NAME)).capabilities.kinds:
+        kind = KINDS[name]
         console.fact(f"{name}: {kind.description}")
         for prompt in kind.example_captions:
             console.fact(f'  mova generate "{prompt}"')

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mova.checkpoints.layout import read_index, resolve_model
 from mova.cli.app import app
 from mova.cli.options import flag
 from mova.cli.request_options import request_options
@@ -72,3 +73,10 @@ def test_what_is_typed_arrives_as_fields_and_what_is_not_does_not() -> None:
     assert type_in("--cue", "none") == {"cues": ()}
     assert type_in("--extend", "start:2s") == {"extend_s": 2.0, "extend_at": "start"}
     assert type_in("--negative-prompt", "") == {"negative_prompt": ""}
+
+
+def test_examples_are_of_the_kinds_that_the_shipped_model_knows() -> None:
+    shown = CliRunner().invoke(app, ["examples"]).output
+    names = [line.partition(":")[0] for line in shown.splitlines() if not line.startswith(" ")]
+    assert names == list(read_index(resolve_model("mova-base")).capabilities.kinds)
+    assert 'mova generate "drum pads are hit: red, blue, red"' in shown
