@@ -63,10 +63,11 @@ def main() -> None:
     asked, began = parser.parse_args(), time.monotonic()
     recipes = ROOT / "recipes"
     known = frozenset[str]().union(*(training_captions(recipes / first, recipes / then, seed) for first, then, seed in RUNS))
-    names = read_index(resolve_model(asked.checkpoint)).capabilities.kinds
+    model = resolve_model(asked.checkpoint)
+    names = read_index(model).capabilities.kinds
     scripts = [script for kind in names for script in test_scripts(kind, asked.per_kind, known)]
     unseen = {kind: sum(one.caption not in known for one in scripts if one.kind == kind) for kind in names}
-    maker = ModelSpec(resolve_model(asked.checkpoint), asked.steps, None, asked.folder / "clips")
+    maker = ModelSpec(model, asked.steps, None, asked.folder / "clips")
     maker.clips.mkdir(parents=True, exist_ok=True)
     tracks, rows = check_tracks(("text",), has_bridge_off=asked.bridge_off), asked.folder / "rows.jsonl"
     with worker_pool(asked.processes) as pool:

@@ -121,18 +121,11 @@ def mean_interval(values: Sequence[float] | Floats, *, num_resamples: int = 1000
 
 def median(values: Sequence[float] | Floats) -> float:
     """Median of what is finite; nan if nothing is."""
-    array = np.asarray(values, dtype=np.float64)
-    finite = array[np.isfinite(array)]
-    if not finite.size:
-        return float("nan")
-    # as np.median, whose own overhead is larger than the work on a few numbers; a bootstrap asks thousands of times
-    middle, is_even = finite.size // 2, finite.size % 2 == 0
-    finite.partition((middle - 1, middle) if is_even else middle)
-    return float((finite[middle - 1] + finite[middle]) / 2.0 if is_even else finite[middle])
+    return float(medians(np.asarray(values, dtype=np.float64)[None])[0])
 
 
 def medians(table: Floats) -> Floats:
-    """Median of what is finite in each row of ``[R, K]``, as :func:`median`; nan where nothing is."""
+    """Median of what is finite in each row of ``[R, K]``; nan where nothing is."""
     ordered = np.sort(np.where(np.isfinite(table), table, np.nan), axis=1)  # nan comes last
     num = np.isfinite(ordered).sum(axis=1)
     rows, found = np.flatnonzero(num), np.full(len(table), np.nan)

@@ -229,9 +229,23 @@ def sequence_events(
     rng: np.random.Generator, attributes: Attributes, seconds: float, kind: str, place: Callable[[str], tuple[float, float]]
 ) -> tuple[Event, ...]:
     """An event for each item of the attribute ``sequence``: at an irregular time, at the item's place, labelled by the item."""
-    items = str(attributes["sequence"]).split()
-    times, strengths = irregular_times(rng, len(items), seconds), rng.uniform(0.7, 1.0, size=len(items))
+    return irregular_events(rng, str(attributes["sequence"]).split(), seconds, kind, place)
+
+
+def irregular_events(
+    rng: np.random.Generator,
+    labels: Sequence[str],
+    seconds: float,
+    kind: str,
+    place: Callable[[str], tuple[float, float]],
+    *,
+    gap_s: float = MIN_GAP_S,
+    weakest: float = 0.7,
+) -> tuple[Event, ...]:
+    """An event for each label in order: at an irregular time, at the label's place, of a strength from ``weakest`` to 1."""
+    times = irregular_times(rng, len(labels), seconds, gap_s=gap_s)
+    strengths = rng.uniform(weakest, 1.0, size=len(labels))
     return tuple(
-        Event(time, time, kind, item, place(item), float(strength))
-        for time, item, strength in zip(times, items, strengths, strict=True)
+        Event(time, time, kind, label, place(label), float(strength))
+        for time, label, strength in zip(times, labels, strengths, strict=True)
     )

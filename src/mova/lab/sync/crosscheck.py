@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from mova.lab.sync.energy import sum_squares
 from mova.lab.sync.result import VideoSync
 
 Floats = npt.NDArray[np.float64]
@@ -100,18 +101,13 @@ def _product(seen: Floats, heard: Floats, lag: int) -> float:
 
 
 _STEP_S, _LARGEST_LAG_S = 0.005, 1.0
-_CHUNK = 12_000  # steps
 _LEAST_ALIKE, _NEXT_BEST = 0.3, 0.7
 
 
 def _rise(waveform: npt.NDArray[np.floating], sample_rate: int, num: int) -> Floats:
     """``[num]`` rise of the level in decibels, of the upper 40 dB, per step; 0 where there is no audio."""
     edges = np.minimum(np.round(np.arange(num + 1) * _STEP_S * sample_rate).astype(np.int64), waveform.shape[1])
-    power = np.zeros(num)
-    for first in range(0, num, _CHUNK):  # of an hour of audio, a copy in float64 would be half a gigabyte
-        part = edges[first : first + _CHUNK + 1]
-        audio = waveform[:, part[0] : part[-1]].mean(axis=0, dtype=np.float64)
-        power[first : first + _CHUNK] = np.diff(np.concatenate(([0.0], np.cumsum(np.square(audio))))[part - part[0]])
+    power = sum_squares(waveform, edges)
     level = 10.0 * np.log10(power + 1e-4 * power.max(initial=0.0) + 1e-12)
     rise: Floats = np.maximum(np.diff(level, prepend=level[:1]), 0.0)
     return rise

@@ -7,7 +7,6 @@ path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy.ndimage import uniform_filter1d
 
 from mova.lab.read.events import Train
 from mova.lab.read.paths import find_shared_corner, find_shared_start
+from mova.lab.sync.energy import sum_squares
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,18 +113,7 @@ def _correlate(one: Floats, other: Floats) -> float:
 def _measure_loudness(waveform: npt.NDArray[Any], sample_rate: int) -> tuple[Floats, float]:
     """Root mean squares over 10 ms for every millisecond or so, and the seconds between them."""
     step = max(1, sample_rate // 1000)
-    power = np.concatenate([np.zeros(0), *_powers(waveform, step)])
+    power = sum_squares(waveform, np.arange(0, waveform.shape[1] + 1, step)) / step
     # a running mean may fall below zero by rounding
     loudness = np.sqrt(np.maximum(uniform_filter1d(power, 10), 0.0)) if power.size else power
     return loudness, step / sample_rate
-
-
-_BLOCK = 10_000  # steps: of an hour of audio, a copy in float64 would be half a gigabyte
-
-
-def _powers(waveform: npt.NDArray[Any], step: int) -> Iterator[Floats]:
-    """Mean squares over steps of so many samples, in blocks."""
-    whole = waveform.shape[1] // step * step
-    for first in range(0, whole, _BLOCK * step):
-        audio = waveform[:, first : min(first + _BLOCK * step, whole)].mean(axis=0, dtype=np.float64)
-        yield np.square(audio).reshape(-1, step).mean(axis=1)

@@ -122,12 +122,12 @@ def add_pairs(
     if len(pairs) >= _DRIFT_PAIRS and float(np.ptp(seen_s)) >= _DRIFT_SPAN_S:
         drift = _slope(seen_s, delta_ms)
         drift_interval = interval(np.array([_slope(seen_s[draw], delta_ms[draw]) for draw in draws]))
-    drifts = drift_interval is not None and (drift_interval[0] > 0.0 or drift_interval[1] < 0.0)
+    drifts = _is_drift(drift_interval)
     line_ms = _line(seen_s, delta_ms, drifts=drifts)
     verdict = _worst(line_ms)
     agree = np.mean([_worst(_line(seen_s[draw], delta_ms[draw], drifts=drifts)) == verdict for draw in draws])
-    is_enough = len(pairs) >= _SURE_PAIRS
-    few = f"the audio is {np.median(delta_ms):+.0f} ms from the picture in {len(pairs)} of at least {_SURE_PAIRS} pairs"
+    is_enough = len(pairs) >= _VERDICT_PAIRS
+    few = f"the audio is {np.median(delta_ms):+.0f} ms from the picture in {len(pairs)} of at least {_VERDICT_PAIRS} pairs"
     return replace(
         start,
         why=_sentence(verdict, line_ms) if is_enough else few,
@@ -153,16 +153,19 @@ def with_reading_error(found: VideoSync, error_ms: float) -> VideoSync:
         return found
     low, high = (end - found.offset_ms for end in found.offset_interval_ms)
     ends = found.offset_ms - float(np.hypot(low, error_ms)), found.offset_ms + float(np.hypot(high, error_ms))
-    slope = found.drift_interval_ms_per_s
-    drifts = slope is not None and (slope[0] > 0.0 or slope[1] < 0.0)  # then the verdict is that of the worse end
-    is_sure = found.is_sure and (drifts or verdict_of(ends[0]) == verdict_of(ends[1]))
+    # where there is a drift, the verdict is that of the worse end
+    is_sure = found.is_sure and (_is_drift(found.drift_interval_ms_per_s) or verdict_of(ends[0]) == verdict_of(ends[1]))
     return replace(found, offset_interval_ms=ends, is_sure=is_sure)
 
 
-_DRIFT_PAIRS, _DRIFT_SPAN_S, _SURE_PAIRS = 6, 3.0, 3
+_DRIFT_PAIRS, _DRIFT_SPAN_S, _VERDICT_PAIRS = 6, 3.0, 3
 _DRAWS = 200
 _FEW = 150  # pairs of a video that slopes are taken between; more tell nothing new
 _ORDER: tuple[SyncVerdict, ...] = ("in step", "noticeable", "not acceptable")
+
+
+def _is_drift(slope: Interval | None) -> bool:
+    return slope is not None and (slope[0] > 0.0 or slope[1] < 0.0)
 
 
 def _slope(seen_s: Floats, delta_ms: Floats) -> float:

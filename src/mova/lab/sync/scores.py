@@ -311,8 +311,7 @@ def _values(own: _Counts, pairs: _Pairs, chance: _Counts, picks: Picks) -> dict[
         values[f"recall_{name}"] = _share(matched, seen)
     by_chance = _share(2.0 * total(chance.matched[HEADLINE_WINDOW]), total(chance.seen + chance.heard + chance.missed))
     values[HEADLINE] = _share(values[f"f1_{HEADLINE_WINDOW}"] - by_chance, 1.0 - by_chance)
-    for name, ways in zip(("offset_ms", "median_abs_ms", "mad_ms"), _medians_of_pairs(pairs, picks), strict=True):
-        values[name] = ways
+    values["offset_ms"], values["median_abs_ms"], values["mad_ms"] = _medians_of_pairs(pairs, picks)
     values["drift_ms_per_s"] = medians(pairs.drifts[picks])
     paired = total(pairs.paired)
     values["sounding_rate"] = _share(paired, seen)

@@ -29,7 +29,7 @@ from mova.scenes.raster import (
     paint,
     repeat,
 )
-from mova.scenes.script import Attributes, Event, Image, Plan, Script, Value, capacity, irregular_times, pick, pick_count
+from mova.scenes.script import Attributes, Image, Plan, Script, Value, capacity, irregular_events, pick, pick_count
 from mova.scenes.waves import MAX_OF_RATE, Signal, harmonics, rise
 
 FACE_COLOURS = ("green", "blue", "orange", "pink")
@@ -66,14 +66,9 @@ def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Pl
     high = attributes["voice"] == "high"
     centre = (0.5 + float(rng.uniform(-0.03, 0.03)), (0.53 if high else 0.49) + float(rng.uniform(-0.02, 0.02)))
     wall = int(rng.integers(len(WALLS)))
-    count = int(attributes["count"])
-    times = irregular_times(rng, count, seconds, gap_s=0.28)
-    strengths = rng.uniform(0.75, 1.0, size=count)
+    labels = [str(attributes["vowel"])] * int(attributes["count"])
     place = (centre[0], centre[1] + MOUTH_DY[str(attributes["voice"])])
-    events = tuple(
-        Event(time, time, "syllable", str(attributes["vowel"]), place, float(strength))
-        for time, strength in zip(times, strengths, strict=True)
-    )
+    events = irregular_events(rng, labels, seconds, "syllable", lambda _: place, gap_s=0.28, weakest=0.75)
     return Plan(events, MouthMotion(centre, wall))
 
 

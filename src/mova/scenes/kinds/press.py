@@ -27,14 +27,13 @@ from mova.scenes.raster import (
 )
 from mova.scenes.script import (
     Attributes,
-    Event,
     Image,
     Plan,
     Script,
     Value,
     capacity,
     generator,
-    irregular_times,
+    irregular_events,
     pick,
     pick_count,
 )
@@ -73,11 +72,8 @@ def choose(rng: np.random.Generator, seconds: float, pinned: Attributes) -> Attr
 def plan(rng: np.random.Generator, attributes: Attributes, seconds: float) -> Plan:
     """Strokes at irregular times."""
     shift, wall = float(rng.uniform(-MOST_SHIFT, MOST_SHIFT)), int(rng.integers(len(WALLS)))
-    count = int(str(attributes["count"]))
-    at = irregular_times(rng, count, seconds, gap_s=GAP_S)
-    strengths = rng.uniform(0.75, 1.0, size=count)
-    place = (0.5 + shift, BOTTOM)
-    events = tuple(Event(time, time, "stroke", "stroke", place, float(one)) for time, one in zip(at, strengths, strict=True))
+    labels = ["stroke"] * int(attributes["count"])
+    events = irregular_events(rng, labels, seconds, "stroke", lambda _: (0.5 + shift, BOTTOM), gap_s=GAP_S, weakest=0.75)
     return Plan(events, PressMotion(shift, wall))
 
 
