@@ -60,7 +60,8 @@ class PromptReading:
 
     Args:
         kind: Kind that they name, or None.
-        others: Names of other kinds that words of the prompt name, those that it excludes among them.
+        others: Names of other kinds that words of the prompt name, those that it excludes among them. Words of the kind's own
+            captions name no other.
         labels: Labels that the events may have.
         order: Labels of the events in order, where the prompt names them.
         number: Number of events, where the prompt states one.
@@ -113,7 +114,7 @@ def read_prompt(prompt: str, kinds: Iterable[Kind] | None = None) -> PromptReadi
         found["count"] = number
     return PromptReading(
         kind,
-        others=tuple(sorted(one.name for one in among.values() if one.name != name and _names(prompt, one))),
+        others=tuple(sorted({name for name, one in among.items() if _names(prompt, one.words - language.words)} - {kind.name})),
         labels=_labels(kind, found),
         order=items,
         number=number if "count" in kind.attributes else None,
@@ -197,8 +198,8 @@ def _classes_of(kind: Kind) -> Mapping[str, str]:
     return {**values, **dict.fromkeys(NUMBERS, "<number>"), **dict.fromkeys(("once", "twice"), "<times>")}
 
 
-def _names(prompt: str, kind: Kind) -> bool:
-    return any(word in kind.words for word in re.findall(r"[a-z]+", prompt.lower()))
+def _names(prompt: str, names: frozenset[str]) -> bool:
+    return any(word in names for word in re.findall(r"[a-z]+", prompt.lower()))
 
 
 def _number(text: str) -> int | None:

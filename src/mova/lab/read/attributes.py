@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mova.lab.read.light import cut_box, cut_line, find_middles, thin
 from mova.scenes.clapper import stages
 from mova.scenes.clapper.plans import LAMP_COLOURS, PUCK_COLOURS
-from mova.scenes.kinds import ball, fireworks, metronome, mouth
+from mova.scenes.kinds import ball, car, fireworks, metronome, mouth
 from mova.scenes.raster import COLOURS, WHITE, Colour, mix
 
 Floats = npt.NDArray[np.float64]
@@ -224,6 +224,13 @@ def _bursts(frames: Frames) -> tuple[str, ...]:
     return (max(fireworks.FIREWORK_COLOURS, key=agreement),)
 
 
+def _car(frames: Frames) -> tuple[str, ...]:
+    """What comes and goes before the road in the rows of its body, below the glass and above the sills."""
+    rows = cut_box(frames, 0.0, car.BODY_Y[0], 1.0, car.BODY_Y[1])
+    body = rows[np.linalg.norm(rows - np.median(rows, axis=0), axis=3) > 0.2]
+    return _rank(body, car.CAR_COLOURS, least=2 * len(frames))[:1]
+
+
 def _lamp(frames: Frames) -> tuple[str, ...]:
     """The glass of a lamp where it shines, against the colours that glass has then."""
     luma = frames.astype(np.float32).mean(axis=3) / 255.0
@@ -255,6 +262,7 @@ _COLOURS: Mapping[str, Callable[[Frames], tuple[str, ...] | dict[str, Floats]]] 
     "mouth": _face,
     "metronome": _case,
     "fireworks": _bursts,
+    "car": _car,
     "lamp": _lamp,
     "mover": _mover,
     "rail": find_pucks,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mova.errors import RequestError
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import ball, drums, fireworks, metronome, monitor, mouth, piano, press, siren, storm
+from mova.scenes.kinds import ball, car, drums, fireworks, metronome, monitor, mouth, piano, press, siren, storm
 from mova.scenes.script import Script, nearest_hint
 
 ENTRY_POINTS = "mova.scenes"
@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
         fireworks.KIND,
         monitor.KIND,
         press.KIND,
+        car.KIND,
     )
 }
 """The kinds of this package, by name."""
