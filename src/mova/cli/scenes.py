@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mova.cli import console
-from mova.errors import MediaError
+from mova.errors import MediaError, MissingExtraError
 from mova.files import atomic_write
 
 
@@ -27,19 +27,25 @@ def draw_sheet(
         key=lambda s: order.index(s.kind),
     )
     width, height = size
-    clips = []
+    clips, left_out = [], dict[str, str]()
     line = console.ProgressLine("rendering")
     for number, script in enumerate(scripts, start=1):
-        clips.append(render(script, width=width, height=height, fps=fps, num_frames=frames))
+        try:
+            clips.append(render(script, width=width, height=height, fps=fps, num_frames=frames))
+        except MissingExtraError as problem:
+            if kinds:
+                raise
+            left_out[script.kind] = f"{problem} {problem.hint}"
         line.update(number, len(scripts))
+    for name, why in left_out.items():
+        console.say(f"{name} is left out: {why}")
     try:
         with atomic_write(output) as beside:
             scene_sheet(clips).save(beside, format="PNG")
     except OSError as problem:
         raise MediaError(f"cannot write {output}: {problem}", "Choose another folder.") from problem
-    console.fact(
-        f"{output}  {console.count(len(clips), 'clip')} of {console.count(len(wanted), 'kind')}, {width}x{height}, {fps} fps"
-    )
+    drawn = f"{console.count(len(clips), 'clip')} of {console.count(len(wanted) - len(left_out), 'kind')}"
+    console.fact(f"{output}  {drawn}, {width}x{height}, {fps} fps")
 
 
 def show_examples() -> None:

@@ -153,6 +153,7 @@ class ReadingHints:
         variants: Attributes that change the sound of a label; every one of them is compared.
         low_hz: Frequencies from here on count as an onset.
         gap_s: Two onsets are at least this far apart.
+        longest_s: An event lasts up to this long and may have several onsets, of which the first counts.
         label_attribute: Attribute whose value is the label of every event, if there is one.
         rates_hz: Attributes that name a pace, with the events per second of each of their values.
         lags_s: Delay of what is heard after what is seen, by label.
@@ -164,6 +165,7 @@ class ReadingHints:
     variants: tuple[Mapping[str, Value], ...] = field(default=({},))
     low_hz: float = 60.0
     gap_s: float = 0.11
+    longest_s: float = 0.0
     label_attribute: str | None = None
     rates_hz: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lags_s: Mapping[str, float] = field(default_factory=dict)

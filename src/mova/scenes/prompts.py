@@ -99,8 +99,9 @@ def read_prompt(prompt: str, kinds: Iterable[Kind] | None = None) -> PromptReadi
         word for word in words if word not in language.words and (len(word) > 1 or not word.isalpha() or not word.isascii())
     )
     said = without_negations(prompt)
-    items = _items(said, kind)
-    number = _number(said)
+    listed, counted = _parts(said, kind)
+    items = _items(listed, kind)
+    number = _number(counted)
     found = _values(said, kind)
     if len(items) == 1 and number is not None:
         items *= number
@@ -200,6 +201,14 @@ def _classes_of(kind: Kind) -> Mapping[str, str]:
 
 def _names(prompt: str, names: frozenset[str]) -> bool:
     return any(word in names for word in re.findall(r"[a-z]+", prompt.lower()))
+
+
+def _parts(text: str, kind: Kind) -> tuple[str, str]:
+    """What may list items, and what may state a number: where numbers are items, those before *times* or *words* count."""
+    if not {str(value) for value in kind.attributes.get("sequence", ())} & set(_COUNTS):
+        return text, text
+    counts = re.compile(r"\b(?:once|twice|thrice|\w+(?= (?:times|words?)\b))", re.IGNORECASE)
+    return counts.sub("", text).rpartition(":")[2], " ".join(counts.findall(text))
 
 
 def _number(text: str) -> int | None:

@@ -203,14 +203,34 @@ def parse_sequence(given: Value, items: Sequence[str], field: str) -> tuple[str,
     return tuple(lookup[word.lower()] for word in words)
 
 
-def pick_sequence(rng: np.random.Generator, seconds: float, pinned: Attributes, items: Sequence[str]) -> Attributes:
+def pick_sequence(
+    rng: np.random.Generator,
+    seconds: float,
+    pinned: Attributes,
+    items: Sequence[str],
+    *,
+    low: int = 2,
+    high: int = 4,
+    gap_s: float = MIN_GAP_S,
+    lag_s: float = 0.0,
+) -> Attributes:
     """The attributes ``sequence`` and ``count`` of a kind whose events are items in order.
+
+    Args:
+        rng: Drawn from as often, pinned or not.
+        seconds: Length of the clip.
+        pinned: ``sequence`` or ``count``, if the user gave them.
+        items: Items that a sequence can have.
+        low: Fewest at :data:`DEFAULT_SECONDS`.
+        high: Most at :data:`DEFAULT_SECONDS`.
+        gap_s: Least time from item to item.
+        lag_s: Time that the last item needs before the end beside :data:`LAST_EVENT_S`.
 
     Raises:
         RequestError: If the pinned sequence and count disagree, or the sequence does not fit in the clip.
     """
-    fits = capacity(seconds)
-    count = pick_count(rng, seconds, pinned, low=2, high=4, capacity=fits)
+    fits = capacity(seconds, gap_s=gap_s, lag_s=lag_s)
+    count = pick_count(rng, seconds, pinned, low=low, high=high, capacity=fits)
     drawn = [items[int(index)] for index in rng.integers(len(items), size=MAX_COUNT)]
     if "sequence" not in pinned:
         return {"sequence": " ".join(drawn[:count]), "count": count}
@@ -240,10 +260,11 @@ def irregular_events(
     place: Callable[[str], tuple[float, float]],
     *,
     gap_s: float = MIN_GAP_S,
+    lag_s: float = 0.0,
     weakest: float = 0.7,
 ) -> tuple[Event, ...]:
     """An event for each label in order: at an irregular time, at the label's place, of a strength from ``weakest`` to 1."""
-    times = irregular_times(rng, len(labels), seconds, gap_s=gap_s)
+    times = irregular_times(rng, len(labels), seconds, gap_s=gap_s, lag_s=lag_s)
     strengths = rng.uniform(weakest, 1.0, size=len(labels))
     return tuple(
         Event(time, time, kind, label, place(label), float(strength))

@@ -34,7 +34,7 @@ def test_every_event_is_seen_once_and_none_is_made_up_even_in_a_worn_picture(kin
         truth = [event.time_s for event in script.events]
         seen = [event.time_s for event in see(clean, FPS, kind=kind)]
         # a light that comes on while the shutter is closed is known to 8 ms only; a mouth opens over 40 ms
-        np.testing.assert_allclose(seen, truth, atol=0.022 if kind == "mouth" else 0.013)
+        np.testing.assert_allclose(seen, truth, atol=0.022 if kind in ("mouth", "speech") else 0.013)
         np.testing.assert_allclose([event.time_s for event in see(worn(clean), FPS, kind=kind)], truth, atol=0.032)
 
 

@@ -40,6 +40,7 @@ EVENT_KINDS = {
     "monitor": "beep",
     "press": "stroke",
     "car": "pass",
+    "speech": "word",
 }
 DIGESTS = {
     "ball": "78b2a1299be8",
@@ -146,7 +147,7 @@ def test_a_caption_names_nothing_that_the_script_has_not() -> None:
     assert full / 1500 > 0.75
 
 
-@pytest.mark.parametrize("kind", ["drums", "piano"])
+@pytest.mark.parametrize("kind", ["drums", "piano", "speech"])
 def test_sequence_captions_list_the_items_in_order_of_the_events(kind: str) -> None:
     listed = 0
     for script in sample_scripts(3, 200, kinds=(kind,)):
@@ -180,6 +181,7 @@ def test_captions_say_the_right_number() -> None:
         ("storm", {"distance": "far", "count": 2}),
         ("fireworks", {"colour": "gold", "count": 3}),
         ("car", {"colour": "white", "speed": "fast", "direction": "left"}),
+        ("speech", {"speaker": "girl", "hair": "blond", "sequence": "zero stop"}),
     ],
 )
 @pytest.mark.parametrize("seed", range(12))

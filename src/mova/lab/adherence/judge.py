@@ -66,11 +66,11 @@ class Verdict:
 
     Args:
         times: Times seen and heard, for the scores of sync.
-        values: Values by column: ``colour``; ``count`` (seen and heard), ``count_seen``, ``count_heard``; ``sequence`` (seen),
-            ``sequence_heard``; ``key_asked`` (share of the asked keys that are heard in their place); ``key_pitch`` (of keys
-            seen lit, the share that sounds at that moment with its own pitch), ``drum_sound`` (the same of pads); ``sound``
-            (share of the sounds that are as asked), ``voice`` (share of the sounds with the voice asked); ``rate`` (seen and
-            heard), ``rate_seen``, ``rate_heard``.
+        values: Values by column: ``colour``; ``count`` (seen and heard), ``count_seen``, ``count_heard``; ``sequence`` (seen,
+            where the picture tells it), ``sequence_heard``; ``key_asked`` (share of the asked keys that are heard in their
+            place); ``key_pitch`` (of keys seen lit, the share that sounds at that moment with its own pitch), ``drum_sound``
+            (the same of pads); ``sound`` (share of the sounds that are as asked), ``voice`` (share of the sounds with the voice
+            asked); ``rate`` (seen and heard), ``rate_seen``, ``rate_heard``.
     """
 
     times: ClipTimes
@@ -92,7 +92,9 @@ def judge(scene: ClapperScene, reading: Reading) -> Verdict:
     if asked.count is not None:
         values |= _both("count", *(len(found) == asked.count for found in (seen, heard)))
     if asked.sequence is not None:
-        values |= {"sequence": float(seen == asked.sequence), "sequence_heard": float(heard == asked.sequence)}
+        if {light.label for light in hints_of(scene.picture).lights} >= set(asked.sequence):
+            values["sequence"] = float(seen == asked.sequence)
+        values["sequence_heard"] = float(heard == asked.sequence)
         if kind == "piano":
             right = sum(one == other for one, other in zip(heard, asked.sequence, strict=False))
             values["key_asked"] = right / max(len(heard), len(asked.sequence))

@@ -90,6 +90,7 @@ def hear(waveform: Waveform, sample_rate: int, *, kind: str | Kind) -> list[Dete
     if definition.name == "siren":
         return find_tone_switches(waveform, sample_rate)
     found, labels = find_onsets(waveform, sample_rate, config=_onset_config(definition)), definition.reading.heard_labels
+    found = _first_onsets(found, definition.reading.longest_s)
     if not labels:
         return found
     audio = _mono(waveform)
@@ -99,11 +100,20 @@ def hear(waveform: Waveform, sample_rate: int, *, kind: str | Kind) -> list[Dete
     return [replace(onset, label=name(piece, sample_rate)) for onset, piece in zip(found, pieces, strict=True)]
 
 
+def _first_onsets(found: list[Detection], longest_s: float) -> list[Detection]:
+    """The onsets at which an event begins that lasts up to ``longest_s``."""
+    first: list[Detection] = []
+    for onset in found:
+        if not first or onset.time_s - first[-1].time_s >= longest_s:
+            first.append(onset)
+    return first
+
+
 def _onset_config(kind: Kind) -> OnsetConfig:
     if kind.name == "storm":
         return _STORM
     config = OnsetConfig(low_hz=kind.reading.low_hz, gap_s=kind.reading.gap_s)
-    if kind.name == "mouth":
+    if kind.name in ("mouth", "speech"):
         return replace(config, masked=0.0, bias_s=_VOICE_BIAS_S)  # a voice that sets in softly is not a blow
     return config
 

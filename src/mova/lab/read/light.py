@@ -74,7 +74,7 @@ def find_pulses(
         # a lamp that stays lit, or brightens slowly, is no flash: the light itself must rise
         rise = float(light[frame : frame + 2].max() - light[frame - 1])
         if pair >= 0.5 * threshold and padded[frame] >= 0.08 * pair and rise >= 0.55 * threshold:
-            height, start = _fit(padded[frame - 1 : frame - 1 + num_frames], shapes)
+            height, start = fit_start(padded[frame - 1 : frame - 1 + num_frames], shapes, STARTS)
             # a pulse at the very edge of what is tried starts nearer to another frame
             if height >= threshold and 0.03 < start < 1.95:
                 candidates.append(Detection((frame - 1 + start) / fps, label, height))
@@ -130,22 +130,28 @@ def keep_strongest(found: list[Detection], *, gap_s: float) -> list[Detection]:
     return sorted(kept, key=lambda detection: detection.time_s)
 
 
-@lru_cache(maxsize=16)
-def _flash_shapes(fps: float, shutter: float, decay_s: float, num_frames: int = 4) -> Floats:
-    exposure = Exposure(fps, num_frames + 1, shutter, 1)
-    shown = np.stack([exposure.flash([(1.0 + start) / fps], [1.0], decay_s) for start in STARTS])
-    return np.asarray(shown[:, 1:] - np.exp(-1.0 / (fps * decay_s)) * shown[:, :-1])
+def fit_start(seen: Floats, shapes: Floats, starts: Floats) -> tuple[float, float]:
+    """Height and start of the pulse that fits best: the mean of all that fit as well.
 
-
-def _fit(seen: Floats, shapes: Floats) -> tuple[float, float]:
-    """Height and start of the pulse that fits best: the mean of all that fit as well."""
+    Args:
+        seen: ``[N]`` what is seen.
+        shapes: ``[G, N]`` what is seen of a pulse of height 1.
+        starts: ``[G]`` start of each.
+    """
     heights = np.maximum(shapes @ seen, 0.0) / np.maximum(np.square(shapes).sum(axis=1), 1e-9)
     errors = np.square(seen - heights[:, None] * shapes).sum(axis=1)
     best = int(np.argmin(errors))
     doubt = (0.01 * max(heights[best], 1e-6)) ** 2
     weights = np.exp(-(errors - errors[best]) / (2.0 * doubt))
     weights /= weights.sum()
-    return float(weights @ heights), float(weights @ STARTS)
+    return float(weights @ heights), float(weights @ starts)
+
+
+@lru_cache(maxsize=16)
+def _flash_shapes(fps: float, shutter: float, decay_s: float, num_frames: int = 4) -> Floats:
+    exposure = Exposure(fps, num_frames + 1, shutter, 1)
+    shown = np.stack([exposure.flash([(1.0 + start) / fps], [1.0], decay_s) for start in STARTS])
+    return np.asarray(shown[:, 1:] - np.exp(-1.0 / (fps * decay_s)) * shown[:, :-1])
 
 
 def cut_box(frames: Frames, left: float, top: float, right: float, bottom: float) -> Floats:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +26,16 @@ from mova.lab.read.light import (
     find_middles,
     find_pulses,
     find_switches,
+    fit_start,
     keep_strongest,
     project_light,
 )
 from mova.lab.read.trajectories import find_impacts, find_strokes, find_turns
 from mova.scenes.clapper.scene import WORLD_SHUTTER
 from mova.scenes.kind import Kind, ReadingHints
-from mova.scenes.kinds import find_kind, fireworks, metronome, mouth, storm
+from mova.scenes.kinds import find_kind, fireworks, metronome, mouth, speech, storm
 from mova.scenes.raster import Exposure
+from mova.scenes.world import draw, write_script
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]
@@ -118,6 +121,67 @@ def _mouth_shapes(fps: float, shutter: float) -> Floats:
     return np.stack([opened(moments - start / fps) for start in STARTS])
 
 
+def _speech(frames: Frames, fps: float, shutter: float) -> list[Detection]:
+    """When lips begin to open after a pause: where the first frames of a word, whichever it is, fit best."""
+    opened = _opened_lips(frames)
+    scale = float(np.quantile(opened, 0.95))
+    if scale < 0.004:
+        return []
+    light, shapes = opened / scale, _lip_shapes(fps, shutter)
+    starts, num = np.tile(_LIP_STARTS, len(shapes) // _LIP_STARTS.size), shapes.shape[1]
+    padded, pause = np.append(light, np.zeros(num)), max(1, round(0.06 * fps))
+    found: list[Detection] = []
+    for frame in range(1, light.size - 1):
+        if light[frame] >= 0.12 and light[frame + 1] >= 0.3 and light[max(0, frame - pause) : frame].max() <= 0.12:
+            height, start = fit_start(padded[frame - 1 : frame - 1 + num], shapes, starts)
+            found.append(Detection((frame - 1 + start) / fps, "", height))
+    return found
+
+
+def _opened_lips(frames: Frames) -> Floats:
+    """``[T]`` how far the mouth of a speaking face differs from the mouth at rest: it moves in every frame of a word."""
+    region = _mouth_region(frames)
+    change = np.abs(np.diff(region, axis=0)).mean(axis=(1, 2, 3))
+    stir = np.maximum(np.append(change, change[-1]), np.append(change[0], change))
+    rest = np.median(region[stir <= np.quantile(stir, 0.3)], axis=0)
+    opened = np.abs(region - rest).mean(axis=(1, 2, 3))
+    return np.asarray(opened - np.quantile(opened, 0.15))
+
+
+def _mouth_region(frames: Frames) -> Floats:
+    (x, y), (across, down) = (0.5, 0.44 + speech.MOUTH_DY), (0.17, 0.11)
+    return cut_box(frames, x - across, y - down, x + across, y + 1.2 * down)
+
+
+@lru_cache(maxsize=4)
+def _lip_shapes(fps: float, shutter: float, num_frames: int = 4) -> Floats:
+    """``[words * starts, N]`` how far lips are open in the first frames of each word, as it is drawn."""
+    dense_fps, size = 120.0, 40
+    shapes = []
+    for skin, word in product(_SKINS, speech.KIND.labels):
+        script = write_script(speech.KIND, 0, attributes={"speaker": "woman", "sequence": word})
+        events = tuple(replace(event, time_s=1.0 / dense_fps) for event in script.events)
+        assert isinstance(script.motion, speech.SpeechMotion)
+        drawn = replace(script, events=events, motion=replace(script.motion, skin=skin))
+        num_dense = 2 + int(np.ceil((num_frames + 1) / fps * dense_fps))
+        region = _mouth_region(
+            draw(drawn, width=size, height=size, fps=dense_fps, num_frames=num_dense, shutter=1.0, subframes=2)
+        )
+        opened = np.abs(region[1:] - region[0]).mean(axis=(1, 2, 3))
+        total = np.concatenate(([0.0], np.cumsum(opened)))
+        opens = (np.arange(num_frames) - _LIP_STARTS[:, None]) * dense_fps / fps
+        ends = np.arange(total.size)
+        until, since = (np.interp(edge, ends, total) for edge in (opens + shutter * dense_fps / fps, opens))
+        shapes.append(until - since)
+    found = np.concatenate(shapes)
+    return np.asarray(found / found.max(axis=1, keepdims=True))
+
+
+_SKINS = (0, len(speech.SKINS) - 1)
+_LIP_STARTS = STARTS[(STARTS > 0.25) & (STARTS < 1.78)]
+"""Within the exposure that shows the lips closed at first, to the end of the next."""
+
+
 def _metronome(frames: Frames, fps: float, shutter: float) -> list[Detection]:
     y = 0.55 + metronome.LAMP_DY
     lamp = cut_box(frames, 0.40, y - 0.07, 0.60, y + 0.07).mean(axis=(1, 2, 3))
@@ -176,6 +240,7 @@ def _block(frames: Frames, fps: float, shutter: float) -> list[Detection]:
 DETECTORS: Mapping[str, Callable[[Frames, float, float], list[Detection]]] = {
     "ball": _ball,
     "mouth": _mouth,
+    "speech": _speech,
     "metronome": _metronome,
     "siren": _siren,
     "storm": _storm,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mova.errors import RequestError
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import ball, car, drums, fireworks, metronome, monitor, mouth, piano, press, siren, storm
+from mova.scenes.kinds import ball, car, drums, fireworks, metronome, monitor, mouth, piano, press, siren, speech, storm
 from mova.scenes.script import Script, nearest_hint
 
 ENTRY_POINTS = "mova.scenes"
@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
         monitor.KIND,
         press.KIND,
         car.KIND,
+        speech.KIND,
     )
 }
 """The kinds of this package, by name."""
@@ -100,13 +101,18 @@ def _read_kind(path: Path) -> Kind:
     return kind
 
 
+_SAID = r"\s*(?:[,.;:!?\"']|$|(?:and|then)\b)"
 _NEGATION = re.compile(
-    r"\b(?:no|not|without|never|neither|nor|instead of|rather than)\b.*?(?=[,.;:!?]|\b(?:but|just|only|and)\b|$)", re.IGNORECASE
+    rf"\b(?:no(?!{_SAID})|not|without|never|neither|nor|instead of|rather than)\b.*?(?=[,.;:!?]|\b(?:but|just|only|and)\b|$)",
+    re.IGNORECASE,
 )
 
 
 def without_negations(prompt: str) -> str:
-    """The prompt without what it says is not to be there: from a word such as *no* to the end of its clause."""
+    """The prompt without what it says is not to be there: from a word such as *no* to the end of its clause.
+
+    A *no* that nothing follows in its clause is what is said.
+    """
     return _NEGATION.sub("", prompt)
 
 
@@ -114,7 +120,8 @@ def kind_of(prompt: str, kinds: Iterable[Kind] | None = None) -> str | None:
     """The kind that most words of ``prompt`` name, or None if no word names any.
 
     What is negated names nothing, unless all is. A kind before a colon (``drums: red, blue``) is that kind whatever follows.
-    Where no word names a kind as it is spelt, one that is spelt nearly so does.
+    Where no word names a kind as it is spelt, one that is spelt nearly so does. Of kinds that the same words name, it is the
+    one more of whose labels are named, or the first.
 
     Args:
         prompt: What is asked for.
@@ -126,11 +133,18 @@ def kind_of(prompt: str, kinds: Iterable[Kind] | None = None) -> str | None:
         before = re.match(r"\W*([a-z]+)\s*:", text.lower())
         headed = [kind for kind in among if before and before[1] in kind.words]
         for named in (_as_spelt, _nearly_as_spelt):
-            hits = {kind.name: sum(named(word, kind.words) for word in words) for kind in headed or among}
-            best = max(hits, key=lambda name: hits[name], default=None)
-            if best is not None and hits[best]:
-                return best
+            hits = {kind.name: [word for word in words if named(word, kind.words)] for kind in headed or among}
+            most = max(headed or among, key=lambda kind: len(hits[kind.name]), default=None)
+            if most is not None and hits[most.name]:
+                by_the_same = [kind for kind in headed or among if hits[kind.name] == hits[most.name]]
+                return max(by_the_same, key=lambda kind: _num_labels(words, kind)).name
     return None
+
+
+def _num_labels(words: Sequence[str], kind: Kind) -> int:
+    """How many of the words are labels of the kind."""
+    labels = {label.lower() for label in kind.labels}
+    return sum(word in labels for word in words)
 
 
 def _as_spelt(word: str, known: frozenset[str]) -> bool:

@@ -54,6 +54,8 @@ WATER: Colour = (0.30, 0.38, 0.47)
 FOAM: Colour = (0.93, 0.97, 1.0)
 SPLASH_S = 0.15
 NUM_DROPS = 46
+WIND = 0.035
+"""How fast the clouds drift, in widths per second: the street is never quite still."""
 IDLE_HZ, HZ_PER_MPS = 24.0, 1.1
 """Half the rate of firing of the engine at rest, and how much it rises with the speed."""
 
@@ -105,8 +107,11 @@ def draw(script: Script, view: View, exposure: Exposure) -> Image:
     light_up(frames, dark, bright, script.events, exposure, SPLASH_S)
     car = cut_out(view, lambda image: _paint_car(image, view, (0.5, WHEEL_Y), side, colour))
     car = blur(car, abs(motion.speed) * view.width * exposure.shutter / exposure.fps)
+    clouds = cut_out(view, lambda image: _paint_clouds(image, view, motion.scenery))
     moments = exposure.moments()
     for image, instants, fronts in zip(frames, moments, motion.front(moments), strict=True):
+        for turn in (0.0, -1.25):  # what leaves on the right comes in again from the left
+            paste(image, clouds, shift_px=((WIND * float(instants.mean())) % 1.25 + turn) * view.width)
         middles = fronts * view.width - side * AXLE * view.unit
         paste(image, car, shift_px=float(middles.mean()) - 0.5 * view.width)
         for axle in (-AXLE, AXLE):
@@ -188,15 +193,8 @@ def _paint_car(image: Image, view: View, place: tuple[float, float], side: float
     cabin = ((-0.185, -0.125), (-0.125, -0.235), (0.035, -0.238), (0.12, -0.125))
     paint(image, shape(*((1.06 * x, y - 0.008) for x, y in cabin)), colour=edge)
     paint(image, shape(*cabin), colour=colour)
-    body = (
-        (-0.235, -0.12),
-        (-0.20, -0.150),
-        (0.10, -0.148),
-        (0.205, -0.118),
-        (0.238, -0.085),
-        (0.238, -0.035),
-        (-0.238, -0.035),
-    )
+    top = ((-0.235, -0.12), (-0.20, -0.150), (0.10, -0.148), (0.205, -0.118), (0.238, -0.085))
+    body = (*top, (0.238, -0.035), (-0.238, -0.035))
     paint(image, shape(*((1.03 * x, y - 0.007 if y < -0.1 else y + 0.006) for x, y in body)), colour=edge)
     paint(image, shape(*body), colour=colour)
     paint(image, box(-0.235, -0.075, 0.238, -0.036, 0.01), colour=shade)
@@ -261,13 +259,8 @@ def _street(view: View, scenery: int) -> Image:
     return image
 
 
-_WALLS: tuple[Colour, ...] = (
-    (0.74, 0.56, 0.46),
-    (0.80, 0.74, 0.62),
-    (0.60, 0.62, 0.68),
-    (0.72, 0.48, 0.42),
-    (0.83, 0.79, 0.72),
-)
+_BRICK, _SAND, _SLATE = (0.74, 0.56, 0.46), (0.80, 0.74, 0.62), (0.60, 0.62, 0.68)
+_WALLS: tuple[Colour, ...] = (_BRICK, _SAND, _SLATE, (0.72, 0.48, 0.42), (0.83, 0.79, 0.72))
 
 
 def _paint_houses(image: Image, view: View, *, is_dusk: bool) -> None:
@@ -290,11 +283,16 @@ def _paint_houses(image: Image, view: View, *, is_dusk: bool) -> None:
                 paint(image, window, colour=glass)
 
 
+def _paint_clouds(image: Image, view: View, scenery: int) -> None:
+    colour = (0.98, 0.72, 0.58) if scenery == 2 else WHITE
+    for x, y, size in ((0.16, 0.15, 1.0), (0.52, 0.09, 0.85), (0.88, 0.17, 0.7)):
+        for dx, dy, radius in ((-0.065, 0.012, 0.034), (0.0, 0.0, 0.047), (0.06, 0.012, 0.036)):
+            puff = Disc(view.near((x, y), size * dx, size * dy), size * radius * view.unit)
+            paint(image, puff, colour=colour, opacity=0.55 if scenery == 2 else 0.85, softness_px=max(1.0, 0.012 * view.unit))
+
+
 def _paint_hills(image: Image, view: View) -> None:
     paint(image, Disc(view.at(0.80, 0.17), 0.065 * view.unit), colour=(1.0, 0.95, 0.72))
-    for x, y in ((0.18, 0.16), (0.55, 0.10)):
-        for dx, dy, radius in ((-0.06, 0.012, 0.032), (0.0, 0.0, 0.045), (0.055, 0.012, 0.034)):
-            paint(image, Disc(view.near((x, y), dx, dy), radius * view.unit), colour=WHITE, opacity=0.85)
     for x, rx, ry, colour in ((0.10, 0.52, 0.26, (0.47, 0.66, 0.47)), (0.85, 0.60, 0.31, (0.40, 0.60, 0.40))):
         paint(image, Ellipse(view.at(x, ROAD_Y), rx * view.width, ry * view.height), colour=colour)
     paint(image, Ellipse(view.at(0.45, ROAD_Y), 0.75 * view.width, 0.12 * view.height), colour=(0.50, 0.70, 0.36))
