@@ -77,6 +77,7 @@ class CodecClass:
 CODECS: dict[str, dict[str, CodecClass]] = {
     "video_vae": {
         "VideoCodec": CodecClass("mova.models.codecs.video", "VideoCodec"),
+        "FullRateVideoCodec": CodecClass("mova.models.codecs.full_rate", "FullRateVideoCodec"),
         "AutoencoderKLWan": CodecClass("diffusers.models.autoencoders.autoencoder_kl_wan", "AutoencoderKLWan", steady_after=3),
     },
     "audio_vae": {

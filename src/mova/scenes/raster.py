@@ -43,23 +43,25 @@ class View:
 
 @dataclass(frozen=True)
 class Exposure:
-    """When each frame's shutter is open: frame ``n`` during ``[n / fps, (n + shutter) / fps)``.
+    """When each frame's shutter is open: frame ``n`` during ``[n / fps, (n + shutter) / fps)`` after the start.
 
     Args:
         fps: Frames per second.
         num_frames: Frames.
         shutter: Share of the frame that is exposed, in (0, 1].
         subframes: Positions of moving things that are averaged per frame.
+        start_s: When frame 0 begins.
     """
 
     fps: float
     num_frames: int
     shutter: float = 0.75
     subframes: int = 3
+    start_s: float = 0.0
 
     def opens(self) -> NDArray[np.float64]:
         """``[T]`` seconds when each frame's exposure starts."""
-        return np.arange(self.num_frames) / self.fps
+        return self.start_s + np.arange(self.num_frames) / self.fps
 
     def moments(self) -> NDArray[np.float64]:
         """``[T, S]`` seconds: midpoints of equal parts of each exposure."""

@@ -91,6 +91,7 @@ def draw(
     height: int,
     fps: Number,
     num_frames: int,
+    first_frame: int = 0,
     shutter: float = 0.75,
     subframes: int | None = None,
 ) -> NDArray[np.uint8]:
@@ -105,6 +106,7 @@ def draw(
         height: Height in pixels.
         fps: Frames per second.
         num_frames: Frames to draw, at least 1.
+        first_frame: Number of the first of them in the clip.
         shutter: Share of a frame that is exposed, in (0, 1].
         subframes: Positions of moving things that are averaged per frame, at least 1. By default as many as the size needs
             for a blur without gaps: 3 for less than 256 pixels, up to 8 for 512.
@@ -120,9 +122,12 @@ def draw(
     for name, value in (("width", width), ("height", height), ("num_frames", num_frames), ("subframes", subframes)):
         if value < 1:
             raise RequestError(f"{name} must be at least 1; got {value}.", field=name)
+    if first_frame < 0:
+        raise RequestError(f"first_frame must be at least 0; got {first_frame}.", field="first_frame")
     if not 0.0 < shutter <= 1.0:
         raise RequestError(f"shutter must be above 0 and at most 1; got {shutter}.")
-    exposure = Exposure(float(exact_fps(fps)), num_frames, shutter, subframes)
+    rate = float(exact_fps(fps))
+    exposure = Exposure(rate, num_frames, shutter, subframes, start_s=first_frame / rate)
     return to_bytes(definition_of(script).draw(script, View(width, height), exposure))
 
 

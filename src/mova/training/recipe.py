@@ -39,6 +39,7 @@ STAGES = {
     "render": "mova.training.stages:RenderRecipe",
     "audio_codec": "mova.training.objectives.audio_codec:AudioCodecRecipe",
     "video_codec": "mova.training.objectives.video_codec:VideoCodecRecipe",
+    "full_rate_video_codec": "mova.training.objectives.full_rate_video_codec:FullRateVideoCodecRecipe",
     "latents": "mova.training.stages:LatentsRecipe",
     "joint": "mova.training.objectives.joint:JointRecipe",
     "planner": "mova.training.objectives.planner:PlannerRecipe",

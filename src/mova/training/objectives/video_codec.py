@@ -156,32 +156,33 @@ class VideoCodecObjective(Objective):
         for _ in range(self.batch_size):
             shard = self.train[draw_below(len(self.train), generator)]
             clip = shard.frames[draw_below(len(shard.frames), generator)]
-            frames, height, width, _ = clip.shape
-            start = draw_below(frames - self.num_frames + 1, generator)
+            start = draw_below(len(clip) - self.num_frames + 1, generator)
             span = clip[start : start + self.num_frames]
-            top, left = self._place(span, height, width, generator)
+            top, left = place_crop(span, self.crop, generator)
             videos.append(torch.from_numpy(np.array(span[:, top : top + self.crop, left : left + self.crop])))
         video = to_video(torch.stack(videos)).to(self.device)
         return video, 1.0 + 4.0 * find_moving_parts(video).float()
-
-    def _place(self, span: np.ndarray, height: int, width: int, generator: torch.Generator) -> tuple[int, int]:
-        """Corner of a crop: four times in five around a pixel that changes."""
-        if draw_below(5, generator) > 0:
-            change = np.ptp(span[:, ::4, ::4].max(axis=-1), axis=0) > 24
-            rows, columns = np.nonzero(change)
-            if len(rows):
-                pick = draw_below(len(rows), generator)
-                centre = 4 * int(rows[pick]), 4 * int(columns[pick])
-                shift = [draw_below(self.crop // 2, generator) - self.crop // 4 for _ in range(2)]
-                top = min(max(centre[0] + shift[0] - self.crop // 2, 0), height - self.crop)
-                left = min(max(centre[1] + shift[1] - self.crop // 2, 0), width - self.crop)
-                return top, left
-        return draw_below(height - self.crop + 1, generator), draw_below(width - self.crop + 1, generator)
 
 
 def to_video(frames: Tensor) -> Tensor:
     """uint8 ``[B, T, H, W, 3]`` to float ``[B, 3, T, H, W]`` in [-1, 1]."""
     return frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+
+
+def place_crop(span: np.ndarray, crop: int, generator: torch.Generator) -> tuple[int, int]:
+    """Top and left of a crop of frames ``[T, H, W, 3]``: four times in five around a pixel that changes."""
+    height, width = span.shape[1:3]
+    if draw_below(5, generator) > 0:
+        change = np.ptp(span[:, ::4, ::4].max(axis=-1), axis=0) > 24
+        rows, columns = np.nonzero(change)
+        if len(rows):
+            pick = draw_below(len(rows), generator)
+            centre = 4 * int(rows[pick]), 4 * int(columns[pick])
+            shift = [draw_below(crop // 2, generator) - crop // 4 for _ in range(2)]
+            top = min(max(centre[0] + shift[0] - crop // 2, 0), height - crop)
+            left = min(max(centre[1] + shift[1] - crop // 2, 0), width - crop)
+            return top, left
+    return draw_below(height - crop + 1, generator), draw_below(width - crop + 1, generator)
 
 
 def find_moving_parts(video: Tensor) -> Tensor:
