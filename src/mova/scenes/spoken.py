@@ -43,9 +43,9 @@ class Voice:
 
 VOICES: Mapping[str, Voice] = {
     "woman": Voice("en-us+f2", 175, 52, 45),
-    "man": Voice("en-us+m3", 165, 42, 45),
-    "girl": Voice("en-us+f4", 190, 80, 55),
-    "boy": Voice("en-us+m7", 175, 74, 50),
+    "man": Voice("en-us+edward", 175, 50, 45),
+    "girl": Voice("en-us+f5", 185, 66, 45),
+    "boy": Voice("en-us+m1", 175, 99, 45),
 }
 
 

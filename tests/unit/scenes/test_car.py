@@ -90,3 +90,8 @@ def test_a_police_car_is_a_siren_and_names_nothing_else() -> None:
     assert kind_of("a police car by day") == "siren" and kind_of("a red car drives by") == "car"
     reading = read_prompt("a red car drives by, no police")
     assert reading.kind is not None and (reading.kind.name, reading.others) == ("car", ("siren",))
+
+
+def test_the_street_is_never_quite_still() -> None:
+    frames = draw(write_script("car", 5), width=96, height=96, fps=16, num_frames=33)
+    assert (frames[1:] != frames[:-1]).any(axis=(1, 2, 3)).all()

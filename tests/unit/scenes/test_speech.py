@@ -71,7 +71,7 @@ def test_the_opening_of_the_mouth_follows_the_loudness() -> None:
         moments = (np.arange(4 * fps)[:, None] + np.linspace(0.0, 1.0, 9)) / fps
         opening = speech.lips(script, moments)[0].mean(axis=1)
         found.append(float(np.corrcoef(opening, rms_per_frame(audio, 4 * fps))[0, 1]))
-    assert np.mean(found) > 0.85 and min(found) > 0.75
+    assert np.mean(found) > 0.85 and min(found) > 0.8
 
 
 def test_lips_are_wide_for_ee_round_for_oo_open_for_ah_and_closed_for_p() -> None:
