@@ -272,10 +272,10 @@ def loudness_words(fact: dict[str, Any]) -> str:
 
 def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
     from mova.lab.sync.measure import measure_clip
-    from mova.scenes.kinds import kind_of
+    from mova.scenes.kinds import drawable_kinds, kind_of
 
     # the offset is said, and no verdict: what the record names is enough, and a cross-check without it would change nothing
-    sync = measure_clip(clip, kind=kind_of(str((clip.request or {}).get("prompt", ""))))
+    sync = measure_clip(clip, kind=kind_of(str((clip.request or {}).get("prompt", "")), drawable_kinds().values()))
     return clip_facts(clip, path, size_bytes, seconds_taken) | {
         "offset_ms": None if sync.offset_ms is None else round(sync.offset_ms, 1),
         "num_events": sync.num_events,

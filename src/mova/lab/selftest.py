@@ -35,7 +35,7 @@ from mova.media.health.gate import check_arrays
 from mova.media.remux.edits import Edit, read_edits, set_edits
 from mova.scenes.clapper.scene import SHUTTER, SYNC_FAMILIES, ClapperScene, make_scene, render_scene, sample_scenes
 from mova.scenes.clapper.stages import PICTURES
-from mova.scenes.kinds import KINDS
+from mova.scenes.kinds import drawable_kinds
 from mova.scenes.world import render, sample_scripts
 from mova.timeline import Number
 
@@ -223,7 +223,9 @@ def control_checks(seed: int, size: int, fps: Number, seconds: Number) -> list[C
     numbers = {
         "heard in silence": len(hear(silent.waveform, silent.sample_rate, kind="ball")),
         "seen in an empty room": len(see(empty.frames, rate, kind="ball", shutter=SHUTTER)),
-        "seen in a black video": sum(len(see(black, rate, kind=kind, shutter=SHUTTER)) for kind in (*KINDS, *PICTURES)),
+        "seen in a black video": sum(
+            len(see(black, rate, kind=kind, shutter=SHUTTER)) for kind in (*drawable_kinds(), *PICTURES)
+        ),
     }
     return [Check(name, float(number), 0.0, 0.0) for name, number in numbers.items()]
 
@@ -243,7 +245,7 @@ def counterfactual_checks(num_pairs: int, seed: int, fps: Number, seconds: Numbe
 def fault_checks(num_clips: int, seed: int) -> list[Check]:
     """Every kind of fault that the health gate looks for is found where it was put in, and none in clean clips."""
     tried, found, num_alarms = dict.fromkeys(FAULTS, 0), dict.fromkeys(FAULTS, 0), 0
-    for index, script in enumerate(sample_scripts(seed, num_clips)):
+    for index, script in enumerate(sample_scripts(seed, num_clips, tuple(drawable_kinds()))):
         clip = render(script).clip()
         num_alarms += bool(check_arrays(clip.frames, clip.waveform, fps=clip.fps, sample_rate=clip.sample_rate).faults)
         for name, injector in INJECTORS.items():

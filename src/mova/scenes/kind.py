@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import TypeVar
 
 import numpy as np
@@ -205,6 +206,7 @@ class Kind:
         example_captions: Prompts that ask for this kind.
         background: Noise under the events.
         reading: Hints for reading its events from a clip.
+        needs: Module of another package that drawing, sounding and reading it need; empty if none.
 
     Raises:
         ValueError: If the name is no word, or a label is missing or empty.
@@ -223,6 +225,12 @@ class Kind:
     example_captions: tuple[str, ...]
     background: Noise = ROOM
     reading: ReadingHints = ReadingHints()
+    needs: str = ""
+
+    @property
+    def is_drawable(self) -> bool:
+        """Whether what it needs is installed here."""
+        return not self.needs or find_spec(self.needs) is not None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):

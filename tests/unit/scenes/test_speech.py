@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from mova.cli.app import app
+from mova.errors import MissingExtraError
 from mova.scenes import spoken
-from mova.scenes.kinds import kind_of, speech
+from mova.scenes.kinds import KINDS, drawable_kinds, kind_of, speech
 from mova.scenes.prompts import read_prompt
 from mova.scenes.script import Script
 from mova.scenes.spoken import VOICES, WORDS, speak
-from mova.scenes.world import draw, sample_scripts, synthesise, write_script
+from mova.scenes.world import draw, render, sample_scripts, synthesise, write_script
 
 RATE = 16000
 DIGEST = (
@@ -139,3 +143,20 @@ def test_words_that_are_said_are_read_in_order(prompt: str, kind: str, order: tu
     reading = read_prompt(prompt)
     assert reading.kind is not None and (reading.kind.name, reading.order) == (kind, order)
     assert kind_of(prompt) == kind
+
+
+def test_without_the_package_the_kind_is_left_out_and_asking_for_it_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    spoken._all_words.cache_clear()
+    try:
+        assert "speech" in KINDS and "speech" not in drawable_kinds()
+        done = CliRunner().invoke(
+            app, ["scenes", "sheet", "-o", str(tmp_path / "all.png"), "--per-kind", "1", "--size", "32x32"]
+        )
+        assert done.exit_code == 0 and "speech is left out: it needs espeakng_loader" in done.output
+        with pytest.raises(MissingExtraError, match="espeakng-loader"):
+            render(write_script("speech", 1))
+    finally:
+        spoken._all_words.cache_clear()

@@ -36,7 +36,7 @@ from mova.media.probe import probe
 from mova.media.resample import resample
 from mova.media.tolerances import limit
 from mova.scenes.kind import Kind
-from mova.scenes.kinds import find_kind, kind_of
+from mova.scenes.kinds import drawable_kinds, find_kind, kind_of
 from mova.timeline import samples_in_frames
 
 Floats = npt.NDArray[np.float64]
@@ -99,7 +99,11 @@ def measure(source: Read, *, kind: str | Kind | None = None) -> VideoSync:
     if kind is not None:
         return _measure_scene(source, find_kind(kind))
     # a scene of a recorded kind is short enough to hold
-    recorded = kind_of(str((source.request or {}).get("prompt", ""))) if isinstance(source.frames, np.ndarray) else None
+    recorded = (
+        kind_of(str((source.request or {}).get("prompt", "")), drawable_kinds().values())
+        if isinstance(source.frames, np.ndarray)
+        else None
+    )
     return _measure_any(source) if recorded is None else _measure_recorded(source, find_kind(recorded))
 
 

@@ -22,6 +22,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
+
 class FullRateVideoCodec(ModelMixin, ConfigMixin):
     """Encodes ``[B, 3, 1 + 8k, H, W]`` video in [-1, 1] to ``[B, latent_channels, 1 + k, H / 32, W / 32]``.
 

@@ -52,6 +52,11 @@ def known_kinds() -> Mapping[str, Kind]:
     return {**{point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}, **KINDS}
 
 
+def drawable_kinds() -> Mapping[str, Kind]:
+    """The kinds of this package that can be drawn here, by name: those whose own packages are installed."""
+    return {name: kind for name, kind in KINDS.items() if kind.is_drawable}
+
+
 def find_kind(kind: str | Kind) -> Kind:
     """A kind by its name; a kind is itself.
 

@@ -370,6 +370,7 @@ def voice(hit: Hit) -> tuple[int, Signal]:
 
 KIND = Kind(
     name="speech",
+    needs="espeakng_loader",
     description="A woman, a man, a girl or a boy says digits, yes, no, go and stop; the lips follow the words.",
     words=frozenset({"face", "voice", "says", "speaks", "talking", "word", "words", "spoken", "speech"}),
     attributes={"speaker": tuple(VOICES), "hair": tuple(HAIR), "sequence": WORDS, "count": tuple(range(1, 13))},
