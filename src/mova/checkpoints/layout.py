@@ -45,7 +45,7 @@ class Codec(Protocol):
         """An object whose ``latent_dist`` is the distribution of the latents, with ``mode()`` and ``sample(generator)``.
 
         Args:
-            x: Video ``[B, 3, T, H, W]`` or audio ``[B, 1, S]``, in [-1, 1].
+            x: Video ``[B, 3, T, H, W]`` or audio ``[B, 1, S]``, in [-1, 1]; a codec in stereo takes ``[B, 2, S]``, too.
         """
         ...
 
@@ -82,6 +82,7 @@ CODECS: dict[str, dict[str, CodecClass]] = {
     },
     "audio_vae": {
         "AudioCodec": CodecClass("mova.models.codecs.audio", "AudioCodec"),
+        "StereoAudioCodec": CodecClass("mova.models.codecs.audio_stereo", "StereoAudioCodec"),
         "DAC": CodecClass("mova.models.codecs.audio_vae", "DacVae"),
     },
 }

@@ -38,6 +38,7 @@ from mova.training.trainer import OptimSettings, StepReport, run_training
 STAGES = {
     "render": "mova.training.stages:RenderRecipe",
     "audio_codec": "mova.training.objectives.audio_codec:AudioCodecRecipe",
+    "stereo_audio_codec": "mova.training.objectives.stereo_audio_codec:StereoAudioCodecRecipe",
     "video_codec": "mova.training.objectives.video_codec:VideoCodecRecipe",
     "full_rate_video_codec": "mova.training.objectives.full_rate_video_codec:FullRateVideoCodecRecipe",
     "latents": "mova.training.stages:LatentsRecipe",

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mova.models.codecs.audio_maps import LOG_FLOOR, SAMPLE_RATE, analyse, synthesise
+from mova.models.codecs.audio_analysis import analyse
+from mova.models.codecs.audio_maps import LOG_FLOOR, SAMPLE_RATE
 from mova.models.codecs.audio_stereo import HOP, StereoAudioCodec, fold_maps, unfold_maps
+from mova.models.codecs.audio_synthesis import synthesise
 
 ONSET = 24_137
 """Sample at which the hit of the tests starts: on no frame of any map."""
@@ -31,7 +33,8 @@ def sine(hz: float, *, seconds: float = 1.0, left: float = math.sqrt(0.5), right
 def hit(place: float = 0.5) -> Tensor:
     """A struck bar in a quiet second: three partials that start at once and fade."""
     time = np.arange(SAMPLE_RATE - ONSET) / SAMPLE_RATE
-    wave = sum(0.2 / n * np.exp(-time / 0.06) * np.sin(2 * np.pi * hz * time) for n, hz in enumerate((620.0, 1710.0, 3350.0), 1))
+    partials = enumerate((620.0, 1710.0, 3350.0), 1)
+    wave = sum(0.2 / n * np.exp(-time / 0.06) * np.sin(2 * np.pi * hz * time) for n, hz in partials)
     audio = np.zeros((1, 2, SAMPLE_RATE), dtype=np.float32)
     audio[0, :, ONSET:] = np.array([[math.cos(place * math.pi / 2)], [math.sin(place * math.pi / 2)]]) * wave
     return torch.from_numpy(audio)
@@ -79,7 +82,8 @@ def test_noise_keeps_its_level_and_band_up_to_18_khz() -> None:
     torch.manual_seed(0)
     noise = 0.05 * torch.randn(1, 2, SAMPLE_RATE)
     again = synthesise(analyse(noise))
-    levels = [torch.fft.rfft(x).abs().square().mean(dim=(0, 1))[3000:18000].unflatten(0, (10, -1)).mean(dim=-1) for x in (noise, again)]
+    power = (torch.fft.rfft(x).abs().square().mean(dim=(0, 1))[3000:18000] for x in (noise, again))
+    levels = [x.unflatten(0, (10, -1)).mean(dim=-1) for x in power]
     assert (10 * torch.log10(levels[1] / levels[0])).abs().max().item() < 2.5
 
 

@@ -201,6 +201,7 @@ def test_operations_of_the_full_size_are_those_known(
         ("VideoCodec", {"latent_channels": 4, "base_width": 8, "width": 12}, (3, 2, 4)),
         ("DAC", DAC_TINY, (9,)),
         ("AudioCodec", {"latent_channels": 6, "width": 16, "num_blocks": 1, "n_fft": 512}, (8,)),
+        ("StereoAudioCodec", {"latent_channels": 6, "decoder_width": 16, "decoder_blocks": 1}, (8,)),
     ],
 )
 def test_decoding_costs_exactly_what_torch_counts(name: str, config: dict[str, Any], grid: tuple[int, ...]) -> None:
@@ -213,7 +214,7 @@ def test_decoding_costs_exactly_what_torch_counts(name: str, config: dict[str, A
 
 
 def test_every_codec_that_a_checkpoint_may_name_has_been_counted() -> None:
-    assert KNOWN.keys() == {"AutoencoderKLWan", "VideoCodec", "DAC", "AudioCodec"}
+    assert KNOWN.keys() == {"AutoencoderKLWan", "VideoCodec", "DAC", "AudioCodec", "StereoAudioCodec"}
 
 
 @pytest.mark.parametrize("num_latents", [1, 3, 6])

@@ -1,8 +1,8 @@
 """The audio codec at 48 kHz in stereo: 1,600 samples to one latent of 32 numbers, and back.
 
-The network sees and gives maps (:mod:`mova.models.codecs.audio_maps`), not samples: what sounds like a tone is made from a level
-and a frequency, what does not from noise, and an onset is where a gain jumps. So a tone that is steady in the latents is steady
-to the ear, and no latent needs to know a phase.
+The network sees and gives maps (:mod:`mova.models.codecs.audio_maps`), not samples: what sounds like a tone is made from a
+level and a frequency, what does not from noise, and an onset is where a gain jumps. So a tone that is steady in the latents is
+steady to the ear, and no latent needs to know a phase.
 
 The same interface as :mod:`mova.models.codecs.audio`: ``encode(x).latent_dist``, ``decode(z).sample``, ``latents_mean/std``.
 Shape suffixes: B batch, S samples, L latents, D latent channels, M numbers of the maps per latent.
@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from mova.models.codecs import audio_maps
 from mova.models.codecs.audio import ResidualBlock1d, SequenceGaussian
+from mova.models.codecs.audio_analysis import analyse
 from mova.models.codecs.audio_maps import LOG_FLOOR, NUM_GROUPS, NUM_NOISE, NUM_PARTIALS, AudioMaps
+from mova.models.codecs.audio_synthesis import synthesise
 
 HOP = 1600
 SLOW, FINE = HOP // audio_maps.SLOW, HOP // audio_maps.FINE
@@ -68,7 +70,7 @@ class StereoAudioCodec(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         if (hop_length, sample_rate, channels) != (HOP, audio_maps.SAMPLE_RATE, 2):
-            raise ValueError(f"this codec has a hop of {HOP} samples at 48000 Hz in stereo; got {hop_length}, {sample_rate}, {channels}.")
+            raise ValueError(f"hop, rate and channels must be {HOP}, 48000 and 2; got {hop_length}, {sample_rate}, {channels}.")
         self.conv_in = nn.Conv1d(NUM_NUMBERS, encoder_width, 3, padding=1)
         self.encoder = nn.Sequential(*[ResidualBlock1d(encoder_width) for _ in range(encoder_blocks)])
         self.to_latent = nn.Conv1d(encoder_width, 2 * latent_channels, 1)
@@ -84,7 +86,7 @@ class StereoAudioCodec(ModelMixin, ConfigMixin):
         """
         stereo = waveform.float() if waveform.shape[1] == 2 else waveform.float().expand(-1, 2, -1) * math.sqrt(0.5)
         audio = F.pad(stereo, (0, -stereo.shape[-1] % HOP))
-        return AutoencoderKLOutput(latent_dist=self.encode_maps(audio_maps.analyse(audio)))
+        return AutoencoderKLOutput(latent_dist=self.encode_maps(analyse(audio)))
 
     def encode_maps(self, maps: AudioMaps) -> SequenceGaussian:
         """The same of maps that have been made before."""
@@ -96,7 +98,7 @@ class StereoAudioCodec(ModelMixin, ConfigMixin):
         maps = self.decode_maps(latents)
         gain = torch.where(maps.gain.abs() < QUIET_GAIN, 0.0, maps.gain)
         maps = AudioMaps(maps.partial, maps.pitch, maps.noise, gain, maps.angle, maps.coherence)
-        return DecoderOutput(sample=audio_maps.synthesise(maps).clamp(-1.0, 1.0).to(latents.dtype))
+        return DecoderOutput(sample=synthesise(maps).clamp(-1.0, 1.0).to(latents.dtype))
 
     def decode_maps(self, latents: Tensor) -> AudioMaps:
         """Maps of latents ``[B, D, L]``."""
