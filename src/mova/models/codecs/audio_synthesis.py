@@ -31,36 +31,35 @@ PERIOD = 2**16
 
 def synthesise(maps: AudioMaps) -> Tensor:
     """``[B, 2, T SLOW]`` audio of maps, not limited."""
-    groups = group_of_partials()
     samples = maps.partial.shape[-1] * SLOW
-    gain = _to_samples(maps.gain.exp(), samples)
-    starts = _starts(maps.gain, samples)
-    angle, coherent = _to_samples(maps.angle, samples), _to_samples(maps.coherence, samples)
-    left, right = angle.cos(), angle.sin()
     out = torch.zeros(maps.partial.shape[0], 2, samples, dtype=maps.partial.dtype, device=maps.partial.device)
+    noise = torch.from_numpy(_noise_period()).to(out.device)
     for group in range(NUM_GROUPS):
-        own = [index for index, number in enumerate(groups) if number == group]
-        tone = gain[:, group] * _oscillators(maps.partial[:, own], maps.pitch[:, own], own, starts[:, group])
-        out[:, 0] += left[:, group] * tone
-        out[:, 1] += right[:, group] * tone
-    common, side = _noise_bank(samples, maps.partial.device)
-    levels = root_mean_square(maps.noise)
-    for band, group in enumerate(group_of_noise()):
-        level = _to_samples(levels[:, band : band + 1], samples)[:, 0]
-        same, other = ((0.5 + 0.5 * coherent[:, group]).sqrt(), (0.5 - 0.5 * coherent[:, group]).clamp(min=0.0).sqrt())
-        middle, apart = same * common[band], other * side[band]
-        out[:, 0] += left[:, group] * level * (middle + apart)
-        out[:, 1] += right[:, group] * level * (middle - apart)
+        own = [band for band, number in enumerate(group_of_partials()) if number == group]
+        tone = _oscillators(maps.partial[:, own], maps.pitch[:, own], own, _starts(maps.gain[:, group]))
+        tone *= _to_samples(maps.gain[:, group].exp(), samples)
+        angle, coherence = (_to_samples(x[:, group], samples) for x in (maps.angle, maps.coherence))
+        # two channels, each the sum or the difference of what they share and what tells them apart
+        shared, apart = (0.5 + 0.5 * coherence).sqrt(), (0.5 - 0.5 * coherence).sqrt()
+        left, right = tone, tone.clone()
+        for band in (band for band, number in enumerate(group_of_noise()) if number == group):
+            level = _to_samples(root_mean_square(maps.noise[:, band]), samples)
+            middle, side = (
+                level * share * _repeat(wave, samples) for share, wave in zip((shared, apart), noise[:, band], strict=True)
+            )
+            left += middle + side
+            right += middle - side
+        out[:, 0] += angle.cos() * left
+        out[:, 1] += angle.sin() * right
     return out
 
 
-def _starts(gain: Tensor, samples: int) -> Tensor:
-    """``[B, G, S]`` index of the sample at which the phases of each group were last set to zero: where its gain jumps up."""
-    before = F.pad(gain, (1, 0), value=0.0)[..., :-1]
+def _starts(gain: Tensor) -> Tensor:
+    """``[B, S]`` index of the sample at which the phases were last set to zero: where a gain ``[B, U]`` jumps up."""
+    before = F.pad(gain, (1, 0))[:, :-1]
     jump = (gain - before > 1.0) & (before < -1.0)
     at = torch.arange(gain.shape[-1], device=gain.device) * FINE
-    marks = torch.where(jump, at, 0).repeat_interleave(FINE, dim=-1)
-    return marks.cummax(dim=-1).values[..., :samples]
+    return torch.where(jump, at, 0).cummax(dim=-1).values.repeat_interleave(FINE, dim=-1)
 
 
 def _oscillators(partial: Tensor, pitch: Tensor, bands: list[int], starts: Tensor) -> Tensor:
@@ -112,20 +111,21 @@ def _sounding(level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _to_samples(frames: Tensor, samples: int) -> Tensor:
-    return F.interpolate(frames, size=samples, mode="linear")
+    """``[B, frames]`` to ``[B, samples]``, straight from the middle of a frame to that of the next."""
+    return F.interpolate(frames[:, None], size=samples, mode="linear")[:, 0]
 
 
-@lru_cache(maxsize=2)
+def _repeat(period: Tensor, samples: int) -> Tensor:
+    return period.repeat(-(-samples // PERIOD))[:samples]
+
+
+@lru_cache(maxsize=1)
 def _noise_period() -> npt.NDArray[np.float32]:
     """``[2, N, PERIOD]``: noise of every band, of root mean square 1, for what channels share and what tells them apart."""
     rng = np.random.default_rng(48000)
     hz = np.fft.rfftfreq(PERIOD, 1.0 / SAMPLE_RATE)
-    shapes = np.sqrt(noise_triangles(hz))
+    shapes = np.sqrt(noise_triangles(hz.astype(np.float64)))
     lines = rng.standard_normal((2, NUM_NOISE, hz.size)) + 1j * rng.standard_normal((2, NUM_NOISE, hz.size))
     noise = np.fft.irfft(lines * shapes, n=PERIOD)
-    return (noise / noise.std(axis=-1, keepdims=True)).astype(np.float32)
-
-
-def _noise_bank(samples: int, device: torch.device) -> Tensor:
-    period = torch.from_numpy(_noise_period()).to(device)
-    return period.repeat(1, 1, -(-samples // PERIOD))[..., :samples]
+    period: npt.NDArray[np.float32] = (noise / noise.std(axis=-1, keepdims=True)).astype(np.float32)
+    return period
