@@ -4,7 +4,7 @@ A clip is the sum of partials (one in each of seventy narrow bands: level and fr
 twenty wide bands: level, 600 times a second). A long window tells partials from noise, and cannot say when they start. So each
 group of bands has a gain, 600 times a second, by which the level within a short window differs from what the partials sum up
 to: nearly nothing before an onset, then one. The phase of a partial is the integral of its frequency (sinusoids and noise:
-Serra and Smith 1990), and starts anew where the gain jumps up.
+Serra and Smith 1990), and starts again at zero where the gain jumps up.
 
 Each group also has a place, as the angle whose cosine and sine are the gains left and right, and a coherence of the channels.
 
