@@ -199,6 +199,7 @@ def test_operations_of_the_full_size_are_those_known(
         ("AutoencoderKLWan", WAN_TINY, (1, 4, 4)),
         ("AutoencoderKLWan", WAN_TINY | {"num_res_blocks": 2, "dim_mult": [1, 2, 4, 4]}, (3, 4, 6)),
         ("VideoCodec", {"latent_channels": 4, "base_width": 8, "width": 12}, (3, 2, 4)),
+        ("FullRateVideoCodec", {"latent_channels": 4, "widths": (12, 10, 10, 8, 4), "encoder_widths": (8, 10, 12)}, (2, 2, 3)),
         ("DAC", DAC_TINY, (9,)),
         ("AudioCodec", {"latent_channels": 6, "width": 16, "num_blocks": 1, "n_fft": 512}, (8,)),
         ("StereoAudioCodec", {"latent_channels": 6, "decoder_width": 16, "decoder_blocks": 1}, (8,)),
@@ -214,7 +215,8 @@ def test_decoding_costs_exactly_what_torch_counts(name: str, config: dict[str, A
 
 
 def test_every_codec_that_a_checkpoint_may_name_has_been_counted() -> None:
-    assert KNOWN.keys() == {"AutoencoderKLWan", "VideoCodec", "DAC", "AudioCodec", "StereoAudioCodec"}
+    video = {"AutoencoderKLWan", "VideoCodec", "FullRateVideoCodec"}
+    assert KNOWN.keys() == video | {"DAC", "AudioCodec", "StereoAudioCodec"}
 
 
 @pytest.mark.parametrize("num_latents", [1, 3, 6])
