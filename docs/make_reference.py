@@ -50,6 +50,7 @@ PAGES = (
             "mova.request.schema.Keyframe",
             "mova.request.schema.Retake",
             "mova.request.schema.Cue",
+            "mova.request.reading.PromptReading",
             "mova.Clip",
             "mova.RuntimeOptions",
         ),

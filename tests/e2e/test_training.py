@@ -27,9 +27,10 @@ RECIPES = {
     "4_latents": "{stage: latents, num_clips: 16, num_held_out: 8, clips_per_shard: 8}",
     "5_joint": f"{{stage: joint, text_layers: 1, vocab_size: 400, batch_size: 2, optim: {OPTIM}}}",
     "6_planner": f"{{stage: planner, width: 32, layers: 1, batch_size: 4, optim: {OPTIM}}}",
-    "7_decoder": f"{{stage: video_codec, name: video_decoder, start_from: video_codec, decoder_only_from: 0.0, crop: 32, "
+    "7_reader": f"{{stage: reader, width: 32, layers: 1, batch_size: 4, optim: {OPTIM}}}",
+    "8_decoder": f"{{stage: video_codec, name: video_decoder, start_from: video_codec, decoder_only_from: 0.0, crop: 32, "
     f"num_frames: 9, batch_size: 2, optim: {OPTIM}}}",
-    "8_export": "{stage: export, video_codec: video_decoder, output: model}",
+    "9_export": "{stage: export, video_codec: video_decoder, output: model}",
 }
 
 GOING_ON = {

@@ -119,7 +119,7 @@ REQUIRED = (
     "tokenizer",
     "scheduler",
 )
-OPTIONAL = ("video_dit_2", "cue_planner")
+OPTIONAL = ("video_dit_2", "cue_planner", "prompt_reader")
 # what is written for parts whose class is not ours to name
 OFFICIAL_CLASSES = {
     "video_dit": ("mova.diffusion.models.wan_video_dit", "WanModel"),
@@ -151,12 +151,30 @@ def _umt5_planner(config: Mapping[str, Any]) -> nn.Module:
     return planner
 
 
+_TAG = re.compile(r"count=(\d{1,3}|#)|at=(\d{1,3}(\.\d{1,3})?|#)|bpm=#|(?!(count|at|bpm)=)[a-z][a-z0-9_]*=\S{1,40}")
+
+
+def _prompt_reader(config: Mapping[str, Any]) -> nn.Module:
+    from mova.models.reader import PromptReader
+
+    accepted = set(PromptReader._get_init_keys(PromptReader)) - {"self"}
+    for name in ("characters", "tags", "kinds", "languages"):
+        entries = config.get(name)
+        if not isinstance(entries, list) or not entries or not all(isinstance(one, str) for one in entries):
+            raise ValueError(f"{name} must be a list of texts.")
+    if wrong := [tag for tag in config["tags"] if not _TAG.fullmatch(tag)]:
+        raise ValueError(f"{wrong[0]!r} is no tag of a prompt.")
+    reader: nn.Module = PromptReader(**{name: value for name, value in config.items() if name in accepted})
+    return reader
+
+
 BUILDERS: dict[str, dict[str, Builder]] = {
     **{
         component: {name: partial(build_codec, entry) for name, entry in codecs.items()} for component, codecs in CODECS.items()
     },
     "text_encoder": {"UMT5EncoderModel": _umt5_encoder},
     "cue_planner": {"UMT5ForConditionalGeneration": _umt5_planner},
+    "prompt_reader": {"PromptReader": _prompt_reader},
 }
 TOKENIZERS = ("T5TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 KNOWN_CLASSES: dict[str, tuple[str, ...]] = {

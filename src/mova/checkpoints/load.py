@@ -10,8 +10,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mova.checkpoints.layout import Index
-from mova.checkpoints.meta import MetaCheckpoint, Part, drop_tied, fill, read_meta_checkpoint, read_tensors
+from mova.checkpoints.layout import Index, read_index
+from mova.checkpoints.meta import (
+    MetaCheckpoint,
+    Part,
+    build_module,
+    drop_tied,
+    fill,
+    read_meta_checkpoint,
+    read_tensors,
+)
 from mova.errors import CheckpointError, RequestError
 from mova.models.bridge import BridgeConfig
 from mova.models.joint import JointModel
@@ -22,6 +30,8 @@ from mova.runtime.weights import make_quantiser, prepare_storage, quantise_on_ar
 from mova.sampling.schedule import FlowMatchPairScheduler
 
 EXPERTS = {"video_dit", "video_dit_2"}
+FULL_PRECISION = ("video_vae", "audio_vae", "cue_planner", "prompt_reader")
+"""Parts that are float32 whatever the others are."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Components:
         tokenizer: Its tokenizer.
         scheduler: The noise levels.
         cue_planner: Planner that writes cue sheets from prompts, or ``None``.
+        prompt_reader: Network that marks what a prompt says, or ``None``.
         index: Content of ``model_index.json``.
     """
 
@@ -50,6 +61,7 @@ class Components:
     scheduler: FlowMatchPairScheduler
     index: Index
     cue_planner: nn.Module | None = None
+    prompt_reader: nn.Module | None = None
 
 
 def load_checkpoint(
@@ -105,11 +117,25 @@ def load_to_run(name_or_path: str | Path, options: RuntimeOptions, *, should_ver
         ) from error
 
 
+def load_prompt_reader(folder: Path) -> nn.Module | None:
+    """The prompt reader of a checkpoint folder alone, to read prompts before the model is loaded; ``None`` if it has none.
+
+    Raises:
+        CheckpointError: If its files are missing or broken.
+    """
+    index = read_index(folder)
+    if "prompt_reader" not in index.classes:
+        return None
+    reader = build_module(folder, "prompt_reader", index)
+    fill(reader, read_tensors(folder / "prompt_reader"), dtype=torch.float32, source=str(folder / "prompt_reader"))
+    return reader.requires_grad_(False).eval()
+
+
 def _fill_components(checkpoint: MetaCheckpoint, runtime: Runtime) -> Components:
     parts = checkpoint.parts
     quantiser = make_quantiser(runtime.quantisation, runtime.dtype)
     for name, part in parts.items():
-        _set_dtype(part.module, torch.float32 if name in ("video_vae", "audio_vae", "cue_planner") else runtime.dtype)
+        _set_dtype(part.module, torch.float32 if name in FULL_PRECISION else runtime.dtype)
     for name in EXPERTS & parts.keys():
         prepare_storage(_expert(parts[name]), runtime.quantisation, runtime.dtype, quantiser=quantiser)
     readers = {name: _Reader(part, runtime, quantiser) for name, part in parts.items()}
@@ -138,6 +164,7 @@ def _fill_components(checkpoint: MetaCheckpoint, runtime: Runtime) -> Components
         tokenizer=checkpoint.tokenizer,
         scheduler=checkpoint.scheduler,
         cue_planner=parts["cue_planner"].module if "cue_planner" in parts else None,
+        prompt_reader=parts["prompt_reader"].module if "prompt_reader" in parts else None,
         index=checkpoint.index,
     )
 

@@ -249,7 +249,7 @@ def build_joint(folder: Path, expert: str) -> JointModel:
 
 
 def build_module(folder: Path, name: str, index: Index) -> nn.Module:
-    """A codec or the text encoder, likewise."""
+    """Another component, likewise."""
     class_name = index.classes[name][1]
     config = read_config(folder, name, class_name=class_name, tensors=list_stored_tensors(folder / name))
     try:

@@ -82,8 +82,10 @@ def _write_all(folder: Path, components: Components, dtype: torch.dtype | None) 
         if name == "video_dit":
             for part, key in (("audio_dit", "audio"), ("dual_tower_bridge", "bridge")):
                 _write_part(folder / part, expert.config[key], parts.get(part, {}), components, part)
-    for name in ("video_vae", "audio_vae"):
+    for name in ("video_vae", "audio_vae", "prompt_reader"):
         module = getattr(components, name)
+        if module is None:
+            continue
         config = {key: value for key, value in module.config.items() if not key.startswith("_")}
         _write_part(folder / name, config, _convert(module.state_dict(), dtype), components, name)
     _write_transformers_part(folder / "text_encoder", components.text_encoder, dtype)

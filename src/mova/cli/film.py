@@ -55,6 +55,7 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
     from mova.film.shots import read_film
     from mova.media.encode import check_target
     from mova.media.health.gate import check_on_fault
+    from mova.pipeline.reading import reader_of_folder
 
     try:
         check_on_fault(output.on_fault)
@@ -62,7 +63,8 @@ def run(shots: Path, output: FilmOutput, *, retakes: Sequence[str], model: str |
         raise with_flag_names(problem) from None
     film = _with_retakes(read_film(shots), retakes)
     folder = resolve_model(model or film.model)
-    plan = plan_film(film, read_index(folder).capabilities, model_key=model_key_of(folder))
+    capabilities = read_index(folder).capabilities
+    plan = plan_film(film, capabilities, model_key=model_key_of(folder), read=reader_of_folder(folder, capabilities))
     width, height = plan.size
     check_target(output.path, width=width, height=height)
     cache = ShotCache(output.cache or shots.with_name(f"{shots.stem}.cache"))
@@ -164,7 +166,7 @@ def _say_plan(plan: FilmPlan, states: tuple[ShotState, ...], cache: ShotCache) -
     for shot in plan.shots:
         request = shot.plan.request
         cues = [(cue.time_s, cue.label) for cue in request.cues or ()]
-        for note in notes_before(request.prompt, cues, plan.capabilities):
+        for note in notes_before(shot.reading, cues, plan.capabilities):
             console.say(f"note: shot {shot.number}: {note}")
 
 

@@ -77,6 +77,7 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     from mova.checkpoints.tokenizer import TokenCounter
     from mova.conditioning.prepare import prepare
     from mova.media.health.gate import check_on_fault
+    from mova.pipeline.reading import reader_of_folder
     from mova.request.plan import check_seeds
     from mova.request.schema import GenerationRequest
 
@@ -89,7 +90,8 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
         folder = resolve_model(choice.model)
         capabilities = read_index(folder).capabilities
         count_tokens = TokenCounter(folder)
-        prepared = [prepare(request, capabilities, count_tokens=count_tokens) for request in requests]
+        read = reader_of_folder(folder, capabilities)
+        prepared = [prepare(request, capabilities, count_tokens=count_tokens, read=read) for request in requests]
         for one in prepared:
             check_seeds(one.plan, output.num_clips)
     except RequestError as problem:
@@ -104,7 +106,10 @@ def run(values: dict[str, Any], choice: Choice, output: Output) -> None:
     if output.is_dry_run:
         if output.is_json:
             plans = [one.plan.request.model_dump() for one in prepared]
-            asked = {"request": plans[0]} if len(plans) == 1 else {"requests": plans}
+            readings = [None if one.reading is None else one.reading.as_dict() for one in prepared]
+            asked = (
+                {"request": plans[0], "reading": readings[0]} if len(plans) == 1 else {"requests": plans, "readings": readings}
+            )
             console.facts_json({**asked, "output": [str(job.path) for job in jobs]})
         return
     _make(jobs, choice, folder, capabilities, output)
@@ -271,11 +276,10 @@ def loudness_words(fact: dict[str, Any]) -> str:
 
 
 def _facts(clip: Clip, path: Path, size_bytes: int, seconds_taken: float) -> dict[str, Any]:
-    from mova.lab.sync.measure import measure_clip
-    from mova.scenes.kinds import drawable_kinds, kind_of
+    from mova.lab.sync.measure import find_recorded_kind, measure_clip
 
     # the offset is said, and no verdict: what the record names is enough, and a cross-check without it would change nothing
-    sync = measure_clip(clip, kind=kind_of(str((clip.request or {}).get("prompt", "")), drawable_kinds().values()))
+    sync = measure_clip(clip, kind=find_recorded_kind(clip.request, clip.made_by))
     return clip_facts(clip, path, size_bytes, seconds_taken) | {
         "offset_ms": None if sync.offset_ms is None else round(sync.offset_ms, 1),
         "num_events": sync.num_events,
@@ -324,8 +328,12 @@ def _say_plan(prepared: list[Prepared], capabilities: Capabilities, output: Outp
         + (f", {output.num_clips} clips with consecutive seeds" if output.num_clips > 1 else "")
     )
     for one in prepared:
+        of = "" if len(prepared) == 1 else f"{one.plan.request.prompt[:40]!r}: "
+        if one.reading is not None and one.reading.kind is not None:
+            worded = "" if one.prompt == one.plan.request.prompt else f' -> "{one.prompt}"'
+            console.say(f"{of}read as: {one.reading.words}{worded}")
         for note in notes_on(one, capabilities):
-            console.say(f"note: {note}" if len(prepared) == 1 else f"note: {one.plan.request.prompt[:40]!r}: {note}")
+            console.say(f"note: {of}{note}")
 
 
 def _check_loras(loras: tuple[tuple[Path, float], ...]) -> None:

@@ -7,7 +7,7 @@ A request holds names. A name is a path, or stands for something in memory that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,7 @@ from mova.conditioning.given import Given, given_audio, given_pictures, merge_gi
 from mova.conditioning.sources import AudioInput, MemoryInputs, Picture, audio_named, content_hash, name_of, picture_named
 from mova.errors import RequestError, number_of
 from mova.request.plan import Canvas, Capabilities, CountTokens, Plan, check_prompts, grid_frames, resolve, resolve_fps
+from mova.request.reading import PromptReading
 from mova.request.schema import Fit, GenerationRequest, TextOnly
 from mova.timeline import Timeline
 
@@ -51,6 +52,7 @@ class Prepared:
         inputs: What is named, with the hash of its content.
         references: Pictures ``[H, W, 3]`` that the clip goes on from and does not hold.
         notes: What was decided of what is given and is worth knowing, one line each.
+        reading: What was understood of the prompt; ``None`` where it is taken as it is.
     """
 
     plan: Plan
@@ -60,6 +62,12 @@ class Prepared:
     inputs: Mapping[str, str] = field(default_factory=dict)
     references: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
+    reading: PromptReading | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What the network reads: the prompt, or the wording in its place."""
+        return self.plan.request.prompt if self.reading is None else self.reading.text
 
     @property
     def lead_frames(self) -> int:
@@ -85,6 +93,7 @@ def prepare(
     memory: MemoryInputs | None = None,
     *,
     count_tokens: CountTokens | None = None,
+    read: Callable[[str, float], PromptReading | None] | None = None,
 ) -> Prepared:
     """Read what a request names and resolve every value; whatever a run would refuse is refused here.
 
@@ -95,13 +104,15 @@ def prepare(
         capabilities: What the model can make.
         memory: What names stand for that are no files.
         count_tokens: The model's tokenizer, to check the prompts; ``None`` leaves that to the run.
+        read: What reads a prompt, ``(prompt, seconds) -> reading``; ``None`` leaves it as it is.
 
     Raises:
         MediaError: If a file cannot be read.
         RequestError: If the model cannot make what is asked, or what is given does not fit it.
     """
     memory = memory or {}
-    if count_tokens is not None:
+    is_read = read is not None and not request.as_is
+    if count_tokens is not None and not is_read:
         check_prompts(request, capabilities, count_tokens)
     request = _room_for_references(request, capabilities)
     if request.video is not None:
@@ -122,6 +133,11 @@ def prepare(
         prepared = replace(prepared, references=leading)
     num_frames = prepared.plan.num_frames + prepared.lead_frames
     check_first_frame(prepared.with_lead, capabilities, num_frames=num_frames, text_only=request.text_only)
+    if read is not None and is_read:
+        plan = prepared.plan
+        prepared = replace(prepared, reading=read(plan.request.prompt, float(plan.num_frames / plan.timeline.fps)))
+        if count_tokens is not None:
+            check_prompts(plan.request.model_copy(update={"prompt": prepared.prompt}), capabilities, count_tokens)
     return replace(prepared, inputs={name: content_hash(name) for name in request.inputs})
 
 

@@ -17,7 +17,9 @@ from mova.conditioning.prepare import prepare
 from mova.conditioning.sources import AudioInput, name_of, read_audio
 from mova.errors import RequestError, number_of
 from mova.film.shots import Bed, Film, Shot, Take, add_shot_to_errors
+from mova.pipeline.reading import ReadPrompt
 from mova.request.plan import Capabilities, Plan, resolve_size
+from mova.request.reading import PromptReading
 from mova.request.schema import GenerationRequest
 from mova.request.solver_names import evaluation_points
 from mova.sampling.guidance import guidance_of
@@ -40,6 +42,7 @@ class PlannedShot:
         plan: Plan of the clip, of the shot's own length; the paths of its request are resolved.
         first_frame: Index in the film of its first frame: its cut.
         lead_frames: Number of frames of the shot before whose audio is given; 0 unless the shot keeps that audio.
+        reading: What was understood of its prompt; ``None`` where it is taken as it is.
     """
 
     number: int
@@ -47,6 +50,7 @@ class PlannedShot:
     plan: Plan
     first_frame: int
     lead_frames: int
+    reading: PromptReading | None = None
 
     @property
     def num_frames(self) -> int:
@@ -119,13 +123,14 @@ class FilmPlan:
         return samples_in_frames(first, self.fps, self.sample_rate), samples_in_frames(end, self.fps, self.sample_rate)
 
 
-def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> FilmPlan:
+def plan_film(film: Film, capabilities: Capabilities, *, model_key: str, read: ReadPrompt | None = None) -> FilmPlan:
     """Resolve every value of a film for one model, and read every file that it names once.
 
     Args:
         film: The shot list.
         capabilities: Capabilities of the model.
         model_key: Key of the model.
+        read: What reads the prompts for the model; ``None`` leaves them as they are.
 
     Raises:
         MediaError: If a file cannot be read.
@@ -134,7 +139,7 @@ def plan_film(film: Film, capabilities: Capabilities, *, model_key: str) -> Film
     shots: list[PlannedShot] = []
     for number, shot in enumerate(film.shots, start=1):
         with add_shot_to_errors(number):
-            shots.append(_plan_shot(shot, number, shots, capabilities, film.folder))
+            shots.append(_plan_shot(shot, number, shots, capabilities, film.folder, read))
     bed = None
     if isinstance(film.sound, Bed):
         bed = AudioInput(*read_audio(film.folder / film.sound.bed, max_seconds=MAX_BED_S)[:2])
@@ -172,7 +177,14 @@ def dump_as_written(request: GenerationRequest, written: GenerationRequest) -> M
     return request.model_copy(update=paths).model_dump(exclude_none=True)
 
 
-def _plan_shot(shot: Shot, number: int, earlier: list[PlannedShot], capabilities: Capabilities, folder: Path) -> PlannedShot:
+def _plan_shot(
+    shot: Shot,
+    number: int,
+    earlier: list[PlannedShot],
+    capabilities: Capabilities,
+    folder: Path,
+    read: ReadPrompt | None,
+) -> PlannedShot:
     request = resolve_paths(shot.request, folder)
     memory: dict[str, Any] = {}
     if "last_frame" in shot.keep:
@@ -182,7 +194,7 @@ def _plan_shot(shot: Shot, number: int, earlier: list[PlannedShot], capabilities
         request = request.model_copy(update={"image": name_of(stand_in, "image", memory)})
     if "sound" in shot.keep:
         request = request.model_copy(update={"audio_sample_rate": earlier[-1].plan.sample_rate})
-    prepared = prepare(request, capabilities, memory)
+    prepared = prepare(request, capabilities, memory, read=read)
     plan = prepared.plan
     if memory:
         plan = replace(plan, request=plan.request.model_copy(update={"image": None}))
@@ -194,7 +206,7 @@ def _plan_shot(shot: Shot, number: int, earlier: list[PlannedShot], capabilities
         )
     lead_frames = _lead_frames(plan, earlier[-1].plan, capabilities) if "sound" in shot.keep else 0
     first_frame = earlier[-1].first_frame + earlier[-1].num_frames if earlier else 0
-    planned = PlannedShot(number, shot, plan, first_frame, lead_frames)
+    planned = PlannedShot(number, shot, plan, first_frame, lead_frames, prepared.reading)
     for take in shot.retakes:
         _check_take(planned, take)
     return planned

@@ -209,7 +209,7 @@ def prepare_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending |
     if before is not None and shot.keeps_frame:
         request = request.model_copy(update={"image": name_of(before.frame, "image", memory)})
     if before is None or not shot.keeps_audio:
-        return prepare(request, capabilities, memory)
+        return replace(prepare(request, capabilities, memory), reading=shot.reading)
     prepared = prepare(_shift_by_lead(request, shot.lead_frames, shot.plan.timeline.fps), capabilities, memory)
     plan, timeline = prepared.plan, prepared.plan.timeline
     waveform, rate = before.audio
@@ -219,7 +219,8 @@ def prepare_shot(shot: PlannedShot, capabilities: Capabilities, before: Ending |
     own = np.zeros((1, plan.canvas.num_samples), np.float32)
     own[:, :lead_samples] = resample(mono(waveform), rate, to_rate=timeline.sample_rate, num_samples=lead_samples)
     lead = Given(waveform=own, keep_audio=np.arange(plan.canvas.num_samples) < lead_samples)
-    return replace(prepared, given=merge_given(prepared.given, lead), audio=finished)
+    reading = None if shot.reading is None else shot.reading.later(float(shot.lead_frames / timeline.fps))
+    return replace(prepared, given=merge_given(prepared.given, lead), audio=finished, reading=reading)
 
 
 def prepare_take(shot: PlannedShot, index: int, clip: Clip, capabilities: Capabilities) -> Prepared:
@@ -240,7 +241,12 @@ def prepare_take(shot: PlannedShot, index: int, clip: Clip, capabilities: Capabi
     own = {"seed": seed, "audio_seed": seed, "num_frames": clip.num_frames, "audio_sample_rate": clip.sample_rate}
     plan = resolve(shot.plan.request.model_copy(update={**unset, **own}), capabilities)
     given = given_around(plan, mono_at(clip, plan.timeline.sample_rate), take.retake)
-    return Prepared(plan, given, audio=clip.waveform)
+    return Prepared(
+        plan,
+        given,
+        audio=clip.waveform,
+        reading=None if shot.reading is None else replace(shot.reading, events=replace(shot.reading.events, times=())),
+    )
 
 
 _CLIP_INPUTS = ("cues", "image", "last_image", "keyframes", "video", "audio", "extend_s", "extend_at", "retake", "repaint")

@@ -20,6 +20,7 @@ from mova.models.text import count_tokens
 from mova.progress import CancelToken, OnProgress
 from mova.request.arguments import RequestArguments, check_names, show_arguments
 from mova.request.plan import Capabilities
+from mova.request.reading import PromptReading
 from mova.request.schema import Cue, GenerationRequest, Modality
 
 if TYPE_CHECKING:
@@ -313,7 +314,20 @@ class MOVAModel:
             MediaError: If a file that it names cannot be read.
         """
         count = partial(count_tokens, self.pipeline.tokenizer)
-        return prepare(request, self.capabilities, memory, count_tokens=count)
+        return prepare(request, self.capabilities, memory, count_tokens=count, read=self.pipeline.read_prompt)
+
+    def read(self, prompt: str, *, seconds: float | None = None) -> PromptReading | None:
+        """What the model understands of a prompt; nothing is made.
+
+        Args:
+            prompt: What to see and hear.
+            seconds: Length of the clip; the model's own if not given.
+
+        Returns:
+            The reading; ``None`` if the model has no prompt reader.
+        """
+        able = self.capabilities
+        return self.pipeline.read_prompt(prompt, able.default_frames / able.default_fps if seconds is None else seconds)
 
     def made_by(self, prepared: Prepared, cues: Sequence[tuple[float, str]]) -> dict[str, Any]:
         """What makes clips here, as plain JSON values: version, model, fingerprint of the weights, their number format and
@@ -338,4 +352,5 @@ class MOVAModel:
             "inputs": dict(prepared.inputs),
             "loras": pipeline.loras.record(),
             "cues": [[round(time_s - lead_s, 9), label] for time_s, label in cues],
+            "reading": None if prepared.reading is None else prepared.reading.as_dict(),
         }

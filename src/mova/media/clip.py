@@ -138,6 +138,14 @@ class Clip:
         """Exact length: ``num_frames / fps``."""
         return self.num_frames / self.fps
 
+    @property
+    def reading(self) -> Mapping[str, Any] | None:
+        """What the model understood of the prompt (:class:`~mova.request.reading.PromptReading`, as plain JSON values);
+        ``None`` if the prompt was taken as it is.
+        """
+        reading: Mapping[str, Any] | None = (self.made_by or {}).get("reading")
+        return reading
+
     @cached_property
     def health(self) -> Health:
         """The health gate's verdict on the generated part: ``clip.health.verdict`` is ``"ok"`` or ``"faulty"``.

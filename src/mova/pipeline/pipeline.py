@@ -19,10 +19,12 @@ from mova.checkpoints.save import save_checkpoint
 from mova.errors import CheckpointError
 from mova.pipeline.latents import Codecs, MOVAPipelineOutput
 from mova.pipeline.prompts import Texts
+from mova.pipeline.reading import read_prompt
 from mova.pipeline.run import DESCRIPTIONS, PipelineArguments, StepCallback, check_output_type, pack_batch, run
 from mova.progress import CancelToken, OnProgress, Reporter
 from mova.request.arguments import show_arguments
 from mova.request.plan import Capabilities
+from mova.request.reading import PromptReading
 from mova.runtime.options import RuntimeOptions
 from mova.runtime.resolve import Runtime, apply_runtime
 from mova.runtime.weights import frees_hooks, keep_shared_parts
@@ -41,11 +43,12 @@ class MOVAPipeline(DiffusionPipeline):
         tokenizer: Its tokenizer.
         scheduler: Noise levels.
         cue_planner: What writes cue sheets from prompts, or ``None``.
+        prompt_reader: What marks in a prompt what it says, or ``None``.
         index: What the checkpoint's folder says: classes, boundary, world.
     """
 
-    model_cpu_offload_seq = "cue_planner->text_encoder->transformer->transformer_2->video_vae->audio_vae"
-    _optional_components = ["transformer_2", "cue_planner"]  # noqa: RUF012
+    model_cpu_offload_seq = "prompt_reader->cue_planner->text_encoder->transformer->transformer_2->video_vae->audio_vae"
+    _optional_components = ["transformer_2", "cue_planner", "prompt_reader"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class MOVAPipeline(DiffusionPipeline):
         tokenizer: Any,
         scheduler: Any,
         cue_planner: Any = None,
+        prompt_reader: Any = None,
         index: Index | None = None,
     ) -> None:
         super().__init__()
@@ -69,6 +73,7 @@ class MOVAPipeline(DiffusionPipeline):
             tokenizer=tokenizer,
             scheduler=scheduler,
             cue_planner=cue_planner,
+            prompt_reader=prompt_reader,
         )
         self.index = index or Index(classes={})
         self.runtime: Runtime | None = None  # how it runs and why, where that was resolved
@@ -138,6 +143,10 @@ class MOVAPipeline(DiffusionPipeline):
         """``capabilities``, under the name of earlier releases."""
         return self.capabilities
 
+    def read_prompt(self, prompt: str, seconds: float) -> PromptReading | None:
+        """What the model understands of a prompt for a clip of a length in seconds; ``None`` without a prompt reader."""
+        return read_prompt(self.prompt_reader, self.capabilities, prompt, seconds)
+
     @property
     def codecs(self) -> Codecs:
         """Both codecs, on the device on which they work."""
@@ -187,7 +196,7 @@ class MOVAPipeline(DiffusionPipeline):
             CancelledError: If the run was cancelled.
         """
         check_output_type(output_type)
-        batch = pack_batch(self.capabilities, prompt, negative_prompt, arguments)
+        batch = pack_batch(self.capabilities, prompt, negative_prompt, arguments, read=self.read_prompt)
         reporter = Reporter(on_progress, cancel)
         output = run(self, batch, output_type=output_type, reporter=reporter, on_step_end=callback_on_step_end)
         return output if return_dict else (output.frames, output.audio)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mova.errors import RequestError
 from mova.models.text import Instant, SheetConstraints, cue_condition, embed_prompts, plan_cues, tokenise
 from mova.request.plan import Capabilities, takes_no_cues
+from mova.request.reading import PromptReading
 from mova.sampling.task import Task
-from mova.scenes.prompts import read_as_known
 
 Texts = str | list[str] | tuple[str, ...]
 
@@ -119,9 +119,10 @@ def plan_cue_sheets(
     *,
     num_frames: int,
     fps: Fraction,
+    readings: Sequence[PromptReading | None] = (),
 ) -> list[Sheet]:
-    """Sample a sheet a clip; empty ones where there is no planner, or where something is given: a lamp that is lit in a
-    first frame, a ball in the air, has times of its own.
+    """A sheet a clip: the times that its prompt states, or a sampled one; empty ones where there is no planner, or where
+    something is given: a lamp that is lit in a first frame, a ball in the air, has times of its own.
 
     In a clip longer than the model's own, only the beginning is planned. Labels are those of the kind that the prompt names;
     where it states the order or the number of events, the sheet has them.
@@ -135,24 +136,33 @@ def plan_cue_sheets(
         capabilities: What the model can make.
         num_frames: Length of the clips in frames.
         fps: Frames per second.
+        readings: What was understood of each prompt; without any, the sheets are not held against it.
     """
+    makes_picture = bool((task.video_level == 1).any())
+    asked = [_asked_sheet(reading, capabilities) if makes_picture else [] for reading in readings or [None] * len(seeds)]
     makes_all = bool((task.video_level == 1).all() and (task.audio_level == 1).all())
     if planner is None or prompts is None or not makes_all:
-        return [[] for _ in seeds]
+        return list(asked)
     before_s = float(min(num_frames, capabilities.max_frames) / fps)
     input_ids, masks = tokenise(tokenizer, list(prompts), capabilities.max_tokens, truncate=True)
-    readings = [read_as_known(prompt, capabilities.kinds) for prompt in prompts]
     return [
-        plan_cues(
-            planner,
-            ids,
-            mask,
-            seed=seed,
-            before_s=before_s,
-            constraints=SheetConstraints(reading.labels, reading.order, reading.number),
-        )
-        for ids, mask, seed, reading in zip(input_ids, masks, seeds, readings, strict=True)
+        sheet or plan_cues(planner, ids, mask, seed=seed, before_s=before_s, constraints=_constraints(reading))
+        for sheet, ids, mask, seed, reading in zip(asked, input_ids, masks, seeds, readings or [None] * len(seeds), strict=True)
     ]
+
+
+def _asked_sheet(reading: PromptReading | None, capabilities: Capabilities) -> list[Instant]:
+    """The cues whose times a prompt states; none if it states none."""
+    if reading is None or not reading.events.times or not capabilities.cues:
+        return []
+    events = reading.events
+    alike = events.labels if len(events.labels) == 1 else ("",)
+    labels = events.order or alike * len(events.times)
+    return [(time, label if label in capabilities.cues else "") for time, label in zip(events.times, labels, strict=True)]
+
+
+def _constraints(reading: PromptReading | None) -> SheetConstraints | None:
+    return None if reading is None else SheetConstraints(reading.events.labels, reading.events.order, reading.events.number)
 
 
 def add_cue_channels(

@@ -20,9 +20,11 @@ from mova.conditioning.prepare import Prepared, given_edges
 from mova.errors import RequestError
 from mova.pipeline.latents import Codecs, MOVAPipelineOutput, build_task, pack_output
 from mova.pipeline.prompts import Prompts, Sheet, Texts, add_cue_channels, embed_prompts_for, plan_cue_sheets
+from mova.pipeline.reading import ReadPrompt
 from mova.progress import Reporter
 from mova.request.arguments import SamplingArguments, check_names
 from mova.request.plan import Canvas, Capabilities, resolve_fps, resolve_length, resolve_size, value_or
+from mova.request.reading import PromptReading
 from mova.request.schema import Modality, TextOnly
 from mova.request.terms import read_terms
 from mova.runtime.threads import use_threads
@@ -60,6 +62,7 @@ class Batch:
         audio_latents: In place of the audio's noise, ``[B, C, L]``.
         text_only: Stand-in for a first frame that is not given.
         truncate: Whether to cut prompts that are too long.
+        readings: What was understood of each prompt, one a clip; empty where they are taken as they are.
     """
 
     prompts: Prompts
@@ -82,6 +85,7 @@ class Batch:
     audio_latents: Tensor | None = None
     text_only: TextOnly | None = None
     truncate: bool = False
+    readings: Sequence[PromptReading | None] = ()
 
 
 def batch_of(prepared: Sequence[Prepared], *, guidance: Guider | None = None) -> Batch:
@@ -99,7 +103,7 @@ def batch_of(prepared: Sequence[Prepared], *, guidance: Guider | None = None) ->
     given = [one.with_lead for one in prepared]
     return Batch(
         prompts=Prompts(
-            [one.prompt for one in requests],
+            [one.prompt for one in prepared],
             [one.negative_prompt for one in requests],
             None if request.audio_negative_prompt is None else [one.audio_negative_prompt or "" for one in requests],
         ),
@@ -118,6 +122,7 @@ def batch_of(prepared: Sequence[Prepared], *, guidance: Guider | None = None) ->
         given=lambda batch: given,
         text_only=request.text_only,
         truncate=request.truncate,
+        readings=[None if one.reading is None else one.reading.later(lead_s) for one in prepared],
     )
 
 
@@ -189,7 +194,12 @@ NAMES = (*SamplingArguments.__annotations__, *PipelineArguments.__annotations__)
 
 
 def pack_batch(
-    capabilities: Capabilities, prompt: Texts | None, negative_prompt: Texts | None, arguments: PipelineArguments
+    capabilities: Capabilities,
+    prompt: Texts | None,
+    negative_prompt: Texts | None,
+    arguments: PipelineArguments,
+    *,
+    read: ReadPrompt | None = None,
 ) -> Batch:
     """Resolve the arguments of a call for a model.
 
@@ -198,6 +208,7 @@ def pack_batch(
         prompt: One or several, or ``None`` with embeddings.
         negative_prompt: One for all, or as many.
         arguments: The others.
+        read: What reads a prompt; ``None`` leaves them as they are.
 
     Raises:
         RequestError: If the model cannot make what is asked, or an argument is unknown.
@@ -210,6 +221,11 @@ def pack_batch(
     timeline = capabilities.timeline(fps)
     canvas = Canvas(width, height, num_frames, timeline.samples(num_frames))
     given: Sequence[Given] | None = get("given")
+    texts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+    is_read = read is not None and not get("as_is", False)
+    readings = [read(text, float(num_frames / fps)) for text in texts] if read is not None and is_read else []
+    if readings:
+        prompt = [text if one is None else one.text for text, one in zip(texts, readings, strict=True)]
 
     def given_of(batch: int) -> Sequence[Given]:
         return given or given_edges(canvas, batch, get("image"), get("last_image"), fit=get("fit", "exact"))
@@ -237,6 +253,7 @@ def pack_batch(
         audio_latents=get("audio_latents"),
         text_only=get("text_only"),
         truncate=get("truncate", False),
+        readings=readings,
     )
 
 
@@ -330,9 +347,20 @@ def _run(
     sheets, until = batch.cues, grid.frames
     if sheets is None:
         texts, length = batch.prompts.texts, batch.num_frames
-        sheets, until = plan_cue_sheets(
-            pipe.cue_planner, pipe.tokenizer, texts, task, seeds, capabilities, num_frames=length, fps=timeline.fps
-        ), window  # fmt: skip
+        sheets, until = (
+            plan_cue_sheets(
+                pipe.cue_planner,
+                pipe.tokenizer,
+                texts,
+                task,
+                seeds,
+                capabilities,
+                num_frames=length,
+                fps=timeline.fps,
+                readings=batch.readings,
+            ),
+            window,
+        )
     task = add_cue_channels(task, sheets, capabilities, batch=size, fps=timeline.fps, until=until)
     noise = draw_noise(pipe.transformer, grid, seeds, audio_seeds, latents=batch.latents, audio_latents=batch.audio_latents)
 

@@ -44,6 +44,7 @@ class SamplingArguments(TypedDict, total=False):
     fit: Fit
     text_only: TextOnly | None
     truncate: bool
+    as_is: bool
 
 
 class RequestArguments(SamplingArguments, total=False):

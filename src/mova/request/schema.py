@@ -182,6 +182,12 @@ class GenerationRequest(BaseModel):
         None, GIVEN, "Stand-in for a missing first frame, for a model that was trained with one.", needs="a first frame"
     )
     truncate: bool = _field(False, WHAT, "Whether to cut a prompt that has more tokens than the model reads.")
+    as_is: bool = _field(
+        False,
+        WHAT,
+        "Whether the network gets the prompt as it is written, not in the wording that it learnt.",
+        needs="a prompt reader",
+    )
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -1,147 +1,277 @@
-"""What a prompt asks for, as far as words tell: the kind of scene, and the labels and the number of its events.
+"""From the parts of a prompt that a reader found to what they ask of a kind of scene, and the caption that says it.
 
-    reading = read_prompt("no drums, just a piano playing A", KINDS.values())
-    reading.kind.name, reading.order        # "piano", ("A",)
+    reading = interpret(marked, "no drums, just a piano playing A", {kind.name: kind for kind in KINDS.values()}, seconds=2.0)
+    reading.kind, reading.order, reading.text     # "piano", ("A",), "one note on the piano: a"
 
-A prompt is held against the captions of the kinds: words that are in none of them, and orders of words that are in none, were
-never learnt by a model that was trained on these captions. What is learnt is computed from what the kinds declare; nothing is
-drawn.
+What a model learnt are the captions of its kinds: a prompt that is worded otherwise is replaced by the caption that says the
+same. What cannot be kept is said in ``unsupported``. All is computed from what the kinds declare; nothing is drawn.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 
 from mova.errors import RequestError
+from mova.request.reading import EventPlan, Marked, PromptReading, Span
 from mova.scenes.kind import NUMBERS, Kind
-from mova.scenes.kinds import kind_of, known_kinds, without_negations
-from mova.scenes.script import Value, generator
+from mova.scenes.kinds import known_kinds, without_negations
+from mova.scenes.script import MIN_GAP_S, Value, generator
+from mova.scenes.wording.grammar import DIGITS, OTHER, number_in, numbers_in_words, simplify, values_in_words
 
 MAX_NUMBER = 12
-"""Most events that a prompt can count."""
+"""Most events that a caption can count."""
+FURTHEST_TEMPO = 1.25
+"""A tempo is taken for one of the kind's up to this ratio."""
 _LONG_S = 60.0
 """Length in which every number of events fits."""
-_COUNTS = {**{word: number for number, word in enumerate(NUMBERS) if number}, "once": 1, "twice": 2, "thrice": 3, "pair": 2}
-_SAME = {
-    **dict.fromkeys(("crimson", "scarlet", "ruby"), "red"),
-    **dict.fromkeys(("golden",), "gold"),
-    **dict.fromkeys(("emerald", "lime"), "green"),
-    **dict.fromkeys(("navy", "azure"), "blue"),
-    **dict.fromkeys(("violet",), "purple"),
-    **dict.fromkeys(("steel", "iron"), "metal"),
-    **dict.fromkeys(("wooden",), "wood"),
-    **dict.fromkeys(("big",), "large"),
-    **dict.fromkeys(("little",), "small"),
-    **dict.fromkeys(("quick",), "fast"),
-    **dict.fromkeys(("daylight",), "day"),
-    **dict.fromkeys(("close", "nearby"), "near"),
-    **dict.fromkeys(("distant",), "far"),
-}
-"""Words that people use for values of attributes."""
-_OF_TIME = frozenset({"second", "seconds", "half", "minute", "minutes", "bpm", "s", "ms"})
-_LIST = re.compile(r"(?::|\bkeys|\bnotes?|\bplays?|\bplaying)\s+((?:[a-z]\b(?:\s*,\s*|\s+and\s+|\s+then\s+|\s+|\W*$))+)$")
-_PLAIN = frozenset(
-    re.findall(
-        r"\w+",
-        """a an and are as at be but by for from has have here i in into is it its just like of on or our out over so some that
-        the then there they this to up very was we when where which while with you your clip video audio sound scene view""",
-    )
-)
-"""Words that say nothing of a scene."""
+_COUNTS = {**{word: number for number, word in enumerate(NUMBERS) if number}, "once": 1, "twice": 2}
 
 
-@dataclass(frozen=True)
-class PromptReading:
-    """What words of a prompt tell.
+def interpret(marked: Marked, prompt: str, kinds: Mapping[str, Kind], *, seconds: float) -> PromptReading:
+    """What a prompt asks for.
 
     Args:
-        kind: Kind that they name, or None.
-        others: Names of other kinds that words of the prompt name, those that it excludes among them. Words of the kind's own
-            captions name no other.
-        labels: Labels that the events may have.
-        order: Labels of the events in order, where the prompt names them.
-        number: Number of events, where the prompt states one.
-        unread: Words that no caption of the kind has.
-        is_foreign: Whether most of its words are in no caption of the kind.
-        is_caption: Whether its words follow each other as in captions of the kind.
-        caption: Caption of the kind that says what was read.
+        marked: What a reader found in it.
+        prompt: The prompt as it was written.
+        kinds: Kinds that the model knows, by name.
+        seconds: Length of the clip, of which the model makes the beginning at least.
     """
-
-    kind: Kind | None
-    others: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
-    number: int | None = None
-    unread: tuple[str, ...] = ()
-    is_foreign: bool = False
-    is_caption: bool = False
-    caption: str = ""
-
-
-def read_prompt(prompt: str, kinds: Iterable[Kind] | None = None) -> PromptReading:
-    """Read a prompt.
-
-    Args:
-        prompt: What to see and hear.
-        kinds: Among which; every known one by default.
-    """
-    among = {kind.name: kind for kind in (known_kinds().values() if kinds is None else kinds)}
-    name = kind_of(prompt, among.values())
-    if name is None:
-        return PromptReading(None)
-    kind, language = among[name], _language_of(among[name])
-    words = [word for word in dict.fromkeys(_tokens(prompt)) if word not in _PLAIN and word not in ",:;"]
-    unread = tuple(
-        word for word in words if word not in language.words and (len(word) > 1 or not word.isalpha() or not word.isascii())
-    )
-    said = without_negations(prompt)
-    listed, counted = _parts(said, kind)
-    items = _items(listed, kind)
-    number = _number(counted)
-    found = _values(said, kind)
-    if len(items) == 1 and number is not None:
-        items *= number
-    if items and number not in (None, len(items)):
-        items = ()
-    elif items:
-        number = len(items)
-    if items:
-        found["sequence"] = " ".join(items)
-    if number is not None and "count" in kind.attributes:
-        found["count"] = number
+    if marked.kind not in kinds:
+        return PromptReading(None, language=marked.language, confidence=marked.kind_chance, text=prompt)
+    said, confidence = _Said(kinds[marked.kind], seconds), marked.kind_chance
+    for span in marked.spans:
+        name, _, value = span.tag.partition("=")
+        is_short = name in ("item", "at", "bpm")
+        words = marked.text[span.start : span.stop].strip() if is_short else _whole_words(marked.text, span)
+        known = _look_up(said.kind, name, words, marked.language)
+        said.add(*(known or (name, value)), words)
+        confidence = confidence if known else min(confidence, span.chance)
+    if marked.also:
+        second = marked.also if marked.also != marked.kind else "another scene"
+        said.unsupported.append(f"{second} as well: one kind in a clip")
+    if len(simplify(prompt)) > len(marked.text):
+        said.unsupported.append(f"what follows the first {len(marked.text)} characters")
+    events = said.combine()
+    found = said.list_values(events)
+    is_kept = is_caption(prompt, said.kind) and not said.unsupported
     return PromptReading(
-        kind,
-        others=tuple(sorted({name for name, one in among.items() if _names(prompt, one.words - language.words)} - {kind.name})),
-        labels=_labels(kind, found),
-        order=items,
-        number=number if "count" in kind.attributes else None,
-        unread=unread,
-        is_foreign=2 * sum(word not in kind.words for word in unread) > len(words),
-        is_caption=not unread and said == prompt and set(pairwise(_classes(prompt, kind))) <= language.pairs,
-        caption=_caption(kind, found) if found else next(iter(kind.example_captions), ""),
+        kind=marked.kind,
+        number=said.number,
+        order=tuple(said.items),
+        times=tuple(said.times),
+        attributes=dict(said.values),
+        events=replace(events, labels=_labels(said.kind, found)),
+        language=marked.language,
+        confidence=confidence,
+        unsupported=tuple(said.unsupported),
+        text=prompt if is_kept else _caption(said.kind, found, seconds),
     )
 
 
+def _whole_words(text: str, span: Span) -> str:
+    """The words of a part without digits, to their ends."""
+    start, stop = span.start, span.stop
+    if text[start:stop].isascii() and not any(one.isdigit() for one in text[start:stop]):
+        while start > 0 and text[start - 1].isascii() and text[start - 1].isalpha():
+            start -= 1
+        while stop < len(text) and text[stop].isascii() and text[stop].isalpha():
+            stop += 1
+    return text[start:stop].strip()
+
+
+def _look_up(kind: Kind, name: str, words: str, language: str) -> tuple[str, str] | None:
+    """Attribute and value that a language's words are known to stand for: a network may take one for another that is rarer."""
+    if name == "count":
+        number = numbers_in_words(language).get(words)
+        return None if number is None else (name, str(number))
+    tables = values_in_words(language)
+    own = tables.get(name.rstrip("2"), {}).get(words)
+    if own is not None:
+        return name, own
+    for other, values in kind.attributes.items() if name != "item" else ():
+        value = tables.get(other, {}).get(words)
+        if value is not None and value in map(str, values):
+            return other, value
+    return None
+
+
+@dataclass
+class _Said:
+    """What the parts of a prompt say, held against what its kind can do.
+
+    ``counts`` are numbers with how many items stood before them, ``repeats`` how often each attribute was said.
+    """
+
+    kind: Kind
+    seconds: float
+    values: dict[str, str] = field(default_factory=dict)
+    items: list[str] = field(default_factory=list)
+    counts: list[tuple[int, int, str]] = field(default_factory=list)
+    repeats: dict[str, int] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
+    number: int | None = None
+    rate_hz: float | None = None
+    unsupported: list[str] = field(default_factory=list)
+
+    def add(self, name: str, value: str, words: str) -> None:
+        """Take a part of the prompt."""
+        number = number_in(words) if value == DIGITS else None
+        if name == "item":
+            if value in map(str, self.kind.attributes.get("sequence", ())):
+                self.items.append(value)
+            else:
+                self.unsupported.append(f"{words!r}: {self.kind.name} has no {value}")
+        elif name == "count":
+            self.counts.append((len(self.items), int(number or 0) if value == DIGITS else int(value), words))
+        elif name == "at":
+            self.times.append(float(number if number is not None else 0.0) if value == DIGITS else float(value))
+        elif name == "bpm":
+            self.rate_hz = float(number or 0.0) / 60.0
+        else:
+            self._add_value(name, value, words)
+
+    def combine(self) -> EventPlan:
+        """Bring order, number, times and tempo together, and see what of them can be kept."""
+        if len(self.items) == len(self.times):
+            pairs = sorted(zip(self.times, self.items, strict=True))
+            self.times, self.items = [time for time, _ in pairs], [item for _, item in pairs]
+        self.times.sort()
+        self._check_counts()
+        beats = self._check_tempo(self.rate_hz) if self.rate_hz is not None else []
+        events = self._check_number()
+        times = tuple(self._check_times(events) or beats)
+        return replace(events, times=times)
+
+    def list_values(self, events: EventPlan) -> dict[str, Value]:
+        """What can be kept as the kind's attributes."""
+        found: dict[str, Value] = {}
+        for name in self.kind.attributes:
+            if name == "sequence" and events.order:
+                found[name] = " ".join(events.order)
+            elif name == "count" and events.number is not None:
+                found[name] = events.number
+            elif name in self.values:
+                known = {str(one): one for one in self.kind.attributes[name]}
+                found[name] = known[self.values[name]]
+        return found
+
+    def _add_value(self, name: str, value: str, words: str) -> None:
+        known = self.kind.attributes.get(name)
+        if known is None:
+            self.unsupported.append(f"{words!r}: {self.kind.name} has no {name}")
+        elif value == OTHER or value not in map(str, known):
+            self.unsupported.append(f"{words!r}: the {name} can be {', '.join(map(str, known))}")
+        elif self.values.get(name, value) == value:
+            self.values[name] = value
+            self.repeats[name] = self.repeats.get(name, 0) + 1
+        elif (second := f"{name}2") in self.kind.attributes and second not in self.values:
+            self.values[second] = value
+        else:
+            self.unsupported.append(f"{words!r}: {self.values[name]} is taken, one {name} in a clip")
+        if "colour2" in self.values and "number" in self.kind.attributes:
+            self.values["number"] = "2"
+
+    def _check_counts(self) -> None:
+        """Tell how often an item comes ("red twice, blue once") from how often anything happens."""
+        if any(0 < place < len(self.items) for place, _, _ in self.counts):
+            often = {place - 1: number for place, number, _ in self.counts if place and number}
+            self.items = [item for index, item in enumerate(self.items) for _ in range(often.get(index, 1))]
+            return
+        for _, number, words in self.counts:
+            self._add_number(number, words)
+        for name, repeats in self.repeats.items():  # "oh oh oh"
+            if repeats > 1 and self.number is None and set(self.kind.attributes[name]) == set(self.kind.labels):
+                self.number = repeats
+
+    def _add_number(self, number: int, words: str) -> None:
+        if "count" not in self.kind.attributes:
+            self.unsupported.append(f"{words!r}: how many there are follows from the {'/'.join(self.kind.reading.rates_hz)}")
+        elif number < 1:
+            self.unsupported.append(f"{words!r}: at least one")
+        elif self.number not in (None, number):
+            self.unsupported.append(f"{words!r}: {self.number} is taken, one number in a clip")
+        else:
+            self.number = number
+
+    def _check_tempo(self, rate_hz: float) -> list[float]:
+        """The times of the beats, where the kind has such a tempo."""
+        for name, rates in self.kind.reading.rates_hz.items():
+            near = min(rates, key=lambda value: _ratio(rates[value], rate_hz))
+            self.values[name] = near
+            if _ratio(rates[near], rate_hz) > FURTHEST_TEMPO:
+                self.unsupported.append(f"{60 * rate_hz:g} bpm: the nearest is {near}, {60 * rates[near]:.0f} bpm")
+                return []
+            return [round((index + 0.5) / rate_hz, 4) for index in range(int(self.seconds * rate_hz))]
+        self.unsupported.append(f"{60 * rate_hz:g} bpm: {self.kind.name} has no tempo")
+        return []
+
+    def _check_number(self) -> EventPlan:
+        if len(set(self.items)) == 1 and self.number is not None:
+            self.items = self.items[:1] * self.number
+        elif self.items and self.number not in (None, len(self.items)):
+            self.unsupported.append(f"{self.number} of {', '.join(self.items)}: those that are named are kept")
+        if self.items:
+            self.number = len(self.items)
+        elif self.number is None and self.times and "count" in self.kind.attributes:
+            self.number = len(self.times)
+        most = MAX_NUMBER if self.number is None else most_events(self.kind, self.seconds)
+        if self.number is not None and self.number > most:
+            self.unsupported.append(f"{self.number}: {most} is the most in {self.seconds:.3g} s")
+        return EventPlan(None if self.number is None else min(self.number, most), tuple(self.items[:most]))
+
+    def _check_times(self, events: EventPlan) -> list[float]:
+        """The times, where they can be kept."""
+        named = f"at {', '.join(f'{time:g}' for time in self.times)} s"
+        if any(not 0.0 <= time < self.seconds for time in self.times):
+            self.unsupported.append(f"{named}: the clip lasts {self.seconds:.3g} s")
+        elif self.times and events.number not in (None, len(self.times)):
+            self.unsupported.append(f"{named}: {len(self.times)} times for {events.number}")
+        elif any(later - first < MIN_GAP_S - 1e-9 for first, later in pairwise(self.times)):
+            self.unsupported.append(f"{named}: at least {MIN_GAP_S:g} s apart")
+        else:
+            return self.times
+        return []
+
+
+def most_events(kind: Kind, seconds: float) -> int:
+    """Most events that a scene of a kind can have in a clip of that length; at least one."""
+    most = 1
+    for number in kind.attributes.get("count", ()):
+        try:
+            kind.choose(generator(kind.name, 0, "attributes"), seconds, {"count": number})
+        except RequestError:
+            break
+        most = int(number)
+    return most
+
+
 @dataclass(frozen=True)
-class Language:
+class _Captions:
     """Words of a kind's captions, and which follows which, values of one attribute taken for the same."""
 
     words: frozenset[str]
     pairs: frozenset[tuple[str, str]]
 
 
+def is_caption(prompt: str, kind: Kind) -> bool:
+    """Whether the words of a prompt, and how they follow each other, are those of captions of a kind."""
+    known = _captions_of(kind)
+    words = set(_tokens(prompt)) <= known.words | set(_classes_of(kind)) | {",", ":", ";"}
+    return words and without_negations(prompt) == prompt and set(pairwise(_classes(prompt, kind))) <= known.pairs
+
+
 @lru_cache(maxsize=64)
-def _language_of(kind: Kind) -> Language:
+def _captions_of(kind: Kind) -> _Captions:
     captions = {*kind.example_captions, *(text for pinned in _all_values(kind) for text in _phrases(kind, pinned))}
-    words, pairs = set[str](_COUNTS) - {"thrice", "pair"}, set[tuple[str, str]]()
+    words, pairs = set[str](_COUNTS), set[tuple[str, str]]()
     for caption in captions:
         words.update(_tokens(caption))
         pairs.update(pairwise(_classes(caption, kind)))
-    return Language(frozenset(words), frozenset(pairs))
+    return _Captions(frozenset(words), frozenset(pairs))
 
 
 def _all_values(kind: Kind) -> Iterator[Mapping[str, Value]]:
@@ -157,29 +287,29 @@ def _all_values(kind: Kind) -> Iterator[Mapping[str, Value]]:
             yield from ({name: value, **count} for value in values for count in counts)
 
 
-def _phrases(kind: Kind, pinned: Mapping[str, Value]) -> list[str]:
-    """Captions of a scene with the pinned values; none if they do not go together."""
+def _phrases(kind: Kind, pinned: Mapping[str, Value], seconds: float = _LONG_S) -> list[str]:
+    """Captions of a scene of that length with the pinned values; none if they do not go together."""
     try:
-        full, brief = kind.phrases(kind.choose(generator(kind.name, 0, "attributes"), _LONG_S, dict(pinned)))
+        full, brief = kind.phrases(kind.choose(generator(kind.name, 0, "attributes"), seconds, dict(pinned)))
     except RequestError:
         return []
     return [text.lower() for text in (*full, *brief)]
 
 
-def _caption(kind: Kind, found: Mapping[str, Value]) -> str:
-    """The caption that says what was found and least besides."""
+def _caption(kind: Kind, found: Mapping[str, Value], seconds: float) -> str:
+    """The caption that says what was found and least besides, of a scene that fits in a clip if there is one."""
     wanted = {word for value in found.values() for word in _tokens(str(value))} - {str(found.get("count"))}
     values = {str(value).lower() for name, given in kind.attributes.items() if name != "count" for value in given}
     has_number = "count" in found
 
     def cost(text: str) -> tuple[int, int]:
-        words = [_SAME.get(word, word) for word in _tokens(text)]
+        words = _tokens(text)
         missing = len(wanted - set(words)) + (has_number and not any(_COUNTS.get(word) == found["count"] for word in words))
         return missing, sum(word in values and word not in wanted for word in words) + (
             not has_number and any(word in _COUNTS for word in words)
         )
 
-    return min(_phrases(kind, found) or kind.example_captions, key=cost, default="")
+    return min(_phrases(kind, found, seconds) or _phrases(kind, found) or kind.example_captions, key=cost, default="")
 
 
 def _tokens(text: str) -> list[str]:
@@ -199,71 +329,17 @@ def _classes_of(kind: Kind) -> Mapping[str, str]:
     return {**values, **dict.fromkeys(NUMBERS, "<number>"), **dict.fromkeys(("once", "twice"), "<times>")}
 
 
-def _names(prompt: str, names: frozenset[str]) -> bool:
-    return any(word in names for word in re.findall(r"[a-z]+", prompt.lower()))
-
-
-def _parts(text: str, kind: Kind) -> tuple[str, str]:
-    """What may list items, and what may state a number: where numbers are items, those before *times* or *words* count."""
-    if not {str(value) for value in kind.attributes.get("sequence", ())} & set(_COUNTS):
-        return text, text
-    counts = re.compile(r"\b(?:once|twice|thrice|\w+(?= (?:times|words?)\b))", re.IGNORECASE)
-    return counts.sub("", text).rpartition(":")[2], " ".join(counts.findall(text))
-
-
-def _number(text: str) -> int | None:
-    """The one number that a prompt states; None if there is none, or more than one, or one of time."""
-    words = _tokens(text)
-    if _OF_TIME & set(words):
-        return None
-    found = [_COUNTS[word] for word in words if word in _COUNTS]
-    found += [
-        int(digits) for word in words if (digits := word.removesuffix("x")).isascii() and digits.isdigit() and len(digits) < 3
-    ]
-    return found[0] if len(found) == 1 and found[0] <= MAX_NUMBER else None
-
-
-def _items(text: str, kind: Kind) -> tuple[str, ...]:
-    """Items of the kind's sequence, in order. A single letter is one in upper case, or in a list of its own."""
-    items = {str(value).lower(): str(value) for value in kind.attributes.get("sequence", ())}
-    if not items:
-        return ()
-    if max(map(len, items)) > 1:
-        return tuple(items[word] for one in _tokens(text) if (word := _SAME.get(one, one)) in items)
-    # the first word of a sentence is in upper case whatever it is
-    capital = re.findall(r"\b[A-Z]\b", re.sub(r"^\W*A\b(?! *,)", "", text))
-    if capital and not text.isupper():
-        return tuple(letter for letter in capital if letter.lower() in items)
-    listed = _LIST.search(text.lower())
-    letters = re.findall(r"\b[a-z]\b", listed[1]) if listed else []
-    return tuple(items[letter] for letter in letters) if all(letter in items for letter in letters) else ()
-
-
-def _values(text: str, kind: Kind) -> dict[str, Value]:
-    """Values of attributes that the words name; of two attributes with the same values, those of the first word first."""
-    found: dict[str, Value] = {}
-    for word in (_SAME.get(one, one) for one in _tokens(text)):
-        for name, values in kind.attributes.items():
-            if name not in ("sequence", "count", "number") and name not in found and word in values:
-                found[name] = word
-                break
-    return found
-
-
 def _labels(kind: Kind, found: Mapping[str, Value]) -> tuple[str, ...]:
     """Labels that the events may have: of an attribute whose values are the labels, the one that is named."""
     of_labels = [name for name in found if name != "sequence" and set(kind.attributes[name]) == set(kind.labels)]
     return (str(found[of_labels[0]]),) if of_labels else kind.labels
 
 
-def read_as_known(prompt: str, names: Sequence[str]) -> PromptReading:
-    """Read a prompt for a model that knows the kinds of these names.
-
-    Some may not be installed here: what the model learnt of those cannot be known from words, and nothing is read.
-    """
-    return read_prompt(prompt, [known_kinds()[name] for name in names]) if are_known(names) else PromptReading(None)
+def _ratio(one: float, other: float) -> float:
+    return max(one, other) / max(min(one, other), 1e-9)
 
 
-def are_known(names: Sequence[str]) -> bool:
-    """Whether there are kinds of these names, at least one, and all are installed here."""
-    return bool(names) and set(names) <= set(known_kinds())
+def kinds_known(names: Sequence[str]) -> Mapping[str, Kind]:
+    """The kinds of these names, none if one of them is not installed here: what a model learnt of it cannot be known."""
+    known = known_kinds()
+    return {name: known[name] for name in names} if set(names) <= set(known) else {}

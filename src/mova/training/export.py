@@ -23,6 +23,7 @@ from mova.errors import CheckpointError
 from mova.models.codecs.audio import AudioCodec
 from mova.models.codecs.video import VideoCodec
 from mova.models.joint import JointModel
+from mova.models.reader import PromptReader
 from mova.request.plan import Capabilities
 from mova.request.solver_names import SolverName
 from mova.sampling.schedule import FlowMatchPairScheduler
@@ -30,7 +31,7 @@ from mova.scenes.kinds import load_kinds
 from mova.training.cues import read_labels
 from mova.training.recipe import OnStep, Recipe
 
-TRAINED = ("audio_codec", "video_codec", "video_decoder", "joint", "planner")
+TRAINED = ("audio_codec", "video_codec", "video_decoder", "joint", "planner", "reader")
 LATENT_FACTS = ("statistics.json", "clock.json")
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class ExportRecipe(Recipe):
             "text encoder": self.folder / "joint" / "text_encoder",
             "tokenizer": self.folder / "joint" / "tokenizer",
             "planner": self.folder / "planner" / "planner",
+            "reader": _reader_folder(self),
         }
         files = [self.folder / "joint" / "labels.json", *(self.folder / "latents" / name for name in LATENT_FACTS)]
         logs = [self.folder / name / "metrics.jsonl" for name in TRAINED]
@@ -92,6 +94,7 @@ def export(recipe: ExportRecipe) -> None:
     network = _part(JointModel, folder / "joint" / "joint")
     labels = read_labels(folder) if network.config["video"]["in_dim"] > network.config["video"]["out_dim"] else ()
     planner = _planner(folder / "planner" / "planner") if labels else None
+    reader = _prompt_reader(recipe)
     components = Components(
         transformer=network,
         transformer_2=None,
@@ -108,7 +111,11 @@ def export(recipe: ExportRecipe) -> None:
             snap_to_training_grid=False,
         ),
         cue_planner=planner,
-        index=Index(classes=_classes(has_planner=planner is not None), capabilities=replace(_world(recipe), cues=labels)),
+        prompt_reader=reader,
+        index=Index(
+            classes=_classes(has_planner=planner is not None, has_reader=reader is not None),
+            capabilities=replace(_world(recipe), cues=labels),
+        ),
     )
     card = model_card(recipe, components)
     save_checkpoint(recipe.output, components, dtype=getattr(torch, recipe.dtype), extra_files={"README.md": card})
@@ -123,6 +130,7 @@ def model_card(recipe: ExportRecipe, components: Components) -> str:
         "video codec": components.video_vae,
         "audio codec": components.audio_vae,
         **({} if components.cue_planner is None else {"cue planner": components.cue_planner}),
+        **({} if components.prompt_reader is None else {"prompt reader": components.prompt_reader}),
     }
     sizes = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in counts.items()}
     parameters = "\n".join(f"| {name} | {size:.2f} M |" for name, size in sizes.items())
@@ -215,12 +223,14 @@ def _world(recipe: ExportRecipe) -> Capabilities:
     )
 
 
-def _classes(*, has_planner: bool) -> dict[str, tuple[str, str]]:
+def _classes(*, has_planner: bool, has_reader: bool) -> dict[str, tuple[str, str]]:
     ours = {name: OFFICIAL_CLASSES[name] for name in ("video_dit", "audio_dit", "dual_tower_bridge", "scheduler")}
     planner = {"cue_planner": ("transformers", "UMT5ForConditionalGeneration")} if has_planner else {}
+    reader = {"prompt_reader": ("mova", "PromptReader")} if has_reader else {}
     return (
         ours
         | planner
+        | reader
         | {
             "video_vae": ("mova", "VideoCodec"),
             "audio_vae": ("mova", "AudioCodec"),
@@ -273,6 +283,18 @@ def _planner(folder: Path) -> Any:
     from transformers.models.umt5.modeling_umt5 import UMT5ForConditionalGeneration
 
     return _part(UMT5ForConditionalGeneration, folder) if folder.is_dir() else None
+
+
+def _reader_folder(recipe: ExportRecipe) -> Path:
+    """That of this run; of a run that goes on from a checkpoint without training one, the checkpoint's."""
+    own = recipe.folder / "reader" / "reader"
+    return own if own.is_dir() or recipe.codecs_from is None else resolve_model(recipe.codecs_from) / "prompt_reader"
+
+
+def _prompt_reader(recipe: ExportRecipe) -> Any:
+    """``None`` where none was trained: prompts then go to the network as they are."""
+    folder = _reader_folder(recipe)
+    return _part(PromptReader, folder) if folder.is_dir() else None
 
 
 def _tokenizer(folder: Path) -> Any:

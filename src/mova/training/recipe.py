@@ -44,6 +44,7 @@ STAGES = {
     "latents": "mova.training.stages:LatentsRecipe",
     "joint": "mova.training.objectives.joint:JointRecipe",
     "planner": "mova.training.objectives.planner:PlannerRecipe",
+    "reader": "mova.training.objectives.reader:ReaderRecipe",
     "export": "mova.training.export:ExportRecipe",
 }
 """The stages of this package: name to module and class."""

@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from mova.checkpoints.inspect import inspect_checkpoint
 from mova.checkpoints.layout import read_index, resolve_model
+from mova.checkpoints.load import load_prompt_reader
 from mova.checkpoints.meta import read_meta_checkpoint
 from mova.checkpoints.tokenizer import TokenCounter
 from mova.errors import CheckpointError
+from mova.pipeline.reading import reader_of_folder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 Change = Callable[[Path], Any]
@@ -167,6 +169,34 @@ def test_keys_that_choose_what_runs_are_ignored_with_a_word(model: Path, part: s
     assert not any(hasattr(config, name) for name in ("auto_map", "quantization_config", "use_kernels"))
     assert "evil" not in str(config._attn_implementation)
     assert "attn_implementation, auto_map, quantization_config" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"tags": ["count=many"]}, "'count=many' is no tag of a prompt"),
+        ({"tags": ["colour=" + "x" * 99]}, "is no tag of a prompt"),
+        ({"tags": "colour=red"}, "tags must be a list of texts"),
+        ({"kinds": []}, "kinds must be a list of texts"),
+        ({"characters": [1, 2]}, "characters must be a list of texts"),
+        ({"num_heads": 0}, "prompt_reader"),
+        ({"width": 2**20}, "width is 1048576"),
+        ({"num_layers": 5000}, "num_layers is 5000"),
+        ({"languages": ["en"]}, "to_whole"),
+    ],
+)
+def test_a_prompt_reader_of_other_sizes_or_with_other_tags_is_refused(model: Path, values: dict[str, Any], named: str) -> None:
+    edit("prompt_reader/config.json", **values)(model)
+    for read in (lambda: read_meta_checkpoint(model, should_verify=False), lambda: load_prompt_reader(model)):
+        with pytest.raises(CheckpointError, match=named):
+            read()
+
+
+def test_kinds_and_labels_that_only_the_reader_knows_are_outside(model: Path) -> None:
+    """A reader of one model in the folder of another must not break a run."""
+    edit("prompt_reader/config.json", kinds=["outside", *"abcdefgh"])(model)
+    reading = reader_of_folder(model, read_index(model).capabilities)("a red ball bounces", 2.0)
+    assert reading is not None and reading.kind is None
 
 
 def test_a_folder_cannot_name_files_outside_it(model: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_stand_in_for_a_first_frame_is_refused_where_none_is_needed() -> None:
 
 def test_a_prompt_with_too_many_tokens_is_refused_and_may_be_cut(without_weights: Path) -> None:
     words = "a dog barks " * 160
-    for arguments in (("a ball " * 250,), ("a ball", "--negative-prompt", "a ball " * 250)):
+    for arguments in (("a ball " * 250, "--as-is"), ("a ball", "--negative-prompt", "a ball " * 250)):
         with pytest.raises(RequestError, match=r"tokens; this model reads \d+"):
             plan("mova-base", *arguments)
     with pytest.raises(RequestError, match=r"the prompt has \d+ tokens; this model reads 512"):

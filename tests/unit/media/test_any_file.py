@@ -586,7 +586,8 @@ def test_frames_that_were_given_away_do_not_stay_in_memory(make_clip, tmp_path: 
     try:
         for _ in decode_frames.__wrapped__(path, Limits(60.0, 10**6)):  # type: ignore[attr-defined]
             pass
-        assert sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()) <= 2
+        # asked by type: to ask a weak proxy of what it is fails where that is gone
+        assert sum(type(one) is av.VideoFrame for one in gc.get_objects()) <= 2
     finally:
         gc.enable()
 

@@ -218,5 +218,6 @@ def test_the_pipeline_is_a_whole_diffusers_pipeline(pipeline: MOVAPipeline) -> N
         "tokenizer",
         "scheduler",
         "cue_planner",
+        "prompt_reader",
     }
     assert pipeline.to("cpu") is pipeline

@@ -15,6 +15,7 @@ from mova.errors import RequestError
 from mova.generation.model import MOVAModel
 from mova.media.clip import Clip
 from mova.models.joint import JointModel
+from mova.models.reader import PromptReader
 from mova.pipeline import MOVAPipeline
 from mova.request.schema import Cue, GenerationRequest, Keyframe, Retake
 
@@ -72,6 +73,7 @@ CHANGES = {
     "only": {"only": "video"},
     "text_only": {"text_only": "unmasked"},
     "truncate": {"prompt": LONG, "truncate": True},
+    "as_is": {"prompt": "two drums", "as_is": True},
     # fields of fields
     "keyframes.time_s": {"keyframes": {0.25: GREY}},
     "keyframes.image": {"keyframes": {0.0: LEFT}},
@@ -94,6 +96,7 @@ BEFORE = {
     "repaint": {"video": VIDEO, "num_frames": None, "repaint": LEFT[:, ::-1]},
     "text_only": {"text_only": "white"},
     "truncate": {"prompt": LONG},
+    "as_is": {"prompt": "two drums"},
     **{field: {"keyframes": {0.0: GREY}} for field in ("keyframes.time_s", "keyframes.image")},
     **{
         f"retake.{field}": {"video": VIDEO, "num_frames": None, "retake": ("both", 0.25, 0.5)}
@@ -119,6 +122,19 @@ def model(tiny_components: Components) -> MOVAModel:
 @pytest.fixture(scope="module")
 def model_of_cues(tiny_cued: Components) -> MOVAModel:
     return MOVAModel(MOVAPipeline.from_components(tiny_cued))
+
+
+@pytest.fixture(scope="module")
+def model_with_reader(tiny_components: Components) -> MOVAModel:
+    """One that reads every prompt as of a ball."""
+    reader = PromptReader(list("abc"), ["colour=red"], ["outside", "ball"], ["en"], width=32, num_layers=1)
+    reader.requires_grad_(False)
+    for layer, index in ((reader.to_whole, 1), (reader.to_tag, 0)):
+        layer.weight.zero_()
+        layer.bias.zero_()[index] = 10.0
+    index = replace(tiny_components.index, capabilities=replace(tiny_components.index.capabilities, kinds=("ball",)))
+    components = replace(tiny_components, prompt_reader=reader.eval(), index=index)
+    return MOVAModel(MOVAPipeline.from_components(components))
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +179,15 @@ def test_changing_one_field_changes_the_clip(
     model: MOVAModel,
     model_of_pictures: MOVAModel,
     model_of_cues: MOVAModel,
+    model_with_reader: MOVAModel,
     begin: Clip,
     folder: Path,
     field: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    used = {"text_only": model_of_pictures, "cues": model_of_cues}.get(field.partition(".")[0], model)
+    others = {"text_only": model_of_pictures, "cues": model_of_cues, "as_is": model_with_reader}
+    used = others.get(field.partition(".")[0], model)
     if field in REFUSED_BEFORE:
         with pytest.raises(RequestError) as caught:
             used.generate(**(BEGIN | BEFORE[field]))

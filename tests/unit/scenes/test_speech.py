@@ -15,7 +15,6 @@ from mova.cli.app import app
 from mova.errors import MissingExtraError
 from mova.scenes import spoken
 from mova.scenes.kinds import KINDS, drawable_kinds, kind_of, speech
-from mova.scenes.prompts import read_prompt
 from mova.scenes.script import Script
 from mova.scenes.spoken import VOICES, WORDS, speak
 from mova.scenes.world import draw, render, sample_scripts, synthesise, write_script
@@ -127,21 +126,19 @@ def test_other_words_and_voices_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "kind", "order"),
+    ("prompt", "kind"),
     [
-        ("a face says: three, yes", "speech", ("three", "yes")),
-        ("a woman says no", "speech", ("no",)),
-        ("a girl says: no, no, go", "speech", ("no", "no", "go")),
-        ("a boy says three words: one, two, stop", "speech", ("one", "two", "stop")),
-        ("a man says yes twice", "speech", ("yes", "yes")),
-        ("a face says ah three times", "mouth", ()),
-        ("a high voice says ee", "mouth", ()),
-        ("no voice, just drums", "drums", ()),
+        ("a face says: three, yes", "speech"),
+        ("a woman says no", "speech"),
+        ("a girl says: no, no, go", "speech"),
+        ("a boy says three words: one, two, stop", "speech"),
+        ("a man says yes twice", "speech"),
+        ("a face says ah three times", "mouth"),
+        ("a high voice says ee", "mouth"),
+        ("no voice, just drums", "drums"),
     ],
 )
-def test_words_that_are_said_are_read_in_order(prompt: str, kind: str, order: tuple[str, ...]) -> None:
-    reading = read_prompt(prompt)
-    assert reading.kind is not None and (reading.kind.name, reading.order) == (kind, order)
+def test_words_that_are_said_name_the_kind(prompt: str, kind: str) -> None:
     assert kind_of(prompt) == kind
 
 

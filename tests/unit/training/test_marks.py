@@ -31,7 +31,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "4_latents": {"stage": "latents", **CLIPS},
     "5_joint": {"stage": "joint", "text_layers": 1, "vocab_size": 400, "batch_size": 2, "optim": OPTIM},
     "6_planner": {"stage": "planner", "width": 32, "layers": 1, "batch_size": 4, "optim": OPTIM},
-    "7_decoder": {
+    "7_reader": {"stage": "reader", "width": 32, "layers": 1, "batch_size": 4, "optim": OPTIM},
+    "8_decoder": {
         "stage": "video_codec",
         "name": "video_decoder",
         "start_from": "video_codec",
@@ -41,7 +42,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop": 32,
         "optim": OPTIM,
     },
-    "8_export": {"stage": "export", "video_codec": "video_decoder", "output": "model"},
+    "9_export": {"stage": "export", "video_codec": "video_decoder", "output": "model"},
 }
 ALL = {"folder": "run", "processes": 1, "world": {"width": 32, "height": 32, "num_frames": 9, "kinds": ["drums", "piano"]}}
 LONGER = {"optim": {**OPTIM, "num_steps": 3}}
@@ -89,24 +90,24 @@ def test_a_finished_run_is_left_alone_wherever_its_folder_is(train: Train) -> No
 
 def test_a_stage_that_is_trained_longer_is_exported_again_and_nothing_else_runs(train: Train) -> None:
     before = decoder()
-    assert train(video_decoder=LONGER) == {"7_decoder": ["optim"], "8_export": ["video codec", "training"]}
+    assert train(video_decoder=LONGER) == {"8_decoder": ["optim"], "9_export": ["video codec", "training"]}
     assert decoder() != before
     assert train(video_decoder=LONGER) == {}
 
 
 def test_a_longer_joint_stage_leaves_the_planner_whose_tokenizer_is_the_same(train: Train) -> None:
-    assert train(joint=LONGER) == {"5_joint": ["optim"], "8_export": ["joint", "text encoder", "training"]}
+    assert train(joint=LONGER) == {"5_joint": ["optim"], "9_export": ["joint", "text encoder", "training"]}
 
 
 @pytest.mark.parametrize("change", [{"shift": 2.0}, {"dtype": "float32"}, {"guidance_scale": 3.0}])
 def test_an_export_with_other_settings_is_made_again(train: Train, change: dict[str, Any]) -> None:
-    assert train(export=change) == {"8_export": list(change)}
+    assert train(export=change) == {"9_export": list(change)}
 
 
 def test_a_checkpoint_that_was_removed_is_made_again(train: Train) -> None:
     before = decoder()
     shutil.rmtree("model")
-    assert train() == {"8_export": ["its result"]}
+    assert train() == {"9_export": ["its result"]}
     assert decoder() == before
 
 
@@ -120,7 +121,7 @@ def test_new_clips_are_rendered_and_what_was_trained_on_the_old_ones_is_refused(
         train(render={"seed": 99})  # both codecs are trained again, and the latents are made of them
     for name in ("joint", "planner", "video_decoder"):
         shutil.rmtree(Path("run", name))
-    assert "8_export" in train(render={"seed": 99}) and train(render={"seed": 99}) == {}
+    assert "9_export" in train(render={"seed": 99}) and train(render={"seed": 99}) == {}
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class Read(NamedTuple):
         fps: Frames per second.
         sample_rate: Samples per second.
         request: Request that made it, if it holds one.
+        made_by: What made it, likewise.
         repairs: What was repaired when it was read, one line each; that of streamed frames is known after they are measured.
     """
 
@@ -62,6 +63,7 @@ class Read(NamedTuple):
     sample_rate: int
     request: Mapping[str, Any] | None = None
     repairs: tuple[str, ...] = ()
+    made_by: Mapping[str, Any] | None = None
 
     def list_repairs(self) -> tuple[str, ...]:
         """Return what was repaired, of streamed frames too."""
@@ -85,7 +87,9 @@ def measure_file(path: str | Path, *, kind: str | Kind | None = None) -> VideoSy
 
 def measure_clip(clip: Clip, *, kind: str | Kind | None = None) -> VideoSync:
     """Measure a clip; arguments and errors as for :func:`measure_file`."""
-    return measure(Read(clip.frames, clip.waveform, float(clip.fps), clip.sample_rate, clip.request), kind=kind)
+    return measure(
+        Read(clip.frames, clip.waveform, float(clip.fps), clip.sample_rate, clip.request, made_by=clip.made_by), kind=kind
+    )
 
 
 def measure(source: Read, *, kind: str | Kind | None = None) -> VideoSync:
@@ -99,12 +103,22 @@ def measure(source: Read, *, kind: str | Kind | None = None) -> VideoSync:
     if kind is not None:
         return _measure_scene(source, find_kind(kind))
     # a scene of a recorded kind is short enough to hold
-    recorded = (
-        kind_of(str((source.request or {}).get("prompt", "")), drawable_kinds().values())
-        if isinstance(source.frames, np.ndarray)
-        else None
-    )
+    recorded = find_recorded_kind(source.request, source.made_by) if isinstance(source.frames, np.ndarray) else None
     return _measure_any(source) if recorded is None else _measure_recorded(source, find_kind(recorded))
+
+
+def find_recorded_kind(request: Mapping[str, Any] | None, made_by: Mapping[str, Any] | None) -> str | None:
+    """Kind of scene that a record names and that can be drawn here: what the prompt was read as, else what its words name.
+
+    Args:
+        request: Request of a clip or a file, unchecked.
+        made_by: What made it, likewise.
+    """
+    reading, kinds = (made_by or {}).get("reading"), drawable_kinds()
+    named = reading.get("kind") if isinstance(reading, Mapping) else None
+    if isinstance(named, str) and named in kinds:
+        return named
+    return kind_of(str((request or {}).get("prompt", "")), kinds.values())
 
 
 def read_video(path: str | Path) -> Read:
@@ -120,7 +134,7 @@ def read_video(path: str | Path) -> Read:
     frames = collect_frames(video) if is_held else StreamedFrames(video)
     fps, repairs = float(video.fps), video.repairs
     if info.audio is None:
-        return Read(frames, np.zeros((1, 0), np.float32), fps, _LISTEN_HZ, info.request, repairs)
+        return Read(frames, np.zeros((1, 0), np.float32), fps, _LISTEN_HZ, info.request, repairs, info.made_by)
     audio = AudioStream(path, purpose="measure")
     is_long = len(frames) / fps * audio.sample_rate * audio.channels * 4 > _HELD_BYTES
     rate = min(_LISTEN_HZ, audio.sample_rate) if is_long else audio.sample_rate
@@ -133,7 +147,9 @@ def read_video(path: str | Path) -> Read:
     if abs(whole - waveform.shape[1]) <= limit("edge") * rate:
         missing = max(0, whole - waveform.shape[1])
         waveform = np.pad(waveform, ((0, 0), (0, missing))) if missing else waveform[:, :whole]
-    return Read(frames, np.clip(waveform, -1.0, 1.0, out=waveform), fps, rate, info.request, (*repairs, *audio.repairs))
+    return Read(
+        frames, np.clip(waveform, -1.0, 1.0, out=waveform), fps, rate, info.request, (*repairs, *audio.repairs), info.made_by
+    )
 
 
 _HELD_BYTES = 2**28
