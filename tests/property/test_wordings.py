@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mova.checkpoints.layout import read_index, resolve_model
 from mova.models.reader import FIRST, UNKNOWN, spell
+from mova.pipeline.reading import reader_of_folder
 from mova.scenes.kinds import KINDS
+from mova.scenes.prompts import most_events
 from mova.scenes.wording.grammar import (
     DIGITS,
     LANGUAGES,
@@ -20,6 +25,7 @@ from mova.scenes.wording.grammar import (
     simplify,
 )
 
+READ = reader_of_folder(resolve_model("mova-base"), read_index(resolve_model("mova-base")).capabilities)
 SOME = tuple(KINDS[name] for name in ("ball", "drums", "piano", "metronome", "storm"))
 SEEDS = st.integers(0, 2**50)
 
@@ -44,6 +50,46 @@ def test_every_character_is_known_to_a_reader(seed: int) -> None:
     prompt = draw_wording(SOME, np.random.default_rng(seed)).prompt
     ids = spell([prompt], list_characters())
     assert int(ids[0, : len(prompt)].min()) >= FIRST > UNKNOWN and not ids[0, len(prompt) :].any()
+
+
+SCRAPS = st.sampled_from(
+    (
+        "ball",
+        "drums: ",
+        "piano ",
+        "metronome ",
+        "red",
+        "C",
+        "9" * 400,
+        "0",
+        "0 bpm",
+        "3x",
+        "at 1e5 s",
+        "0.5",
+        "-1",
+        "twice",
+        "!",
+        "\0",
+        "再",
+        "Ｃ",
+        " ",
+    )
+)
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(max_size=80), st.lists(SCRAPS, max_size=12).map("".join)))
+def test_whatever_is_typed_has_a_reading_that_can_be_planned(prompt: str) -> None:
+    reading = READ(prompt, 2.0)
+    assert (reading is None) == (not prompt.strip())
+    if reading is not None and reading.kind is not None:
+        events = reading.events
+        assert reading.text and 0.0 <= reading.confidence <= 1.0 + 1e-6
+        assert all(0.0 <= time < 2.0 for time in events.times) and list(events.times) == sorted(events.times)
+        assert events.number is None or 1 <= events.number <= most_events(KINDS[reading.kind], 2.0)
+        assert not events.order or len(events.order) == events.number
+        assert not events.times or events.number in (None, len(events.times))
+        json.dumps(reading.as_dict(), allow_nan=False)
 
 
 @given(SEEDS)

@@ -143,9 +143,9 @@ def simplify(text: str) -> str:
 
 
 def number_in(text: str) -> float | None:
-    """The number that digits of a text state, with a point or a comma; None without any."""
+    """The number that digits of a text state, with a point or a comma, a million at most; None without any."""
     found = re.search(r"\d+(?:[.,]\d+)?", text)
-    return None if found is None else float(found[0].replace(",", "."))
+    return None if found is None else min(float(found[0].replace(",", ".")), 1e6)
 
 
 @lru_cache(maxsize=1)
