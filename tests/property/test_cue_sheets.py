@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mova.errors import CheckpointError
 from mova.models.text import (
     MAX_CUES,
     SheetConstraints,
@@ -107,6 +108,19 @@ def test_what_is_known_of_a_sheet_is_kept_and_one_that_agrees_is_the_same(
     free = draw()
     agreeing = SheetConstraints(tuple(label for _, label in free), tuple(label for _, label in free), len(free))
     assert draw(constraints=agreeing) == free
+
+
+def test_scores_that_are_not_finite_are_refused(planner: Any) -> None:
+    ids, weight = torch.tensor([5, 6, 1]), planner.lm_head.weight
+    kept = weight[0, 0].clone()
+    with torch.no_grad():
+        weight[0, 0] = torch.nan
+    try:
+        with pytest.raises(CheckpointError, match="scores that are not finite"):
+            plan_cues(planner, ids, torch.ones_like(ids), seed=3, before_s=2.0)
+    finally:
+        with torch.no_grad():
+            weight[0, 0] = kept
 
 
 def test_a_label_that_the_planner_does_not_have_constrains_nothing(planner: Any) -> None:

@@ -18,6 +18,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from mova.errors import CheckpointError
 from mova.request.reading import Marked, Span
 
 PAD, UNKNOWN, FIRST = 0, 1, 2
@@ -138,10 +139,15 @@ def mark_prompts(reader: PromptReader, texts: Sequence[str]) -> list[Marked]:
     Args:
         reader: Trained reader.
         texts: Prompts as :func:`mova.scenes.wording.grammar.simplify` makes them.
+
+    Raises:
+        CheckpointError: If its scores are not finite.
     """
     config = reader.config
     ids = spell(texts, config.characters).to(reader.device)
     scores = reader(ids)
+    if not all(bool(score.isfinite().all()) for score in scores):
+        raise CheckpointError("the prompt reader gives scores that are not finite.", "Its weights are broken: get them again.")
     kinds, alsos = (one.float().softmax(dim=-1).max(dim=-1) for one in (scores.kind, scores.also))
     languages = scores.language.argmax(dim=-1)
     tags, begins = scores.tag.float().log_softmax(dim=-1).cpu(), (scores.begins > 0).cpu()

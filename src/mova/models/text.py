@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mova.errors import CheckpointError
 from mova.request.plan import clean_prompt, too_many_tokens
 from mova.timeline import frames_in_video_latents, frames_of_latent, latent_of_frame
 
@@ -239,6 +240,9 @@ def plan_cues(
         before_s: No cue is at or after this.
         constraints: What is known of the sheet. One that does not agree is drawn again among those that do.
 
+    Raises:
+        CheckpointError: If its scores are not finite.
+
     Returns:
         Cues in order of time, in the middle of their steps; none if the labels are ones whose times are left open. Fewer
         than the known number if there is no time for more.
@@ -270,6 +274,10 @@ def _draw_sheet(
         out = planner(**prompt, encoder_outputs=encoded, decoder_input_ids=torch.tensor([sheet], device=device))
         encoded = (out.encoder_last_hidden_state,)  # the prompt is read once
         logits = out.logits[0, -1].double().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise CheckpointError(
+                "the cue planner gives scores that are not finite.", "Its weights are broken: get them again."
+            )
         allowed = np.zeros(len(logits), dtype=bool)
         if len(sheet) % 2:
             wanted = known.order[len(sheet) // 2 :][:1] or known.labels or config.cue_labels

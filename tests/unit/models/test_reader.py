@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mova.errors import CheckpointError
 from mova.models.reader import MAX_CHARACTERS, PAD, UNKNOWN, PromptReader, mark_prompts, spell
 from mova.request.reading import Span
 
@@ -50,6 +51,13 @@ def test_runs_of_tagged_characters_are_parts_parted_where_one_begins(reader: Pro
         Span(7, 9, "count=#"),
     )
     assert marked.kind == "" and marked.kind_chance == pytest.approx(0.5)
+
+
+def test_scores_that_are_not_finite_are_refused(reader: PromptReader) -> None:
+    with torch.no_grad():
+        reader.to_whole.bias[0] = torch.inf
+    with pytest.raises(CheckpointError, match="scores that are not finite"):
+        mark_prompts(reader, ["abc"])
 
 
 def test_gradients_reach_every_weight(reader: PromptReader) -> None:
