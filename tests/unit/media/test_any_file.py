@@ -118,7 +118,7 @@ def write_frames(
         audio = None if wave is None else container.add_stream(audio_codec, rate=RATE, layout=layout_of(len(wave)))
         for index, time in enumerate(times):
             pixels = np.full((size[1], size[0], 3), grey(index), np.uint8) if draw is None else draw(index)
-            frame = av.VideoFrame.from_ndarray(pixels, format=drawn_format).reformat(format=pixel_format)
+            frame = convert(pixels, drawn_format, pixel_format)
             frame.pts, frame.time_base = time, time_base
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
@@ -128,6 +128,22 @@ def write_frames(
                 container.mux(audio.encode(block))
             container.mux(audio.encode(None))
     return path
+
+
+def convert(pixels: np.ndarray, drawn_format: str, pixel_format: str) -> av.VideoFrame:
+    """A frame of another format. FFmpeg's conversion leaves memory as it was in rows of up to eight pixels: those are cut from
+    wider ones.
+    """
+    height, width = pixels.shape[:2]
+    wide = np.pad(pixels, ((0, 0), (0, 32 - width), (0, 0)), "edge") if width < 16 else pixels
+    frame = av.VideoFrame.from_ndarray(wide, format=drawn_format).reformat(format=pixel_format)
+    if width >= 16:
+        return frame
+    narrow = av.VideoFrame(width, height, pixel_format)
+    for source, target in zip(frame.planes, narrow.planes, strict=True):
+        rows = np.frombuffer(source, np.uint8).reshape(source.height, source.line_size)[:, : target.line_size]
+        target.update(np.ascontiguousarray(np.pad(rows, ((0, 0), (0, target.line_size - rows.shape[1])))).tobytes())
+    return narrow
 
 
 def levels(frames: np.ndarray) -> list[int]:
