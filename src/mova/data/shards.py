@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -25,7 +25,7 @@ from multiprocessing import active_children, get_all_start_methods, get_context,
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from mova.scenes.script import Script
 from mova.scenes.world import draw, sample_scripts, synthesise
 from mova.timeline import Timeline, samples_in_frames
 
+Result = TypeVar("Result")
 CLEANING_S = 1.0
 """Time that a worker has to remove its temporary files once it has to end, in seconds."""
 
@@ -84,7 +85,7 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         processes: How many.
     """
     others = set(active_children())
-    pool = ProcessPoolExecutor(processes, mp_context=get_context(start_method()), initializer=begin_worker)
+    pool = _Pool(processes, mp_context=get_context(start_method()), initializer=begin_worker)
     try:
         yield pool
     except BaseException:
@@ -94,11 +95,28 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
+class _Pool(ProcessPoolExecutor):
+    """Workers of which one that has to end begins no other job."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        return super().submit(_work, fn, *args, **kwargs)
+
+
+_has_to_end = threading.Event()
+
+
+def _work(fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Result:
+    if _has_to_end.is_set():
+        os._exit(1)  # what it began would be cut off with its temporary files
+    return fn(*args, **kwargs)
+
+
 def begin_worker() -> None:
     """Prepare this process as a worker: it ends with the process that asked for it or when that says so, not at Ctrl-C."""
 
     def end(*_: object) -> NoReturn:
-        # the pool takes the exit for the result of a job, and would begin the next
+        # the pool takes the exit for the result of a job, and goes on to the next
+        _has_to_end.set()
         watch = threading.Timer(CLEANING_S, os._exit, (1,))
         watch.daemon = True
         watch.start()

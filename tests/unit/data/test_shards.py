@@ -82,6 +82,28 @@ def test_the_workers_of_a_killed_run_end_too(tmp_path: Path) -> None:
     assert not any(_is_alive(worker) for worker in workers)
 
 
+ENDED = """
+import os, signal, sys
+from pathlib import Path
+from mova.data.shards import worker_pool
+
+def end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if __name__ == "__main__":
+    with worker_pool(1) as pool:
+        jobs = [pool.submit(end), *(pool.submit(Path("begun").touch) for _ in range(2))]
+        print(*(type(job.exception(60)).__name__ for job in jobs))
+"""
+
+
+def test_a_worker_that_has_to_end_begins_no_other_job(tmp_path: Path) -> None:
+    (tmp_path / "ended.py").write_text(ENDED, encoding="utf-8")
+    run = subprocess.run([sys.executable, "ended.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["SystemExit", "BrokenProcessPool", "BrokenProcessPool"]
+    assert not (tmp_path / "begun").exists()
+
+
 def _is_alive(process: int) -> bool:
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
