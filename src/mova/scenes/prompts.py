@@ -43,12 +43,15 @@ def interpret(marked: Marked, prompt: str, kinds: Mapping[str, Kind], *, seconds
     if marked.kind not in kinds:
         return PromptReading(None, language=marked.language, confidence=marked.kind_chance, text=prompt)
     said, confidence = _Said(kinds[marked.kind], seconds), marked.kind_chance
-    for span in marked.spans:
+    for before, span, after in zip((None, *marked.spans), marked.spans, (*marked.spans[1:], None), strict=False):
         name, _, value = span.tag.partition("=")
+        if before is not None and _goes_on(before, span, marked):
+            continue
         is_short = name in ("item", "at", "bpm")
         words = marked.text[span.start : span.stop].strip() if is_short else _whole_words(marked.text, span)
         known = _look_up(said.kind, name, words, marked.language)
-        said.add(*(known or (name, value)), words)
+        is_of_next = name == "count" and _is_nearer_to_next(before, span, after, marked.text)
+        said.add(*(known or (name, value)), words, is_of_next=is_of_next)
         confidence = confidence if known else min(confidence, span.chance)
     if marked.also:
         second = marked.also if marked.also != marked.kind else "another scene"
@@ -70,6 +73,24 @@ def interpret(marked: Marked, prompt: str, kinds: Mapping[str, Kind], *, seconds
         unsupported=tuple(said.unsupported),
         text=prompt if is_kept else _caption(said.kind, found, seconds),
     )
+
+
+def _goes_on(before: Span, span: Span, marked: Marked) -> bool:
+    """Whether a part is of the same item as the one before it, as the *pad* of *the red pad*: both side by side, and not both
+    words for it.
+    """
+    between = marked.text[before.stop : span.start].strip()
+    if span.tag != before.tag or not span.tag.startswith("item=") or len(between) > 1 or not (between or "a").isalpha():
+        return False
+    known = values_in_words(marked.language).get("item", {})
+    return any(marked.text[one.start : one.stop].strip() not in known for one in (before, span))
+
+
+def _is_nearer_to_next(before: Span | None, span: Span, after: Span | None, text: str) -> bool:
+    """Whether less stands between a number and the item after it than between it and the item before."""
+    if before is None or after is None or not (before.tag.startswith("item=") and after.tag.startswith("item=")):
+        return False
+    return len(text[before.stop : span.start].strip()) > len(text[span.stop : after.start].strip())
 
 
 def _whole_words(text: str, span: Span) -> str:
@@ -103,7 +124,7 @@ def _look_up(kind: Kind, name: str, words: str, language: str) -> tuple[str, str
 class _Said:
     """What the parts of a prompt say, held against what its kind can do.
 
-    ``counts`` are numbers with how many items stood before them, ``repeats`` how often each attribute was said.
+    ``counts`` are numbers with the place of their item, from 1, ``repeats`` how often each attribute was said.
     """
 
     kind: Kind
@@ -111,14 +132,15 @@ class _Said:
     values: dict[str, str] = field(default_factory=dict)
     items: list[str] = field(default_factory=list)
     counts: list[tuple[int, int, str]] = field(default_factory=list)
+    is_of_each: bool = False
     repeats: dict[str, int] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
     number: int | None = None
     rate_hz: float | None = None
     unsupported: list[str] = field(default_factory=list)
 
-    def add(self, name: str, value: str, words: str) -> None:
-        """Take a part of the prompt."""
+    def add(self, name: str, value: str, words: str, *, is_of_next: bool = False) -> None:
+        """Take a part of the prompt; a number may be of the item that comes next."""
         number = number_in(words) if value == DIGITS else None
         if name == "item":
             if value in map(str, self.kind.attributes.get("sequence", ())):
@@ -126,7 +148,9 @@ class _Said:
             else:
                 self.unsupported.append(f"{words!r}: {self.kind.name} has no {value}")
         elif name == "count":
-            self.counts.append((len(self.items), int(number or 0) if value == DIGITS else int(value), words))
+            place = len(self.items) + is_of_next
+            self.counts.append((place, int(number or 0) if value == DIGITS else int(value), words))
+            self.is_of_each |= is_of_next
         elif name == "at":
             self.times.append(float(number if number is not None else 0.0) if value == DIGITS else float(value))
         elif name == "bpm":
@@ -177,7 +201,7 @@ class _Said:
 
     def _check_counts(self) -> None:
         """Tell how often an item comes ("red twice, blue once") from how often anything happens."""
-        if any(0 < place < len(self.items) for place, _, _ in self.counts):
+        if self.is_of_each or any(0 < place < len(self.items) for place, _, _ in self.counts):
             often = {place - 1: number for place, number, _ in self.counts if place and number}
             self.items = [item for index, item in enumerate(self.items) for _ in range(often.get(index, 1))]
             return

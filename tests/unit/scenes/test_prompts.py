@@ -61,6 +61,13 @@ def test_a_number_behind_an_item_among_several_is_of_that_item() -> None:
     parts = (("red", "item=red"), ("twice", "count=2"), ("blue", "item=blue"), ("once", "count=1"))
     reading = read("drums", "red twice, blue once", *parts)
     assert (reading.order, reading.number, reading.unsupported) == (("red", "red", "blue"), 3, ())
+    parts = (("blaue", "item=blue"), ("trommel", "item=blue"), ("2x", "count=#"), ("rote", "item=red"))
+    assert read("drums", "erst die blaue trommel, dann 2x die rote", *parts).order == ("blue", "red", "red")
+    parts = (("die ", "item=blue"), ("blaue", "item=blue"), ("trommel", "item=blue"), ("rot", "item=red"))
+    assert read("drums", "die blaue trommel, rot", *parts).order == ("blue", "red")
+    parts = (("red", "item=red"), ("pad", "item=red"), ("once", "count=1"), ("blue", "item=blue"))
+    assert read("drums", "the red pad once, then blue", *parts).order == ("red", "blue")
+    assert read("drums", "red red", ("red", "item=red"), ("red", "item=red")).order == ("red", "red")
     total = read("drums", "red, blue: 2 hits", ("red", "item=red"), ("blue", "item=blue"), ("2", "count=#"))
     assert (total.order, total.number, total.unsupported) == (("red", "blue"), 2, ())
 
