@@ -111,8 +111,8 @@ def prepare(
         RequestError: If the model cannot make what is asked, or what is given does not fit it.
     """
     memory = memory or {}
-    is_read = read is not None and not request.as_is
-    if count_tokens is not None and not is_read:
+    read = None if request.as_is else read
+    if count_tokens is not None and read is None:
         check_prompts(request, capabilities, count_tokens)
     request = _room_for_references(request, capabilities)
     if request.video is not None:
@@ -133,7 +133,7 @@ def prepare(
         prepared = replace(prepared, references=leading)
     num_frames = prepared.plan.num_frames + prepared.lead_frames
     check_first_frame(prepared.with_lead, capabilities, num_frames=num_frames, text_only=request.text_only)
-    if read is not None and is_read:
+    if read is not None:
         plan = prepared.plan
         prepared = replace(prepared, reading=read(plan.request.prompt, float(plan.num_frames / plan.timeline.fps)))
         if count_tokens is not None:

@@ -222,8 +222,8 @@ def pack_batch(
     canvas = Canvas(width, height, num_frames, timeline.samples(num_frames))
     given: Sequence[Given] | None = get("given")
     texts = [prompt] if isinstance(prompt, str) else list(prompt or ())
-    is_read = read is not None and not get("as_is", False)
-    readings = [read(text, float(num_frames / fps)) for text in texts] if read is not None and is_read else []
+    read = None if get("as_is", False) else read
+    readings = [] if read is None else [read(text, float(num_frames / fps)) for text in texts]
     if readings:
         prompt = [text if one is None else one.text for text, one in zip(texts, readings, strict=True)]
 

@@ -22,6 +22,8 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
+from mova.models.codecs.video import ResidualBlock, as_pictures
+
 
 class FullRateVideoCodec(ModelMixin, ConfigMixin):
     """Encodes ``[B, 3, 1 + 8k, H, W]`` video in [-1, 1] to ``[B, latent_channels, 1 + k, H / 32, W / 32]``.
@@ -89,13 +91,13 @@ class Encoder(nn.Module):
         super().__init__()
         near, far, folded = widths
         self.conv_in = nn.Conv2d(2 * 3 * 16, near, 3, padding=1)
-        self.block_1, self.mix_1 = ResidualBlock(near), CausalMix(near)
+        self.block_1, self.mix_1 = _block(near), CausalMix(near)
         self.down = nn.Conv2d(near, far, 4, stride=2, padding=1)
-        self.block_2, self.mix_2 = ResidualBlock(far), CausalMix(far)
+        self.block_2, self.mix_2 = _block(far), CausalMix(far)
         self.fold_1 = nn.Conv2d(2 * far, folded, 1)
-        self.mix_3, self.block_3 = CausalMix(folded), ResidualBlock(folded)
+        self.mix_3, self.block_3 = CausalMix(folded), _block(folded)
         self.fold_2 = nn.Conv2d(2 * folded, folded, 1)
-        self.mix_4, self.block_4 = CausalMix(folded), ResidualBlock(folded)
+        self.mix_4, self.block_4 = CausalMix(folded), _block(folded)
         self.norm = PixelNorm(folded)
         self.conv_out = nn.Conv2d(folded, out_channels, 1)
 
@@ -120,17 +122,17 @@ class Decoder(nn.Module):
         super().__init__()
         folded, half, paired, near, fine = widths
         self.conv_in = nn.Conv2d(latent_channels, folded, 3, padding=1)
-        self.mix_1, self.block_1, self.block_2 = CausalMix(folded), ResidualBlock(folded), ResidualBlock(folded)
+        self.mix_1, self.block_1, self.block_2 = CausalMix(folded), _block(folded), _block(folded)
         self.unfold_1 = nn.Conv2d(folded, 2 * half, 1)
-        self.mix_2, self.block_3 = CausalMix(half), ResidualBlock(half)
+        self.mix_2, self.block_3 = CausalMix(half), _block(half)
         self.unfold_2 = nn.Conv2d(half, 2 * paired, 1)
-        self.mix_3, self.block_4 = CausalMix(paired), ResidualBlock(paired)
+        self.mix_3, self.block_4 = CausalMix(paired), _block(paired)
         self.up_1 = nn.Conv2d(paired, 4 * near, 1)
-        self.mix_4, self.block_5 = CausalMix(near), ResidualBlock(near)
+        self.mix_4, self.block_5 = CausalMix(near), _block(near)
         self.unfold_3 = nn.Conv2d(near, 2 * near, 1)
-        self.mix_5, self.block_6 = CausalMix(near), ResidualBlock(near)
+        self.mix_5, self.block_6 = CausalMix(near), _block(near)
         self.up_2 = nn.Conv2d(near, 16 * fine, 1)
-        self.block_7 = ResidualBlock(fine)
+        self.block_7 = _block(fine)
         self.conv_out = nn.Conv2d(fine, 3 * 16, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -147,19 +149,8 @@ class Decoder(nn.Module):
         return rearrange(out, "(b t) c h w -> b c t h w", b=batch)
 
 
-class ResidualBlock(nn.Module):
-    """Norm, SiLU, 3x3, SiLU, 3x3, added to the input. The second convolution starts at zero."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = PixelNorm(width)
-        self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv_2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv_2(F.silu(self.conv_1(F.silu(self.norm(x)))))
-        return out
+def _block(width: int) -> ResidualBlock:
+    return ResidualBlock(width, PixelNorm(width))
 
 
 class CausalMix(nn.Module):
@@ -198,8 +189,3 @@ def fold(x: Tensor, batch: int) -> Tensor:
 def unfold(x: Tensor, batch: int) -> Tensor:
     """The way back of :func:`fold`."""
     return as_pictures(rearrange(x, "(b t) (s c) h w -> b (t s) c h w", b=batch, s=2))
-
-
-def as_pictures(x: Tensor) -> Tensor:
-    """``[B, T, C, H, W]`` as ``[B T, C, H, W]`` with channels last in memory, which convolutions on a CPU like best."""
-    return rearrange(x, "b t c h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)

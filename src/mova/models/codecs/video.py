@@ -163,11 +163,16 @@ class Decoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, 3x3, SiLU, 3x3, added to the input. The second convolution starts at zero."""
+    """Norm, SiLU, 3x3, SiLU, 3x3, added to the input. The second convolution starts at zero.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: Channels.
+        norm: Norm of each pixel; a :class:`PixelNorm` if not given.
+    """
+
+    def __init__(self, width: int, norm: nn.Module | None = None) -> None:
         super().__init__()
-        self.norm = PixelNorm(width)
+        self.norm = PixelNorm(width) if norm is None else norm
         self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv_2.weight)

@@ -233,8 +233,9 @@ def _caption(kind: Kind, rng: Rng, tags: list[str]) -> str:
         place = None if place is None else find(item.lower(), f"item={item}", before=place)
     for name, value in attributes.items():
         if name == "count":
-            words = (NUMBERS[int(value)], *({1: ("once",), 2: ("twice",)}.get(int(value), ())))
-            next((word for word in words if find(word, f"count={value}") is not None), None)
+            for word in (NUMBERS[int(value)], *({1: ("once",), 2: ("twice",)}.get(int(value), ()))):
+                if find(word, f"count={value}") is not None:
+                    break
         elif name not in ("sequence", "number"):
             find(str(value).lower(), f"{name}={value}")
     said, text, end = _Said(kind, {}, rng, 0, tags), "", 0
